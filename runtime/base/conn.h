@@ -1,0 +1,79 @@
+/* base/conn.h - one framed connection on the loop: coalesced writes, bounded buffers. [loop]
+ *
+ * Works over TCP, unix sockets and socketpairs. What is written during one turn of the loop
+ * leaves with one write call before the loop waits again (uv_prepare), never a call a message.
+ *
+ *   conn_open_tcp/unix --> CONNECTING --> OPEN --(peer gone, bad frame, conn_close)--> CLOSED
+ *   conn_accept / conn_open_fd ----------^
+ *
+ * Limits: unsent bytes CONN_UNSENT_BYTES_MAX, then the peer is cut off as too slow.
+ */
+#ifndef BASE_CONN_H
+#define BASE_CONN_H
+
+#include <aiki/status.h>
+#include <uv.h>
+
+#include "wire/frame.h"
+
+enum { CONN_UNSENT_BYTES_MAX = 256 * 1024 * 1024 };
+
+struct conn;
+struct conn_callbacks {
+    /* Optional: the connection is open. */
+    void (*on_open)(struct conn *c, void *arg);
+    /* One frame; its payload is borrowed until the callback returns. conn_close is allowed. */
+    void (*on_frame)(struct conn *c, const struct frame *f, void *arg);
+    /* Optional: all frames that one read brought have been delivered. */
+    void (*on_batch)(struct conn *c, void *arg);
+    /* Exactly once, last: closed for this reason (AIKI_OK: by conn_close). c is gone after. */
+    void (*on_closed)(struct conn *c, aiki_status status, const char *why, void *arg);
+};
+
+/* Per-loop state: the prepare hook and the list of dirty connections. One per uv_loop_t. */
+struct conn_loop;
+struct conn_loop *conn_loop_create(uv_loop_t *loop);
+void conn_loop_destroy(struct conn_loop *l, void (*on_closed)(void *arg), void *arg);
+
+/* host:port or unix:PATH. Resolution of names other than numeric happens off the loop. NULL only when
+ * out of memory; a bad address or refused connection arrives through on_closed. */
+struct conn *conn_open(struct conn_loop *l, const char *address, const struct conn_callbacks *cb,
+                       void *arg);
+/* Takes the descriptor. */
+struct conn *conn_open_fd(struct conn_loop *l, int fd, const struct conn_callbacks *cb, void *arg);
+/* Inside a listen callback. */
+struct conn *conn_accept(struct conn_loop *l, uv_stream_t *listener,
+                         const struct conn_callbacks *cb, void *arg);
+void conn_set_arg(struct conn *c, void *arg);
+bool conn_is_open(const struct conn *c);
+/* The outgoing buffer: frame_begin, write, frame_end, then conn_dirty. Only while open. */
+aiki_writer *conn_out(struct conn *c);
+void conn_dirty(struct conn *c);
+/* Whole frames from elsewhere (another thread encoded them). */
+void conn_send_bytes(struct conn *c, aiki_view frames);
+/* Write now instead of before the next wait; for latency. */
+void conn_flush(struct conn *c);
+uint64_t conn_unsent_bytes(const struct conn *c);
+/* Idempotent; unsent bytes are tried once, on_closed follows. */
+void conn_close(struct conn *c);
+
+/* Encode message NAME straight into the connection: */
+#define conn_send(c, NAME, correlation, ...)                                     \
+    do {                                                                         \
+        const struct msg_##NAME m_ = {__VA_ARGS__};                              \
+        uint64_t at_ = frame_begin(conn_out(c));                                 \
+        msg_##NAME##_write(conn_out(c), &m_);                                    \
+        (void)frame_end(conn_out(c), at_, WIRE_##NAME, (uint32_t)(correlation)); \
+        conn_dirty(c);                                                           \
+    } while (0)
+
+/* Parse "HOST:PORT", "[V6]:PORT" or "unix:PATH" for listening; binds and listens. */
+struct conn_listener;
+aiki_status conn_listen(struct conn_loop *l, const char *address,
+                        void (*on_connection)(uv_stream_t *listener, void *arg), void *arg,
+                        struct conn_listener **ret, aiki_error *err);
+/* Text of the bound address with the real port ("127.0.0.1:41873"), owned by the listener. */
+const char *conn_listener_address(const struct conn_listener *l);
+void conn_listener_close(struct conn_listener *l);
+
+#endif
