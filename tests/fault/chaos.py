@@ -1,0 +1,187 @@
+"""kill -9 of everything at random instants while 500 ledger runs of 10 steps are open.
+
+Checked against the ledger file outside the system: every acknowledged start completes with the
+right output, no step whose result is on record is executed again, histories are gap-free.
+AIKI_SEED repeats a failing run's plan.
+"""
+import concurrent.futures
+import random
+
+import pytest
+
+import chain
+from harness import Ledger, seed, until
+
+RUNS = 500
+STEPS = 10
+
+
+class Load:
+    """Starts runs through faults; every id here was acknowledged."""
+
+    def __init__(self, stack, count, task_ms=2):
+        self.stack = stack
+        self.path = stack.directory / "ledger.txt"
+        self.value = {"steps": STEPS, "task_ms": task_ms, "path": str(self.path), "width": 1}
+        self.pool = concurrent.futures.ThreadPoolExecutor(8)
+        self.started = [self.pool.submit(stack.start_surely, "ledger", self.value, f"k{i}")
+                        for i in range(count)]
+
+    def acknowledged(self):
+        return [f.result() for f in self.started if f.done()]
+
+    def all(self):
+        return [f.result() for f in self.started]
+
+
+def steps_done(s, runs):
+    return len(Ledger(s.directory / "ledger.txt").lines())
+
+
+def check_everything(s, runs):
+    ledger = Ledger(s.directory / "ledger.txt")
+    lines = ledger.lines()
+    by_run = {}
+    for run, step, attempt, _, ns in lines:
+        by_run.setdefault(run, []).append((step, ns))
+    assert set(by_run) <= set(runs), "a run nobody was told about"
+    for run in runs:
+        assert s.outcome(run)["output"] == {"steps": STEPS}
+    repeated = 0
+    for run in runs:
+        events = s.history(run)
+        chain.check(events)
+        executed = by_run[run]
+        assert {step for step, _ in executed} == set(range(STEPS)) or \
+            {step for step, _ in executed} == set(range(1, STEPS + 1)), executed
+        # Sequential steps: step n+1 begins only after n is on record, so an execution of n that
+        # comes after one of n+1 was a repetition of a recorded step.
+        highest = -1
+        for step, _ in sorted(executed, key=lambda x: x[1]):
+            assert step >= highest, f"{run}: recorded step {step} was executed again"
+            highest = max(highest, step)
+        repeated += len(executed) - STEPS
+    print(f"{len(lines)} executions, {repeated} of them repetitions of unrecorded steps")
+
+
+def kill_runtime(s):
+    s.runtimes[0].kill()
+    s.start_runtime(0, wait=False)
+
+
+def kill_child(s, rng):
+    children = [c for p in s.runtimes.values() for c in p.children()]
+    if children:
+        import os
+        import signal
+        try:
+            os.kill(rng.choice(children), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def kill_server(s):
+    s.server.kill()
+    s.start_server()
+
+
+def kill_all(s):
+    for p in s.processes():
+        p.kill()
+    s.restart_redis()
+    s.start_server()
+    for index in list(s.runtimes):
+        s.start_runtime(index, wait=False)
+
+
+FAULTS = {
+    "server": lambda s, rng: kill_server(s),
+    "runtime": lambda s, rng: kill_runtime(s),
+    "child": kill_child,
+    "redis": lambda s, rng: s.restart_redis(),
+    "all": lambda s, rng: kill_all(s),
+}
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, "mixed"])
+def test_killed_at_random_instants(stacks, fault):
+    rng = random.Random(seed())
+    s = stacks(plugins=["ledger"], runtimes=2)
+    load = Load(s, RUNS)
+    total = RUNS * STEPS
+    # Faults come by progress, not by the clock, so that they land on work in flight.
+    marks = sorted(rng.randrange(total // 20, total * 9 // 10) for _ in range(6))
+    bit = 0
+    for mark in marks:
+        until(lambda: steps_done(s, None) >= mark, f"{mark} steps executed", patience_s=90)
+        name = fault if fault != "mixed" else rng.choice(list(FAULTS))
+        print(f"at {mark}: {name}")
+        bit += steps_done(s, None) < total
+        FAULTS[name](s, rng)
+    runs = load.all()
+    assert len(set(runs)) == RUNS
+    check_everything(s, runs)
+    assert bit >= 3, "the faults came too late to hit anything"
+
+
+def test_flush_and_empty_restart_of_redis_lose_nothing(stacks):
+    s = stacks(plugins=["ledger"], runtimes=2, runtime_args=["--slots", "16"])
+    load = Load(s, RUNS)
+    for mark in (200, 800, 1500, 2500):
+        until(lambda: steps_done(s, None) >= mark, f"{mark} steps executed", patience_s=90)
+        s.redis_command("FLUSHALL")
+    s.restart_redis()
+    check_everything(s, load.all())
+
+
+def test_runnable_runs_are_offered_again_within_two_seconds(stacks):
+    """With nobody to take them, every queued run is back in the stream soon after a flush."""
+    s = stacks(plugins=["ledger"], runtimes=1)
+    path = str(s.directory / "ledger.txt")
+    s.result(s.start("ledger", {"steps": 1, "task_ms": 0, "path": path, "width": 1}))
+    s.runtime.kill()
+    runs = [s.start("ledger", {"steps": 1, "task_ms": 0, "path": path, "width": 1}) for _ in range(200)]
+    key = next(k for k in s.redis_command("KEYS", "aiki:*"))
+    until(lambda: s.redis_command("XLEN", key) >= 200, "all are offered")
+    s.redis_command("FLUSHALL")
+    until(lambda: s.redis_command("XLEN", key) >= 200, "all are offered again", patience_s=2)
+    s.restart_redis()
+    until(lambda: s.redis_command("XLEN", key) >= 200, "all are offered after a restart", patience_s=2)
+    s.start_runtime(0)
+    for run in runs:
+        s.result(run)
+
+
+def test_a_runtime_stopped_beyond_its_lease_is_fenced_and_serves_on(stacks):
+    import os
+    import signal
+    s = stacks(plugins=["ledger"], runtimes=1, lease_ms=1000)
+    load = Load(s, 60, task_ms=30)
+    until(lambda: steps_done(s, None) >= 20, "work is under way")
+    zombie = s.runtimes[0]
+    os.kill(zombie.pid, signal.SIGSTOP)
+    s.start_runtime(1)
+    until(lambda: s.metrics()["aiki_sessions_expired_total"] >= 1, "the lease has ended")
+    runs = load.all()
+    for run in runs:
+        s.outcome(run)
+    before = s.metrics()["aiki_fenced_writes_total"]
+    os.kill(zombie.pid, signal.SIGCONT)
+    until(lambda: s.metrics()["aiki_fenced_writes_total"] > before, "a late write was refused")
+    for run in runs:
+        chain.check(s.history(run))
+        assert s.outcome(run)["output"] == {"steps": STEPS}
+    s.runtimes[1].kill()
+    assert zombie.alive()
+    path = str(s.directory / "ledger.txt")
+    s.result(s.start("ledger", {"steps": 2, "task_ms": 0, "path": path, "width": 1}))
+
+
+def test_an_orderly_stop_charges_nobody(stacks):
+    s = stacks(plugins=["ledger"], runtimes=2)
+    load = Load(s, 100, task_ms=5)
+    until(lambda: steps_done(s, None) >= 100, "work is under way")
+    assert s.runtimes[0].stop() == 0
+    runs = load.all()
+    check_everything(s, runs)
+    assert s.server.stop() == 0

@@ -1,0 +1,89 @@
+"""Every named point, killed at: the work under way still ends once and right.
+
+The points are read from runtime/base/fault.def; a point that no scenario reaches fails.
+"""
+import re
+
+import pytest
+
+import chain
+from harness import ROOT, Ledger, until
+
+POINTS = re.findall(r"^\s*X\((\w+), *\"([^\"]+)\"\)|^\s*X\(\"?([\w.]+)\"?\)",
+                    (ROOT / "runtime/base/fault.def").read_text(), re.M)
+POINTS = sorted({b or c for _, b, c in POINTS})
+
+
+def owner_of(point):
+    return point.split(".")[0]
+
+
+@pytest.mark.parametrize("nth", [1, 4])
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at(stacks, point, nth):
+    fault = {"AIKI_FAULT": f"{point}=kill@{nth}"}
+    who = owner_of(point)
+    s = stacks(plugins=["ledger", "waits"], start=False)
+    s.start_redis()
+    s.start_server(env=fault if who == "server" else None)
+    s.start_runtime(0, env=fault if who != "server" else None, wait=False)
+    path = str(s.directory / "ledger.txt")
+
+    def died():
+        if who == "server":
+            return not s.server.alive()
+        if who == "runtime":
+            return not s.runtime.alive()
+        return "signal 9" in s.runtime.log.read_text(errors="replace")
+
+    def revive():
+        """What an init system does; the fault is spent."""
+        if not s.server.alive():
+            s.start_server()
+        if not s.runtime.alive():
+            s.start_runtime(0, wait=False)
+
+    import threading
+    done = threading.Event()
+
+    def supervise():
+        while not done.wait(0.02):
+            revive()
+
+    started = []
+    seen = []
+    keeper = threading.Thread(target=lambda: (until(lambda: died() or done.is_set(), point),
+                                              seen.append(died()), supervise()))
+    keeper.start()
+    try:
+        for i in range(6):
+            started.append(s.start_surely("ledger", {"steps": 3, "task_ms": 0, "path": path, "width": 1}, f"l{i}"))
+        approve = s.start_surely("approve", {"timeout_ms": 600000}, "a")
+        nap = s.start_surely("nap", {"ms": 300}, "n")
+
+        def signalled():
+            try:
+                s.signal(approve, "decision", {"ok": True}, ref="only")
+                return True
+            except Exception:
+                return False
+        until(signalled, "the signal is acknowledged")
+        for run in started:
+            assert s.outcome(run)["output"] == {"steps": 3}
+        assert s.outcome(approve)["output"]["ok"] is True
+        assert s.outcome(nap)["state"] == "completed"
+    finally:
+        done.set()
+        keeper.join()
+    assert seen == [True], f"{point} was never passed {nth} times"
+    for run in [*started, approve, nap]:
+        events = s.history(run)
+        chain.check(events)
+    ledger = Ledger(path)
+    for run in started:
+        highest = -1
+        for step, ns in sorted(((step, t) for step, stamps in ledger.executions(run).items() for t in stamps),
+                               key=lambda x: x[1]):
+            assert step >= highest, f"{point}: recorded step {step} executed again"
+            highest = max(highest, step)
+    assert sum(e["kind"] == "signal" for e in s.history(approve)) == 1

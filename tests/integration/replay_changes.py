@@ -1,0 +1,55 @@
+"""What a changed plugin does to a parked run."""
+import json
+
+import chain
+from harness import plugin, until
+
+
+def parked(s):
+    run = s.start("swap", {"path": str(s.directory / "swap.txt")})
+    until(lambda: s.state(run) == "awaiting_signal", "swap waits for go")
+    return run
+
+
+def lines(s):
+    return (s.directory / "swap.txt").read_text().split()
+
+
+def build_of(s):
+    return json.dumps(s.get("/v1/plugins"))
+
+
+def replace(s, name):
+    before = build_of(s)
+    s.drop("swap", source=plugin(name))
+    until(lambda: build_of(s) != before, f"{name} serves instead")
+
+
+def test_swapped_steps_continue_with_the_right_results(stacks):
+    s = stacks()
+    s.drop("swap", source=plugin("swap1"))
+    until(lambda: s.get("/v1/plugins")["plugins"], "swap serves")
+    run = parked(s)
+    replace(s, "swap2")
+    s.signal(run, "go", None)
+    assert s.result(run) == {"a": "A", "b": "B", "c": "C"}
+    assert sorted(lines(s)) == ["A", "B", "C"], "a recorded step was executed again"
+    chain.check(s.history(run))
+
+
+def test_changed_input_blocks_and_the_old_build_continues(stacks):
+    s = stacks()
+    s.drop("swap", source=plugin("swap1"))
+    until(lambda: s.get("/v1/plugins")["plugins"], "swap serves")
+    run = parked(s)
+    replace(s, "swap3")
+    s.signal(run, "go", None)
+    until(lambda: s.state(run) == "blocked", "the run is blocked")
+    error = s.run(run)["error"]
+    assert error["code"] == "NONDETERMINISM", error
+    assert "recorded" in error["message"] and "new" in error["message"], error
+    assert sorted(lines(s)) == ["A", "B"], "something was executed after the divergence"
+    replace(s, "swap1")
+    assert s.result(run) == {"a": "A", "b": "B", "c": "C"}
+    assert sorted(lines(s)) == ["A", "B", "C"]
+    chain.check(s.history(run))

@@ -1,0 +1,410 @@
+"""Real processes for tests: a private redis-server, aiki-server and aiki-runtimes.
+
+Everything lives in one temporary directory, listens on loopback or unix sockets, and is killed
+by pid at the end. Tests wait for conditions (`until`), never for time. When a test fails the
+logs of all processes are printed.
+"""
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import random
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("AIKI_BUILD", "build/gcc"))
+if not BUILD.is_absolute():
+    BUILD = ROOT / BUILD
+AIKI = BUILD / "tools" / "aiki"
+SERVER = BUILD / "server" / "aiki-server"
+RUNTIME = BUILD / "runtime" / "aiki-runtime"
+SANITIZED = "sanitize" in BUILD.name
+PATIENCE_S = 60 if SANITIZED else 30
+TERMINAL = {"completed", "failed", "cancelled", "timed_out", "terminated"}
+
+
+def plugin(name):
+    """Path of a built plugin, example or test support."""
+    found = list(BUILD.glob(f"**/{name}.so"))
+    assert found, f"plugin {name} is not built in {BUILD}"
+    return found[0]
+
+
+def seed():
+    """One number per test run, printed first; AIKI_SEED repeats it."""
+    value = int(os.environ.get("AIKI_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"AIKI_SEED={value}")
+    return value
+
+
+_pause = threading.Event()
+
+
+def until(condition, what, patience_s=PATIENCE_S, every_s=0.01):
+    """Wait until condition() is true; its value is the answer."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {patience_s} s still not: {what}")
+        _pause.wait(every_s)
+
+
+class HttpError(Exception):
+    def __init__(self, status, body):
+        super().__init__(f"{status}: {body}")
+        self.status = status
+        self.body = body
+
+    @property
+    def code(self):
+        return self.body.get("error", {}).get("code") if isinstance(self.body, dict) else None
+
+
+class Process:
+    """One child process with its log file."""
+
+    def __init__(self, name, argv, directory, env=None, ready=False):
+        self.name = name
+        self.log = directory / f"{name}.log"
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("AIKI_")}
+        environment["ASAN_OPTIONS"] = "detect_leaks=1:abort_on_error=1:detect_stack_use_after_return=0"
+        environment["UBSAN_OPTIONS"] = "print_stacktrace=1:halt_on_error=1"
+        environment.update(env or {})
+        self.ready = None
+        reader = writer = None
+        if ready:
+            reader, writer = os.pipe()
+            argv = [*argv, "--ready-fd", str(writer)]
+        with open(self.log, "ab") as log:
+            log.write(f"---- {' '.join(map(str, argv))}\n".encode())
+            log.flush()
+            self.popen = subprocess.Popen(
+                list(map(str, argv)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                pass_fds=[writer] if ready else [], env=environment, start_new_session=True)
+        if ready:
+            os.close(writer)
+            self._reader = reader
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    def await_ready(self, patience_s=PATIENCE_S):
+        """The JSON line written once the process serves; an early end is an error."""
+        text = b""
+        deadline = time.monotonic() + patience_s
+        try:
+            while not text.endswith(b"\n"):
+                left = deadline - time.monotonic()
+                if left <= 0 or not select.select([self._reader], [], [], left)[0]:
+                    raise AssertionError(f"{self.name} is not ready after {patience_s} s\n{self.tail()}")
+                chunk = os.read(self._reader, 4096)
+                if not chunk:
+                    raise AssertionError(f"{self.name} ended before it was ready\n{self.tail()}")
+                text += chunk
+        finally:
+            os.close(self._reader)
+        self.ready = json.loads(text)
+        return self.ready
+
+    def tail(self, lines=60):
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def alive(self):
+        return self.popen.poll() is None
+
+    def send(self, number):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def kill(self):
+        if self.alive():
+            self.send(signal.SIGKILL)
+        self.popen.wait()
+
+    def stop(self, patience_s=PATIENCE_S):
+        """SIGTERM and the exit code."""
+        self.send(signal.SIGTERM)
+        try:
+            return self.popen.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.name} did not end on SIGTERM\n{self.tail()}") from None
+
+    def children(self):
+        try:
+            text = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return []
+        return [int(pid) for pid in text.split()]
+
+
+class Stack:
+    """redis-server, one aiki-server, any number of aiki-runtimes, in one directory."""
+
+    def __init__(self, plugins=(), runtimes=1, lease_ms=None, server_args=(), runtime_args=(),
+                 env=None, start=True):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="aiki-test-"))
+        self.plugins = self.directory / "plugins"
+        self.plugins.mkdir()
+        self.server_args = list(server_args)
+        if lease_ms:
+            self.server_args += ["--lease-ms", lease_ms]
+        self.runtime_args = list(runtime_args)
+        self.env = env or {}
+        self.redis = self.server = None
+        self.runtimes = {}
+        self.dead = []
+        self.rpc = "127.0.0.1:0"
+        self.http = "127.0.0.1:0"
+        for name in plugins:
+            self.drop(name)
+        if start:
+            self.start_redis()
+            self.start_server()
+            for index in range(runtimes):
+                self.start_runtime(index, wait=False)
+            for process in self.runtimes.values():
+                process.await_ready()
+
+    # -- processes ---------------------------------------------------------------------------
+
+    @property
+    def redis_socket(self):
+        return self.directory / "redis.sock"
+
+    @property
+    def redis_url(self):
+        return f"unix:{self.redis_socket}"
+
+    def start_redis(self):
+        self.redis = Process("redis", [
+            "redis-server", "--port", "0", "--unixsocket", self.redis_socket, "--save", "",
+            "--appendonly", "no", "--dir", self.directory, "--daemonize", "no"], self.directory)
+        until(lambda: self.redis_socket.exists() and self._redis_answers(), "redis-server answers")
+
+    def _redis_answers(self):
+        try:
+            return self.redis_command("PING") == "PONG"
+        except OSError:
+            return False
+
+    def redis_command(self, *words):
+        """One command, its raw reply's first line (or bulk) as text."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(10)
+            s.connect(str(self.redis_socket))
+            parts = [str(w).encode() if not isinstance(w, bytes) else w for w in words]
+            s.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+            return self._redis_reply(s.makefile("rb"))
+
+    def _redis_reply(self, f):
+        line = f.readline().rstrip(b"\r\n")
+        kind, rest = line[:1], line[1:]
+        if kind == b"$":
+            n = int(rest)
+            return None if n < 0 else f.read(n + 2)[:-2].decode("latin-1")
+        if kind == b"*":
+            n = int(rest)
+            return None if n < 0 else [self._redis_reply(f) for _ in range(n)]
+        if kind == b"-":
+            raise AssertionError(rest.decode())
+        return int(rest) if kind == b":" else rest.decode()
+
+    def start_server(self, env=None, wait=True):
+        self.server = Process("server", [
+            SERVER, "--listen", self.rpc, "--http", self.http, "--store",
+            f"sqlite:{self.directory}/aiki.db", "--redis", self.redis_url, *self.server_args],
+            self.directory, env={**self.env, **(env or {})}, ready=True)
+        if wait:
+            ready = self.server.await_ready()
+            self.rpc, self.http = ready["rpc"], ready["http"]
+        return self.server
+
+    def start_runtime(self, index=0, env=None, wait=True, args=()):
+        process = Process(f"runtime{index}", [
+            RUNTIME, "--plugins", self.plugins, "--server", self.rpc, "--redis", self.redis_url,
+            "--state", self.directory / f"state{index}", "--name", f"runtime{index}",
+            *self.runtime_args, *args], self.directory, env={**self.env, **(env or {})}, ready=True)
+        self.runtimes[index] = process
+        if wait:
+            process.await_ready()
+        return process
+
+    @property
+    def runtime(self):
+        return self.runtimes[0]
+
+    def restart_server(self, env=None):
+        self.server.kill()
+        return self.start_server(env)
+
+    def restart_redis(self):
+        self.redis.kill()
+        with contextlib.suppress(FileNotFoundError):
+            self.redis_socket.unlink()
+        self.start_redis()
+
+    def processes(self):
+        return [p for p in (self.redis, self.server, *self.runtimes.values()) if p]
+
+    def close(self, failed=False):
+        for process in self.processes():
+            process.kill()
+        if failed:
+            for log in sorted(self.directory.glob("*.log")):
+                lines = log.read_text(errors="replace").splitlines()
+                print(f"==== {log.name} ({len(lines)} lines, the last 150)")
+                print("\n".join(lines[-150:]))
+        self.check_sanitizers()
+        if not failed:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def check_sanitizers(self):
+        for log in self.directory.glob("*.log"):
+            text = log.read_text(errors="replace")
+            for sign in ("ERROR: AddressSanitizer", "runtime error:", "ERROR: LeakSanitizer",
+                         "Assertion `"):
+                assert sign not in text, f"{log.name}: {sign}\n" + "\n".join(text.splitlines()[-80:])
+
+    # -- plugins -----------------------------------------------------------------------------
+
+    def drop(self, name, source=None):
+        """Put a plugin into the directory the way an installer does: write aside, rename."""
+        target = self.plugins / f"{name}.so"
+        aside = self.plugins / f".{name}.tmp"
+        shutil.copyfile(source or plugin(name), aside)
+        os.rename(aside, target)
+        return target
+
+    # -- the API -----------------------------------------------------------------------------
+
+    def request(self, method, path, body=None, headers=None, raw=None, patience_s=PATIENCE_S):
+        host, port = self.http.rsplit(":", 1)
+        connection = http.client.HTTPConnection(host, int(port), timeout=patience_s)
+        try:
+            data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+            connection.request(method, path, data, {"Content-Type": "application/json", **(headers or {})})
+            answer = connection.getresponse()
+            text = answer.read()
+        finally:
+            connection.close()
+        try:
+            value = json.loads(text) if text else None
+        except ValueError:
+            value = text.decode(errors="replace")
+        if answer.status >= 400:
+            raise HttpError(answer.status, value)
+        return answer.status, value
+
+    def get(self, path):
+        return self.request("GET", path)[1]
+
+    def start(self, workflow, value, key=None, version=None):
+        body = {"input": value}
+        if key:
+            body["key"] = key
+        if version:
+            body["version"] = version
+        return self.request("POST", f"/v1/workflows/{workflow}/runs", body)[1]["id"]
+
+    def start_surely(self, workflow, value, key):
+        """Start through faults: repeat with the same key until acknowledged."""
+        def attempt():
+            try:
+                return self.start(workflow, value, key)
+            except (OSError, http.client.HTTPException):
+                return None
+            except HttpError as e:
+                if e.status in (503, 500):
+                    return None
+                raise
+        return until(attempt, f"start {workflow} {key}", patience_s=2 * PATIENCE_S)
+
+    def run(self, run_id):
+        return self.get(f"/v1/runs/{run_id}")
+
+    def state(self, run_id):
+        return self.run(run_id)["state"]
+
+    def signal(self, run_id, name, value, ref=None):
+        suffix = f"?ref={ref}" if ref else ""
+        return self.request("POST", f"/v1/runs/{run_id}/signals/{name}{suffix}", value)
+
+    def result(self, run_id, patience_s=PATIENCE_S):
+        """Output of a completed run; anything else is an error."""
+        document = self.outcome(run_id, patience_s)
+        assert document["state"] == "completed", document
+        return document["output"]
+
+    def outcome(self, run_id, patience_s=PATIENCE_S):
+        def attempt():
+            try:
+                status, value = self.request("GET", f"/v1/runs/{run_id}/result?wait=5s")
+            except (OSError, http.client.HTTPException):
+                return None
+            return value if status == 200 else None
+        try:
+            return until(attempt, f"run {run_id} ends", patience_s)
+        except AssertionError as e:
+            raise AssertionError(f"{e}\n{json.dumps(self.run(run_id), indent=1)}") from None
+
+    def history(self, run_id):
+        events, after = [], 0
+        while True:
+            page = self.get(f"/v1/runs/{run_id}/history?after={after}&limit=500")
+            events += page["events"]
+            if not page.get("next"):
+                return events
+            after = page["next"]
+
+    def metrics(self):
+        out = {}
+        for line in self.get("/metrics").splitlines():
+            if line and not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                out[name] = float(value)
+        return out
+
+    def aiki(self, *args, check=True, stdin=None, patience_s=PATIENCE_S):
+        """The command line against this stack."""
+        done = subprocess.run([str(AIKI), *map(str, args)], input=stdin, text=True,
+                              capture_output=True, timeout=patience_s,
+                              env={**os.environ, "AIKI_SERVER": self.rpc})
+        if check:
+            assert done.returncode == 0, f"aiki {args}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+
+class Ledger:
+    """The file that `ledger` tasks append to: RUN STEP ATTEMPT PID MONOTONIC_NS a line."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+
+    def lines(self):
+        if not self.path.exists():
+            return []
+        rows = []
+        for line in self.path.read_text().splitlines():
+            run, step, attempt, pid, ns = line.split()
+            rows.append((run, int(step), int(attempt), int(pid), int(ns)))
+        return rows
+
+    def executions(self, run_id):
+        steps = {}
+        for run, step, _, _, ns in self.lines():
+            if run == run_id:
+                steps.setdefault(step, []).append(ns)
+        return steps
