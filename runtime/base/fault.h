@@ -1,23 +1,44 @@
 /* base/fault.h - named points where a test may kill, stop or fail a process. [any]
  *
- *   AIKI_FAULT="server.commit.after=kill@3"   on the 3rd pass: kill, stop, exit, fail
+ *   fault_point(server_commit_after);                in code: the name from fault.def, no quotes
+ *   if (fault_fails(server_publish_before)) ...      a point that can also report failure
  *
- * Compiled in with -Dfault_injection=true; otherwise fault_point(x) is nothing. The names live
- * in one table (fault.def) so that the fault suite can prove each has a scenario.
+ *   AIKI_FAULT="server.commit.after=kill@3,child.acked=exit"
+ *       on the 3rd pass (default: the 1st) of that point in a process:
+ *       kill (SIGKILL), stop (SIGSTOP), exit (_exit 41), fail (fault_fails answers true)
+ *   AIKI_FAULT_ONCE=FILE   only the first process to get there acts; it creates FILE first
+ *   AIKI_FAULT_LOG=FILE    each point passed is appended once a process, so that the suite can
+ *                          prove that every point is reached
+ *
+ * Compiled in with -Dfault_injection=true; otherwise a point costs nothing. A name that is not in
+ * fault.def does not compile in either build.
  */
 #ifndef BASE_FAULT_H
 #define BASE_FAULT_H
 
 #include <stdbool.h>
 
+#include "base/fault.def"
+
+enum fault {
+#define FAULT_ENUM(name, text) FAULT_##name,
+    FAULT_POINTS(FAULT_ENUM)
+#undef FAULT_ENUM
+    FAULT_COUNT
+};
+
+/* "server.commit.after"; for tools that list the points. */
+const char *fault_name(enum fault point);
+
 #ifdef AIKI_FAULT_INJECTION
-/* True when the point should report failure ("fail"); kill and stop do not return at once. */
-bool fault_hit(const char *name);
-#define fault_point(name) ((void)fault_hit(name))
-#define fault_fails(name) fault_hit(name)
+/* True when the point should report failure ("fail"). kill and exit do not return. A process
+ * started with an AIKI_FAULT that does not parse says so and ends with status 2. */
+bool fault_hit(enum fault point);
+#define fault_point(name) ((void)fault_hit(FAULT_##name))
+#define fault_fails(name) fault_hit(FAULT_##name)
 #else
-#define fault_point(name) ((void)0)
-#define fault_fails(name) false
+#define fault_point(name) ((void)FAULT_##name)
+#define fault_fails(name) ((void)FAULT_##name, false)
 #endif
 
 #endif
