@@ -20,7 +20,11 @@
 #include "wire/event.h"
 #include "wire/id.h"
 
-enum { STORE_UNIT_RUNS_MAX = 4096 };
+struct store;
+struct store_reader;
+
+/* Runs one commit may write; rows one listing may answer; how long one listing may look. */
+enum { STORE_UNIT_RUNS_MAX = 4096, STORE_LIST_MAX = 1000, STORE_LIST_MS_MAX = 2000 };
 
 /* One row of the runs table. Views: on commit borrowed from the caller until it returns; on load
  * borrowed from the callback's duration. */
@@ -78,7 +82,7 @@ struct list_filter {
     const char *key;          /* NULL = any */
     uint64_t state_mask;      /* bit RUN_*; 0 = any */
     uint64_t before_no;       /* keyset paging, newest first; 0 = from the newest */
-    uint32_t limit;           /* at most 1000 */
+    uint32_t limit;           /* at most STORE_LIST_MAX; more is cut to that */
 };
 
 /* Return false to stop. */
@@ -96,8 +100,11 @@ struct store_ops {
     aiki_status (*open_reader)(struct store *s, struct store_reader **ret, aiki_error *err);
     void (*close_reader)(struct store_reader *r);
 
-    /* All of u or nothing, with one fsync. AIKI_CONFLICT: an inserted row's id or key is taken.
-     * AIKI_STALE: a condition failed. Anything else is fatal for the process. */
+    /* All of u or nothing, with one fsync. Writes to the same run apply in the order given.
+     * AIKI_CONFLICT: an inserted row's id or key is taken. AIKI_STALE: a condition failed.
+     * AIKI_LIMIT: the disk is full, or u is over a limit. AIKI_UNAVAILABLE: another program keeps
+     * the file locked. After these nothing was written and the store goes on working. Anything
+     * else is fatal for the process: every further commit is refused. */
     aiki_status (*commit)(struct store *s, const struct unit *u, aiki_error *err);
     /* AIKI_NOT_FOUND when absent. */
     aiki_status (*find_run)(struct store *s, const struct aiki_id *id, store_run_fn fn, void *arg,
@@ -106,9 +113,11 @@ struct store_ops {
                                aiki_error *err);
     aiki_status (*find_key)(struct store *s, aiki_view space, aiki_view workflow, aiki_view key,
                             store_run_fn fn, void *arg, aiki_error *err);
-    /* Append stored events with seq > after_seq to w, whole journal rows, stopping once w grew
-     * by bytes_max or more (at least one row). *ret_last_seq: last one appended. A row whose
-     * recomputed chain hash differs from the recorded one is AIKI_CORRUPT naming the run. */
+    /* Append stored events with seq > after_seq to w, up to the end of a journal row, stopping
+     * once w grew by bytes_max or more (at least one row). *ret_last_seq: last one appended, or
+     * after_seq when there is nothing behind it. A gap, or a row whose recomputed chain hash
+     * differs from the recorded one, is AIKI_CORRUPT naming run and seq; w is cut back then.
+     * AIKI_NOT_FOUND without such a run. */
     aiki_status (*journal)(struct store *s, uint64_t run_no, uint64_t after_seq,
                            uint64_t bytes_max, aiki_writer *w, uint64_t *ret_last_seq,
                            aiki_error *err);
@@ -116,7 +125,8 @@ struct store_ops {
     aiki_status (*scan_open)(struct store *s, uint64_t after_no, uint32_t limit, store_run_fn fn,
                              void *arg, aiki_error *err);
 
-    /* [reader] */
+    /* [reader] AIKI_LIMIT when finding the rows took more than STORE_LIST_MS_MAX: a long read
+     * keeps the log of the database from being reused. */
     aiki_status (*list)(struct store_reader *r, const struct list_filter *filter, store_run_fn fn,
                         void *arg, aiki_error *err);
     aiki_status (*reader_find_run)(struct store_reader *r, const struct aiki_id *id,
