@@ -1,7 +1,8 @@
 /* wire/error.h - set, copy and carry errors. [any]
  *
  * On the wire and in the journal an error is a map with text keys: code, category, message,
- * and when present details, cause (such a map), retry_after_ms, final. Same error, same bytes.
+ * and when present details, cause (such a map), retry_after_ms, final; status (its name) when it
+ * does not follow from code and category. Same error, same bytes.
  */
 #ifndef WIRE_ERROR_H
 #define WIRE_ERROR_H
@@ -9,7 +10,11 @@
 #include <aiki/msgpack.h>
 #include <aiki/status.h>
 
-/* Fill *err (NULL is fine), code = the status name, and return the status. */
+/* Details that are larger, deeper or no msgpack are replaced by a text that says so. */
+enum { ERROR_DETAILS_BYTES_MAX = 64 * 1024, ERROR_DETAILS_DEPTH_MAX = 32 };
+
+/* Fill *err (NULL is fine), code = the status name, and return the status. The message is cut
+ * to its field; control characters and broken UTF-8 in it become '?', so any text may be quoted. */
 aiki_status error_set(aiki_error *err, aiki_status status, const char *format, ...)
     AIKI_PRINTF(3, 4);
 /* The same with a code of its own, e.g. "SCHEMA_MISMATCH". */

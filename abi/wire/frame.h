@@ -32,6 +32,9 @@ aiki_status frame_end(aiki_writer *w, uint64_t offset, uint32_t type, uint32_t c
  * needed. Anything else: the stream is broken and the connection must be closed. */
 aiki_status frame_read(aiki_view bytes, struct frame *ret_frame, uint64_t *ret_size,
                        aiki_error *err);
+/* CRC-32C, begun with 0 and continued with what the call before returned. */
 uint32_t crc32c(uint32_t crc, const void *data, size_t size_bytes);
+/* The same without CPU support: what crc32c falls back to. */
+uint32_t crc32c_portable(uint32_t crc, const void *data, size_t size_bytes);
 
 #endif

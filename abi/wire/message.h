@@ -37,6 +37,7 @@ enum {
 };
 
 typedef uint64_t wire_u64;
+typedef uint64_t wire_wide; /* always 9 bytes, so that it can be overwritten in place */
 typedef int64_t wire_i64;
 typedef bool wire_flag;
 typedef aiki_view wire_str;

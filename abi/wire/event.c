@@ -1,0 +1,496 @@
+/* event.c - the journal's encoding.
+ *
+ *   new     [kind, body]                     stored  [seq, at_ms, epoch, kind, body]
+ *
+ *   STARTED         [workflow, version, input, key, actor]
+ *   CLAIMED         [session, build, runtime]
+ *   STEP_BEGUN      [address, nth, identity, due_at_ms]
+ *   ATTEMPT_FAILED  [address, nth, identity, attempt, next_at_ms, error, duration_us]
+ *   STEP_DONE       [address, nth, identity, attempt, outcome, value, error, duration_us]
+ *   SIGNAL          [name, payload, ref]
+ *   COMPLETED       [output]
+ *   FAILED, BLOCKED [error]
+ *   UNBLOCKED       []
+ *   identity        nil, or [kind, name, input]
+ *
+ * Payloads (input, output, value, payload) are bin, nil when empty: an event stays readable
+ * whatever is in them, and they are not walked to get past them. Errors are maps, or nil.
+ * Fields of later releases follow these and are skipped; none of these may be missing.
+ */
+#include "wire/event.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "wire/canon.h"
+#include "wire/error.h"
+#include "wire/hash.h"
+
+enum {
+    STARTED_FIELDS = 5,
+    CLAIMED_FIELDS = 3,
+    STEP_BEGUN_FIELDS = 4,
+    ATTEMPT_FAILED_FIELDS = 7,
+    STEP_DONE_FIELDS = 8,
+    SIGNAL_FIELDS = 3,
+    IDENTITY_FIELDS = 3,
+    NEW_FIELDS = 2,
+    STORED_FIELDS = 5,
+    WAIT_FIELDS = 4,
+    CANON_INLINE = 2048 /* inputs up to half of this are hashed without an allocation */
+};
+
+/* ---- names ------------------------------------------------------------------------------- */
+
+#define NAME_CASE(name, number, text) \
+    case number:                      \
+        return text;
+
+const char *event_kind_name(uint64_t kind)
+{
+    switch (kind) {
+        EVENT_KIND_MAP(NAME_CASE)
+    default:
+        return "unknown";
+    }
+}
+
+const char *step_kind_name(uint64_t kind)
+{
+    switch (kind) {
+        STEP_KIND_MAP(NAME_CASE)
+    default:
+        return "unknown";
+    }
+}
+
+#define STATE_CASE(name, number, text, terminal) NAME_CASE(name, number, text)
+const char *run_state_name(uint64_t state)
+{
+    switch (state) {
+        RUN_STATE_MAP(STATE_CASE)
+    default:
+        return "unknown";
+    }
+}
+
+uint64_t run_state_parse(const char *text)
+{
+#define STATE_PARSE(name, number, words, terminal) \
+    if (strcmp(text, words) == 0)                  \
+        return number;
+    RUN_STATE_MAP(STATE_PARSE)
+#undef STATE_PARSE
+    return 0;
+}
+
+bool run_state_is_terminal(uint64_t state)
+{
+    switch (state) {
+#define STATE_TERMINAL(name, number, text, terminal) \
+    case number:                                     \
+        return terminal;
+        RUN_STATE_MAP(STATE_TERMINAL)
+#undef STATE_TERMINAL
+    default:
+        return false;
+    }
+}
+
+/* ---- address and chain ------------------------------------------------------------------- */
+
+aiki_status address_make(uint64_t step_kind, aiki_view name, aiki_view input,
+                         struct address *ret_address, aiki_error *err)
+{
+    uint8_t memory[CANON_INLINE], head[5], hash[HASH_BYTES];
+    uint8_t *owned = NULL;
+    aiki_view canonical = {NULL, 0};
+    if (input.size_bytes > 0) {
+        aiki_status status =
+            canon_borrow(input, memory, sizeof(memory), &canonical, &owned, err);
+        if (status != AIKI_OK)
+            return status;
+    }
+    /* The length keeps name and input apart: no two steps share the bytes that are hashed. */
+    head[0] = (uint8_t)step_kind;
+    aiki_mp_be_(head + 1, name.size_bytes, 4);
+    const aiki_view parts[] = {{head, sizeof(head)}, name, canonical};
+    hash_parts(hash, parts, sizeof(parts) / sizeof(parts[0]));
+    memcpy(ret_address->bytes, hash, ADDRESS_BYTES);
+    free(owned);
+    return AIKI_OK;
+}
+
+void event_chain(uint8_t hash[HASH_BYTES], aiki_view stored)
+{
+    const aiki_view parts[] = {{hash, HASH_BYTES}, stored};
+    hash_parts(hash, parts, 2); /* the result is written after all parts are read */
+}
+
+/* ---- write ------------------------------------------------------------------------------- */
+
+static void put_text(aiki_writer *w, aiki_view text)
+{
+    aiki_mp_strn(w, text.data, text.size_bytes);
+}
+
+static void put_payload(aiki_writer *w, aiki_view payload)
+{
+    if (payload.size_bytes == 0)
+        aiki_mp_nil(w);
+    else
+        aiki_mp_bin(w, payload.data, payload.size_bytes);
+}
+
+static void put_error(aiki_writer *w, aiki_view map)
+{
+    if (map.size_bytes == 0)
+        aiki_mp_nil(w);
+    else
+        aiki_mp_raw(w, map.data, map.size_bytes);
+}
+
+/* Head of the three step bodies: the array and [address, nth, identity]. */
+static void put_step(aiki_writer *w, const struct event *e, uint64_t field_count)
+{
+    aiki_mp_array(w, field_count);
+    aiki_mp_bin(w, e->as.step.address.bytes, ADDRESS_BYTES);
+    aiki_mp_uint(w, e->as.step.nth);
+    if (e->as.step.identity_kind == 0) {
+        aiki_mp_nil(w);
+        return;
+    }
+    aiki_mp_array(w, IDENTITY_FIELDS);
+    aiki_mp_uint(w, e->as.step.identity_kind);
+    put_text(w, e->as.step.name);
+    put_payload(w, e->as.step.input);
+}
+
+static void put_started(aiki_writer *w, const struct event *e)
+{
+    aiki_mp_array(w, STARTED_FIELDS);
+    put_text(w, e->as.started.workflow);
+    put_text(w, e->as.started.version);
+    put_payload(w, e->as.started.input);
+    put_text(w, e->as.started.key);
+    put_text(w, e->as.started.actor);
+}
+
+static void put_claimed(aiki_writer *w, const struct event *e)
+{
+    aiki_mp_array(w, CLAIMED_FIELDS);
+    aiki_mp_bin(w, e->as.claimed.session.bytes, sizeof(e->as.claimed.session.bytes));
+    aiki_mp_bin(w, e->as.claimed.build.data, e->as.claimed.build.size_bytes);
+    put_text(w, e->as.claimed.runtime);
+}
+
+static void put_attempt_failed(aiki_writer *w, const struct event *e)
+{
+    put_step(w, e, ATTEMPT_FAILED_FIELDS);
+    aiki_mp_uint(w, e->as.step.attempt);
+    aiki_mp_int(w, e->as.step.next_at_ms);
+    put_error(w, e->as.step.error);
+    aiki_mp_int(w, e->as.step.duration_us);
+}
+
+static void put_step_done(aiki_writer *w, const struct event *e)
+{
+    put_step(w, e, STEP_DONE_FIELDS);
+    aiki_mp_uint(w, e->as.step.attempt);
+    aiki_mp_uint(w, e->as.step.outcome);
+    put_payload(w, e->as.step.value);
+    put_error(w, e->as.step.error);
+    aiki_mp_int(w, e->as.step.duration_us);
+}
+
+static void put_body(aiki_writer *w, const struct event *e)
+{
+    switch (e->kind) {
+    case EVENT_STARTED: put_started(w, e); break;
+    case EVENT_CLAIMED: put_claimed(w, e); break;
+    case EVENT_STEP_BEGUN:
+        put_step(w, e, STEP_BEGUN_FIELDS);
+        aiki_mp_int(w, e->as.step.due_at_ms);
+        break;
+    case EVENT_ATTEMPT_FAILED: put_attempt_failed(w, e); break;
+    case EVENT_STEP_DONE: put_step_done(w, e); break;
+    case EVENT_SIGNAL:
+        aiki_mp_array(w, SIGNAL_FIELDS);
+        put_text(w, e->as.signal.name);
+        put_payload(w, e->as.signal.payload);
+        put_text(w, e->as.signal.ref);
+        break;
+    case EVENT_COMPLETED:
+        aiki_mp_array(w, 1);
+        put_payload(w, e->as.completed.output);
+        break;
+    case EVENT_FAILED:
+        aiki_mp_array(w, 1);
+        put_error(w, e->as.failed.error);
+        break;
+    case EVENT_BLOCKED:
+        aiki_mp_array(w, 1);
+        put_error(w, e->as.blocked.error);
+        break;
+    case EVENT_UNBLOCKED: aiki_mp_array(w, 0); break;
+    default: abort(); /* a kind of our own making that is not in the table */
+    }
+}
+
+void event_write_new(aiki_writer *w, const struct event *e)
+{
+    aiki_mp_array(w, NEW_FIELDS);
+    aiki_mp_uint(w, e->kind);
+    put_body(w, e);
+}
+
+void event_write_stored(aiki_writer *w, uint64_t seq, int64_t at_ms, uint64_t epoch, uint64_t kind,
+                        aiki_view body)
+{
+    aiki_mp_array(w, STORED_FIELDS);
+    aiki_mp_uint(w, seq);
+    aiki_mp_int(w, at_ms);
+    aiki_mp_uint(w, epoch);
+    aiki_mp_uint(w, kind);
+    aiki_mp_raw(w, body.data, body.size_bytes);
+}
+
+/* ---- read -------------------------------------------------------------------------------- */
+
+/* An array of at least `known` elements; returns how many unknown ones follow those. */
+static uint64_t open_array(aiki_reader *r, uint64_t known)
+{
+    uint64_t count = aiki_mp_read_array(r);
+    if (count < known && r->status == AIKI_OK)
+        r->status = AIKI_CORRUPT;
+    return r->status == AIKI_OK ? count - known : 0;
+}
+
+static void close_array(aiki_reader *r, uint64_t unknown)
+{
+    for (; unknown > 0 && r->status == AIKI_OK; unknown--)
+        (void)aiki_mp_skip(r); /* its failure sticks in r */
+}
+
+static void get_fixed(aiki_reader *r, uint8_t *to, uint64_t size_bytes)
+{
+    aiki_view bytes = aiki_mp_read_bin(r);
+    if (bytes.size_bytes == size_bytes)
+        memcpy(to, bytes.data, size_bytes);
+    else
+        r->status = AIKI_CORRUPT;
+}
+
+/* nil, or a map whose inside error_read checks when somebody looks. */
+static aiki_view get_error(aiki_reader *r)
+{
+    aiki_mp_item item;
+    const uint8_t *at = r->at;
+    if (!aiki_mp_peek(r, &item) || (item.type != AIKI_MP_MAP && item.type != AIKI_MP_NIL) ||
+        aiki_mp_skip(r) != AIKI_OK) {
+        r->status = r->status == AIKI_OK ? AIKI_CORRUPT : r->status;
+        return (aiki_view){NULL, 0};
+    }
+    return item.type == AIKI_MP_NIL ? (aiki_view){NULL, 0}
+                                    : (aiki_view){at, (uint64_t)(r->at - at)};
+}
+
+static void get_identity(aiki_reader *r, struct event *e)
+{
+    if (aiki_reader_left(r) > 0 && r->at[0] == 0xc0) {
+        r->at++;
+        return;
+    }
+    uint64_t unknown = open_array(r, IDENTITY_FIELDS);
+    e->as.step.identity_kind = aiki_mp_read_uint(r);
+    e->as.step.name = aiki_mp_read_str(r);
+    e->as.step.input = aiki_mp_read_bin(r);
+    close_array(r, unknown);
+    if (e->as.step.identity_kind == 0 && r->status == AIKI_OK)
+        r->status = AIKI_CORRUPT;
+}
+
+static uint64_t get_step(aiki_reader *r, struct event *e, uint64_t known)
+{
+    uint64_t unknown = open_array(r, known);
+    get_fixed(r, e->as.step.address.bytes, ADDRESS_BYTES);
+    e->as.step.nth = aiki_mp_read_uint(r);
+    get_identity(r, e);
+    return unknown;
+}
+
+static uint64_t get_started(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = open_array(r, STARTED_FIELDS);
+    e->as.started.workflow = aiki_mp_read_str(r);
+    e->as.started.version = aiki_mp_read_str(r);
+    e->as.started.input = aiki_mp_read_bin(r);
+    e->as.started.key = aiki_mp_read_str(r);
+    e->as.started.actor = aiki_mp_read_str(r);
+    return unknown;
+}
+
+static uint64_t get_claimed(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = open_array(r, CLAIMED_FIELDS);
+    get_fixed(r, e->as.claimed.session.bytes, sizeof(e->as.claimed.session.bytes));
+    e->as.claimed.build = aiki_mp_read_bin(r);
+    e->as.claimed.runtime = aiki_mp_read_str(r);
+    return unknown;
+}
+
+static uint64_t get_attempt_failed(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = get_step(r, e, ATTEMPT_FAILED_FIELDS);
+    e->as.step.attempt = aiki_mp_read_uint(r);
+    e->as.step.next_at_ms = aiki_mp_read_int(r);
+    e->as.step.error = get_error(r);
+    e->as.step.duration_us = aiki_mp_read_int(r);
+    return unknown;
+}
+
+static uint64_t get_step_done(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = get_step(r, e, STEP_DONE_FIELDS);
+    e->as.step.attempt = aiki_mp_read_uint(r);
+    e->as.step.outcome = aiki_mp_read_uint(r);
+    e->as.step.value = aiki_mp_read_bin(r);
+    e->as.step.error = get_error(r);
+    e->as.step.duration_us = aiki_mp_read_int(r);
+    return unknown;
+}
+
+static uint64_t get_signal(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = open_array(r, SIGNAL_FIELDS);
+    e->as.signal.name = aiki_mp_read_str(r);
+    e->as.signal.payload = aiki_mp_read_bin(r);
+    e->as.signal.ref = aiki_mp_read_str(r);
+    return unknown;
+}
+
+/* Kinds and values of a later release may mean anything: they are refused, never guessed. */
+static aiki_status get_body(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = 0;
+    switch (e->kind) {
+    case EVENT_STARTED: unknown = get_started(r, e); break;
+    case EVENT_CLAIMED: unknown = get_claimed(r, e); break;
+    case EVENT_STEP_BEGUN:
+        unknown = get_step(r, e, STEP_BEGUN_FIELDS);
+        e->as.step.due_at_ms = aiki_mp_read_int(r);
+        break;
+    case EVENT_ATTEMPT_FAILED: unknown = get_attempt_failed(r, e); break;
+    case EVENT_STEP_DONE:
+        unknown = get_step_done(r, e);
+        if (e->as.step.outcome > OUTCOME_TIMEDOUT)
+            return AIKI_UNSUPPORTED;
+        break;
+    case EVENT_SIGNAL: unknown = get_signal(r, e); break;
+    case EVENT_COMPLETED:
+        unknown = open_array(r, 1);
+        e->as.completed.output = aiki_mp_read_bin(r);
+        break;
+    case EVENT_FAILED:
+        unknown = open_array(r, 1);
+        e->as.failed.error = get_error(r);
+        break;
+    case EVENT_BLOCKED:
+        unknown = open_array(r, 1);
+        e->as.blocked.error = get_error(r);
+        break;
+    case EVENT_UNBLOCKED: unknown = open_array(r, 0); break;
+    default: return AIKI_UNSUPPORTED;
+    }
+    close_array(r, unknown);
+    return r->status;
+}
+
+/* Read the body and what may follow it in the outer array. */
+static aiki_status finish(aiki_reader *r, uint64_t unknown, const uint8_t *begin, struct event *e,
+                          aiki_view *ret_body, aiki_error *err)
+{
+    const uint8_t *body = r->at;
+    aiki_status status = r->status == AIKI_OK ? get_body(r, e) : r->status;
+    *ret_body = (aiki_view){body, (uint64_t)(r->at - body)};
+    if (status == AIKI_OK) {
+        close_array(r, unknown);
+        status = r->status;
+    }
+    e->encoded = (aiki_view){begin, (uint64_t)(r->at - begin)};
+    if (status == AIKI_OK)
+        return AIKI_OK;
+    r->status = status; /* the rest cannot be trusted either */
+    unsigned long long kind = (unsigned long long)e->kind, at = (unsigned long long)e->encoded.size_bytes;
+    if (status == AIKI_UNSUPPORTED)
+        return error_set(err, status, "event %llu of kind %llu (%s) is of a later release",
+                         (unsigned long long)e->seq, kind, event_kind_name(e->kind));
+    if (status == AIKI_LIMIT)
+        return error_set(err, status, "event of kind %llu (%s) is over %d levels or %d items",
+                         kind, event_kind_name(e->kind), AIKI_MP_DEPTH_MAX, AIKI_MP_NODES_MAX);
+    return error_set(err, status, "event of kind %llu (%s) does not decode at its byte %llu", kind,
+                     event_kind_name(e->kind), at);
+}
+
+aiki_status event_read_new(aiki_reader *r, struct event *ret, aiki_view *ret_body,
+                           aiki_error *err)
+{
+    struct event e;
+    aiki_view body;
+    const uint8_t *begin = r->at;
+    if (r->status == AIKI_OK && r->at == r->end)
+        return AIKI_NOT_FOUND;
+    memset(&e, 0, sizeof(e));
+    uint64_t unknown = open_array(r, NEW_FIELDS);
+    e.kind = aiki_mp_read_uint(r);
+    aiki_status status = finish(r, unknown, begin, &e, &body, err);
+    if (status == AIKI_OK) {
+        *ret = e;
+        *ret_body = body;
+    }
+    return status;
+}
+
+aiki_status event_read_stored(aiki_reader *r, struct event *ret, aiki_error *err)
+{
+    struct event e;
+    aiki_view body;
+    const uint8_t *begin = r->at;
+    if (r->status == AIKI_OK && r->at == r->end)
+        return AIKI_NOT_FOUND;
+    memset(&e, 0, sizeof(e));
+    uint64_t unknown = open_array(r, STORED_FIELDS);
+    e.seq = aiki_mp_read_uint(r);
+    e.at_ms = aiki_mp_read_int(r);
+    e.epoch = aiki_mp_read_uint(r);
+    e.kind = aiki_mp_read_uint(r);
+    aiki_status status = finish(r, unknown, begin, &e, &body, err);
+    if (status == AIKI_OK)
+        *ret = e;
+    return status;
+}
+
+/* ---- waits ------------------------------------------------------------------------------- */
+
+void wait_write(aiki_writer *w, const struct wait *wait)
+{
+    aiki_mp_array(w, WAIT_FIELDS);
+    aiki_mp_uint(w, wait->kind);
+    put_text(w, wait->name);
+    aiki_mp_int(w, wait->due_at_ms);
+    aiki_mp_int(w, wait->since_ms);
+}
+
+aiki_status wait_read(aiki_reader *r, struct wait *ret)
+{
+    struct wait wait;
+    uint64_t unknown = open_array(r, WAIT_FIELDS);
+    wait.kind = aiki_mp_read_uint(r);
+    wait.name = aiki_mp_read_str(r);
+    wait.due_at_ms = aiki_mp_read_int(r);
+    wait.since_ms = aiki_mp_read_int(r);
+    close_array(r, unknown);
+    if (r->status == AIKI_OK)
+        *ret = wait;
+    return r->status;
+}
