@@ -23,21 +23,24 @@ const char *category_name(int32_t category)
 
 /* ---- set --------------------------------------------------------------------------------- */
 
-/* Length of the UTF-8 character at p, 0 when it is none (RFC 3629 4). */
+/* Length of the printable UTF-8 character at p, 0 when there is none (RFC 3629 4). */
 static size_t utf8_length(const uint8_t *p)
 {
-    static const uint8_t lowest[] = {0, 0, 0x80, 0x20, 0x10}; /* of the bits; shorter is overlong */
-    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    if (p[0] > 0xf4)
+    /* Two bytes begin at U+0080, but up to U+009F are control characters that terminals obey. */
+    static const uint32_t smallest[] = {0, 0, 0xa0, 0x800, 0x10000};
+    if (p[0] < 0x80)
+        return p[0] >= 0x20 && p[0] != 0x7f ? 1 : 0;
+    if (p[0] < 0xc0 || p[0] >= 0xf8)
         return 0;
-    for (size_t i = 1; i < n; i++) /* stops at the NUL */
-        if ((p[i] & 0xc0) != 0x80)
+    size_t n = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    uint32_t c = p[0] & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80) /* also the NUL */
             return 0;
-    if (n == 3 && ((p[0] == 0xe0 && p[1] < 0x80 + lowest[3]) || (p[0] == 0xed && p[1] > 0x9f)))
-        return 0;
-    if (n == 4 && ((p[0] == 0xf0 && p[1] < 0x80 + lowest[4]) || (p[0] == 0xf4 && p[1] > 0x8f)))
-        return 0;
-    return n;
+        c = (c << 6) | (p[i] & 0x3fu);
+    }
+    bool is_surrogate = c >= 0xd800 && c <= 0xdfff;
+    return c >= smallest[n] && c <= 0x10ffff && !is_surrogate ? n : 0;
 }
 
 /* What is quoted in a message may be anything and the buffer's end may cut a character: leave
@@ -47,7 +50,7 @@ static void clean(char *text)
     uint8_t *p = (uint8_t *)text;
     while (*p != '\0') {
         size_t n = utf8_length(p);
-        if (n == 0 || *p < 0x20 || *p == 0x7f) {
+        if (n == 0) {
             *p = '?';
             n = 1;
         }
@@ -55,8 +58,8 @@ static void clean(char *text)
     }
 }
 
-static void set(aiki_error *err, aiki_status status, const char *code, const char *format,
-                va_list args)
+static AIKI_PRINTF(4, 0) void set(aiki_error *err, aiki_status status, const char *code,
+                                  const char *format, va_list args)
 {
     *err = (aiki_error){
         .struct_size = sizeof(*err), .status = status, .category = aiki_status_category(status)};

@@ -241,7 +241,7 @@ typedef struct aiki_mp_item {
 typedef struct aiki_reader {
     const uint8_t *at;
     const uint8_t *end;
-    aiki_status status; /* AIKI_OK, or AIKI_CORRUPT for ever after the first bad byte */
+    aiki_status status; /* AIKI_OK, or for ever what went wrong first */
     uint32_t reserved;
 } aiki_reader;
 
@@ -264,9 +264,16 @@ static inline uint64_t aiki_mp_be_read_(const uint8_t *p, unsigned bytes)
     return value;
 }
 
+/* The first failure sticks: a budget that ran out is not reported as corrupt bytes. */
+static inline void aiki_mp_fail_(aiki_reader *r)
+{
+    if (r->status == AIKI_OK)
+        r->status = AIKI_CORRUPT;
+}
+
 static inline bool aiki_mp_bad_(aiki_reader *r, aiki_mp_item *item)
 {
-    r->status = AIKI_CORRUPT;
+    aiki_mp_fail_(r);
     item->type = AIKI_MP_BAD;
     return false;
 }
@@ -435,7 +442,7 @@ static inline aiki_status aiki_mp_skip(aiki_reader *r)
         }
         left[depth]--;
         if (!aiki_mp_next(r, &item)) {
-            r->status = AIKI_CORRUPT;
+            aiki_mp_fail_(r);
             return r->status;
         }
         if (++nodes > AIKI_MP_NODES_MAX) {
@@ -477,7 +484,7 @@ static inline uint64_t aiki_mp_read_uint(aiki_reader *r)
     aiki_mp_item item;
     if (aiki_mp_next(r, &item) && item.type == AIKI_MP_UINT)
         return item.as.u;
-    r->status = AIKI_CORRUPT;
+    aiki_mp_fail_(r);
     return 0;
 }
 
@@ -490,7 +497,7 @@ static inline int64_t aiki_mp_read_int(aiki_reader *r)
         if (item.type == AIKI_MP_UINT && item.as.u <= (uint64_t)INT64_MAX)
             return (int64_t)item.as.u;
     }
-    r->status = AIKI_CORRUPT;
+    aiki_mp_fail_(r);
     return 0;
 }
 
@@ -499,7 +506,7 @@ static inline bool aiki_mp_read_bool(aiki_reader *r)
     aiki_mp_item item;
     if (aiki_mp_next(r, &item) && item.type == AIKI_MP_BOOL)
         return item.as.boolean;
-    r->status = AIKI_CORRUPT;
+    aiki_mp_fail_(r);
     return false;
 }
 
@@ -508,7 +515,7 @@ static inline uint64_t aiki_mp_read_container_(aiki_reader *r, int32_t type)
     aiki_mp_item item;
     if (aiki_mp_next(r, &item) && item.type == type)
         return item.as.count;
-    r->status = AIKI_CORRUPT;
+    aiki_mp_fail_(r);
     return 0;
 }
 
@@ -532,7 +539,7 @@ static inline aiki_view aiki_mp_read_bytes_(aiki_reader *r, int32_t type)
         if (item.type == AIKI_MP_NIL) /* absent */
             return none;
     }
-    r->status = AIKI_CORRUPT;
+    aiki_mp_fail_(r);
     return none;
 }
 
