@@ -6,7 +6,11 @@
  *   conn_open_tcp/unix --> CONNECTING --> OPEN --(peer gone, bad frame, conn_close)--> CLOSED
  *   conn_accept / conn_open_fd ----------^
  *
- * Limits: unsent bytes CONN_UNSENT_BYTES_MAX, then the peer is cut off as too slow.
+ * Frames are cut out of one read buffer shared by all connections of the loop; only a partial
+ * frame at the end of a read is kept per connection.
+ *
+ * Limits: unsent bytes CONN_UNSENT_BYTES_MAX, then the peer is cut off as too slow. The read
+ * buffer starts at CONN_READ_BYTES_MIN and doubles while reads fill it, to CONN_READ_BYTES_MAX.
  */
 #ifndef BASE_CONN_H
 #define BASE_CONN_H
@@ -16,21 +20,29 @@
 
 #include "wire/frame.h"
 
-enum { CONN_UNSENT_BYTES_MAX = 256 * 1024 * 1024 };
+enum {
+    CONN_UNSENT_BYTES_MAX = 256 * 1024 * 1024,
+    CONN_READ_BYTES_MIN = 64 * 1024,
+    CONN_READ_BYTES_MAX = 1024 * 1024
+};
 
 struct conn;
 struct conn_callbacks {
-    /* Optional: the connection is open. */
+    /* Optional: conn_open reached its peer. Not called for conn_open_fd and conn_accept, whose
+     * connections are open from the start. */
     void (*on_open)(struct conn *c, void *arg);
     /* One frame; its payload is borrowed until the callback returns. conn_close is allowed. */
     void (*on_frame)(struct conn *c, const struct frame *f, void *arg);
     /* Optional: all frames that one read brought have been delivered. */
     void (*on_batch)(struct conn *c, void *arg);
-    /* Exactly once, last: closed for this reason (AIKI_OK: by conn_close). c is gone after. */
+    /* Exactly once, last, never from inside another call of this header: closed for this reason
+     * (AIKI_OK: by conn_close). c is gone after. */
     void (*on_closed)(struct conn *c, aiki_status status, const char *why, void *arg);
 };
 
-/* Per-loop state: the prepare hook and the list of dirty connections. One per uv_loop_t. */
+/* Per-loop state: the prepare hook and the list of dirty connections. One per uv_loop_t.
+ * create: NULL when out of memory; ignores SIGPIPE if nobody handles it. destroy closes what is
+ * still open (on_closed follows for each) and calls back when all is gone. */
 struct conn_loop;
 struct conn_loop *conn_loop_create(uv_loop_t *loop);
 void conn_loop_destroy(struct conn_loop *l, void (*on_closed)(void *arg), void *arg);
@@ -39,15 +51,20 @@ void conn_loop_destroy(struct conn_loop *l, void (*on_closed)(void *arg), void *
  * out of memory; a bad address or refused connection arrives through on_closed. */
 struct conn *conn_open(struct conn_loop *l, const char *address, const struct conn_callbacks *cb,
                        void *arg);
-/* Takes the descriptor. */
+/* Takes the descriptor, in any case. NULL only when out of memory, as below. */
 struct conn *conn_open_fd(struct conn_loop *l, int fd, const struct conn_callbacks *cb, void *arg);
 /* Inside a listen callback. */
 struct conn *conn_accept(struct conn_loop *l, uv_stream_t *listener,
                          const struct conn_callbacks *cb, void *arg);
 void conn_set_arg(struct conn *c, void *arg);
 bool conn_is_open(const struct conn *c);
-/* The outgoing buffer: frame_begin, write, frame_end, then conn_dirty. Only while open. */
+/* The outgoing buffer: frame_begin, write, conn_end_frame. What is written before the connection
+ * is open leaves when it opens; what is written after it closed is dropped. */
 aiki_writer *conn_out(struct conn *c);
+/* frame_end and conn_dirty. A frame that does not fit closes the connection with that reason:
+ * dropping it silently would leave the peer waiting. */
+void conn_end_frame(struct conn *c, uint64_t offset, uint32_t type, uint32_t correlation);
+/* Bytes were added: send them before the loop waits. Not from a uv_prepare callback. */
 void conn_dirty(struct conn *c);
 /* Whole frames from elsewhere (another thread encoded them). */
 void conn_send_bytes(struct conn *c, aiki_view frames);
@@ -63,11 +80,12 @@ void conn_close(struct conn *c);
         const struct msg_##NAME m_ = {__VA_ARGS__};                              \
         uint64_t at_ = frame_begin(conn_out(c));                                 \
         msg_##NAME##_write(conn_out(c), &m_);                                    \
-        (void)frame_end(conn_out(c), at_, WIRE_##NAME, (uint32_t)(correlation)); \
-        conn_dirty(c);                                                           \
+        conn_end_frame(c, at_, WIRE_##NAME, (uint32_t)(correlation));            \
     } while (0)
 
-/* Parse "HOST:PORT", "[V6]:PORT" or "unix:PATH" for listening; binds and listens. */
+/* Parse "HOST:PORT", "[V6]:PORT" or "unix:PATH" for listening; binds and listens. A name is
+ * resolved on the spot (start-up only). A unix socket gets mode 0600; one that a dead process
+ * left behind is replaced, one that answers is AIKI_CONFLICT. */
 struct conn_listener;
 aiki_status conn_listen(struct conn_loop *l, const char *address,
                         void (*on_connection)(uv_stream_t *listener, void *arg), void *arg,
