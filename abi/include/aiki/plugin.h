@@ -7,8 +7,9 @@
  * Either side may be older. Every struct begins with struct_size, members are only appended,
  * an unknown tail is ignored, a missing tail reads as zero, `reserved` is zero.
  *
- * The raw layer is in this file: payloads are views of msgpack bytes. aiki/record.h adds the
- * typed layer on top of it.
+ * The raw layer is in this file: payloads are views of msgpack bytes. It brings aiki/define.h
+ * (macros that fill the tables) and aiki/run.h (one-line calls over the tables), so a plugin
+ * includes this file alone. aiki/record.h adds the typed layer on top of it.
  */
 #ifndef AIKI_PLUGIN_H
 #define AIKI_PLUGIN_H
@@ -24,10 +25,8 @@ extern "C" {
 #define AIKI_ABI_MINOR 0
 
 /* True when a struct filled by the other side reaches far enough to hold a member. */
-#define AIKI_HAS(ptr, member)                     \
-    ((ptr)->struct_size >= offsetof_member_end_(ptr, member))
-#define offsetof_member_end_(ptr, member) \
-    ((size_t)((const char *)&(ptr)->member - (const char *)(ptr)) + sizeof((ptr)->member))
+#define AIKI_HAS(ptr, member) \
+    ((ptr)->struct_size >= (size_t)((const char *)(&(ptr)->member + 1) - (const char *)(ptr)))
 
 #define AIKI_SECONDS_MS(n) ((int64_t)(n)*1000)
 #define AIKI_MINUTES_MS(n) ((int64_t)(n)*60000)
@@ -258,4 +257,8 @@ typedef const aiki_plugin_def *(*aiki_plugin_fn)(uint32_t host_abi_major, uint32
 #ifdef __cplusplus
 }
 #endif
+
+#include <aiki/define.h>
+#include <aiki/run.h>
+
 #endif

@@ -95,6 +95,9 @@ typedef struct aiki_error {
     const struct aiki_error *cause;  /* what led here, or NULL; at most AIKI_CAUSE_DEPTH_MAX */
 } aiki_error;
 
+/* aiki_error err = AIKI_ERROR_INIT; */
+#define AIKI_ERROR_INIT {(uint32_t)sizeof(aiki_error), 0, 0, 0, 0, {0}, {0}, {NULL, 0}, NULL}
+
 /* Name of a status ("STALE") and its fixed text; "UNKNOWN" for numbers not in the map. */
 static inline const char *aiki_status_name(aiki_status status)
 {
