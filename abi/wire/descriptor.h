@@ -1,0 +1,71 @@
+/* wire/descriptor.h - what a plugin build offers, as data: READY and REGISTER carry it. [any]
+ *
+ *   {"name", "version", "language", "toolchain", "abi": [major, minor],
+ *    "workflows": [{"name", "version", "summary", "input": schema|nil, "output": schema|nil}],
+ *    "tasks":     [{"name", "flags", "summary", "retry": {"kind", "attempts_max",
+ *                   "factor_percent", "delay_ms", "delay_ms_max"}, "input", "output"}]}
+ *
+ * Unknown keys are skipped, so that both ends may be of different minors.
+ */
+#ifndef WIRE_DESCRIPTOR_H
+#define WIRE_DESCRIPTOR_H
+
+#include <aiki/plugin.h>
+
+enum {
+    DESCRIPTOR_BYTES_MAX = 4 * 1024 * 1024,
+    DESCRIPTOR_WORKFLOWS_MAX = 256,
+    DESCRIPTOR_TASKS_MAX = 1024,
+    DESCRIPTOR_TEXT_BYTES_MAX = 512, /* a summary, a toolchain */
+    VERSION_BYTES_MAX = 64
+};
+
+/* Check a plugin's tables and append the descriptor. Each refusal has a code of its own:
+ *   AIKI_UNSUPPORTED  ABI_MAJOR STRUCT_SIZE BAD_STRIDE BAD_FLAGS
+ *   AIKI_INVALID      NULL_TABLE NULL_HANDLER BAD_NAME BAD_VERSION BAD_TEXT BAD_RETRY BAD_SCHEMA
+ *                     DUPLICATE_NAME EMPTY_PLUGIN
+ *   AIKI_LIMIT        TOO_MANY, and LIMIT over DESCRIPTOR_BYTES_MAX
+ * w is cut back on failure. */
+aiki_status descriptor_write(aiki_writer *w, const aiki_plugin_def *def, aiki_error *err);
+
+/* Views borrow from the bytes that were read. */
+struct descriptor {
+    aiki_view name, version, language, toolchain;
+    uint64_t abi_major, abi_minor;
+    aiki_view workflows, tasks; /* arrays; for the iterators below */
+    uint64_t workflow_count, task_count;
+};
+
+struct descriptor_workflow {
+    aiki_view name, version, summary;
+    aiki_view input, output; /* schemas; empty = any value */
+};
+
+struct descriptor_task {
+    aiki_view name, summary;
+    uint64_t flags;
+    aiki_retry retry;
+    aiki_view input, output; /* schemas; empty = any value */
+};
+
+/* Read a descriptor that came from elsewhere and check all of it: after AIKI_OK every entry and
+ * schema in it is sound. AIKI_CORRUPT or AIKI_INVALID with what is wrong. */
+aiki_status descriptor_read(aiki_view bytes, struct descriptor *ret, aiki_error *err);
+
+/* for (descriptor_workflows(&d, &r); descriptor_next_workflow(&r, &w);) */
+void descriptor_workflows(const struct descriptor *d, aiki_reader *ret_reader);
+bool descriptor_next_workflow(aiki_reader *r, struct descriptor_workflow *ret);
+void descriptor_tasks(const struct descriptor *d, aiki_reader *ret_reader);
+bool descriptor_next_task(aiki_reader *r, struct descriptor_task *ret);
+
+/* version empty = the newest. AIKI_NOT_FOUND. */
+aiki_status descriptor_find_workflow(const struct descriptor *d, aiki_view name, aiki_view version,
+                                     struct descriptor_workflow *ret, aiki_error *err);
+
+/* Semantic versions: MAJOR.MINOR.PATCH, numbers without leading zeros, each below 2^32, with an
+ * optional -PRERELEASE of [a-zA-Z0-9.-]. */
+bool version_is_valid(aiki_view version);
+/* Order of semver.org; invalid versions come before all others. */
+int version_compare(aiki_view a, aiki_view b);
+
+#endif
