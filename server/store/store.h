@@ -103,8 +103,9 @@ struct store_ops {
     /* All of u or nothing, with one fsync. Writes to the same run apply in the order given.
      * AIKI_CONFLICT: an inserted row's id or key is taken. AIKI_STALE: a condition failed.
      * AIKI_LIMIT: the disk is full, or u is over a limit. AIKI_UNAVAILABLE: another program keeps
-     * the file locked. After these nothing was written and the store goes on working. Anything
-     * else is fatal for the process: every further commit is refused. */
+     * the file locked. AIKI_NOMEM. AIKI_INVALID: u contradicts itself. After these nothing was
+     * written and the store goes on working. Anything else is fatal for the process: every
+     * further commit is refused. */
     aiki_status (*commit)(struct store *s, const struct unit *u, aiki_error *err);
     /* AIKI_NOT_FOUND when absent. */
     aiki_status (*find_run)(struct store *s, const struct aiki_id *id, store_run_fn fn, void *arg,

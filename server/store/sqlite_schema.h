@@ -1,0 +1,14 @@
+/* store/sqlite_schema.h - bring a database to the schema this binary speaks. [store] */
+#ifndef STORE_SQLITE_SCHEMA_H
+#define STORE_SQLITE_SCHEMA_H
+
+#include "store/sqlite_conn.h"
+
+/* Applies the missing steps in one transaction. AIKI_UNSUPPORTED for a newer schema, and for the
+ * database of another program; nothing was written then. */
+aiki_status schema_apply(struct sqlite_conn *c, aiki_error *err);
+/* Where a run in this state belongs: 0 = open and moving, -state = open but held up by something
+ * that a person may have to look at, state = final. */
+int64_t shelf_of(uint64_t state);
+
+#endif
