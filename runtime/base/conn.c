@@ -83,7 +83,6 @@ void conn_loop_check(struct conn_loop *l)
     if (!l->closing || !ring_is_empty(&l->conns) || !ring_is_empty(&l->listeners) ||
         uv_is_closing((uv_handle_t *)&l->prepare))
         return;
-    uv_ref((uv_handle_t *)&l->prepare); /* the loop must stay for its close callback */
     uv_close((uv_handle_t *)&l->prepare, on_prepare_closed);
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/utf8.h"
 
 /* Written once by log_init before threads start, read by all. */
 static char process_name[32];
@@ -34,24 +35,12 @@ bool log_level_parse(const char *text, int *ret_level)
     return false;
 }
 
-/* Bytes of the well-formed, printable character at the front of text, or 0. */
-static size_t printable(const uint8_t *text, uint64_t left)
+/* Bytes of the printable character at the front of text, or 0. */
+static unsigned printable(const uint8_t *text, uint64_t left)
 {
-    uint8_t lead = text[0];
-    if (lead < 0x80)
-        return lead >= 0x20 && lead != 0x7f ? 1 : 0;
-    size_t size = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-    if (lead < 0xc2 || lead > 0xf4 || left < size)
-        return 0;
-    for (size_t i = 1; i < size; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    if (lead == 0xc2 && text[1] < 0xa0) /* C1 controls: some terminals obey them */
-        return 0;
-    if ((lead == 0xe0 && text[1] < 0xa0) || (lead == 0xed && text[1] > 0x9f) ||
-        (lead == 0xf0 && text[1] < 0x90) || (lead == 0xf4 && text[1] > 0x8f))
-        return 0; /* overlong, surrogate, beyond Unicode */
-    return size;
+    bool is_control = text[0] < 0x20 || text[0] == 0x7f ||
+                      (text[0] == 0xc2 && left > 1 && text[1] < 0xa0); /* C1: some terminals obey */
+    return is_control ? 0 : utf8_size(text, left);
 }
 
 /* Cleans into to (at least 5 bytes) and answers the length; sets *ret_cut when it did not fit. */
@@ -61,7 +50,7 @@ static size_t clean(aiki_view text, char *to, size_t size_bytes, bool *ret_cut)
     uint64_t at = 0;
     size_t out = 0;
     while (at < text.size_bytes) {
-        size_t n = printable(text.data + at, text.size_bytes - at);
+        unsigned n = printable(text.data + at, text.size_bytes - at);
         if (out + (n > 0 ? n : 4) >= size_bytes)
             break;
         if (n > 0) {
