@@ -1,0 +1,104 @@
+/* journal.h - what is on record about one run, in the form replay asks for. [one thread]
+ *
+ *   stored events --journal_load--> steps by (address, nth)      journal_find
+ *                                   deliveries in journal order  (STEP_DONE events)
+ *                                   signals in order of arrival
+ *
+ * Pure: no I/O, no clock. Memory comes from the caller's allocator and is never given back
+ * singly; names, inputs, values and errors are views into the pages handed to journal_load, which
+ * the caller keeps as long as the journal.
+ * Limits: JOURNAL_STEPS_MAX steps a run.
+ */
+#ifndef REPLAY_JOURNAL_H
+#define REPLAY_JOURNAL_H
+
+#include "replay/retry.h"
+#include "wire/event.h"
+
+enum { JOURNAL_STEPS_MAX = 100000 };
+
+/* Zeroed memory that lives as long as the journal; NULL: out of memory. */
+struct replay_memory {
+    void *(*alloc)(void *arg, uint64_t size_bytes);
+    void *arg;
+};
+
+/* Where a step is on its way. */
+enum step_phase {
+    PHASE_NEW = 0, /* on record and not asked for, or asked for during replay */
+    PHASE_HELD,    /* a task that may start once its barrier is acknowledged */
+    PHASE_RUNNING, /* a task attempt is under way */
+    PHASE_WAITING, /* for time, a signal, or the next attempt's time */
+    PHASE_READY,   /* outcome known, not yet shown to the code */
+    PHASE_SHOWN    /* delivered */
+};
+
+struct step {
+    struct step *chain;         /* in its hash bucket */
+    struct step *next;          /* in the queue of its phase */
+    struct step *next_recorded; /* journal order of first mention */
+    struct step *next_unannounced;
+    struct address address;
+    uint64_t nth;
+    uint64_t calls; /* kept in nth 0: calls with this address so far */
+    uint64_t kind;
+    aiki_view name, input;
+    bool on_record;     /* some event has carried its identity */
+    bool done_on_record; /* and one its outcome: it never executes again */
+    bool called;
+    uint8_t phase;
+    uint32_t future;  /* number of its call, from 1 */
+    uint32_t awaited; /* how often the current wait lists it */
+    /* time */
+    int64_t duration_ms; /* as called: sleep, or signal timeout (negative: none) */
+    int64_t since_ms, due_at_ms;
+    /* attempts */
+    uint64_t attempt; /* failed ones on record */
+    struct retry_policy retry;
+    uint64_t barrier; /* events that must be acknowledged before it may start */
+    const void *task; /* the caller's, untouched here */
+    /* outcome */
+    uint64_t outcome;
+    aiki_view value; /* of a signal step: its payload */
+    aiki_view error;
+    uint64_t signal_seq;
+    uint64_t done_attempt;
+    int64_t duration_us;
+};
+
+struct signal {
+    struct signal *next;
+    uint64_t seq;
+    aiki_view name, payload;
+    bool taken;
+};
+
+struct journal {
+    struct replay_memory memory;
+    struct step **buckets;
+    uint32_t bucket_count, step_count;
+    struct step *first_recorded, **last_recorded;
+    struct step **deliveries;
+    uint32_t delivery_count, delivery_capacity;
+    struct signal *oldest_signal, **last_signal; /* taken ones fall off the front */
+    uint64_t signal_count, signal_seq;           /* ever seen; number of the newest */
+    uint64_t seq;       /* of the last event loaded */
+    uint64_t recorded;  /* steps on record */
+    bool ended;         /* COMPLETED or FAILED is on record */
+    struct event start; /* the STARTED event; kind 0 before it was loaded */
+};
+
+void journal_init(struct journal *j, struct replay_memory memory);
+/* Append a page of stored events. AIKI_CORRUPT, AIKI_LIMIT, AIKI_NOMEM with the event in err. */
+aiki_status journal_load(struct journal *j, aiki_view page, aiki_error *err);
+/* A SIGNAL event that arrived after the journal was read; a known one is ignored. The bytes
+ * are kept by the caller as long as the journal. */
+aiki_status journal_add_signal(struct journal *j, aiki_view stored, aiki_error *err);
+/* NULL: no such step. */
+struct step *journal_find(const struct journal *j, const struct address *a, uint64_t nth);
+/* A step that is not on record yet. NULL: out of memory or over JOURNAL_STEPS_MAX. */
+struct step *journal_add(struct journal *j, const struct address *a, uint64_t nth);
+/* The oldest signal of that name nobody has taken, or NULL. */
+struct signal *journal_signal(struct journal *j, aiki_view name);
+
+#endif

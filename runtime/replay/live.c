@@ -1,0 +1,357 @@
+/* live.c - starting, waiting, retrying, parking: steps that are not on record yet.
+ *
+ *               barrier acknowledged          done, or failed for good
+ *   task   HELD ----------------> RUNNING -----------------------------> READY --code waits--> SHOWN
+ *            ^                       | failed: ATTEMPT_FAILED              ^    STEP_DONE
+ *            +------- WAITING <------+                                     |
+ *              due            sleep, signal: WAITING ----due or there------+
+ *
+ * The barrier of a step is the last event the code could have seen when it asked for the step: a
+ * side effect starts only when nothing it may depend on can be lost. The barrier of a further
+ * attempt is the event that recorded the failed one.
+ */
+#include "replay/live.h"
+
+#include <string.h>
+
+/* Longest time a step may wait, so that sums with clock times cannot overflow. */
+#define WAIT_MS_MAX AIKI_DAYS_MS(36500)
+
+static void push(struct queue *q, struct step *s, enum step_phase phase)
+{
+    s->phase = (uint8_t)phase;
+    s->next = NULL;
+    *q->last = s;
+    q->last = &s->next;
+}
+
+static struct step *unlink_at(struct queue *q, struct step **at)
+{
+    struct step *s = *at;
+
+    *at = s->next;
+    if (s->next == NULL)
+        q->last = at;
+    s->next = NULL;
+    return s;
+}
+
+/* ---- events ------------------------------------------------------------------------------ */
+
+/* An event about s; its identity comes along the first time. */
+static struct event step_event(struct step *s, uint64_t kind)
+{
+    struct event e;
+
+    memset(&e, 0, sizeof(e));
+    e.kind = kind;
+    e.as.step.address = s->address;
+    e.as.step.nth = s->nth;
+    if (!s->on_record) {
+        e.as.step.identity_kind = s->kind;
+        e.as.step.name = s->name;
+        e.as.step.input = s->input;
+        s->on_record = true;
+    }
+    return e;
+}
+
+static void write_event(struct replay *r, const struct event *e)
+{
+    event_write_new(&r->events, e);
+    r->events_written++;
+    if (r->events.status != AIKI_OK && r->status == AIKI_OK)
+        r->status = r->events.status;
+}
+
+static void record_begun(struct replay *r, struct step *s)
+{
+    struct event e = step_event(s, EVENT_STEP_BEGUN);
+
+    if (s->kind != STEP_TASK)
+        e.as.step.due_at_ms = s->due_at_ms;
+    write_event(r, &e);
+}
+
+void live_record_done(struct replay *r, struct step *s)
+{
+    struct event e = step_event(s, EVENT_STEP_DONE);
+    uint8_t memory[16];
+    aiki_writer number;
+
+    e.as.step.attempt = s->done_attempt;
+    e.as.step.outcome = s->outcome;
+    e.as.step.value = s->value;
+    e.as.step.error = s->error;
+    e.as.step.duration_us = s->duration_us;
+    if (s->kind == STEP_SIGNAL) {
+        aiki_writer_init_fixed(&number, memory, sizeof(memory));
+        aiki_mp_uint(&number, s->signal_seq);
+        e.as.step.value = s->outcome == OUTCOME_OK ? aiki_writer_view(&number) : (aiki_view){NULL, 0};
+    }
+    write_event(r, &e);
+    r->events_seen = r->events_written;
+}
+
+void replay_write_end(struct replay *r, const struct event *e)
+{
+    write_event(r, e);
+}
+
+/* ---- beginning --------------------------------------------------------------------------- */
+
+static int64_t due_after(const struct replay *r, int64_t duration_ms)
+{
+    if (duration_ms < 0)
+        duration_ms = 0;
+    return r->now_ms + (duration_ms < WAIT_MS_MAX ? duration_ms : WAIT_MS_MAX);
+}
+
+void live_start(struct replay *r, struct step *s)
+{
+    if (s->kind == STEP_SIDE)
+        return;
+    if (s->kind == STEP_TASK && s->attempt == 0) {
+        push(&r->held, s, PHASE_HELD);
+        return;
+    }
+    if (!s->on_record) {
+        bool for_ever = s->kind == STEP_SIGNAL && s->duration_ms < 0;
+        s->since_ms = r->now_ms;
+        s->due_at_ms = for_ever ? 0 : due_after(r, s->duration_ms);
+    }
+    push(&r->waiting, s, PHASE_WAITING);
+    r->waiting_dirty = true;
+}
+
+static struct step *take_startable(struct replay *r)
+{
+    for (struct step **at = &r->held.first; *at != NULL; at = &(*at)->next) {
+        if ((*at)->barrier > r->events_acked)
+            continue;
+        struct step *s = unlink_at(&r->held, at);
+        s->phase = PHASE_RUNNING;
+        r->running++;
+        if (!s->on_record) {
+            s->next_unannounced = r->first_unannounced;
+            r->first_unannounced = s;
+        }
+        return s;
+    }
+    return NULL;
+}
+
+/* ---- waiting ----------------------------------------------------------------------------- */
+
+/* Whether s is over, and how: a signal that is there wins over a timeout. */
+static bool wait_is_over(struct replay *r, struct step *s)
+{
+    if (s->kind == STEP_SIGNAL) {
+        struct signal *signal = journal_signal(&r->journal, s->name);
+        if (signal != NULL) {
+            signal->taken = true;
+            s->signal_seq = signal->seq;
+            s->value = signal->payload;
+            s->outcome = OUTCOME_OK;
+            return true;
+        }
+        if (s->due_at_ms == 0)
+            return false;
+        s->outcome = OUTCOME_TIMEDOUT;
+    }
+    return s->due_at_ms <= r->now_ms;
+}
+
+static bool wants_announcement(const struct step *s)
+{
+    return !s->on_record && (s->kind != STEP_SLEEP || s->duration_ms >= REPLAY_SHORT_SLEEP_MS);
+}
+
+static void scan_waiting(struct replay *r)
+{
+    struct step **at = &r->waiting.first;
+
+    r->waiting_dirty = false;
+    r->wake_at_ms = 0;
+    while (*at != NULL) {
+        struct step *s = *at;
+        if (wait_is_over(r, s)) {
+            (void)unlink_at(&r->waiting, at);
+            if (s->kind == STEP_TASK)
+                push(&r->held, s, PHASE_HELD);
+            else
+                push(&r->ready, s, PHASE_READY);
+            continue;
+        }
+        if (wants_announcement(s))
+            record_begun(r, s);
+        if (s->due_at_ms != 0 && (r->wake_at_ms == 0 || s->due_at_ms < r->wake_at_ms))
+            r->wake_at_ms = s->due_at_ms;
+        at = &s->next;
+    }
+}
+
+static bool scan_is_due(const struct replay *r)
+{
+    return r->waiting_dirty || (r->wake_at_ms != 0 && r->now_ms >= r->wake_at_ms);
+}
+
+/* ---- what next --------------------------------------------------------------------------- */
+
+enum replay_verdict live_next(struct replay *r, struct step **ret_step)
+{
+    bool room = r->events.size_bytes < REPLAY_UNSENT_BYTES_MAX;
+
+    if (r->for_room && !room)
+        return REPLAY_IDLE;
+    for (;;) {
+        if (r->missing == 0) {
+            replay_end_wait(r);
+            return REPLAY_RESUME;
+        }
+        *ret_step = take_startable(r);
+        if (*ret_step != NULL)
+            return REPLAY_START;
+        if (r->events.size_bytes >= REPLAY_UNSENT_BYTES_MAX)
+            return REPLAY_IDLE;
+        if (r->ready.first != NULL) {
+            struct step *s = unlink_at(&r->ready, &r->ready.first);
+            live_record_done(r, s);
+            replay_show(r, s);
+        } else if (scan_is_due(r)) {
+            scan_waiting(r);
+        } else {
+            return REPLAY_IDLE;
+        }
+    }
+}
+
+int64_t replay_wake_at_ms(const struct replay *r)
+{
+    return r->wake_at_ms;
+}
+
+/* ---- attempts ---------------------------------------------------------------------------- */
+
+static void end_attempt(struct replay *r, struct step *s, int64_t duration_us)
+{
+    r->running--;
+    s->done_attempt = s->attempt + 1;
+    s->duration_us = duration_us;
+}
+
+void replay_attempt_done(struct replay *r, struct step *s, aiki_view value, int64_t duration_us)
+{
+    end_attempt(r, s, duration_us);
+    s->outcome = OUTCOME_OK;
+    s->value = value;
+    s->error = (aiki_view){NULL, 0};
+    push(&r->ready, s, PHASE_READY);
+}
+
+static void record_attempt_failed(struct replay *r, struct step *s)
+{
+    struct event e = step_event(s, EVENT_ATTEMPT_FAILED);
+
+    e.as.step.attempt = s->attempt;
+    e.as.step.next_at_ms = s->due_at_ms;
+    e.as.step.error = s->error;
+    e.as.step.duration_us = s->duration_us;
+    write_event(r, &e);
+    s->barrier = r->events_written;
+}
+
+void replay_attempt_failed(struct replay *r, struct step *s, aiki_view error, bool final,
+                           int64_t retry_after_ms, aiki_view value, int64_t duration_us,
+                           int64_t now_ms)
+{
+    end_attempt(r, s, duration_us);
+    s->error = error;
+    if (final || s->done_attempt >= s->retry.attempts_max) {
+        s->outcome = OUTCOME_FAILED;
+        s->value = value;
+        push(&r->ready, s, PHASE_READY);
+        return;
+    }
+    r->now_ms = now_ms;
+    s->attempt = s->done_attempt;
+    s->since_ms = now_ms;
+    s->due_at_ms = due_after(r, retry_after_ms > 0 ? retry_after_ms
+                                                   : retry_delay_ms(&s->retry, s->attempt));
+    record_attempt_failed(r, s);
+    push(&r->waiting, s, PHASE_WAITING);
+    r->waiting_dirty = true;
+}
+
+aiki_status replay_add_signal(struct replay *r, aiki_view stored, aiki_error *err)
+{
+    aiki_status st = journal_add_signal(&r->journal, stored, err);
+
+    r->waiting_dirty = true;
+    return st;
+}
+
+/* ---- appends ----------------------------------------------------------------------------- */
+
+bool replay_should_append(const struct replay *r)
+{
+    return r->events.size_bytes > 0 && !r->append_open;
+}
+
+bool replay_should_park(const struct replay *r, int64_t now_ms)
+{
+    bool busy = r->running > 0 || r->held.first != NULL || r->ready.first != NULL ||
+                r->waiting_dirty || r->append_open;
+
+    if (!r->live || busy || r->missing == 0 || r->waiting.first == NULL)
+        return false;
+    if (r->wake_at_ms != 0 && r->wake_at_ms - now_ms < REPLAY_SHORT_SLEEP_MS)
+        return false;
+    for (const struct step *s = r->waiting.first; s != NULL; s = s->next)
+        if (s->kind == STEP_TASK && s->due_at_ms - now_ms <= REPLAY_RETRY_HERE_MS)
+            return false;
+    return true;
+}
+
+/* What is under way when something else is recorded is recorded with it: after a crash it is
+ * matched, not taken for new. What does not fit any more waits for the next append. */
+static void announce_running(struct replay *r)
+{
+    while (r->first_unannounced != NULL && r->events.size_bytes < REPLAY_UNSENT_BYTES_MAX) {
+        struct step *s = r->first_unannounced;
+        r->first_unannounced = s->next_unannounced;
+        if (s->phase == PHASE_RUNNING && !s->on_record)
+            record_begun(r, s);
+    }
+}
+
+aiki_view replay_append_begin(struct replay *r, bool announce)
+{
+    if (announce)
+        announce_running(r);
+    return aiki_writer_view(&r->events);
+}
+
+void replay_append_end(struct replay *r)
+{
+    r->events.size_bytes = 0;
+    r->events_sent = r->events_written;
+    r->append_open = true;
+}
+
+void replay_acked(struct replay *r)
+{
+    r->events_acked = r->events_sent;
+    r->append_open = false;
+}
+
+void replay_write_waits(const struct replay *r, aiki_writer *w)
+{
+    uint64_t count = 0;
+
+    for (const struct step *s = r->waiting.first; s != NULL; s = s->next)
+        count++;
+    aiki_mp_array(w, count);
+    for (const struct step *s = r->waiting.first; s != NULL; s = s->next)
+        wait_write(w, &(struct wait){s->kind, s->name, s->due_at_ms, s->since_ms});
+}

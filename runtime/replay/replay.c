@@ -1,0 +1,284 @@
+/* replay.c - calls, waits and the recorded part of a run. live.c goes on where this ends.
+ *
+ *   replay_call: journal_find --found--> the step is called (consumed)
+ *                             --absent-> a new step, PHASE_NEW until the run is live
+ *   replay_next, not live: show the next delivery; the wait is over? RESUME.
+ *                          none left: all called? live. else DIVERGED.
+ *
+ * Why deliveries are shown only while the code waits: what the code can see between two waits
+ * must not depend on how fast results came. Why one at a time: await(any) must see on replay
+ * exactly the first one, although the journal already knows the second.
+ */
+#include "replay/replay.h"
+
+#include <string.h>
+
+#include "replay/live.h"
+#include "wire/error.h"
+
+enum { FUTURES_FIRST = 16 };
+
+/* ---- life -------------------------------------------------------------------------------- */
+
+static bool grow_events(aiki_writer *w, uint64_t capacity_min_bytes)
+{
+    struct replay *r = w->arg;
+    uint64_t capacity = w->capacity_bytes < 256 ? 512 : w->capacity_bytes * 2;
+
+    if (capacity < capacity_min_bytes)
+        capacity = capacity_min_bytes;
+    uint8_t *data = r->journal.memory.alloc(r->journal.memory.arg, capacity);
+    if (data == NULL)
+        return false;
+    if (w->size_bytes > 0)
+        memcpy(data, w->data, w->size_bytes);
+    w->data = data;
+    w->capacity_bytes = capacity;
+    return true;
+}
+
+static void queue_init(struct queue *q)
+{
+    q->first = NULL;
+    q->last = &q->first;
+}
+
+void replay_init(struct replay *r, struct replay_memory memory)
+{
+    memset(r, 0, sizeof(*r));
+    journal_init(&r->journal, memory);
+    queue_init(&r->held);
+    queue_init(&r->ready);
+    queue_init(&r->waiting);
+    r->events = (aiki_writer){.grow = grow_events, .arg = r};
+}
+
+/* All recorded outcomes shown and all recorded steps called: from here on things are real. */
+static void settle(struct replay *r)
+{
+    const struct journal *j = &r->journal;
+
+    if (r->live)
+        return;
+    while (r->next_delivery < j->delivery_count &&
+           j->deliveries[r->next_delivery]->phase == PHASE_SHOWN)
+        r->next_delivery++;
+    if (r->next_delivery < j->delivery_count || r->uncalled > 0)
+        return;
+    r->live = true;
+    for (uint32_t i = 0; i < r->future_count; i++)
+        if (r->futures[i]->phase == PHASE_NEW)
+            live_start(r, r->futures[i]);
+}
+
+void replay_begin(struct replay *r)
+{
+    r->uncalled = r->journal.recorded;
+    settle(r);
+}
+
+/* ---- calls ------------------------------------------------------------------------------- */
+
+static aiki_status copy(struct replay *r, aiki_view v, aiki_view *ret)
+{
+    uint8_t *bytes = NULL;
+
+    if (v.size_bytes > 0) {
+        bytes = r->journal.memory.alloc(r->journal.memory.arg, v.size_bytes);
+        if (bytes == NULL)
+            return AIKI_NOMEM;
+        memcpy(bytes, v.data, v.size_bytes);
+    }
+    *ret = (aiki_view){bytes, v.size_bytes};
+    return AIKI_OK;
+}
+
+static aiki_status add_future(struct replay *r, struct step *s)
+{
+    if (r->future_count == r->future_capacity) {
+        uint32_t capacity = r->future_capacity == 0 ? FUTURES_FIRST : r->future_capacity * 2;
+        struct step **list = r->journal.memory.alloc(r->journal.memory.arg, capacity * sizeof(*list));
+        if (list == NULL)
+            return AIKI_NOMEM;
+        if (r->future_count > 0)
+            memcpy(list, r->futures, r->future_count * sizeof(*list));
+        r->futures = list;
+        r->future_capacity = capacity;
+    }
+    r->futures[r->future_count++] = s;
+    s->future = r->future_count;
+    return AIKI_OK;
+}
+
+static aiki_status add_step(struct replay *r, const struct step_call *call,
+                            const struct address *a, uint64_t nth, struct step **ret)
+{
+    struct step *s = journal_add(&r->journal, a, nth);
+
+    if (s == NULL)
+        return r->journal.step_count >= JOURNAL_STEPS_MAX ? AIKI_LIMIT : AIKI_NOMEM;
+    s->kind = call->kind;
+    aiki_status st = copy(r, call->name, &s->name);
+    if (st == AIKI_OK)
+        st = copy(r, call->input, &s->input);
+    *ret = s;
+    return st;
+}
+
+static aiki_status take_step(struct replay *r, const struct step_call *call,
+                             const struct address *a, struct step **ret)
+{
+    struct step *first = journal_find(&r->journal, a, 0);
+    uint64_t nth = first != NULL ? first->calls : 0;
+    struct step *s = nth == 0 ? first : journal_find(&r->journal, a, nth);
+    aiki_status st = AIKI_OK;
+
+    if (s == NULL)
+        st = add_step(r, call, a, nth, &s);
+    if (st == AIKI_OK)
+        st = add_future(r, s);
+    if (st != AIKI_OK)
+        return st;
+    if (nth == 0)
+        first = s;
+    first->calls++;
+    s->called = true;
+    s->duration_ms = call->duration_ms;
+    s->retry = call->retry;
+    s->task = call->task;
+    s->barrier = r->events_seen;
+    if (s->on_record)
+        r->uncalled--;
+    *ret = s;
+    return AIKI_OK;
+}
+
+aiki_status replay_call(struct replay *r, const struct step_call *call, struct step **ret,
+                        aiki_error *err)
+{
+    struct address a;
+    struct step *s;
+    aiki_status st = address_make(call->kind, call->name, call->input, &a, err);
+
+    if (st != AIKI_OK)
+        return st;
+    if (call->once && (s = journal_find(&r->journal, &a, 0)) != NULL && s->called) {
+        *ret = s;
+        return AIKI_OK;
+    }
+    st = take_step(r, call, &a, &s);
+    if (st != AIKI_OK) {
+        r->status = st; /* depends on this process, so the code must not act on it */
+        if (st == AIKI_LIMIT)
+            return error_set(err, st, "the run has over %d steps; split it up", JOURNAL_STEPS_MAX);
+        return error_set(err, st, "no memory for step %u of the run", r->future_count + 1);
+    }
+    *ret = s;
+    /* A side value was shown the moment it was captured, not when the code next waited. */
+    if (s->kind == STEP_SIDE && s->done_on_record)
+        s->phase = PHASE_SHOWN;
+    bool was_live = r->live;
+    settle(r);
+    if (was_live)
+        live_start(r, s);
+    return AIKI_OK;
+}
+
+struct step *replay_future(const struct replay *r, uint32_t future)
+{
+    return future == 0 || future > r->future_count ? NULL : r->futures[future - 1];
+}
+
+/* ---- waits ------------------------------------------------------------------------------- */
+
+aiki_status replay_await(struct replay *r, const uint32_t *futures, uint32_t count,
+                         uint32_t needed, bool *ret_satisfied, aiki_error *err)
+{
+    uint32_t shown = 0;
+
+    if (needed > count || (count > 0 && futures == NULL))
+        return error_set(err, AIKI_INVALID, "await of %u out of %u futures", needed, count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct step *s = replay_future(r, futures[i]);
+        if (s == NULL)
+            return error_set(err, AIKI_INVALID, "await: future %u does not exist, the last is %u",
+                             futures[i], r->future_count);
+        shown += s->phase == PHASE_SHOWN;
+    }
+    *ret_satisfied = shown >= needed;
+    if (*ret_satisfied)
+        return AIKI_OK;
+    r->awaited = futures;
+    r->awaited_count = count;
+    r->missing = needed - shown;
+    for (uint32_t i = 0; i < count; i++)
+        replay_future(r, futures[i])->awaited++;
+    return AIKI_OK;
+}
+
+void replay_end_wait(struct replay *r)
+{
+    for (uint32_t i = 0; i < r->awaited_count; i++)
+        replay_future(r, r->awaited[i])->awaited = 0;
+    r->awaited = NULL;
+    r->awaited_count = r->missing = 0;
+    r->for_live = r->for_room = false;
+}
+
+void replay_show(struct replay *r, struct step *s)
+{
+    s->phase = PHASE_SHOWN;
+    r->missing -= s->awaited < r->missing ? s->awaited : r->missing;
+}
+
+bool replay_side_ready(struct replay *r)
+{
+    r->for_live = !r->live;
+    r->for_room = r->live && r->events.size_bytes >= REPLAY_UNSENT_BYTES_MAX;
+    return !r->for_live && !r->for_room;
+}
+
+aiki_status replay_side(struct replay *r, struct step *s, aiki_view value, aiki_view error)
+{
+    aiki_status st = copy(r, value, &s->value);
+
+    if (st == AIKI_OK)
+        st = copy(r, error, &s->error);
+    if (st != AIKI_OK) {
+        r->status = st;
+        return st;
+    }
+    s->outcome = error.size_bytes > 0 ? OUTCOME_FAILED : OUTCOME_OK;
+    live_record_done(r, s);
+    s->phase = PHASE_SHOWN;
+    return r->events.status;
+}
+
+bool replay_may_return(const struct replay *r)
+{
+    return r->live;
+}
+
+/* ---- what next --------------------------------------------------------------------------- */
+
+enum replay_verdict replay_next(struct replay *r, int64_t now_ms, struct step **ret_step)
+{
+    const struct journal *j = &r->journal;
+
+    *ret_step = NULL;
+    r->now_ms = now_ms;
+    bool waits = r->missing > 0 || r->for_live || r->for_room;
+    while (waits && !r->live) {
+        if (r->next_delivery == j->delivery_count)
+            return REPLAY_DIVERGED;
+        struct step *s = j->deliveries[r->next_delivery++];
+        if (s->phase != PHASE_SHOWN)
+            replay_show(r, s);
+        waits = r->missing > 0 || r->for_live;
+        settle(r);
+    }
+    if (r->live)
+        return live_next(r, ret_step);
+    replay_end_wait(r);
+    return REPLAY_RESUME;
+}

@@ -1,0 +1,142 @@
+/* replay.h - what a run does next: from its journal first, then for real. [one thread]
+ *
+ *   code calls     replay_call / replay_await          --> answered, or the code must wait
+ *   the owner asks replay_next(now)                    --> RESUME the code, START an attempt,
+ *                                                          IDLE, or DIVERGED
+ *   the owner says replay_attempt_done / _failed, replay_add_signal, replay_acked
+ *   events to record gather inside; replay_append_begin hands them out with how the run goes on
+ *
+ * It decides, the owner acts: no I/O, no clock, no fiber, no plugin. docs/architecture.md section 4
+ * is its specification:
+ *   - a call finds its step by (address, nth) wherever it stands in the journal, else it is new
+ *   - recorded outcomes are shown in journal order, one at a time, only while the code waits
+ *   - once all are shown and every recorded step was called, the run is live: new steps start
+ *   - the code waits or returned, nothing is left to show, a recorded step was not called: diverged
+ *   - live, a task starts only when every event that stood before its call is acknowledged
+ *
+ * Names and inputs of new steps are copied; values given to replay_attempt_* are borrowed and
+ * must live as long as the replay. One append is under way at a time.
+ */
+#ifndef REPLAY_REPLAY_H
+#define REPLAY_REPLAY_H
+
+#include "replay/journal.h"
+
+enum {
+    /* Beyond this nothing more is shown before an append has left: with the largest step and the
+     * largest output behind it the append still fits one frame. */
+    REPLAY_UNSENT_BYTES_MAX = 2 * 1024 * 1024,
+    REPLAY_SHORT_SLEEP_MS = 5,  /* shorter ones are waited for in place, never announced or parked */
+    REPLAY_RETRY_HERE_MS = 5000 /* retries due by then are waited for in place */
+};
+
+enum replay_verdict {
+    REPLAY_IDLE,    /* nothing until something arrives or replay_wake_at_ms comes */
+    REPLAY_RESUME,  /* the code's wait is over */
+    REPLAY_START,   /* run attempt step->attempt + 1 of the task step */
+    REPLAY_DIVERGED /* nothing new was executed; see replay_explain */
+};
+
+struct queue {
+    struct step *first, **last;
+};
+
+struct replay {
+    struct journal journal;
+    aiki_status status; /* AIKI_NOMEM or AIKI_LIMIT for ever after the first failure */
+    bool live;
+    int64_t now_ms; /* as last told */
+    /* futures, from 1 */
+    struct step **futures;
+    uint32_t future_count, future_capacity;
+    /* the recorded part */
+    uint32_t next_delivery;
+    uint64_t uncalled; /* steps on record the code has not asked for */
+    /* the code's wait */
+    const uint32_t *awaited; /* borrowed while it lasts */
+    uint32_t awaited_count, missing;
+    bool for_live, for_room; /* waits for the end of replay; for an append to leave */
+    /* the live part */
+    struct queue held, ready, waiting;
+    struct step *first_unannounced;
+    uint32_t running;
+    bool waiting_dirty;   /* look at the waiting steps whatever the time */
+    int64_t wake_at_ms;   /* earliest due time of the waiting steps; 0 = none */
+    /* events */
+    aiki_writer events; /* not yet sent */
+    uint64_t events_written, events_sent, events_acked;
+    uint64_t events_seen; /* of the written ones, up to the last that the code could observe */
+    bool append_open; /* sent and not acknowledged */
+};
+
+void replay_init(struct replay *r, struct replay_memory memory);
+/* After journal_load(&r->journal) of the last page, before the first replay_next. */
+void replay_begin(struct replay *r);
+
+/* ---- from the code ----------------------------------------------------------------------- */
+
+struct step_call {
+    uint64_t kind; /* STEP_* */
+    aiki_view name, input;
+    int64_t duration_ms; /* sleep; signal: negative waits for ever */
+    bool once;           /* side value: a second call of that name is the same step */
+    struct retry_policy retry;
+    const void *task;
+};
+/* AIKI_OK: *ret is the step, its future numbered. AIKI_CORRUPT (input is not msgpack),
+ * AIKI_LIMIT, AIKI_NOMEM. */
+aiki_status replay_call(struct replay *r, const struct step_call *call, struct step **ret,
+                        aiki_error *err);
+/* NULL: no such future. */
+struct step *replay_future(const struct replay *r, uint32_t future);
+/* True: go on at once. False: suspend until REPLAY_RESUME; futures are borrowed until then.
+ * AIKI_INVALID names what is wrong. */
+aiki_status replay_await(struct replay *r, const uint32_t *futures, uint32_t count,
+                         uint32_t needed, bool *ret_satisfied, aiki_error *err);
+/* Whether the code may capture a new side value now. False: suspend until REPLAY_RESUME, ask again. */
+bool replay_side_ready(struct replay *r);
+/* Record what capturing a side step gave and show it: a value, or the error map of a failure.
+ * Both are copied. */
+aiki_status replay_side(struct replay *r, struct step *s, aiki_view value, aiki_view error);
+/* Whether the code may return: false is a divergence. */
+bool replay_may_return(const struct replay *r);
+
+/* ---- from the owner ---------------------------------------------------------------------- */
+
+/* Ask again after acting, until it answers IDLE (or the run ended). The code is suspended. */
+enum replay_verdict replay_next(struct replay *r, int64_t now_ms, struct step **ret_step);
+/* When to call replay_next although nothing happened; 0 = never. */
+int64_t replay_wake_at_ms(const struct replay *r);
+
+/* Outcome of the attempt of a step that was given out by REPLAY_START. */
+void replay_attempt_done(struct replay *r, struct step *s, aiki_view value, int64_t duration_us);
+/* error: map (wire/error.h). final: no further attempt whatever the policy says. retry_after_ms > 0
+ * overrides the policy's delay. value: kept beside the error if it was the last attempt. */
+void replay_attempt_failed(struct replay *r, struct step *s, aiki_view error, bool final,
+                           int64_t retry_after_ms, aiki_view value, int64_t duration_us,
+                           int64_t now_ms);
+/* A SIGNAL event, stored form; borrowed for ever. */
+aiki_status replay_add_signal(struct replay *r, aiki_view stored, aiki_error *err);
+
+/* ---- appends ----------------------------------------------------------------------------- */
+
+/* Whether everything the run waits for is passive, so that it should be parked now. */
+bool replay_should_park(const struct replay *r, int64_t now_ms);
+/* Whether there is something to send (NEXT_CONTINUE) and nothing under way. */
+bool replay_should_append(const struct replay *r);
+/* The last event: COMPLETED, FAILED or BLOCKED. */
+void replay_write_end(struct replay *r, const struct event *e);
+/* New events in order; with announce, tasks under way are announced behind them. Valid until
+ * replay_append_end, which counts them as sent. */
+aiki_view replay_append_begin(struct replay *r, bool announce);
+void replay_append_end(struct replay *r);
+/* The append under way is durable. */
+void replay_acked(struct replay *r);
+/* The waits of a parked run as a msgpack array (event.h), appended to w. */
+void replay_write_waits(const struct replay *r, aiki_writer *w);
+
+/* Fill *err (code NONDETERMINISM, details in the replay's memory): the recorded and the new step
+ * side by side, the likely cause and a remedy. */
+void replay_explain(const struct replay *r, aiki_error *err);
+
+#endif
