@@ -248,7 +248,7 @@ typedef struct aiki_reader {
 static inline void aiki_reader_init(aiki_reader *r, aiki_view bytes)
 {
     r->at = bytes.data;
-    r->end = bytes.data + bytes.size_bytes;
+    r->end = bytes.size_bytes > 0 ? bytes.data + bytes.size_bytes : bytes.data;
     r->status = AIKI_OK;
     r->reserved = 0;
 }
