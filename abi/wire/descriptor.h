@@ -16,8 +16,7 @@ enum {
     DESCRIPTOR_BYTES_MAX = 4 * 1024 * 1024,
     DESCRIPTOR_WORKFLOWS_MAX = 256,
     DESCRIPTOR_TASKS_MAX = 1024,
-    DESCRIPTOR_TEXT_BYTES_MAX = 512, /* a summary, a toolchain */
-    VERSION_BYTES_MAX = 64
+    DESCRIPTOR_TEXT_BYTES_MAX = 512 /* a summary, a toolchain */
 };
 
 /* Check a plugin's tables and append the descriptor. Each refusal has a code of its own:
@@ -37,6 +36,7 @@ struct descriptor {
 };
 
 struct descriptor_workflow {
+    aiki_view encoded; /* the entry itself, to be kept and read again */
     aiki_view name, version, summary;
     aiki_view input, output; /* schemas; empty = any value */
 };
@@ -55,17 +55,14 @@ aiki_status descriptor_read(aiki_view bytes, struct descriptor *ret, aiki_error 
 /* for (descriptor_workflows(&d, &r); descriptor_next_workflow(&r, &w);) */
 void descriptor_workflows(const struct descriptor *d, aiki_reader *ret_reader);
 bool descriptor_next_workflow(aiki_reader *r, struct descriptor_workflow *ret);
+/* One entry on its own. AIKI_CORRUPT when it is none; its schemas are not looked into. */
+aiki_status descriptor_read_workflow(aiki_view entry, struct descriptor_workflow *ret,
+                                     aiki_error *err);
 void descriptor_tasks(const struct descriptor *d, aiki_reader *ret_reader);
 bool descriptor_next_task(aiki_reader *r, struct descriptor_task *ret);
 
 /* version empty = the newest. AIKI_NOT_FOUND. */
 aiki_status descriptor_find_workflow(const struct descriptor *d, aiki_view name, aiki_view version,
                                      struct descriptor_workflow *ret, aiki_error *err);
-
-/* Semantic versions: MAJOR.MINOR.PATCH, numbers without leading zeros, each below 2^32, with an
- * optional -PRERELEASE of [a-zA-Z0-9.-]. */
-bool version_is_valid(aiki_view version);
-/* Order of semver.org; invalid versions come before all others. */
-int version_compare(aiki_view a, aiki_view b);
 
 #endif

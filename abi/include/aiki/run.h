@@ -23,6 +23,7 @@ extern "C" {
 
 /* ---- errors and text --------------------------------------------------------------------- */
 
+AIKI_PRINTF(4, 0)
 static inline void aiki_error_vset_(aiki_error *err, aiki_status status, const char *code,
                                     const char *format, __builtin_va_list args)
 {
@@ -61,6 +62,7 @@ typedef struct aiki_memory {
 
 enum { AIKI_TEXT_BYTES_MAX = 1024 * 1024 }; /* longest text the format functions make */
 
+AIKI_PRINTF(2, 0)
 static inline char *aiki_memory_vformat_(const aiki_memory *memory, const char *format,
                                          __builtin_va_list args)
 {
@@ -387,6 +389,7 @@ static inline aiki_status aiki_call_output(aiki_call *call, const aiki_writer *w
     return call->api->output(call, aiki_writer_view(w));
 }
 
+AIKI_PRINTF(5, 0)
 static inline aiki_status aiki_vfail_(aiki_call *call, uint32_t flags, int64_t retry_after_ms,
                                       const char *code, const char *format,
                                       __builtin_va_list args)
