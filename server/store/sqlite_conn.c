@@ -10,7 +10,7 @@
 #include "wire/error.h"
 
 enum {
-    BUSY_MS_MAX = 5000,   /* somebody's sqlite3 shell may hold the write lock this long */
+    BUSY_MS_MAX = 2000,   /* somebody's sqlite3 shell may hold the write lock this long */
     WATCH_OPCODES = 20000 /* how often a reader looks at its deadline: about every 1 ms */
 };
 

@@ -1,0 +1,429 @@
+/* test_store_sqlite.c - the SQLite backend: the common suite, its file, its lock, bad disks. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "store/sqlite_conn.h"
+#include "support/sqlite_shim.h"
+#include "support/store_suite.h"
+
+/* A private directory per test; the data directory in it is the store's to create. */
+static char root[64];
+
+static void fresh_url(char *ret_url, size_t size)
+{
+    (void)snprintf(root, sizeof(root), "/tmp/aiki-store-XXXXXX");
+    assert_non_null(mkdtemp(root));
+    (void)snprintf(ret_url, size, "sqlite:%s/data/aiki.db", root);
+}
+
+static void wipe(const char *url)
+{
+    (void)url;
+    static const char *const names[] = {"data/aiki.db",      "data/aiki.db-wal", "data/aiki.db-shm",
+                                        "data/aiki.db.lock", "link/aiki.db",     "link"};
+    char path[128];
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        (void)snprintf(path, sizeof(path), "%s/%s", root, names[i]);
+        (void)unlink(path);
+    }
+    (void)snprintf(path, sizeof(path), "%s/data", root);
+    (void)rmdir(path);
+    assert_int_equal(rmdir(root), 0); /* nothing else may have been left behind */
+}
+
+struct fixture {
+    char url[256];
+    const char *path;
+    struct store *s; /* may be closed by the test and set to NULL */
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    fresh_url(f->url, sizeof(f->url));
+    f->path = f->url + strlen("sqlite:");
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (store_open(&f->s, f->url, &err) != AIKI_OK)
+        fail_msg("%s", err.message);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    shim_order(SHIM_NONE);
+    store_close(f->s);
+    wipe(f->url);
+    free(f);
+    return 0;
+}
+
+static void reopen(struct fixture *f)
+{
+    store_close(f->s);
+    assert_int_equal(store_open(&f->s, f->url, NULL), AIKI_OK);
+}
+
+/* What somebody with a SQLite shell does to the file. */
+static void tamper(const struct fixture *f, const char *sql)
+{
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+    char *why = NULL;
+    if (sqlite3_exec(db, sql, NULL, NULL, &why) != SQLITE_OK)
+        fail_msg("%s: %s", sql, why);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static void refused(const char *url, aiki_status status, const char *word)
+{
+    struct store *s = NULL;
+    aiki_error err = {.struct_size = sizeof(err)};
+    aiki_status st = store_open(&s, url, &err);
+    if (st != status || strstr(err.message, word) == NULL)
+        fail_msg("%s: got %s \"%s\", wanted %s with \"%s\"", url, aiki_status_name(st), err.message,
+                 aiki_status_name(status), word);
+    assert_null(s);
+}
+
+static mode_t mode_of(const char *path)
+{
+    struct stat at;
+    assert_int_equal(stat(path, &at), 0);
+    return at.st_mode & 07777;
+}
+
+/* ---- the file ---- */
+
+/* Directory and file are for the owner only, also when they were not before. */
+static void private_file(void **state)
+{
+    struct fixture *f = *state;
+    char path[300];
+    (void)snprintf(path, sizeof(path), "%s/data", root);
+    assert_int_equal(mode_of(path), 0700);
+    assert_int_equal(mode_of(f->path), 0600);
+    (void)snprintf(path, sizeof(path), "%s-wal", f->path);
+    assert_int_equal(mode_of(path), 0600);
+    assert_int_equal(chmod(f->path, 0644), 0);
+    reopen(f);
+    assert_int_equal(mode_of(f->path), 0600);
+}
+
+/* Paths that cannot be: the message has the path and the reason. */
+static void bad_paths(void **state)
+{
+    struct fixture *f = *state;
+    char url[300];
+    refused("sqlite:", AIKI_INVALID, "path is missing");
+    (void)snprintf(url, sizeof(url), "sqlite:%s/no/such/aiki.db", root);
+    refused(url, AIKI_INVALID, "No such file");
+    (void)snprintf(url, sizeof(url), "%s/aiki.db", f->url);
+    refused(url, AIKI_INVALID, "Not a directory");
+    (void)snprintf(url, sizeof(url), "sqlite:%s", root);
+    refused(url, AIKI_INVALID, root);
+    (void)unlink(strcat(strcpy(url, root), ".lock"));
+    if (geteuid() == 0) {
+        store_close(f->s);
+        f->s = NULL;
+        assert_int_equal(chown(f->path, 12345, 12345), 0);
+        refused(f->url, AIKI_DENIED, "belongs to user 12345");
+    }
+}
+
+/* Text, another program's database and a newer schema are told apart, and left as they are. */
+static void foreign_files(void **state)
+{
+    struct fixture *f = *state;
+    tamper(f, "UPDATE meta SET value = 7 WHERE name = 'schema'");
+    store_close(f->s);
+    f->s = NULL;
+    refused(f->url, AIKI_UNSUPPORTED, "schema 7, this server speaks up to 1");
+    tamper(f, "PRAGMA application_id = 1");
+    refused(f->url, AIKI_UNSUPPORTED, "another program");
+    AUTO(close_fd) int fd = open(f->path, O_WRONLY | O_TRUNC);
+    char text[8192];
+    memset(text, 'x', sizeof(text));
+    assert_int_equal(write(fd, text, sizeof(text)), sizeof(text));
+    refused(f->url, AIKI_CORRUPT, "not an Aiki database");
+}
+
+/* A link to the data directory is no way around the lock. */
+static void detour_meets_the_lock(void **state)
+{
+    struct fixture *f = *state;
+    char target[100], link[100], url[128];
+    (void)snprintf(target, sizeof(target), "%s/data", root);
+    (void)snprintf(link, sizeof(link), "%s/link", root);
+    assert_int_equal(symlink(target, link), 0);
+    (void)snprintf(url, sizeof(url), "sqlite:%s/aiki.db", link);
+    refused(url, AIKI_CONFLICT, f->path);
+}
+
+/* Opens the store in a child, says so through the pipe, and commits runs, reporting each, until
+ * it is killed. */
+static pid_t start_server(const char *url, int *ret_fd)
+{
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct store *s;
+        uint64_t no = 0;
+        if (store_open(&s, url, NULL) != AIKI_OK)
+            _exit(1);
+        for (no = s->run_no_max;; no++) {
+            if (write(fds[1], &no, sizeof(no)) != sizeof(no))
+                _exit(2);
+            struct draft d, *unit[] = {&d};
+            draft_init(&d, no + 1);
+            if (draft_commit(s, unit, 1, NULL) != AIKI_OK)
+                _exit(3);
+            draft_deinit(&d);
+        }
+    }
+    close(fds[1]);
+    *ret_fd = fds[0];
+    return pid;
+}
+
+/* A second server is told who the first is. kill -9 gives the lock back and loses nothing that was
+ * acknowledged. */
+static void killed_server(void **state)
+{
+    struct fixture *f = *state;
+    store_close(f->s);
+    f->s = NULL;
+    for (int round = 1; round <= 5; round++) {
+        int fd;
+        pid_t pid = start_server(f->url, &fd);
+        uint64_t acknowledged = 0, count = 0;
+        char text[24];
+        (void)snprintf(text, sizeof(text), "process %d", pid);
+        while (count < (uint64_t)round * 20 && read(fd, &acknowledged, sizeof(acknowledged)) > 0)
+            if (++count == 1)
+                refused(f->url, AIKI_CONFLICT, text);
+        assert_int_equal(count, round * 20);
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        while (read(fd, &acknowledged, sizeof(acknowledged)) > 0)
+            ; /* what it said before it died */
+        close(fd);
+
+        assert_int_equal(store_open(&f->s, f->url, NULL), AIKI_OK);
+        assert_true(f->s->run_no_max >= acknowledged);
+        assert_int_equal(f->s->incarnation, 1 + 2 * round);
+        struct draft d;
+        draft_init(&d, acknowledged);
+        draft_assert_stored(f->s, &d);
+        draft_deinit(&d);
+        store_close(f->s);
+        f->s = NULL;
+    }
+}
+
+/* ---- tampering ---- */
+
+static void expect_damage(struct fixture *f, const char *where)
+{
+    AUTO(buf) aiki_writer w;
+    buf_init(&w);
+    uint64_t last;
+    aiki_error err = {.struct_size = sizeof(err)};
+    assert_int_equal(f->s->ops->journal(f->s, 1, 0, 1 << 20, &w, &last, &err), AIKI_CORRUPT);
+    if (strstr(err.message, where) == NULL)
+        fail_msg("\"%s\" is not in: %s", where, err.message);
+}
+
+/* Whatever is done to the rows of a history, it is noticed where it was done. */
+static void tampered_history(void **state)
+{
+    struct fixture *f = *state;
+    struct draft d;
+    draft_init(&d, 1); /* rows: 1, 2-3, 4 */
+    draft_save(f->s, &d);
+    draft_next(&d);
+    draft_event(&d, 50);
+    draft_event(&d, 50);
+    draft_save(f->s, &d);
+    draft_next(&d);
+    draft_event(&d, 50);
+    draft_save(f->s, &d);
+    tamper(f, "CREATE TABLE copy AS SELECT * FROM journal");
+    static const char restore[] = "DELETE FROM journal; INSERT INTO journal SELECT * FROM copy";
+    static const struct {
+        const char *sql, *where;
+    } acts[] = {
+        {"UPDATE journal SET events = CAST(substr(events, 1, length(events) - 1) || x'07' AS BLOB) "
+         "WHERE seq = 3",
+         "event 3"},
+        {"UPDATE journal SET hash = zeroblob(32) WHERE seq = 1", "event 1"},
+        {"UPDATE journal SET hash = x'00' WHERE seq = 3", "event 3"},
+        {"DELETE FROM journal WHERE seq = 1", "event 1"},
+        {"DELETE FROM journal WHERE seq = 3", "event 2"},
+        {"DELETE FROM journal WHERE seq = 4", "event 4"},
+        {"DELETE FROM journal", "event 1"},
+        {"UPDATE journal SET events = x'' WHERE seq = 4", "event 4"},
+        {"UPDATE journal SET events = x'9501' WHERE seq = 4", "event 4"},
+        {"UPDATE journal SET seq = 5 WHERE seq = 4", "event 5"},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(acts); i++) {
+        tamper(f, acts[i].sql);
+        expect_damage(f, acts[i].where);
+        tamper(f, restore);
+    }
+    tamper(f, "UPDATE runs SET hash = zeroblob(32)");
+    expect_damage(f, "event 4");
+    tamper(f, "UPDATE runs SET hash = x'00'");
+    expect_damage(f, "wrong size");
+    assert_int_equal(f->s->ops->find_run_no(f->s, 1, NULL, NULL, NULL), AIKI_CORRUPT);
+    draft_deinit(&d);
+}
+
+/* ---- the disk ---- */
+
+static aiki_status save_another(struct fixture *f, uint64_t no, aiki_error *err)
+{
+    struct draft d, *unit[] = {&d};
+    draft_init(&d, no);
+    aiki_status st = draft_commit(f->s, unit, 1, err);
+    draft_deinit(&d);
+    return st;
+}
+
+/* One commit is one fsync: none is not durable, two are too slow. */
+static void one_sync_a_commit(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(save_another(f, 1, NULL), AIKI_OK);
+    (void)shim_take_syncs();
+    assert_int_equal(save_another(f, 2, NULL), AIKI_OK);
+    assert_int_equal(shim_take_syncs(), 1);
+}
+
+/* A full disk refuses and says so; with room again the same handle goes on. */
+static void disk_full(void **state)
+{
+    struct fixture *f = *state;
+    aiki_error err = {.struct_size = sizeof(err)};
+    assert_int_equal(save_another(f, 1, NULL), AIKI_OK);
+    shim_order(SHIM_DISK_FULL);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(save_another(f, 2, &err), AIKI_LIMIT);
+    assert_non_null(strstr(err.message, "disk is full"));
+    struct draft d;
+    draft_init(&d, 1);
+    draft_assert_stored(f->s, &d);
+    shim_order(SHIM_NONE);
+    assert_int_equal(save_another(f, 2, NULL), AIKI_OK);
+    reopen(f);
+    assert_int_equal(f->s->run_no_max, 2);
+    draft_assert_stored(f->s, &d);
+    draft_deinit(&d);
+}
+
+/* The first failed write or fsync is the last: the handle takes no more, a new one does. */
+static void disk_error(void **state)
+{
+    struct fixture *f = *state;
+    static const enum shim_failure failures[] = {SHIM_SYNC, SHIM_WRITE};
+    for (uint64_t i = 0; i < ARRAY_COUNT(failures); i++) {
+        aiki_error err = {.struct_size = sizeof(err)};
+        shim_order(failures[i]);
+        assert_int_equal(save_another(f, 2 * i + 1, &err), AIKI_INTERNAL);
+        assert_non_null(strstr(err.message, "disk failed"));
+        assert_int_equal(save_another(f, 2 * i + 1, &err), AIKI_INTERNAL);
+        assert_non_null(strstr(err.message, "no commits after a failure"));
+        reopen(f);
+        assert_int_equal(save_another(f, 2 * i + 2, &err), AIKI_OK);
+    }
+}
+
+/* A checkpoint whose fsync fails does not undo the commit it came with, but it is the last one. */
+static void checkpoint_error(void **state)
+{
+    struct fixture *f = *state;
+    aiki_error err = {.struct_size = sizeof(err)};
+    shim_order(SHIM_SYNC_DB);
+    aiki_status st = AIKI_OK;
+    uint64_t no = 0;
+    while (st == AIKI_OK && no < 100) {
+        struct draft d, *unit[] = {&d};
+        draft_init(&d, no + 1);
+        draft_next(&d);
+        d.write.insert = true;
+        d.write.row.seq = d.write.seq_before = 0;
+        draft_event(&d, 256 * 1024);
+        st = draft_commit(f->s, unit, 1, &err);
+        no += st == AIKI_OK;
+        draft_deinit(&d);
+    }
+    assert_int_equal(st, AIKI_INTERNAL);
+    assert_non_null(strstr(err.message, "checkpoint"));
+    reopen(f);
+    assert_int_equal(f->s->run_no_max, no);
+}
+
+/* Somebody's open transaction in a shell makes a commit give up without harm. */
+static void locked_by_a_shell(void **state)
+{
+    struct fixture *f = *state;
+    sqlite3 *db;
+    aiki_error err = {.struct_size = sizeof(err)};
+    assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(save_another(f, 1, &err), AIKI_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "locked"));
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    assert_int_equal(save_another(f, 1, &err), AIKI_OK);
+}
+
+/* A reader cannot write, and gives up at its deadline. */
+static void reader_is_limited(void **state)
+{
+    struct fixture *f = *state;
+    struct sqlite_conn c;
+    aiki_error err = {.struct_size = sizeof(err)};
+    assert_int_equal(sql_open(&c, f->path, true, &err), AIKI_OK);
+    assert_int_equal(sql_script(&c, "DELETE FROM runs", &err), AIKI_DENIED);
+    c.deadline_mono_ms = 1;
+    int64_t count;
+    assert_int_equal(sql_number(&c,
+                                "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) "
+                                "SELECT count(*) FROM c",
+                                &count, &err),
+                     AIKI_LIMIT);
+    assert_non_null(strstr(err.message, "STORE_LIST_MS_MAX"));
+    sql_close(&c);
+}
+
+int main(void)
+{
+#define CASE(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        CASE(private_file),      CASE(bad_paths),         CASE(foreign_files),
+        CASE(killed_server),     CASE(tampered_history),  CASE(detour_meets_the_lock),
+        CASE(one_sync_a_commit), CASE(disk_full),         CASE(disk_error),
+        CASE(checkpoint_error),  CASE(locked_by_a_shell), CASE(reader_is_limited),
+    };
+#undef CASE
+    const struct store_backend sqlite = {"sqlite", fresh_url, wipe};
+    shim_install();
+    int failed = store_suite_run(&sqlite);
+    return failed + cmocka_run_group_tests_name("sqlite only", tests, NULL, NULL);
+}
