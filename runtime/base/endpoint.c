@@ -51,8 +51,8 @@ aiki_status endpoint_parse(const char *text, struct endpoint *ret, aiki_error *e
         host++;
         size -= 2;
     }
-    if (size == 0 || size >= sizeof(e.host) || (!bracketed && memchr(host, ':', size) != NULL) ||
-        !parse_port(colon + 1, &e.port))
+    bool is_odd = !bracketed && size > 0 && strcspn(host, ":[]") < size;
+    if (size == 0 || size >= sizeof(e.host) || is_odd || !parse_port(colon + 1, &e.port))
         return error_set(err, AIKI_INVALID,
                          "address \"%.100s\": expected HOST:PORT, [IPV6]:PORT or unix:PATH", text);
     memcpy(e.host, host, size);

@@ -42,7 +42,7 @@ static void step_over(struct place *at, uint8_t byte)
 }
 
 /* Depth and number of values, without understanding more of JSON than strings and brackets. */
-static aiki_status check_budgets(aiki_view text, aiki_error *err)
+static aiki_status scan(aiki_view text, aiki_error *err)
 {
     struct place at = {1, 1};
     unsigned depth = 0;
@@ -50,6 +50,9 @@ static aiki_status check_budgets(aiki_view text, aiki_error *err)
     bool in_string = false;
     for (uint64_t i = 0; i < text.size_bytes; i++) {
         uint8_t byte = text.data[i];
+        if (byte == '\0') /* jansson would skip it in silence */
+            return error_code(err, AIKI_INVALID, "JSON_SYNTAX",
+                              "JSON at line %u column %u: a NUL byte", at.line, at.column);
         if (in_string) {
             if (byte == '\\' && i + 1 < text.size_bytes)
                 step_over(&at, text.data[i++]);
@@ -171,7 +174,7 @@ static aiki_status pack_array(msgpack_packer *pk, const json_t *array, aiki_erro
     return st;
 }
 
-/* Recursion is bounded by check_budgets. */
+/* Recursion is bounded by scan. */
 static aiki_status pack_value(msgpack_packer *pk, const json_t *value, aiki_error *err)
 {
     switch (json_typeof(value)) {
@@ -198,15 +201,16 @@ static aiki_status parse_failed(const json_error_t *e, aiki_error *err)
                           "JSON at line %d column %d: %s; integers go from -2^63 to 2^63-1, send "
                           "larger ones as text",
                           e->line, e->column, e->text);
-    return error_code(err, AIKI_INVALID, "JSON_SYNTAX", "JSON at line %d column %d: %s", e->line,
-                      e->column, e->text);
+    bool bad_text = json_error_code(e) == json_error_invalid_utf8;
+    return error_code(err, AIKI_INVALID, "JSON_SYNTAX", "JSON at line %d column %d: %s%s", e->line,
+                      e->column, e->text, bad_text ? "; JSON must be UTF-8" : "");
 }
 
 aiki_status json_to_msgpack(aiki_view text, aiki_writer *w, aiki_error *err)
 {
     json_error_t problem;
     uint64_t before_bytes = w->size_bytes;
-    aiki_status st = check_budgets(text, err);
+    aiki_status st = scan(text, err);
     if (st != AIKI_OK)
         return st;
     json_t *root = json_loadb(text.size_bytes > 0 ? (const char *)text.data : "", text.size_bytes,
