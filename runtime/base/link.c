@@ -275,7 +275,7 @@ static void connect_now(struct link *l)
     }
     l->context->data = l;
     if (l->context->err != 0) { /* a dead unix socket says so at once */
-        char why[WHY_SIZE]; /* errstr goes with the context */
+        char why[sizeof(l->context->c.errstr)]; /* the original goes with the context */
         (void)snprintf(why, sizeof(why), "%s", l->context->errstr);
         fail(l, "connect", why);
         return;
