@@ -59,6 +59,10 @@
 /* Personal data: the value stays out of messages and logs. */
 #define AIKI_PII AIKI_SET_(pii) = 1
 
+/* Options of AIKI_TASK and AIKI_WORKFLOW: the schema of a raw function's payload. */
+#define AIKI_INPUT(R) AIKI_SET_(input) = &R##_record
+#define AIKI_OUTPUT(R) AIKI_SET_(output) = &R##_record
+
 /* ---- from a type word to C ----------------------------------------------------------------
  * Type words are only ever pasted, never expanded, so `bool` and the like mean themselves. */
 
@@ -278,7 +282,7 @@ static inline aiki_status aiki_typed_workflow_output_(aiki_run *run, const aiki_
     }                                                                                     \
     static const aiki_task_def FN##_task = AIKI_INITIALIZER_(aiki_task_def,               \
         AIKI_TASK_SETTINGS_(task_name, FN##_task_entry_),                                 \
-        AIKI_SET_(input) = &IN##_record, AIKI_SET_(output) = &OUT##_record, __VA_ARGS__); \
+        AIKI_INPUT(IN), AIKI_OUTPUT(OUT), __VA_ARGS__);                                   \
     AIKI_CALL_DECLARE(FN, task_name, IN, OUT)
 #define AIKI_TASK_TYPED(FN, task_name, IN, OUT) \
     AIKI_TASK_TYPED_WITH(FN, task_name, IN, OUT, AIKI_SET_(flags) = 0)
@@ -297,7 +301,7 @@ static inline aiki_status aiki_typed_workflow_output_(aiki_run *run, const aiki_
     }                                                                                     \
     static const aiki_workflow_def FN##_workflow = AIKI_INITIALIZER_(aiki_workflow_def,   \
         AIKI_WORKFLOW_SETTINGS_(workflow_name, workflow_version, FN##_workflow_entry_),   \
-        AIKI_SET_(input) = &IN##_record, AIKI_SET_(output) = &OUT##_record, __VA_ARGS__)
+        AIKI_INPUT(IN), AIKI_OUTPUT(OUT), __VA_ARGS__)
 #define AIKI_WORKFLOW_TYPED(FN, workflow_name, workflow_version, IN, OUT) \
     AIKI_WORKFLOW_TYPED_WITH(FN, workflow_name, workflow_version, IN, OUT, AIKI_SET_(flags) = 0)
 
