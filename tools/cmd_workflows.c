@@ -1,0 +1,223 @@
+/* cmd_workflows.c - `aiki workflows list | show | trigger`. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "commands.h"
+#include "doc.h"
+#include "report.h"
+#include "text.h"
+#include "wire/error.h"
+
+enum { NAME_SIZE = 256, LOOK_EVERY_MS = 200 };
+
+/* "NAME@VERSION" in two; version is empty when none was given. */
+static int split_name(struct cli *cli, char name[NAME_SIZE], const char **ret_version)
+{
+    if (snprintf(name, NAME_SIZE, "%s", cli->args.operands[0]) >= NAME_SIZE)
+        return cli_usage(cli, "the workflow's name is too long");
+    char *at = strchr(name, '@');
+    if (at != NULL)
+        *at = '\0';
+    *ret_version = at != NULL ? at + 1 : "";
+    return EXIT_OK;
+}
+
+/* ---- list --------------------------------------------------------------------------------- */
+
+static void list_row(struct table *t, aiki_view workflow)
+{
+    table_view(t, doc_text(workflow, "name"));
+    table_view(t, doc_text(workflow, "version"));
+    table_cell(t, "%s", doc_bool(workflow, "served") ? "yes" : "no");
+    table_view(t, doc_text(workflow, "plugin"));
+    table_view(t, doc_text(workflow, "summary"));
+}
+
+static int run_list(struct cli *cli)
+{
+    static const char *const headers[] = {"WORKFLOW", "VERSION", "SERVED", "PLUGIN", "SUMMARY", NULL};
+    aiki_view document;
+    int code = cli_query(cli, "workflows.list", NULL, &document);
+    if (code != EXIT_OK)
+        return code;
+    if (cli->json) {
+        aiki_status st = print_json(doc_get(document, "workflows"), 0, &cli->err);
+        code = st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
+    } else {
+        struct table t;
+        table_init(&t, headers, 0);
+        for (struct doc_list l = doc_list(document, "workflows"); doc_next(&l);)
+            list_row(&t, l.item);
+        table_print(&t, "no workflows yet; drop a plugin into the runtime's plugins folder");
+    }
+    aiki_client_free(document.data);
+    return code;
+}
+
+const struct command cmd_workflows_list = {
+    .group = "workflows", .name = "list", .operands = "",
+    .summary = "what can be started, and whether a runtime serves it",
+    .examples = "aiki workflows list\naiki workflows list --json", .run = run_list};
+
+/* ---- show --------------------------------------------------------------------------------- */
+
+static void show_value(const char *title, aiki_view value)
+{
+    if (value.size_bytes == 0)
+        return;
+    printf("%s%s%s\n", out_bold(), title, out_plain());
+    (void)print_json(value, 2, NULL); /* it came from our own reader */
+}
+
+static void show_line(const char *title, aiki_view text)
+{
+    if (text.size_bytes == 0)
+        return;
+    printf("%-12s ", title);
+    print_clean(text);
+    printf("\n");
+}
+
+static void show_workflow(aiki_view workflow)
+{
+    show_line("workflow", doc_text(workflow, "name"));
+    show_line("version", doc_text(workflow, "version"));
+    show_line("summary", doc_text(workflow, "summary"));
+    show_line("plugin", doc_text(workflow, "plugin"));
+    show_line("build", doc_text(workflow, "build"));
+    printf("%-12s %s\n", "served", doc_bool(workflow, "served") ? "yes" : "no");
+    show_value("input", doc_get(workflow, "input"));
+    show_value("output", doc_get(workflow, "output"));
+}
+
+static void pause_ms(int64_t ms)
+{
+    const struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    (void)nanosleep(&ts, NULL);
+}
+
+static aiki_status get_workflow(struct cli *cli, const char *name, const char *version,
+                                aiki_view *ret_document)
+{
+    AUTO(buf) aiki_writer args;
+    buf_init(&args);
+    aiki_mp_map(&args, 2);
+    aiki_mp_str(&args, "name");
+    aiki_mp_str(&args, name);
+    aiki_mp_str(&args, "version");
+    aiki_mp_str(&args, version);
+    return aiki_client_query(cli->client, "workflows.get", aiki_writer_view(&args), ret_document,
+                             &cli->err);
+}
+
+/* The document, once it says served when that is to be waited for. The protocol has no push for
+ * this, so the server is asked now and then. */
+static aiki_status await_workflow(struct cli *cli, const char *name, const char *version,
+                                  aiki_view *ret_document)
+{
+    int64_t wait_ms = args_ms(&cli->args, "wait");
+    int64_t deadline_ms = clock_mono_ms() + wait_ms;
+    for (;;) {
+        aiki_view document;
+        aiki_status st = get_workflow(cli, name, version, &document);
+        bool served = st == AIKI_OK && doc_bool(document, "served");
+        if (wait_ms == 0 || served || (st != AIKI_OK && st != AIKI_NOT_FOUND)) {
+            *ret_document = document;
+            return st;
+        }
+        if (st == AIKI_OK)
+            aiki_client_free(document.data);
+        if (clock_mono_ms() >= deadline_ms)
+            return error_set(&cli->err, AIKI_TIMEDOUT, "no runtime serves workflow %s yet", name);
+        pause_ms(LOOK_EVERY_MS);
+    }
+}
+
+static int run_show(struct cli *cli)
+{
+    char name[NAME_SIZE];
+    const char *version;
+    aiki_view document;
+    int code = split_name(cli, name, &version);
+    if (code == EXIT_OK)
+        code = cli_connect(cli);
+    if (code != EXIT_OK)
+        return code;
+    aiki_status st = await_workflow(cli, name, version, &document);
+    if (st != AIKI_OK)
+        return cli_fail(cli, st, &cli->err);
+    if (!cli->json)
+        show_workflow(document);
+    else
+        st = print_json(document, 0, &cli->err);
+    aiki_client_free(document.data);
+    return st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
+}
+
+static const struct arg show_args[] = {
+    {ARG_DURATION, "wait", "TIME", NULL, NULL, "wait that long for a runtime to serve it", 0, 0},
+    {.type = ARG_END}};
+
+const struct command cmd_workflows_show = {
+    .group = "workflows", .name = "show", .operands = "NAME[@VERSION]", .operand_min = 1,
+    .operand_max = 1, .args = show_args,
+    .summary = "one workflow with the schema of its input and output",
+    .examples = "aiki workflows show hello\naiki workflows show orders@1.2.0 --json\n"
+                "aiki workflows show hello --wait 10s",
+    .run = run_show};
+
+/* ---- trigger ------------------------------------------------------------------------------ */
+
+static int run_trigger(struct cli *cli)
+{
+    char name[NAME_SIZE], run_id[AIKI_RUN_ID_SIZE];
+    const char *version;
+    AUTO(buf) aiki_writer input;
+    buf_init(&input);
+    int code = split_name(cli, name, &version);
+    if (code != EXIT_OK)
+        return code;
+    aiki_status st = AIKI_OK;
+    if (args_has(&cli->args, "input"))
+        st = cli_read_json(args_text(&cli->args, "input"), &input, &cli->err);
+    if (st != AIKI_OK)
+        return cli_fail(cli, st, &cli->err);
+    code = cli_connect(cli);
+    if (code != EXIT_OK)
+        return code;
+
+    const aiki_start start = {.struct_size = sizeof(start),
+                              .workflow = name,
+                              .version = version,
+                              .input = aiki_writer_view(&input),
+                              .key = args_text(&cli->args, "key"),
+                              .run_id = args_text(&cli->args, "id")};
+    struct report report = {.run_id = run_id, .workflow = name, .has_created = true};
+    st = aiki_client_start(cli->client, &start, run_id, &report.created, &cli->err);
+    if (st != AIKI_OK)
+        return cli_fail(cli, st, &cli->err);
+    if (!args_has(&cli->args, "wait"))
+        return report_started(cli, &report);
+    if (!cli->json)
+        fprintf(stderr, "run %s\n", run_id);
+    return report_wait(cli, &report, args_ms(&cli->args, "wait"));
+}
+
+static const struct arg trigger_args[] = {
+    {ARG_TEXT, "input", "JSON|@FILE|-", NULL, NULL, "the input: text, a file, or standard input", 0, 0},
+    {ARG_TEXT, "key", "TEXT", NULL, NULL, "at most one run per workflow and key", 0, 0},
+    {ARG_TEXT, "id", "RUN", NULL, NULL, "the id the run shall have, to repeat the very same start", 0, 0},
+    {ARG_DURATION_MAYBE, "wait", "TIME", NULL, NULL, "wait for the end and print the output", 0, 0},
+    {.type = ARG_END}};
+
+const struct command cmd_workflows_trigger = {
+    .group = "workflows", .name = "trigger", .operands = "NAME[@VERSION]", .operand_min = 1,
+    .operand_max = 1, .args = trigger_args, .summary = "start a run",
+    .examples = "aiki workflows trigger hello --input '{\"name\":\"world\"}' --wait\n"
+                "aiki workflows trigger process-order --key order-1042 --input @order.json\n"
+                "run=$(cat order.json | aiki workflows trigger process-order --input -)",
+    .run = run_trigger};

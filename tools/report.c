@@ -1,0 +1,99 @@
+/* report.c - see report.h. */
+#include "report.h"
+
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "text.h"
+#include "wire/error.h"
+
+/* The pairs that every object about a run begins with. extra: pairs the caller adds. */
+static void begin_object(aiki_writer *w, const struct report *r, uint64_t extra)
+{
+    aiki_mp_map(w, 1 + (r->workflow != NULL ? 1u : 0u) + (r->has_created ? 1u : 0u) + extra);
+    aiki_mp_str(w, "id");
+    aiki_mp_str(w, r->run_id);
+    if (r->workflow != NULL) {
+        aiki_mp_str(w, "workflow");
+        aiki_mp_str(w, r->workflow);
+    }
+    if (r->has_created) {
+        aiki_mp_str(w, "created");
+        aiki_mp_bool(w, r->created);
+    }
+}
+
+static int print_object(struct cli *cli, const aiki_writer *w)
+{
+    aiki_status st = w->status == AIKI_OK ? print_json(aiki_writer_view(w), 0, &cli->err) : w->status;
+    return st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
+}
+
+int report_started(struct cli *cli, const struct report *r)
+{
+    if (!cli->json) {
+        printf("%s\n", r->run_id);
+        if (out_is_terminal())
+            fprintf(stderr, "%s; `aiki runs watch %s` follows it\n",
+                    r->created ? "started" : "the key named this run, which exists", r->run_id);
+        return EXIT_OK;
+    }
+    AUTO(buf) aiki_writer w;
+    buf_init(&w);
+    begin_object(&w, r, 0);
+    return print_object(cli, &w);
+}
+
+static int print_outcome_object(struct cli *cli, const struct report *r, int32_t state,
+                                const aiki_outcome *o)
+{
+    static const uint8_t nil = 0xc0;
+    AUTO(buf) aiki_writer w;
+    buf_init(&w);
+    begin_object(&w, r, o != NULL ? 2 : 1);
+    aiki_mp_str(&w, "state");
+    aiki_mp_str(&w, aiki_run_state_name(state));
+    if (o != NULL && o->error != NULL) {
+        aiki_mp_str(&w, "error");
+        error_write(&w, o->error);
+    } else if (o != NULL) {
+        aiki_mp_str(&w, "output");
+        aiki_mp_raw(&w, o->output.size_bytes > 0 ? o->output.data : &nil,
+                    o->output.size_bytes > 0 ? o->output.size_bytes : 1);
+    }
+    return print_object(cli, &w);
+}
+
+static int report_timed_out(struct cli *cli, const struct report *r)
+{
+    int32_t state = 0;
+    aiki_error err = cli->err;
+    aiki_status st = aiki_client_status(cli->client, r->run_id, &state, &cli->err);
+    if (st != AIKI_OK)
+        return cli_fail(cli, st, &cli->err);
+    if (cli->json)
+        (void)print_outcome_object(cli, r, state, NULL); /* the exit code says more */
+    fprintf(stderr, "aiki: TIMEDOUT: run %s is still %s; it goes on\n", r->run_id,
+            aiki_run_state_name(state));
+    return exit_code_of(err.status);
+}
+
+int report_wait(struct cli *cli, const struct report *r, int64_t timeout_ms)
+{
+    const aiki_outcome *o = NULL;
+    aiki_status st = aiki_client_wait(cli->client, r->run_id, timeout_ms, &o, &cli->err);
+    if (st == AIKI_TIMEDOUT)
+        return report_timed_out(cli, r);
+    if (o == NULL)
+        return cli_fail(cli, st, &cli->err);
+    int code = EXIT_OK;
+    if (cli->json)
+        code = print_outcome_object(cli, r, o->state, o);
+    else if (st == AIKI_OK && print_json(o->output, out_is_terminal() ? 2 : 0, &cli->err) != AIKI_OK)
+        code = cli_fail(cli, cli->err.status, &cli->err);
+    else if (st != AIKI_OK)
+        (void)cli_fail(cli, AIKI_FAILED, &cli->err);
+    aiki_client_free(o);
+    return st == AIKI_OK ? code : EXIT_INCOMPLETE;
+}
