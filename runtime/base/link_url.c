@@ -5,43 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/percent.h"
 #include "wire/error.h"
-
-static int hex_digit(char c)
-{
-    static const char digits[] = "0123456789abcdef";
-    const char *at = c != '\0' ? strchr(digits, c | 0x20) : NULL;
-    return at != NULL ? (int)(at - digits) : -1;
-}
-
-static bool percent_decode(const char *from, size_t size, char to[LINK_SECRET_SIZE])
-{
-    size_t out = 0;
-    for (size_t i = 0; i < size; i++) {
-        int byte = (unsigned char)from[i];
-        if (from[i] == '%') {
-            int high = i + 2 < size ? hex_digit(from[i + 1]) : -1;
-            int low = high >= 0 ? hex_digit(from[i + 2]) : -1;
-            if (low < 0 || (high | low) == 0) /* cut off, no hex, or a NUL */
-                return false;
-            byte = high * 16 + low;
-            i += 2;
-        }
-        if (out + 1 >= LINK_SECRET_SIZE)
-            return false;
-        to[out++] = (char)byte;
-    }
-    to[out] = '\0';
-    return true;
-}
 
 static aiki_status parse_credentials(const char *text, size_t size, struct link_url *u,
                                      aiki_error *err)
 {
     const char *colon = memchr(text, ':', size);
     size_t user_size = colon != NULL ? (size_t)(colon - text) : 0;
-    if (colon == NULL || !percent_decode(text, user_size, u->user) ||
-        !percent_decode(colon + 1, size - user_size - 1, u->password) || u->password[0] == '\0')
+    if (colon == NULL || !percent_decode(text, user_size, u->user, sizeof(u->user)) ||
+        !percent_decode(colon + 1, size - user_size - 1, u->password, sizeof(u->password)) ||
+        u->password[0] == '\0')
         return error_set(err, AIKI_INVALID,
                          "redis url: expected [USER]:PASSWORD before \"@\", each under %d bytes, "
                          "special characters as %%XX",
