@@ -79,10 +79,16 @@ static bool is_shortest(const uint8_t *at, const aiki_mp_item *item)
     case 0xcb: return !isnan(item->as.d) || aiki_mp_be_read_(at + 1, 8) == NAN_BITS;
     case 0xd9: return n > 31;
     case 0xc7: return !ext_has_fixed_size(n);
-    case 0xc5: case 0xc8: case 0xda: return n > 0xff;
-    case 0xc6: case 0xc9: case 0xdb: return n > 0xffff;
-    case 0xdc: case 0xde: return item->as.count > 15;
-    case 0xdd: case 0xdf: return item->as.count > 0xffff;
+    case 0xc5:
+    case 0xc8:
+    case 0xda: return n > 0xff;
+    case 0xc6:
+    case 0xc9:
+    case 0xdb: return n > 0xffff;
+    case 0xdc:
+    case 0xde: return item->as.count > 15;
+    case 0xdd:
+    case 0xdf: return item->as.count > 0xffff;
     default: return true;
     }
 }
@@ -105,8 +111,8 @@ static bool in_order(struct check_level *l, const uint8_t *at)
         return true;
     }
     uint64_t key_bytes = (uint64_t)(at - l->key);
-    bool good = l->last_key == NULL ||
-                compare_keys(l->last_key, l->last_key_bytes, l->key, key_bytes) < 0;
+    bool good =
+        l->last_key == NULL || compare_keys(l->last_key, l->last_key_bytes, l->key, key_bytes) < 0;
     l->last_key = l->key;
     l->last_key_bytes = key_bytes;
     return good;
@@ -144,7 +150,10 @@ bool canon_is(aiki_view value)
 
 /* ---- the rewrite ------------------------------------------------------------------------- */
 
-static uint32_t out_at(const struct work *c) { return (uint32_t)(c->out->size_bytes - c->base); }
+static uint32_t out_at(const struct work *c)
+{
+    return (uint32_t)(c->out->size_bytes - c->base);
+}
 
 static void write_ext(aiki_writer *w, const aiki_mp_item *item)
 {
@@ -235,8 +244,8 @@ static void sort_pairs(struct pair *pairs, uint32_t count, uint8_t *base)
 }
 
 /* Rewrite the body of a map, `bytes` long at `at`, in the order its pairs have now. */
-static aiki_status move_pairs(struct work *c, const struct pair *pairs, uint32_t count,
-                              uint32_t at, uint32_t bytes)
+static aiki_status move_pairs(struct work *c, const struct pair *pairs, uint32_t count, uint32_t at,
+                              uint32_t bytes)
 {
     uint8_t scratch_inline[SCRATCH_INLINE];
     uint8_t *scratch = bytes <= sizeof(scratch_inline) ? scratch_inline : malloc(bytes);

@@ -43,8 +43,8 @@ uint32_t crc32c_portable(uint32_t crc, const void *data, size_t size_bytes)
     for (; size_bytes >= 8; size_bytes -= 8, p += 8) {
         uint64_t v = le64toh(load64(p)) ^ crc;
         crc = table[7][v & 0xff] ^ table[6][(v >> 8) & 0xff] ^ table[5][(v >> 16) & 0xff] ^
-              table[4][(v >> 24) & 0xff] ^ table[3][(v >> 32) & 0xff] ^
-              table[2][(v >> 40) & 0xff] ^ table[1][(v >> 48) & 0xff] ^ table[0][v >> 56];
+              table[4][(v >> 24) & 0xff] ^ table[3][(v >> 32) & 0xff] ^ table[2][(v >> 40) & 0xff] ^
+              table[1][(v >> 48) & 0xff] ^ table[0][v >> 56];
     }
     for (; size_bytes > 0; size_bytes--, p++)
         crc = (crc >> 8) ^ table[0][(crc ^ *p) & 0xff];
@@ -53,7 +53,10 @@ uint32_t crc32c_portable(uint32_t crc, const void *data, size_t size_bytes)
 
 #if defined(__x86_64__)
 
-static bool have_instruction(void) { return __builtin_cpu_supports("sse4.2") != 0; }
+static bool have_instruction(void)
+{
+    return __builtin_cpu_supports("sse4.2") != 0;
+}
 
 __attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t start, const uint8_t *p,
                                                                  size_t size_bytes)
@@ -97,7 +100,10 @@ static uint32_t by_instruction(uint32_t crc, const uint8_t *p, size_t size_bytes
 
 #else
 
-static bool have_instruction(void) { return false; }
+static bool have_instruction(void)
+{
+    return false;
+}
 #define by_instruction crc32c_portable
 
 #endif

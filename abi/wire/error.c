@@ -96,8 +96,8 @@ aiki_status error_code(aiki_error *err, aiki_status status, const char *code, co
 /* The status a reader gives an error that does not name one. */
 static aiki_status implied_status(const char *code, int32_t category)
 {
-#define STATUS_BY_NAME(name, category_, number, text) \
-    if (strcmp(code, #name) == 0)                     \
+#define STATUS_BY_NAME(name, category_, number, text)                                              \
+    if (strcmp(code, #name) == 0)                                                                  \
         return number;
     AIKI_STATUS_MAP(STATUS_BY_NAME)
 #undef STATUS_BY_NAME
@@ -225,8 +225,8 @@ static int32_t category_parse(aiki_view text)
 
 static aiki_status status_parse(aiki_view text)
 {
-#define STATUS_PARSE(name, category, number, words) \
-    if (text_is(text, #name))                       \
+#define STATUS_PARSE(name, category, number, words)                                                \
+    if (text_is(text, #name))                                                                      \
         return number;
     AIKI_STATUS_MAP(STATUS_PARSE)
 #undef STATUS_PARSE

@@ -42,16 +42,14 @@ enum {
 
 /* ---- names ------------------------------------------------------------------------------- */
 
-#define NAME_CASE(name, number, text) \
-    case number:                      \
-        return text;
+#define NAME_CASE(name, number, text)                                                              \
+    case number: return text;
 
 const char *event_kind_name(uint64_t kind)
 {
     switch (kind) {
         EVENT_KIND_MAP(NAME_CASE)
-    default:
-        return "unknown";
+    default: return "unknown";
     }
 }
 
@@ -59,8 +57,7 @@ const char *step_kind_name(uint64_t kind)
 {
     switch (kind) {
         STEP_KIND_MAP(NAME_CASE)
-    default:
-        return "unknown";
+    default: return "unknown";
     }
 }
 
@@ -69,15 +66,14 @@ const char *run_state_name(uint64_t state)
 {
     switch (state) {
         RUN_STATE_MAP(STATE_CASE)
-    default:
-        return "unknown";
+    default: return "unknown";
     }
 }
 
 uint64_t run_state_parse(const char *text)
 {
-#define STATE_PARSE(name, number, words, terminal) \
-    if (strcmp(text, words) == 0)                  \
+#define STATE_PARSE(name, number, words, terminal)                                                 \
+    if (strcmp(text, words) == 0)                                                                  \
         return number;
     RUN_STATE_MAP(STATE_PARSE)
 #undef STATE_PARSE
@@ -87,13 +83,11 @@ uint64_t run_state_parse(const char *text)
 bool run_state_is_terminal(uint64_t state)
 {
     switch (state) {
-#define STATE_TERMINAL(name, number, text, terminal) \
-    case number:                                     \
-        return terminal;
+#define STATE_TERMINAL(name, number, text, terminal)                                               \
+    case number: return terminal;
         RUN_STATE_MAP(STATE_TERMINAL)
 #undef STATE_TERMINAL
-    default:
-        return false;
+    default: return false;
     }
 }
 
@@ -106,8 +100,7 @@ aiki_status address_make(uint64_t step_kind, aiki_view name, aiki_view input,
     uint8_t *owned = NULL;
     aiki_view canonical = {NULL, 0};
     if (input.size_bytes > 0) {
-        aiki_status status =
-            canon_borrow(input, memory, sizeof(memory), &canonical, &owned, err);
+        aiki_status status = canon_borrow(input, memory, sizeof(memory), &canonical, &owned, err);
         if (status != AIKI_OK)
             return status;
     }
@@ -421,19 +414,19 @@ static aiki_status finish(aiki_reader *r, uint64_t unknown, const uint8_t *begin
     if (status == AIKI_OK)
         return AIKI_OK;
     r->status = status; /* the rest cannot be trusted either */
-    unsigned long long kind = (unsigned long long)e->kind, at = (unsigned long long)e->encoded.size_bytes;
+    unsigned long long kind = (unsigned long long)e->kind,
+                       at = (unsigned long long)e->encoded.size_bytes;
     if (status == AIKI_UNSUPPORTED)
         return error_set(err, status, "event %llu of kind %llu (%s) is of a later release",
                          (unsigned long long)e->seq, kind, event_kind_name(e->kind));
     if (status == AIKI_LIMIT)
-        return error_set(err, status, "event of kind %llu (%s) is over %d levels or %d items",
-                         kind, event_kind_name(e->kind), AIKI_MP_DEPTH_MAX, AIKI_MP_NODES_MAX);
+        return error_set(err, status, "event of kind %llu (%s) is over %d levels or %d items", kind,
+                         event_kind_name(e->kind), AIKI_MP_DEPTH_MAX, AIKI_MP_NODES_MAX);
     return error_set(err, status, "event of kind %llu (%s) does not decode at its byte %llu", kind,
                      event_kind_name(e->kind), at);
 }
 
-aiki_status event_read_new(aiki_reader *r, struct event *ret, aiki_view *ret_body,
-                           aiki_error *err)
+aiki_status event_read_new(aiki_reader *r, struct event *ret, aiki_view *ret_body, aiki_error *err)
 {
     struct event e;
     aiki_view body;

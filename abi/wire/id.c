@@ -73,7 +73,10 @@ struct aiki_id id_new(void)
     return id;
 }
 
-int64_t id_at_ms(const struct aiki_id *id) { return (int64_t)aiki_mp_be_read_(id->bytes, 6); }
+int64_t id_at_ms(const struct aiki_id *id)
+{
+    return (int64_t)aiki_mp_be_read_(id->bytes, 6);
+}
 
 void id_text(const struct aiki_id *id, char ret_text[AIKI_ID_TEXT_SIZE])
 {

@@ -12,10 +12,12 @@
 
 /* ---- one writer and one reader per field type -------------------------------------------- */
 
-static void put_u64(aiki_writer *w, uint64_t value) { aiki_mp_uint(w, value); }
+/* clang-format off */
+static void put_u64(aiki_writer *w, uint64_t value)  { aiki_mp_uint(w, value); }
 static void put_wide(aiki_writer *w, uint64_t value) { aiki_mp_head_(w, 0xcf, value, 8); }
-static void put_i64(aiki_writer *w, int64_t value) { aiki_mp_int(w, value); }
-static void put_flag(aiki_writer *w, bool value) { aiki_mp_bool(w, value); }
+static void put_i64(aiki_writer *w, int64_t value)   { aiki_mp_int(w, value); }
+static void put_flag(aiki_writer *w, bool value)     { aiki_mp_bool(w, value); }
+/* clang-format on */
 
 static void put_str(aiki_writer *w, aiki_view value)
 {
@@ -40,12 +42,14 @@ static void put_raw(aiki_writer *w, aiki_view value)
         aiki_mp_raw(w, value.data, value.size_bytes);
 }
 
-static uint64_t get_u64(aiki_reader *r) { return aiki_mp_read_uint(r); }
-static uint64_t get_wide(aiki_reader *r) { return aiki_mp_read_uint(r); }
-static int64_t get_i64(aiki_reader *r) { return aiki_mp_read_int(r); }
-static bool get_flag(aiki_reader *r) { return aiki_mp_read_bool(r); }
-static aiki_view get_str(aiki_reader *r) { return aiki_mp_read_str(r); }
-static aiki_view get_bin(aiki_reader *r) { return aiki_mp_read_bin(r); }
+/* clang-format off */
+static uint64_t get_u64(aiki_reader *r)   { return aiki_mp_read_uint(r); }
+static uint64_t get_wide(aiki_reader *r)  { return aiki_mp_read_uint(r); }
+static int64_t get_i64(aiki_reader *r)    { return aiki_mp_read_int(r); }
+static bool get_flag(aiki_reader *r)      { return aiki_mp_read_bool(r); }
+static aiki_view get_str(aiki_reader *r)  { return aiki_mp_read_str(r); }
+static aiki_view get_bin(aiki_reader *r)  { return aiki_mp_read_bin(r); }
+/* clang-format on */
 
 static struct aiki_id get_id(aiki_reader *r)
 {
@@ -89,43 +93,41 @@ static aiki_status finish(aiki_reader *r, uint64_t left, const char *name, aiki_
 
 #define ONE(type, field) +1
 #define PUT(type, field) put_##type(w, m->field);
-#define GET(type, field)                  \
-    if (left > 0 && r.status == AIKI_OK) { \
-        m.field = get_##type(&r);         \
-        left--;                           \
+#define GET(type, field)                                                                           \
+    if (left > 0 && r.status == AIKI_OK) {                                                         \
+        m.field = get_##type(&r);                                                                  \
+        left--;                                                                                    \
     }
 
-#define MESSAGE(NAME, number, FIELDS)                                                          \
-    void msg_##NAME##_write(aiki_writer *w, const struct msg_##NAME *m)                        \
-    {                                                                                          \
-        aiki_mp_array(w, 0 FIELDS(ONE));                                                       \
-        FIELDS(PUT)                                                                            \
-    }                                                                                          \
-    aiki_status msg_##NAME##_read(aiki_view payload, struct msg_##NAME *ret, aiki_error *err)  \
-    {                                                                                          \
-        struct msg_##NAME m;                                                                   \
-        aiki_reader r;                                                                         \
-        memset(&m, 0, sizeof(m));                                                              \
-        aiki_reader_init(&r, payload);                                                         \
-        uint64_t left = aiki_mp_read_array(&r);                                                \
-        FIELDS(GET)                                                                            \
-        aiki_status status = finish(&r, left, #NAME, payload, err);                            \
-        if (status == AIKI_OK)                                                                 \
-            *ret = m;                                                                          \
-        return status;                                                                         \
+#define MESSAGE(NAME, number, FIELDS)                                                              \
+    void msg_##NAME##_write(aiki_writer *w, const struct msg_##NAME *m)                            \
+    {                                                                                              \
+        aiki_mp_array(w, 0 FIELDS(ONE));                                                           \
+        FIELDS(PUT)                                                                                \
+    }                                                                                              \
+    aiki_status msg_##NAME##_read(aiki_view payload, struct msg_##NAME *ret, aiki_error *err)      \
+    {                                                                                              \
+        struct msg_##NAME m;                                                                       \
+        aiki_reader r;                                                                             \
+        memset(&m, 0, sizeof(m));                                                                  \
+        aiki_reader_init(&r, payload);                                                             \
+        uint64_t left = aiki_mp_read_array(&r);                                                    \
+        FIELDS(GET)                                                                                \
+        aiki_status status = finish(&r, left, #NAME, payload, err);                                \
+        if (status == AIKI_OK)                                                                     \
+            *ret = m;                                                                              \
+        return status;                                                                             \
     }
 AIKI_MESSAGES(MESSAGE)
 
 const char *wire_type_name(uint32_t type)
 {
     switch (type) {
-#define NAME_OF(NAME, number, FIELDS) \
-    case number:                      \
-        return #NAME;
+#define NAME_OF(NAME, number, FIELDS)                                                              \
+    case number: return #NAME;
         AIKI_MESSAGES(NAME_OF)
 #undef NAME_OF
-    default:
-        return "?";
+    default: return "?";
     }
 }
 

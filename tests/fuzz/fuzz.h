@@ -10,12 +10,12 @@
 
 enum { FUZZ_INPUT_BYTES_MAX = 64 * 1024, FUZZ_ROOM_BYTES = 16 * FUZZ_INPUT_BYTES_MAX };
 
-#define CHECK(condition)                                                               \
-    do {                                                                               \
-        if (!(condition)) {                                                            \
-            (void)fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-            abort();                                                                   \
-        }                                                                              \
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            (void)fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);          \
+            abort();                                                                               \
+        }                                                                                          \
     } while (0)
 
 /* Called by libFuzzer, or by replay.c. */

@@ -6,22 +6,22 @@
 
 #include "wire/message.h"
 
-#define ROUND_TRIP(NAME, number, FIELDS)                                      \
-    static bool round_trip_##NAME(aiki_view payload)                          \
-    {                                                                         \
-        struct msg_##NAME m;                                                  \
-        aiki_error err = AIKI_ERROR_INIT;                                     \
-        if (msg_##NAME##_read(payload, &m, &err) != AIKI_OK) {                \
-            CHECK(err.status != AIKI_OK && err.message[0] != '\0');           \
-            return false;                                                     \
-        }                                                                     \
-        aiki_writer *first = fuzz_writer(0), *second = fuzz_writer(1);        \
-        msg_##NAME##_write(first, &m);                                        \
-        CHECK(first->status == AIKI_OK);                                      \
-        CHECK(msg_##NAME##_read(aiki_writer_view(first), &m, NULL) == AIKI_OK); \
-        msg_##NAME##_write(second, &m);                                       \
-        CHECK(fuzz_same(aiki_writer_view(first), aiki_writer_view(second)));  \
-        return true;                                                          \
+#define ROUND_TRIP(NAME, number, FIELDS)                                                           \
+    static bool round_trip_##NAME(aiki_view payload)                                               \
+    {                                                                                              \
+        struct msg_##NAME m;                                                                       \
+        aiki_error err = AIKI_ERROR_INIT;                                                          \
+        if (msg_##NAME##_read(payload, &m, &err) != AIKI_OK) {                                     \
+            CHECK(err.status != AIKI_OK && err.message[0] != '\0');                                \
+            return false;                                                                          \
+        }                                                                                          \
+        aiki_writer *first = fuzz_writer(0), *second = fuzz_writer(1);                             \
+        msg_##NAME##_write(first, &m);                                                             \
+        CHECK(first->status == AIKI_OK);                                                           \
+        CHECK(msg_##NAME##_read(aiki_writer_view(first), &m, NULL) == AIKI_OK);                    \
+        msg_##NAME##_write(second, &m);                                                            \
+        CHECK(fuzz_same(aiki_writer_view(first), aiki_writer_view(second)));                       \
+        return true;                                                                               \
     }
 AIKI_MESSAGES(ROUND_TRIP)
 

@@ -34,13 +34,13 @@ static void run(const uint8_t *data, size_t size)
 static size_t damage(uint8_t *data, size_t size, uint64_t *state)
 {
     /* Tags and lengths do more than noise. */
-    static const uint8_t telling[] = {0x00, 0x7f, 0x80, 0x90, 0xa0, 0xc0, 0xc1, 0xc4, 0xc6, 0xca,
-                                      0xcf, 0xd3, 0xd9, 0xdb, 0xdd, 0xdf, 0xe0, 0xff};
+    static const uint8_t telling[] = {0x00, 0x7f, 0x80, 0x90, 0xa0, 0xc0, 0xc1, 0xc4, 0xc6,
+                                      0xca, 0xcf, 0xd3, 0xd9, 0xdb, 0xdd, 0xdf, 0xe0, 0xff};
     for (uint64_t n = 1 + next_random(state) % DAMAGED_BYTES_MAX; n > 0 && size > 1; n--) {
         size_t at = next_random(state) % size;
         uint64_t dice = next_random(state);
-        uint8_t byte = dice % 3 == 0 ? (uint8_t)(dice >> 8)
-                                     : telling[(dice >> 8) % sizeof(telling)];
+        uint8_t byte =
+            dice % 3 == 0 ? (uint8_t)(dice >> 8) : telling[(dice >> 8) % sizeof(telling)];
         switch ((dice >> 16) % 4) {
         case 0:
         case 1: data[at] = byte; break;

@@ -96,6 +96,9 @@ def seeds(golden_path):
         schema = pack(SCHEMA)
         yield "schema", f"value{index}", struct.pack(">H", len(schema)) + schema + pack(value)
     yield "descriptor", "orders", pack(DESCRIPTOR)
+    for key in DESCRIPTOR:
+        rest = {k: v for k, v in DESCRIPTOR.items() if k != key}
+        yield "descriptor", f"without_{key}", pack(rest)
 
 
 def main():

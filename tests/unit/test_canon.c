@@ -15,29 +15,63 @@ static aiki_view canonical(aiki_view value, uint8_t *memory, uint64_t room)
 
 /* input, expected: every form that has a shorter or better one. */
 static const char *const forms[][2] = {
-    {"c0", "c0"}, {"c2", "c2"}, {"c3", "c3"}, {"7f", "7f"}, {"e0", "e0"},
-    {"cc7f", "7f"}, {"cd00ff", "ccff"}, {"ce0000ffff", "cdffff"},
-    {"cf00000000ffffffff", "ceffffffff"}, {"cf0000000100000000", "cf0000000100000000"},
+    {"c0", "c0"},
+    {"c2", "c2"},
+    {"c3", "c3"},
+    {"7f", "7f"},
+    {"e0", "e0"},
+    {"cc7f", "7f"},
+    {"cd00ff", "ccff"},
+    {"ce0000ffff", "cdffff"},
+    {"cf00000000ffffffff", "ceffffffff"},
+    {"cf0000000100000000", "cf0000000100000000"},
     {"cfffffffffffffffff", "cfffffffffffffffff"},
-    {"d005", "05"}, {"d100ff", "ccff"}, {"d20000ffff", "cdffff"}, {"d300000000ffffffff", "ceffffffff"},
-    {"d0e0", "e0"}, {"d0df", "d0df"}, {"d1ff80", "d080"}, {"d1ff7f", "d1ff7f"},
-    {"d2ffff8000", "d18000"}, {"d3ffffffff80000000", "d280000000"},
+    {"d005", "05"},
+    {"d100ff", "ccff"},
+    {"d20000ffff", "cdffff"},
+    {"d300000000ffffffff", "ceffffffff"},
+    {"d0e0", "e0"},
+    {"d0df", "d0df"},
+    {"d1ff80", "d080"},
+    {"d1ff7f", "d1ff7f"},
+    {"d2ffff8000", "d18000"},
+    {"d3ffffffff80000000", "d280000000"},
     {"d38000000000000000", "d38000000000000000"},
     /* floats: 64 bit, never folded into integers; one NaN; both zeros are kept apart */
-    {"ca3f800000", "cb3ff0000000000000"}, {"cb3ff0000000000000", "cb3ff0000000000000"},
-    {"ca7fc00001", "cb7ff8000000000000"}, {"cbfff8000000000001", "cb7ff8000000000000"},
-    {"cb7ff0000000000001", "cb7ff8000000000000"}, {"ca80000000", "cb8000000000000000"},
+    {"ca3f800000", "cb3ff0000000000000"},
+    {"cb3ff0000000000000", "cb3ff0000000000000"},
+    {"ca7fc00001", "cb7ff8000000000000"},
+    {"cbfff8000000000001", "cb7ff8000000000000"},
+    {"cb7ff0000000000001", "cb7ff8000000000000"},
+    {"ca80000000", "cb8000000000000000"},
     {"ca7f800000", "cb7ff0000000000000"},
-    {"d90161", "a161"}, {"da000161", "a161"}, {"db0000000161", "a161"}, {"a0", "a0"},
-    {"c5000161", "c40161"}, {"c60000000161", "c40161"}, {"c400", "c400"},
-    {"c70105aa", "d405aa"}, {"c8000205aabb", "d505aabb"}, {"c9000000030501aabb", "c7030501aabb"},
-    {"c70005", "c70005"}, {"d6ff01020304", "d6ff01020304"},
-    {"dc0001c0", "91c0"}, {"dd00000001c0", "91c0"}, {"90", "90"},
-    {"de0001c0c0", "81c0c0"}, {"df00000000", "80"}, {"80", "80"},
+    {"d90161", "a161"},
+    {"da000161", "a161"},
+    {"db0000000161", "a161"},
+    {"a0", "a0"},
+    {"c5000161", "c40161"},
+    {"c60000000161", "c40161"},
+    {"c400", "c400"},
+    {"c70105aa", "d405aa"},
+    {"c8000205aabb", "d505aabb"},
+    {"c9000000030501aabb", "c7030501aabb"},
+    {"c70005", "c70005"},
+    {"d6ff01020304", "d6ff01020304"},
+    {"dc0001c0", "91c0"},
+    {"dd00000001c0", "91c0"},
+    {"90", "90"},
+    {"de0001c0c0", "81c0c0"},
+    {"df00000000", "80"},
+    {"80", "80"},
     /* keys by their canonical bytes, whatever their type and however deep */
-    {"82a16201a16102", "82a16102a16201"}, {"82a16101a16202", "82a16101a16202"},
-    {"82a2616101a16202", "82a16202a2616101"}, {"83c001cc0502a16103", "830502a16103c001"},
-    {"8292020101" "92010102", "82920101029202" "0101"},
+    {"82a16201a16102", "82a16102a16201"},
+    {"82a16101a16202", "82a16101a16202"},
+    {"82a2616101a16202", "82a16202a2616101"},
+    {"83c001cc0502a16103", "830502a16103c001"},
+    {"8292020101"
+     "92010102",
+     "82920101029202"
+     "0101"},
     {"81a16b82a17a01a16102", "81a16b82a16102a17a01"},
     {"8282a16201a161020182c0c0010203", "82820102c0c00382a16102a1620101"},
 };
@@ -86,7 +120,8 @@ static void duplicate_keys_are_refused(void **state)
 static void what_is_no_value_is_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "c1", "92c0", "cd00", "a261", "81a161", "c0c0", "ddffffffff",
+    static const char *const bad[] = {"",           "c1",           "92c0",       "cd00",
+                                      "a261",       "81a161",       "c0c0",       "ddffffffff",
                                       "dfffffffff", "c6ffffffff00", "81cc0501c0", "dc0001"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_refused(bad[i], AIKI_CORRUPT);
@@ -164,7 +199,8 @@ static void full_writers_refuse(void **state)
     for (uint64_t room = 0; room <= value.size_bytes; room++) {
         aiki_writer w;
         aiki_writer_init_fixed(&w, out, room);
-        assert_int_equal(canon_write(&w, value, NULL), room < value.size_bytes ? AIKI_LIMIT : AIKI_OK);
+        assert_int_equal(canon_write(&w, value, NULL),
+                         room < value.size_bytes ? AIKI_LIMIT : AIKI_OK);
         assert_int_equal(w.size_bytes, room < value.size_bytes ? 0 : room);
     }
 }
@@ -174,7 +210,9 @@ static void borrowing_copies_only_when_needed(void **state)
 {
     (void)state;
     uint8_t in[GOLDEN_BYTES_MAX], memory[16], *owned = in;
-    aiki_view view, ordered = BYTES("\x82\xa1" "a\x01\xa1" "b\x02");
+    aiki_view view, ordered = BYTES("\x82\xa1"
+                                    "a\x01\xa1"
+                                    "b\x02");
     assert_int_equal(canon_borrow(ordered, memory, 0, &view, &owned, NULL), AIKI_OK);
     assert_ptr_equal(view.data, ordered.data);
     assert_null(owned);
@@ -185,7 +223,9 @@ static void borrowing_copies_only_when_needed(void **state)
     assert_null(owned);
     assert_int_equal(canon_borrow(value, memory, 13, &view, &owned, NULL), AIKI_OK);
     assert_ptr_equal(view.data, owned);
-    assert_view_equal(view, BYTES("\x82\xa1" "a\x02\xa1" "b\x01"));
+    assert_view_equal(view, BYTES("\x82\xa1"
+                                  "a\x02\xa1"
+                                  "b\x01"));
     free(owned);
 }
 
@@ -193,10 +233,22 @@ static void equal_values_hash_alike(void **state)
 {
     (void)state;
     uint8_t a[32], b[32];
-    assert_int_equal(canon_hash(BYTES("\x82\xa1" "a\x01\xa1" "b\x02"), a, NULL), AIKI_OK);
-    assert_int_equal(canon_hash(BYTES("\x82\xa1" "b\x02\xd9\x01" "a\xcc\x01"), b, NULL), AIKI_OK);
+    assert_int_equal(canon_hash(BYTES("\x82\xa1"
+                                      "a\x01\xa1"
+                                      "b\x02"),
+                                a, NULL),
+                     AIKI_OK);
+    assert_int_equal(canon_hash(BYTES("\x82\xa1"
+                                      "b\x02\xd9\x01"
+                                      "a\xcc\x01"),
+                                b, NULL),
+                     AIKI_OK);
     assert_memory_equal(a, b, 32);
-    assert_int_equal(canon_hash(BYTES("\x82\xa1" "a\x01\xa1" "b\x03"), b, NULL), AIKI_OK);
+    assert_int_equal(canon_hash(BYTES("\x82\xa1"
+                                      "a\x01\xa1"
+                                      "b\x03"),
+                                b, NULL),
+                     AIKI_OK);
     assert_memory_not_equal(a, b, 32);
 }
 

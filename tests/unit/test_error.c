@@ -73,10 +73,19 @@ static void messages_are_clean(void **state)
 {
     (void)state;
     static const char *const texts[][2] = {
-        {"plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80", "plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80"},
-        {"a\x1b[31m\n\x7f", "a?[31m??"}, {"\xff\xfe", "??"}, {"\xc3", "?"}, {"\xe2\x82", "??"},
-        {"\xc0\x80", "??"}, {"\xed\xa0\x80", "???"}, {"\xf4\x90\x80\x80", "????"},
-        {"\xc2\x9b" "31m", "??31m"}, {"\xe0\x80\x80", "???"},
+        {"plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80",
+         "plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80"},
+        {"a\x1b[31m\n\x7f", "a?[31m??"},
+        {"\xff\xfe", "??"},
+        {"\xc3", "?"},
+        {"\xe2\x82", "??"},
+        {"\xc0\x80", "??"},
+        {"\xed\xa0\x80", "???"},
+        {"\xf4\x90\x80\x80", "????"},
+        {"\xc2\x9b"
+         "31m",
+         "??31m"},
+        {"\xe0\x80\x80", "???"},
     };
     aiki_error e;
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -99,7 +108,8 @@ static void bytes_are_fixed(void **state)
     (void)error_code(&root, AIKI_UNAVAILABLE, "BANK_DOWN", "no answer from the bank");
     (void)error_code(&top, AIKI_SCHEMA, "CARD_DECLINED", "card 7 was declined");
     top.cause = &root;
-    top.details = BYTES("\x81\xa4" "card\x07");
+    top.details = BYTES("\x81\xa4"
+                        "card\x07");
     top.retry_after_ms = 1500;
     top.flags = AIKI_ERROR_FINAL;
     aiki_writer_init_fixed(&w, bytes, sizeof(bytes));
@@ -181,8 +191,11 @@ static void details_that_do_not_fit_are_named(void **state)
     deep[ERROR_DETAILS_DEPTH_MAX] = 0xc0;
     large[0] = 0xc6;
     aiki_mp_be_(large + 1, sizeof(large) - 5, 4);
-    const aiki_view bad[] = {BYTES("\xc1"), BYTES("\x92\x01"), BYTES("\x01\x01"),
-                             {deep, sizeof(deep)}, {large, sizeof(large)}};
+    const aiki_view bad[] = {BYTES("\xc1"),
+                             BYTES("\x92\x01"),
+                             BYTES("\x01\x01"),
+                             {deep, sizeof(deep)},
+                             {large, sizeof(large)}};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         aiki_writer w;
         aiki_error e, back;
@@ -249,9 +262,15 @@ static void damage_is_refused(void **state)
     aiki_view map = from_hex(GOLDEN_ERROR, golden);
     for (uint64_t n = 0; n < map.size_bytes; n++)
         assert_int_equal(error_read((aiki_view){golden, n}, &e, take, *state), AIKI_CORRUPT);
-    assert_int_equal(error_read(BYTES("\x81\xa4" "code\x05"), &e, NULL, NULL), AIKI_CORRUPT);
+    assert_int_equal(error_read(BYTES("\x81\xa4"
+                                      "code\x05"),
+                                &e, NULL, NULL),
+                     AIKI_CORRUPT);
     assert_int_equal(error_read(BYTES("\x80\x80"), &e, NULL, NULL), AIKI_CORRUPT);
-    assert_int_equal(error_read(BYTES("\x81\xa5" "cause\x05"), &e, take, *state), AIKI_CORRUPT);
+    assert_int_equal(error_read(BYTES("\x81\xa5"
+                                      "cause\x05"),
+                                &e, take, *state),
+                     AIKI_CORRUPT);
     assert_int_equal(e.status, 77);
 }
 
@@ -259,10 +278,16 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(set_fills_everything), CASE(messages_are_clean), CASE(bytes_are_fixed),
-        CASE(statuses_survive), CASE(careless_structs_are_written_safely),
-        CASE(cause_chains_are_cut), CASE(details_that_do_not_fit_are_named),
-        CASE(memory_is_the_callers), CASE(later_errors_are_understood), CASE(damage_is_refused),
+        CASE(set_fills_everything),
+        CASE(messages_are_clean),
+        CASE(bytes_are_fixed),
+        CASE(statuses_survive),
+        CASE(careless_structs_are_written_safely),
+        CASE(cause_chains_are_cut),
+        CASE(details_that_do_not_fit_are_named),
+        CASE(memory_is_the_callers),
+        CASE(later_errors_are_understood),
+        CASE(damage_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

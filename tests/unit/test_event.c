@@ -33,19 +33,28 @@ static const struct event *sample(uint64_t kind)
         e.as.signal.ref = text_view("ref-1");
         break;
     case EVENT_COMPLETED: e.as.completed.output = BYTES("\x93\x01\x02\x03"); break;
-    case EVENT_FAILED: e.as.failed.error = BYTES("\x81\xa4" "code\xa1X"); break;
-    case EVENT_BLOCKED: e.as.blocked.error = BYTES("\x81\xa4" "code\xa1Y"); break;
+    case EVENT_FAILED:
+        e.as.failed.error = BYTES("\x81\xa4"
+                                  "code\xa1X");
+        break;
+    case EVENT_BLOCKED:
+        e.as.blocked.error = BYTES("\x81\xa4"
+                                   "code\xa1Y");
+        break;
     default: break;
     }
     if (kind == EVENT_STEP_BEGUN) {
         e.as.step.identity_kind = STEP_TASK;
         e.as.step.name = text_view("charge");
-        e.as.step.input = BYTES("\x92\x01\xa3" "eur");
+        e.as.step.input = BYTES("\x92\x01\xa3"
+                                "eur");
         e.as.step.due_at_ms = 1732174262114;
     } else if (kind == EVENT_ATTEMPT_FAILED) {
         e.as.step.attempt = 3;
         e.as.step.next_at_ms = 1732174263114;
-        e.as.step.error = BYTES("\x81\xa4" "code\xa4" "GONE");
+        e.as.step.error = BYTES("\x81\xa4"
+                                "code\xa4"
+                                "GONE");
         e.as.step.duration_us = 1500;
     } else if (kind == EVENT_STEP_DONE) {
         e.as.step.identity_kind = STEP_SIDE;
@@ -126,8 +135,12 @@ static void addresses_are_fixed(void **state)
 {
     (void)state;
     struct address a;
-    assert_int_equal(address_make(STEP_TASK, text_view("charge"), BYTES("\x82\xa1" "b\x01\xa1" "a\x02"),
-                                  &a, NULL), AIKI_OK);
+    assert_int_equal(address_make(STEP_TASK, text_view("charge"),
+                                  BYTES("\x82\xa1"
+                                        "b\x01\xa1"
+                                        "a\x02"),
+                                  &a, NULL),
+                     AIKI_OK);
     check_golden("ADDRESS_TASK", (aiki_view){a.bytes, ADDRESS_BYTES}, GOLDEN_ADDRESS_TASK);
     assert_int_equal(address_make(STEP_SLEEP, text_view("sleep"), (aiki_view){NULL, 0}, &a, NULL),
                      AIKI_OK);
@@ -163,14 +176,30 @@ static void assert_differ(struct address a, struct address b)
 static void equal_values_have_equal_addresses(void **state)
 {
     (void)state;
-    struct address a = address_of(STEP_TASK, "t", BYTES("\x82\xa1" "a\x02\xa1" "b\x01"));
-    struct address b = address_of(STEP_TASK, "t", BYTES("\xde\x00\x02\xd9\x01" "b\xcc\x01\xa1" "a\xd0\x02"));
+    struct address a = address_of(STEP_TASK, "t",
+                                  BYTES("\x82\xa1"
+                                        "a\x02\xa1"
+                                        "b\x01"));
+    struct address b = address_of(STEP_TASK, "t",
+                                  BYTES("\xde\x00\x02\xd9\x01"
+                                        "b\xcc\x01\xa1"
+                                        "a\xd0\x02"));
     assert_memory_equal(a.bytes, b.bytes, ADDRESS_BYTES);
-    assert_differ(a, address_of(STEP_TASK, "t", BYTES("\x82\xa1" "a\x02\xa1" "b\x03")));
-    assert_differ(a, address_of(STEP_TASK, "u", BYTES("\x82\xa1" "a\x02\xa1" "b\x01")));
-    assert_differ(a, address_of(STEP_SIGNAL, "t", BYTES("\x82\xa1" "a\x02\xa1" "b\x01")));
+    assert_differ(a, address_of(STEP_TASK, "t",
+                                BYTES("\x82\xa1"
+                                      "a\x02\xa1"
+                                      "b\x03")));
+    assert_differ(a, address_of(STEP_TASK, "u",
+                                BYTES("\x82\xa1"
+                                      "a\x02\xa1"
+                                      "b\x01")));
+    assert_differ(a, address_of(STEP_SIGNAL, "t",
+                                BYTES("\x82\xa1"
+                                      "a\x02\xa1"
+                                      "b\x01")));
     /* what ends the name cannot begin the input */
-    assert_differ(address_of(STEP_TASK, "t", BYTES("\x01")), address_of(STEP_TASK, "t\x01", BYTES("")));
+    assert_differ(address_of(STEP_TASK, "t", BYTES("\x01")),
+                  address_of(STEP_TASK, "t\x01", BYTES("")));
     assert_differ(address_of(STEP_TASK, "t", BYTES("\xc0")), address_of(STEP_TASK, "t", BYTES("")));
 }
 
@@ -205,10 +234,13 @@ static void bad_inputs_have_no_address(void **state)
     (void)state;
     struct address a = {{9}};
     aiki_error err = {0};
-    assert_int_equal(address_make(STEP_TASK, text_view("t"), BYTES("\x92\x01"), &a, &err), AIKI_CORRUPT);
-    assert_int_equal(address_make(STEP_TASK, text_view("t"), BYTES("\x01\x01"), &a, &err), AIKI_CORRUPT);
-    assert_int_equal(address_make(STEP_TASK, text_view("t"), BYTES("\x82\x01\x01\x01\x01"), &a, &err),
-                     AIKI_INVALID);
+    assert_int_equal(address_make(STEP_TASK, text_view("t"), BYTES("\x92\x01"), &a, &err),
+                     AIKI_CORRUPT);
+    assert_int_equal(address_make(STEP_TASK, text_view("t"), BYTES("\x01\x01"), &a, &err),
+                     AIKI_CORRUPT);
+    assert_int_equal(
+        address_make(STEP_TASK, text_view("t"), BYTES("\x82\x01\x01\x01\x01"), &a, &err),
+        AIKI_INVALID);
     assert_int_equal(a.bytes[0], 9);
 }
 
@@ -233,8 +265,13 @@ static void longer_bodies_are_understood(void **state)
     assert_int_equal(read_one(BYTES("\x92\x0a\x91\x01"), &e, NULL), AIKI_OK);
     assert_int_equal(read_one(BYTES("\x93\x0a\x90\xa1z"), &e, NULL), AIKI_OK);
     assert_int_equal(e.encoded.size_bytes, 5);
-    assert_int_equal(read_one(BYTES("\x92\x03\x94\xc4\x10" "0123456789abcdef" "\x00"
-                                    "\x94\x01\xa1t\xc0\x07" "\x05"), &e, NULL), AIKI_OK);
+    assert_int_equal(read_one(BYTES("\x92\x03\x94\xc4\x10"
+                                    "0123456789abcdef"
+                                    "\x00"
+                                    "\x94\x01\xa1t\xc0\x07"
+                                    "\x05"),
+                              &e, NULL),
+                     AIKI_OK);
     assert_int_equal(e.as.step.identity_kind, STEP_TASK);
     assert_int_equal(e.as.step.due_at_ms, 5);
 }
@@ -247,8 +284,11 @@ static void later_kinds_are_refused(void **state)
     aiki_error err = {0};
     assert_int_equal(read_one(BYTES("\x92\x63\x90"), &e, &err), AIKI_UNSUPPORTED);
     assert_non_null(strstr(err.message, "later release"));
-    assert_int_equal(read_one(BYTES("\x92\x05\x98\xc4\x10" "0123456789abcdef" "\x00\xc0\x01\x03\xc0\xc0\x00"),
-                              &e, &err), AIKI_UNSUPPORTED);
+    assert_int_equal(read_one(BYTES("\x92\x05\x98\xc4\x10"
+                                    "0123456789abcdef"
+                                    "\x00\xc0\x01\x03\xc0\xc0\x00"),
+                              &e, &err),
+                     AIKI_UNSUPPORTED);
     assert_int_equal(read_one(BYTES("\x92\x00\x90"), &e, &err), AIKI_UNSUPPORTED);
 }
 
@@ -256,19 +296,31 @@ static void damaged_events_are_refused(void **state)
 {
     (void)state;
     struct event e;
-    static const struct { const char *bytes; size_t size; } bad[] = {
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } bad[] = {
 #define BAD(literal) {literal, sizeof(literal) - 1}
-        BAD("\x92\x06\x92\xa1n\xc0"),          /* a field is missing */
-        BAD("\x91\x0a"), BAD("\x92\xa1x\x90"), /* no body; kind is text */
-        BAD("\x92\x08\x91\x05"),               /* an error that is no map */
-        BAD("\x92\x08\x91\x81\x05"),           /* a map that ends early */
-        BAD("\x92\x07\x91\xa1x"),              /* a payload that is text */
-        BAD("\x92\x03\x94\xc4\x0f" "0123456789abcde" "\x00\xc0\x00"),   /* short address */
-        BAD("\x92\x03\x94\xc0\x00\xc0\x00"),                             /* none */
-        BAD("\x92\x03\x94\xc4\x10" "0123456789abcdef" "\x00\x93\x00\xa1t\xc0\x00"), /* kind 0 */
-        BAD("\x92\x03\x94\xc4\x10" "0123456789abcdef" "\x00\x92\x01\xa1t\x00"),
-        BAD("\x92\x02\x93\xc0\xc0\xc0"),       /* no session */
-        BAD("\xdd\xff\xff\xff\xff"), BAD("\xc1"), BAD("\x80"),
+        BAD("\x92\x06\x92\xa1n\xc0"), /* a field is missing */
+        BAD("\x91\x0a"),
+        BAD("\x92\xa1x\x90"),        /* no body; kind is text */
+        BAD("\x92\x08\x91\x05"),     /* an error that is no map */
+        BAD("\x92\x08\x91\x81\x05"), /* a map that ends early */
+        BAD("\x92\x07\x91\xa1x"),    /* a payload that is text */
+        BAD("\x92\x03\x94\xc4\x0f"
+            "0123456789abcde"
+            "\x00\xc0\x00"),                 /* short address */
+        BAD("\x92\x03\x94\xc0\x00\xc0\x00"), /* none */
+        BAD("\x92\x03\x94\xc4\x10"
+            "0123456789abcdef"
+            "\x00\x93\x00\xa1t\xc0\x00"), /* kind 0 */
+        BAD("\x92\x03\x94\xc4\x10"
+            "0123456789abcdef"
+            "\x00\x92\x01\xa1t\x00"),
+        BAD("\x92\x02\x93\xc0\xc0\xc0"), /* no session */
+        BAD("\xdd\xff\xff\xff\xff"),
+        BAD("\xc1"),
+        BAD("\x80"),
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         aiki_error err = {0};

@@ -158,14 +158,10 @@ static void failed_frames_leave_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(checksum_is_crc32c),
-        cmocka_unit_test(checksum_is_the_same_everywhere),
-        cmocka_unit_test(bytes_are_fixed),
-        cmocka_unit_test(any_split_gives_the_same_frames),
-        cmocka_unit_test(no_flipped_bit_passes),
-        cmocka_unit_test(strangers_are_refused_early),
-        cmocka_unit_test(size_limit_is_exact),
-        cmocka_unit_test(failed_frames_leave_nothing),
+        cmocka_unit_test(checksum_is_crc32c),    cmocka_unit_test(checksum_is_the_same_everywhere),
+        cmocka_unit_test(bytes_are_fixed),       cmocka_unit_test(any_split_gives_the_same_frames),
+        cmocka_unit_test(no_flipped_bit_passes), cmocka_unit_test(strangers_are_refused_early),
+        cmocka_unit_test(size_limit_is_exact),   cmocka_unit_test(failed_frames_leave_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

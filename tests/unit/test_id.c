@@ -56,9 +56,14 @@ static void parse_takes_lookalikes(void **state)
 static void parse_refuses_the_rest(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "0", "01JD2V7Q8X3M5N7P9R1S3T5V7", "81JD2V7Q8X3M5N7P9R1S3T5V7W",
-                                      "01JD2V7Q8X3M5N7P9R1S3T5V7WW", "01JD2V7Q8X3M5N7P9R1S3T5V7U",
-                                      "01JD2V7Q8X3M5N7P9R1S3T5V7\x01", "01JD2V7Q8X3M5N7P9R1S3T5V7\xff"};
+    static const char *const bad[] = {"",
+                                      "0",
+                                      "01JD2V7Q8X3M5N7P9R1S3T5V7",
+                                      "81JD2V7Q8X3M5N7P9R1S3T5V7W",
+                                      "01JD2V7Q8X3M5N7P9R1S3T5V7WW",
+                                      "01JD2V7Q8X3M5N7P9R1S3T5V7U",
+                                      "01JD2V7Q8X3M5N7P9R1S3T5V7\x01",
+                                      "01JD2V7Q8X3M5N7P9R1S3T5V7\xff"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct aiki_id id = {{7}};
         aiki_error err = {0};
@@ -78,7 +83,10 @@ static void *make_many(void *arg)
     return NULL;
 }
 
-static int by_bytes(const void *a, const void *b) { return id_compare(a, b); }
+static int by_bytes(const void *a, const void *b)
+{
+    return id_compare(a, b);
+}
 
 /* Each thread sees its ids rise, and no two threads get the same one. */
 static void new_ids_rise_and_are_unique(void **state)
@@ -104,8 +112,8 @@ static void new_ids_rise_and_are_unique(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(later_sorts_later),         cmocka_unit_test(text_is_fixed),
-        cmocka_unit_test(parse_takes_lookalikes),    cmocka_unit_test(parse_refuses_the_rest),
+        cmocka_unit_test(later_sorts_later),           cmocka_unit_test(text_is_fixed),
+        cmocka_unit_test(parse_takes_lookalikes),      cmocka_unit_test(parse_refuses_the_rest),
         cmocka_unit_test(new_ids_rise_and_are_unique),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

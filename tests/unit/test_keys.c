@@ -81,9 +81,12 @@ static void bad_tickets_are_refused(void **state)
         assert_int_equal(ticket_read((aiki_view){golden, n}, &t, NULL), AIKI_CORRUPT);
     golden[whole.size_bytes] = 0xc0;
     aiki_error err = {0};
-    assert_int_equal(ticket_read((aiki_view){golden, whole.size_bytes + 1}, &t, &err), AIKI_CORRUPT);
+    assert_int_equal(ticket_read((aiki_view){golden, whole.size_bytes + 1}, &t, &err),
+                     AIKI_CORRUPT);
     assert_non_null(strstr(err.message, "ticket"));
-    assert_int_equal(ticket_read(BYTES("\x92\xc4\x0f" "0123456789abcde\x05"), &t, NULL),
+    assert_int_equal(ticket_read(BYTES("\x92\xc4\x0f"
+                                       "0123456789abcde\x05"),
+                                 &t, NULL),
                      AIKI_CORRUPT);
     assert_int_equal(ticket_read(BYTES("\x92\xc0\x05"), &t, NULL), AIKI_CORRUPT);
     assert_int_equal(ticket_read(BYTES("\xdd\xff\xff\xff\xff"), &t, NULL), AIKI_CORRUPT);
@@ -93,8 +96,8 @@ static void bad_tickets_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stream_key_is_fixed),    cmocka_unit_test(names_are_checked),
-        cmocka_unit_test(ticket_bytes_are_fixed), cmocka_unit_test(ticket_may_grow),
+        cmocka_unit_test(stream_key_is_fixed),     cmocka_unit_test(names_are_checked),
+        cmocka_unit_test(ticket_bytes_are_fixed),  cmocka_unit_test(ticket_may_grow),
         cmocka_unit_test(bad_tickets_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,12 +8,30 @@ enum { MESSAGE_BYTES_MAX = 1024 };
 
 /* ---- a value for every field, different from its neighbours ------------------------------ */
 
-static uint64_t fill_u64(int line, const char *name) { return (uint64_t)line * 100 + strlen(name); }
-static uint64_t fill_wide(int line, const char *name) { return fill_u64(line, name); }
-static int64_t fill_i64(int line, const char *name) { return -(int64_t)fill_u64(line, name); }
-static bool fill_flag(int line, const char *name) { return line >= 0 && name != NULL; }
-static aiki_view fill_str(int line, const char *name) { return line >= 0 ? text_view(name) : text_view(""); }
-static aiki_view fill_bin(int line, const char *name) { return fill_str(line, name); }
+static uint64_t fill_u64(int line, const char *name)
+{
+    return (uint64_t)line * 100 + strlen(name);
+}
+static uint64_t fill_wide(int line, const char *name)
+{
+    return fill_u64(line, name);
+}
+static int64_t fill_i64(int line, const char *name)
+{
+    return -(int64_t)fill_u64(line, name);
+}
+static bool fill_flag(int line, const char *name)
+{
+    return line >= 0 && name != NULL;
+}
+static aiki_view fill_str(int line, const char *name)
+{
+    return line >= 0 ? text_view(name) : text_view("");
+}
+static aiki_view fill_bin(int line, const char *name)
+{
+    return fill_str(line, name);
+}
 
 static aiki_view fill_raw(int line, const char *name)
 {
@@ -34,65 +52,65 @@ static struct aiki_id fill_id(int line, const char *name)
 
 /* ---- per message: encode as the release did, decode, encode again ------------------------ */
 
-#define GOLDEN_TEST(NAME, number, FIELDS)                                                     \
-    static void golden_##NAME(void)                                                           \
-    {                                                                                         \
-        struct msg_##NAME m, back;                                                            \
-        uint8_t bytes[MESSAGE_BYTES_MAX], golden[GOLDEN_BYTES_MAX];                           \
-        aiki_writer w;                                                                        \
-        int position = 0;                                                                     \
-        aiki_error err = {0};                                                                 \
-        memset(&m, 0, sizeof(m));                                                             \
-        FIELDS(FILL)                                                                          \
-        aiki_writer_init_fixed(&w, bytes, sizeof(bytes));                                     \
-        msg_##NAME##_write(&w, &m);                                                           \
-        check_golden(#NAME, aiki_writer_view(&w), GOLDEN_##NAME);                             \
-        aiki_view old = from_hex(GOLDEN_##NAME, golden);                                      \
-        assert_int_equal(msg_##NAME##_read(old, &back, &err), AIKI_OK);                       \
-        aiki_writer_init_fixed(&w, bytes, sizeof(bytes));                                     \
-        msg_##NAME##_write(&w, &back);                                                        \
-        check_golden(#NAME, aiki_writer_view(&w), GOLDEN_##NAME);                             \
-        assert_string_equal(wire_type_name(number), #NAME);                                   \
-    }                                                                                         \
-    /* Any shorter payload is refused by name and the output left alone. */                   \
-    static void truncated_##NAME(void)                                                        \
-    {                                                                                         \
-        struct msg_##NAME m, before;                                                          \
-        uint8_t golden[GOLDEN_BYTES_MAX];                                                     \
-        aiki_view old = from_hex(GOLDEN_##NAME, golden);                                      \
-        memset(&m, 0x5a, sizeof(m));                                                          \
-        memcpy(&before, &m, sizeof(m));                                                       \
-        for (uint64_t n = 0; n < old.size_bytes; n++) {                                       \
-            aiki_error err = {0};                                                             \
-            uint8_t *exact = test_malloc(n + 1); /* so that a read too far is seen */         \
-            memcpy(exact + 1, golden, n);                                                     \
-            aiki_view cut = {exact + 1, n};                                                   \
-            assert_int_equal(msg_##NAME##_read(cut, &m, &err), AIKI_CORRUPT);                 \
-            assert_non_null(strstr(err.message, "message " #NAME));                           \
-            test_free(exact);                                                                 \
-        }                                                                                     \
-        assert_memory_equal(&m, &before, sizeof(m));                                          \
-    }                                                                                         \
-    /* An empty array is a message of nothing but zeros; more fields than known are skipped. */ \
-    static void versions_##NAME(void)                                                         \
-    {                                                                                         \
-        struct msg_##NAME m, zero;                                                            \
-        uint8_t bytes[MESSAGE_BYTES_MAX], again[MESSAGE_BYTES_MAX];                           \
-        uint8_t golden[GOLDEN_BYTES_MAX];                                                     \
-        aiki_writer w, v;                                                                     \
-        aiki_view old = from_hex(GOLDEN_##NAME, golden);                                      \
-        memset(&zero, 0, sizeof(zero));                                                       \
-        assert_int_equal(msg_##NAME##_read(BYTES("\x90"), &m, NULL), AIKI_OK);                \
-        aiki_writer_init_fixed(&w, bytes, sizeof(bytes));                                     \
-        msg_##NAME##_write(&w, &zero);                                                        \
-        aiki_writer_init_fixed(&v, again, sizeof(again));                                     \
-        msg_##NAME##_write(&v, &m);                                                           \
-        assert_view_equal(aiki_writer_view(&v), aiki_writer_view(&w));                        \
-        aiki_view longer = add_unknown_fields(old, bytes);                                    \
-        assert_int_equal(msg_##NAME##_read(longer, &m, NULL), AIKI_OK);                       \
-        aiki_writer_init_fixed(&w, again, sizeof(again));                                     \
-        msg_##NAME##_write(&w, &m);                                                           \
-        assert_view_equal(aiki_writer_view(&w), old);                                         \
+#define GOLDEN_TEST(NAME, number, FIELDS)                                                          \
+    static void golden_##NAME(void)                                                                \
+    {                                                                                              \
+        struct msg_##NAME m, back;                                                                 \
+        uint8_t bytes[MESSAGE_BYTES_MAX], golden[GOLDEN_BYTES_MAX];                                \
+        aiki_writer w;                                                                             \
+        int position = 0;                                                                          \
+        aiki_error err = {0};                                                                      \
+        memset(&m, 0, sizeof(m));                                                                  \
+        FIELDS(FILL)                                                                               \
+        aiki_writer_init_fixed(&w, bytes, sizeof(bytes));                                          \
+        msg_##NAME##_write(&w, &m);                                                                \
+        check_golden(#NAME, aiki_writer_view(&w), GOLDEN_##NAME);                                  \
+        aiki_view old = from_hex(GOLDEN_##NAME, golden);                                           \
+        assert_int_equal(msg_##NAME##_read(old, &back, &err), AIKI_OK);                            \
+        aiki_writer_init_fixed(&w, bytes, sizeof(bytes));                                          \
+        msg_##NAME##_write(&w, &back);                                                             \
+        check_golden(#NAME, aiki_writer_view(&w), GOLDEN_##NAME);                                  \
+        assert_string_equal(wire_type_name(number), #NAME);                                        \
+    }                                                                                              \
+    /* Any shorter payload is refused by name and the output left alone. */                        \
+    static void truncated_##NAME(void)                                                             \
+    {                                                                                              \
+        struct msg_##NAME m, before;                                                               \
+        uint8_t golden[GOLDEN_BYTES_MAX];                                                          \
+        aiki_view old = from_hex(GOLDEN_##NAME, golden);                                           \
+        memset(&m, 0x5a, sizeof(m));                                                               \
+        memcpy(&before, &m, sizeof(m));                                                            \
+        for (uint64_t n = 0; n < old.size_bytes; n++) {                                            \
+            aiki_error err = {0};                                                                  \
+            uint8_t *exact = test_malloc(n + 1); /* so that a read too far is seen */              \
+            memcpy(exact + 1, golden, n);                                                          \
+            aiki_view cut = {exact + 1, n};                                                        \
+            assert_int_equal(msg_##NAME##_read(cut, &m, &err), AIKI_CORRUPT);                      \
+            assert_non_null(strstr(err.message, "message " #NAME));                                \
+            test_free(exact);                                                                      \
+        }                                                                                          \
+        assert_memory_equal(&m, &before, sizeof(m));                                               \
+    }                                                                                              \
+    /* An empty array is a message of nothing but zeros; more fields than known are skipped. */    \
+    static void versions_##NAME(void)                                                              \
+    {                                                                                              \
+        struct msg_##NAME m, zero;                                                                 \
+        uint8_t bytes[MESSAGE_BYTES_MAX], again[MESSAGE_BYTES_MAX];                                \
+        uint8_t golden[GOLDEN_BYTES_MAX];                                                          \
+        aiki_writer w, v;                                                                          \
+        aiki_view old = from_hex(GOLDEN_##NAME, golden);                                           \
+        memset(&zero, 0, sizeof(zero));                                                            \
+        assert_int_equal(msg_##NAME##_read(BYTES("\x90"), &m, NULL), AIKI_OK);                     \
+        aiki_writer_init_fixed(&w, bytes, sizeof(bytes));                                          \
+        msg_##NAME##_write(&w, &zero);                                                             \
+        aiki_writer_init_fixed(&v, again, sizeof(again));                                          \
+        msg_##NAME##_write(&v, &m);                                                                \
+        assert_view_equal(aiki_writer_view(&v), aiki_writer_view(&w));                             \
+        aiki_view longer = add_unknown_fields(old, bytes);                                         \
+        assert_int_equal(msg_##NAME##_read(longer, &m, NULL), AIKI_OK);                            \
+        aiki_writer_init_fixed(&w, again, sizeof(again));                                          \
+        msg_##NAME##_write(&w, &m);                                                                \
+        assert_view_equal(aiki_writer_view(&w), old);                                              \
     }
 
 /* The same array with a map and a text behind what this release knows. */
@@ -142,9 +160,18 @@ static void ids_are_16_bytes_or_nil(void **state)
     struct msg_DROP m = {{{1}}};
     assert_int_equal(msg_DROP_read(BYTES("\x91\xc0"), &m, NULL), AIKI_OK);
     assert_true(id_is_zero(&m.run));
-    assert_int_equal(msg_DROP_read(BYTES("\x91\xc4\x0f" "0123456789abcde"), &m, NULL), AIKI_CORRUPT);
-    assert_int_equal(msg_DROP_read(BYTES("\x91\xb0" "0123456789abcdef"), &m, NULL), AIKI_CORRUPT);
-    assert_int_equal(msg_DROP_read(BYTES("\x91\xc4\x10" "0123456789abcdef"), &m, NULL), AIKI_OK);
+    assert_int_equal(msg_DROP_read(BYTES("\x91\xc4\x0f"
+                                         "0123456789abcde"),
+                                   &m, NULL),
+                     AIKI_CORRUPT);
+    assert_int_equal(msg_DROP_read(BYTES("\x91\xb0"
+                                         "0123456789abcdef"),
+                                   &m, NULL),
+                     AIKI_CORRUPT);
+    assert_int_equal(msg_DROP_read(BYTES("\x91\xc4\x10"
+                                         "0123456789abcdef"),
+                                   &m, NULL),
+                     AIKI_OK);
     assert_memory_equal(m.run.bytes, "0123456789abcdef", 16);
 }
 
@@ -234,7 +261,10 @@ static void append_epoch_is_patched_in_place(void **state)
     assert_memory_equal(run.bytes, "0123456789abcdef", 16);
     for (uint64_t n = 0; n < 1 + 18 + 9; n++)
         assert_int_equal(msg_APPEND_patch_epoch(bytes, n, 1), AIKI_CORRUPT);
-    uint8_t narrow[] = "\x92\xc4\x10" "0123456789abcdef" "\x05" "12345678";
+    uint8_t narrow[] = "\x92\xc4\x10"
+                       "0123456789abcdef"
+                       "\x05"
+                       "12345678";
     assert_int_equal(msg_APPEND_patch_epoch(narrow, sizeof(narrow) - 1, 1), AIKI_CORRUPT);
     assert_int_equal(msg_run(BYTES("\x90"), &run), AIKI_CORRUPT);
 }
