@@ -1,0 +1,393 @@
+/* api.c - the table workflow code calls. Every function here runs on the run's fiber. [fiber]
+ *
+ * Suspending is fiber_yield, which returns when run_pump found that the wait is over. A run that
+ * is dropped never returns from it, so nothing here holds anything across it but the run's memory.
+ */
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "child/run.h"
+#include "wire/error.h"
+#include "wire/keys.h"
+
+/* Names of our own side values; no name a plugin may use begins with '$'. */
+#define SIDE_NOW "$now"
+#define SIDE_RANDOM "$random"
+#define SIDE_UUID "$uuid"
+
+static struct run *run_of(const aiki_run *handle)
+{
+    return container_of(handle, struct run, handle);
+}
+
+/* ---- memory and outcome ------------------------------------------------------------------ */
+
+static const char *api_id(const aiki_run *handle)
+{
+    return run_of(handle)->id_text;
+}
+
+static void *api_alloc(aiki_run *handle, uint64_t size_bytes)
+{
+    struct run *r = run_of(handle);
+
+    if (size_bytes > RUN_BYTES_MAX - r->user_bytes)
+        return NULL;
+    void *p = run_alloc(r, size_bytes);
+    if (p != NULL)
+        r->user_bytes += size_bytes;
+    return p;
+}
+
+static aiki_status api_output(aiki_run *handle, aiki_view value)
+{
+    struct run *r = run_of(handle);
+    bool ok;
+
+    if (value.size_bytes > PAYLOAD_BYTES_MAX)
+        return AIKI_LIMIT;
+    if (aiki_mp_check(value) != AIKI_OK)
+        return AIKI_INVALID;
+    aiki_view copy = run_copy(r, value, &ok);
+    if (!ok)
+        return AIKI_NOMEM;
+    r->output = copy;
+    return AIKI_OK;
+}
+
+static aiki_status api_fail(aiki_run *handle, const aiki_error *error)
+{
+    struct run *r = run_of(handle);
+
+    if (error != NULL) {
+        aiki_error e = *error;
+        e.status = e.status == AIKI_OK ? AIKI_FAILED : e.status;
+        r->fail_error = run_error_map(r, &e);
+    }
+    return AIKI_FAILED;
+}
+
+/* ---- starting steps ---------------------------------------------------------------------- */
+
+static aiki_status check_name(const char *name, const char *what, aiki_view *ret, aiki_error *err)
+{
+    *ret = (aiki_view){(const uint8_t *)name, name != NULL ? strnlen(name, NAME_BYTES_MAX + 1) : 0};
+    if (name_is_valid(*ret))
+        return AIKI_OK;
+    return error_set(err, AIKI_INVALID, "%s name \"%.*s\" is not 1 to %d of [a-zA-Z0-9._-]", what,
+                     (int)ret->size_bytes, name != NULL ? name : "", NAME_BYTES_MAX);
+}
+
+static aiki_status check_input(aiki_view *input, const char *name, aiki_error *err)
+{
+    *input = value_or_nil(*input);
+    if (input->size_bytes > PAYLOAD_BYTES_MAX)
+        return error_set(err, AIKI_LIMIT, "input of %s has %llu bytes, over payload_bytes_max %d",
+                         name, (unsigned long long)input->size_bytes, PAYLOAD_BYTES_MAX);
+    if (aiki_mp_check(*input) != AIKI_OK)
+        return error_set(err, AIKI_INVALID, "input of %s is not one msgpack value", name);
+    return AIKI_OK;
+}
+
+static aiki_status call(struct run *r, const struct step_call *c, aiki_future *ret_future,
+                        aiki_error *err)
+{
+    struct step *s;
+    aiki_status st = replay_call(&r->replay, c, &s, err);
+
+    if (st == AIKI_OK)
+        *ret_future = s->future;
+    return st;
+}
+
+static const aiki_retry *retry_of(const aiki_task_options *options)
+{
+    return options != NULL && AIKI_HAS(options, retry) ? options->retry : NULL;
+}
+
+static aiki_status api_task_start(aiki_run *handle, const char *name, aiki_view input,
+                                  const aiki_task_options *options, aiki_future *ret_future,
+                                  aiki_error *err)
+{
+    struct run *r = run_of(handle);
+    struct step_call c = {.kind = STEP_TASK, .input = input};
+    aiki_status st = check_name(name, "task", &c.name, err);
+
+    if (st == AIKI_OK)
+        st = check_input(&c.input, name, err);
+    if (st != AIKI_OK)
+        return st;
+    const struct plugin_task *task = plugin_task_find(&r->child->plugin, name);
+    c.task = task; /* NULL fails the step when it starts: an older build may have had it */
+    retry_resolve(retry_of(options), task != NULL ? &task->def.retry : NULL, &c.retry);
+    return call(r, &c, ret_future, err);
+}
+
+static aiki_status api_sleep_start(aiki_run *handle, const char *name, int64_t duration_ms,
+                                   aiki_future *ret_future, aiki_error *err)
+{
+    struct step_call c = {.kind = STEP_SLEEP, .duration_ms = duration_ms < 0 ? 0 : duration_ms};
+    aiki_status st = check_name(name, "sleep", &c.name, err);
+
+    return st == AIKI_OK ? call(run_of(handle), &c, ret_future, err) : st;
+}
+
+static aiki_status api_signal_start(aiki_run *handle, const char *name, int64_t timeout_ms,
+                                    aiki_future *ret_future, aiki_error *err)
+{
+    struct step_call c = {.kind = STEP_SIGNAL, .duration_ms = timeout_ms};
+    aiki_status st = check_name(name, "signal", &c.name, err);
+
+    return st == AIKI_OK ? call(run_of(handle), &c, ret_future, err) : st;
+}
+
+/* ---- waiting and looking ----------------------------------------------------------------- */
+
+static aiki_status api_await(aiki_run *handle, const aiki_future *futures, uint32_t count,
+                             uint32_t needed, aiki_error *err)
+{
+    bool satisfied;
+    aiki_status st = replay_await(&run_of(handle)->replay, futures, count, needed, &satisfied, err);
+
+    if (st == AIKI_OK && !satisfied)
+        fiber_yield();
+    return st;
+}
+
+/* The error as it stands on record, live as well: what the code sees is what a replay shows. */
+static aiki_status recorded_error(struct run *r, aiki_view map, aiki_error *err)
+{
+    if (err != NULL && error_read(map, err, run_alloc, r) != AIKI_OK)
+        (void)error_set(err, AIKI_CORRUPT, "the recorded error does not decode");
+    return AIKI_FAILED;
+}
+
+static aiki_status api_result(aiki_run *handle, aiki_future future, aiki_view *ret_output,
+                              aiki_error *err)
+{
+    struct run *r = run_of(handle);
+    const struct step *s = replay_future(&r->replay, future);
+
+    if (s == NULL)
+        return error_set(err, AIKI_INVALID, "future %u does not exist", future);
+    if (s->phase != PHASE_SHOWN)
+        return error_set(err, AIKI_PENDING, "%s %.*s is not done yet", step_kind_name(s->kind),
+                         (int)s->name.size_bytes, (const char *)s->name.data);
+    if (s->outcome == OUTCOME_FAILED)
+        return recorded_error(r, s->error, err);
+    if (s->outcome == OUTCOME_TIMEDOUT)
+        return error_set(err, AIKI_TIMEDOUT, "signal %.*s did not come in time",
+                         (int)s->name.size_bytes, (const char *)s->name.data);
+    if (ret_output != NULL)
+        *ret_output = value_or_nil(s->value);
+    return AIKI_OK;
+}
+
+/* ---- side values ------------------------------------------------------------------------- */
+
+/* The step of a side value; *ret_new when the caller must capture it now. */
+static aiki_status side_step(struct run *r, aiki_view name, bool once, struct step **ret,
+                             bool *ret_new, aiki_error *err)
+{
+    const struct step_call c = {.kind = STEP_SIDE, .name = name, .once = once};
+    aiki_status st = replay_call(&r->replay, &c, ret, err);
+
+    if (st != AIKI_OK)
+        return st;
+    *ret_new = (*ret)->phase != PHASE_SHOWN;
+    while (*ret_new && !replay_side_ready(&r->replay))
+        fiber_yield();
+    return AIKI_OK;
+}
+
+/* A side value that the host captures: record `value` unless one is on record; read that. */
+static aiki_status host_side(struct run *r, const char *name, aiki_view (*capture)(struct run *r,
+                             aiki_writer *w), aiki_reader *ret, aiki_error *err)
+{
+    uint8_t memory[64];
+    aiki_writer w;
+    struct step *s;
+    bool is_new;
+    aiki_status st = side_step(r, view_of(name), false, &s, &is_new, err);
+
+    if (st == AIKI_OK && is_new) {
+        aiki_writer_init_fixed(&w, memory, sizeof(memory));
+        st = replay_side(&r->replay, s, capture(r, &w), (aiki_view){NULL, 0});
+        if (st != AIKI_OK)
+            return error_set(err, st, "no memory for side value %s", name);
+    }
+    if (st == AIKI_OK)
+        aiki_reader_init(ret, s->value);
+    return st;
+}
+
+static aiki_status side_read(const aiki_reader *r, const char *name, aiki_error *err)
+{
+    if (r->status == AIKI_OK)
+        return AIKI_OK;
+    return error_set(err, AIKI_CORRUPT, "the recorded value of %s has another type", name);
+}
+
+static aiki_view capture_now(struct run *r, aiki_writer *w)
+{
+    aiki_mp_int(w, child_now_ms(r->child));
+    return aiki_writer_view(w);
+}
+
+static aiki_view capture_random(struct run *r, aiki_writer *w)
+{
+    uint64_t value;
+    (void)r;
+
+    randombytes_buf(&value, sizeof(value));
+    aiki_mp_uint(w, value);
+    return aiki_writer_view(w);
+}
+
+static aiki_view capture_uuid(struct run *r, aiki_writer *w)
+{
+    uint8_t b[16];
+    char text[37];
+    (void)r;
+
+    randombytes_buf(b, sizeof(b));
+    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40); /* version 4, RFC 4122 4.4 */
+    b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+    (void)snprintf(text, sizeof(text),
+                   "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
+                   b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13],
+                   b[14], b[15]);
+    aiki_mp_strn(w, text, 36);
+    return aiki_writer_view(w);
+}
+
+static aiki_status api_now(aiki_run *handle, int64_t *ret_at_ms, aiki_error *err)
+{
+    aiki_reader value;
+    aiki_status st = host_side(run_of(handle), SIDE_NOW, capture_now, &value, err);
+
+    if (st != AIKI_OK)
+        return st;
+    int64_t at_ms = aiki_mp_read_int(&value);
+    st = side_read(&value, SIDE_NOW, err);
+    if (st == AIKI_OK)
+        *ret_at_ms = at_ms;
+    return st;
+}
+
+static aiki_status api_random(aiki_run *handle, uint64_t *ret_value, aiki_error *err)
+{
+    aiki_reader value;
+    aiki_status st = host_side(run_of(handle), SIDE_RANDOM, capture_random, &value, err);
+
+    if (st != AIKI_OK)
+        return st;
+    uint64_t number = aiki_mp_read_uint(&value);
+    st = side_read(&value, SIDE_RANDOM, err);
+    if (st == AIKI_OK)
+        *ret_value = number;
+    return st;
+}
+
+static aiki_status api_uuid(aiki_run *handle, char ret_text[37], aiki_error *err)
+{
+    aiki_reader value;
+    aiki_status st = host_side(run_of(handle), SIDE_UUID, capture_uuid, &value, err);
+
+    if (st != AIKI_OK)
+        return st;
+    aiki_view text = aiki_mp_read_str(&value);
+    if (text.size_bytes != 36)
+        value.status = AIKI_CORRUPT;
+    st = side_read(&value, SIDE_UUID, err);
+    if (st != AIKI_OK)
+        return st;
+    memcpy(ret_text, text.data, 36);
+    ret_text[36] = '\0';
+    return AIKI_OK;
+}
+
+/* Call fn and record what it wrote, or that it failed: either way the same ever after. */
+static aiki_status capture(struct run *r, struct step *s,
+                           aiki_status (*fn)(void *arg, aiki_writer *output), void *arg)
+{
+    aiki_writer w = run_writer(r);
+    aiki_error failure;
+    aiki_view none = {NULL, 0};
+    aiki_status st = fn(arg, &w);
+    int name_size = (int)s->name.size_bytes;
+    const char *name = (const char *)s->name.data;
+
+    if (st == AIKI_OK)
+        st = w.status;
+    if (st == AIKI_OK && w.size_bytes > PAYLOAD_BYTES_MAX)
+        st = AIKI_LIMIT;
+    if (st == AIKI_OK && w.size_bytes > 0)
+        st = aiki_mp_check(aiki_writer_view(&w));
+    if (st == AIKI_OK)
+        return replay_side(&r->replay, s, aiki_writer_view(&w), none);
+    (void)error_set(&failure, st, "capturing %.*s: %s", name_size, name, aiki_status_text(st));
+    return replay_side(&r->replay, s, none, run_error_map(r, &failure));
+}
+
+static aiki_status api_record_once(aiki_run *handle, const char *name,
+                                   aiki_status (*fn)(void *arg, aiki_writer *output), void *arg,
+                                   aiki_view *ret_value, aiki_error *err)
+{
+    struct run *r = run_of(handle);
+    struct step *s;
+    aiki_view view;
+    bool is_new;
+    aiki_status st = check_name(name, "side value", &view, err);
+
+    if (st == AIKI_OK && fn == NULL)
+        return error_set(err, AIKI_INVALID, "side value %s has no function", name);
+    if (st == AIKI_OK)
+        st = side_step(r, view, true, &s, &is_new, err);
+    if (st != AIKI_OK)
+        return st;
+    if (is_new && (st = capture(r, s, fn, arg)) != AIKI_OK)
+        return error_set(err, st, "no memory for side value %s", name);
+    if (s->outcome == OUTCOME_FAILED)
+        return recorded_error(r, s->error, err);
+    if (ret_value != NULL)
+        *ret_value = value_or_nil(s->value);
+    return AIKI_OK;
+}
+
+/* ---- log --------------------------------------------------------------------------------- */
+
+static bool api_replaying(const aiki_run *handle)
+{
+    return !run_of(handle)->replay.live;
+}
+
+static void api_log(aiki_run *handle, int32_t level, const char *text)
+{
+    struct run *r = run_of(handle);
+
+    if (r->replay.live && text != NULL)
+        child_log(r->child, level, &r->id, (aiki_view){NULL, 0}, 0, text);
+}
+
+const aiki_run_api run_api = {
+    .struct_size = sizeof(run_api),
+    .id = api_id,
+    .alloc = api_alloc,
+    .output = api_output,
+    .fail = api_fail,
+    .task_start = api_task_start,
+    .sleep_start = api_sleep_start,
+    .signal_start = api_signal_start,
+    .await = api_await,
+    .result = api_result,
+    .now = api_now,
+    .random = api_random,
+    .uuid = api_uuid,
+    .record_once = api_record_once,
+    .replaying = api_replaying,
+    .log = api_log,
+};

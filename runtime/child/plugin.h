@@ -1,0 +1,36 @@
+/* plugin.h - one loaded build: its tables, copied, checked and made searchable. [loop] */
+#ifndef CHILD_PLUGIN_H
+#define CHILD_PLUGIN_H
+
+#include <aiki/plugin.h>
+
+#include "wire/schema.h"
+
+struct plugin_task {
+    aiki_task_def def;
+    struct schema *input, *output; /* owned; NULL: any value */
+};
+
+struct plugin_workflow {
+    aiki_workflow_def def;
+    struct schema *input, *output; /* owned; NULL: any value */
+};
+
+struct plugin {
+    void *handle;
+    const char *name; /* the plugin's own text */
+    struct plugin_task *tasks;         /* owned, sorted by name */
+    struct plugin_workflow *workflows; /* owned, sorted by name and version */
+    uint32_t task_count, workflow_count;
+};
+
+/* dlopen a private path that is never reused, ask for the table, check it, append its descriptor to
+ * w. Codes: DLOPEN_FAILED, UNDEFINED_SYMBOL, ENTRY_MISSING, ENTRY_REFUSED, and those of
+ * wire/descriptor.h. There is no unload: that is the end of the process. */
+aiki_status plugin_load(struct plugin *p, const char *path, aiki_writer *w, aiki_error *err);
+/* NULL: not in this plugin. */
+const struct plugin_task *plugin_task_find(const struct plugin *p, const char *name);
+const struct plugin_workflow *plugin_workflow_find(const struct plugin *p, const char *name,
+                                                   const char *version);
+
+#endif

@@ -1,0 +1,663 @@
+/* run.c - drive a run: fiber, replay and appends.
+ *
+ * run_pump asks replay what is next and does it until it answers IDLE; then what has to be
+ * recorded leaves in one append. The frame is written into the connection's buffer and goes out
+ * before the loop waits: one write for all runs of a turn, at once when there is nothing else.
+ */
+#include "child/run.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "wire/error.h"
+
+enum { APPEND_OVERHEAD_BYTES = 256 }; /* of an APPEND beside events and waits */
+
+static const uint8_t nil_byte = 0xc0;
+static const aiki_view no_bytes = {NULL, 0};
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
+void *run_alloc(void *run, uint64_t size_bytes)
+{
+    return arena_alloc(&((struct run *)run)->arena, size_bytes);
+}
+
+bool run_writer_grow(aiki_writer *w, uint64_t capacity_min_bytes)
+{
+    uint64_t capacity = capacity_min_bytes < 256 ? 256 : capacity_min_bytes * 2;
+    uint8_t *data = run_alloc(w->arg, capacity);
+
+    if (data == NULL)
+        return false;
+    if (w->size_bytes > 0)
+        memcpy(data, w->data, w->size_bytes);
+    w->data = data;
+    w->capacity_bytes = capacity;
+    return true;
+}
+
+aiki_writer run_writer(struct run *r)
+{
+    return (aiki_writer){.grow = run_writer_grow, .arg = r};
+}
+
+aiki_view run_copy(struct run *r, aiki_view v, bool *ret_ok)
+{
+    uint8_t *bytes = v.size_bytes > 0 ? run_alloc(r, v.size_bytes) : NULL;
+
+    *ret_ok = v.size_bytes == 0 || bytes != NULL;
+    if (bytes == NULL)
+        return no_bytes;
+    memcpy(bytes, v.data, v.size_bytes);
+    return (aiki_view){bytes, v.size_bytes};
+}
+
+static const char *copy_text(struct run *r, aiki_view v)
+{
+    char *text = run_alloc(r, v.size_bytes + 1);
+
+    if (text != NULL && v.size_bytes > 0)
+        memcpy(text, v.data, v.size_bytes);
+    return text != NULL ? text : "";
+}
+
+aiki_view run_error_map(struct run *r, const aiki_error *e)
+{
+    aiki_writer w = run_writer(r);
+
+    error_write(&w, e);
+    return w.status == AIKI_OK ? aiki_writer_view(&w) : no_bytes;
+}
+
+aiki_view value_or_nil(aiki_view v)
+{
+    return v.size_bytes > 0 ? v : (aiki_view){&nil_byte, 1};
+}
+
+/* ---- table ------------------------------------------------------------------------------- */
+
+static struct run **bucket_of(const struct child *c, const struct aiki_id *id)
+{
+    uint32_t bits; /* the end of an id is random */
+
+    memcpy(&bits, id->bytes + sizeof(id->bytes) - sizeof(bits), sizeof(bits));
+    return (struct run **)&c->runs[bits % RUN_BUCKETS];
+}
+
+struct run *run_find(const struct child *c, const struct aiki_id *id)
+{
+    for (struct run *r = *bucket_of(c, id); r != NULL; r = r->next)
+        if (id_equal(&r->id, id))
+            return r;
+    return NULL;
+}
+
+static void table_add(struct run *r)
+{
+    struct run **bucket = bucket_of(r->child, &r->id);
+
+    r->next = *bucket;
+    *bucket = r;
+    r->child->run_count++;
+}
+
+static void table_remove(struct run *r)
+{
+    struct run **at = bucket_of(r->child, &r->id);
+
+    while (*at != r)
+        at = &(*at)->next;
+    *at = r->next;
+    r->child->run_count--;
+}
+
+/* ---- life -------------------------------------------------------------------------------- */
+
+static void on_timer(uv_timer_t *t)
+{
+    run_pump(container_of(t, struct run, timer));
+}
+
+/* A struct from the pool keeps its first chunk of memory and its timer handle. */
+static struct run *run_create(struct child *c, const struct aiki_id *id)
+{
+    struct run *r = c->free;
+
+    if (r != NULL) {
+        struct arena arena = r->arena;
+        uv_timer_t *timer = &r->timer;
+        c->free = r->next;
+        /* All but the timer, which the loop knows by its address. */
+        memset(r, 0, offsetof(struct run, timer));
+        assert(timer == &r->timer);
+        r->arena = arena;
+    } else {
+        r = calloc(1, sizeof(*r));
+        if (r == NULL)
+            return NULL;
+        arena_init(&r->arena, (uint64_t)RUN_BYTES_MAX + RUN_HOST_BYTES_MAX);
+        (void)uv_timer_init(c->loop, &r->timer); /* always 0 */
+    }
+    r->handle.api = &run_api;
+    r->child = c;
+    r->id = *id;
+    r->early_last = &r->early_first;
+    id_text(id, r->id_text);
+    replay_init(&r->replay, (struct replay_memory){run_alloc, r});
+    table_add(r);
+    return r;
+}
+
+static void free_if_unused(struct run *r)
+{
+    if (r->state != RUN_STATE_GONE || r->attempts != NULL || r->again_queued)
+        return;
+    arena_reset(&r->arena);
+    r->next = r->child->free;
+    r->child->free = r;
+}
+
+/* The code will not go on: its stack is freed as it is, its attempts are told. */
+static void stop_executing(struct run *r)
+{
+    (void)uv_timer_stop(&r->timer); /* always 0 */
+    fiber_destroy(r->fiber);
+    r->fiber = NULL;
+    for (struct attempt *a = r->attempts; a != NULL; a = a->run_next)
+        atomic_store_explicit(&a->cancelled, true, memory_order_relaxed);
+}
+
+void run_drop(struct run *r)
+{
+    struct child *c = r->child;
+
+    stop_executing(r);
+    table_remove(r);
+    r->state = RUN_STATE_GONE;
+    free_if_unused(r);
+    child_settle(c);
+}
+
+/* ---- appends ----------------------------------------------------------------------------- */
+
+#ifdef AIKI_FAULT_INJECTION
+/* A point that says "sent" must not be reached before the bytes have left. */
+#define sent_point(c, name)  \
+    do {                     \
+        conn_flush(c);       \
+        fault_point(name);   \
+    } while (0)
+#else
+#define sent_point(c, name) fault_point(name)
+#endif
+
+static void send_append(struct run *r, uint64_t next, aiki_view events)
+{
+    bool parks = next == NEXT_PARK;
+    aiki_writer waits = run_writer(r);
+
+    if (parks)
+        replay_write_waits(&r->replay, &waits);
+    conn_send(r->child->conn, APPEND, 0, .run = r->id, .number = ++r->appends, .next = next,
+              .seen = parks ? r->replay.journal.signal_count : 0,
+              .wake_at_ms = parks ? replay_wake_at_ms(&r->replay) : 0,
+              .waits = aiki_writer_view(&waits), .events = events);
+    replay_append_end(&r->replay);
+    if (next == NEXT_CONTINUE) {
+        sent_point(r->child->conn, child_append_sent);
+        return;
+    }
+    stop_executing(r);
+    r->state = RUN_STATE_LEAVING;
+    sent_point(r->child->conn, child_finish_sent);
+}
+
+/* Block the run with this error, in place of anything not yet sent. */
+static void block(struct run *r, const aiki_error *err)
+{
+    aiki_writer w = {.data = NULL};
+    struct event e = {.kind = EVENT_BLOCKED};
+    AUTO(buf) aiki_writer map;
+
+    /* The run's own memory may be what is exhausted. */
+    buf_init(&w);
+    buf_init(&map);
+    error_write(&map, err);
+    e.as.blocked.error = aiki_writer_view(&map);
+    event_write_new(&w, &e);
+    log_warn("child", "run %s is blocked: %s: %s", r->id_text, err->code, err->message);
+    if (w.status == AIKI_OK && map.status == AIKI_OK)
+        send_append(r, NEXT_BLOCK, aiki_writer_view(&w));
+    else
+        send_append(r, NEXT_RELEASE, no_bytes); /* out of memory: elsewhere, or later */
+    buf_deinit(&w);
+}
+
+void run_give_back(struct run *r)
+{
+    if (r->state != RUN_STATE_LEAVING)
+        send_append(r, NEXT_RELEASE, no_bytes);
+}
+
+/* What replay could not keep or send: the run needs more than one process may give it. */
+static bool block_if_too_large(struct run *r, aiki_view events)
+{
+    aiki_error err;
+    bool fits = events.size_bytes + APPEND_OVERHEAD_BYTES <= FRAME_BYTES_MAX;
+
+    if (r->replay.status == AIKI_OK && fits)
+        return false;
+    if (!fits)
+        (void)error_code(&err, AIKI_LIMIT, "APPEND_TOO_LARGE",
+                         "one step of the run records %llu bytes, over the limit of %d; use "
+                         "smaller payloads", (unsigned long long)events.size_bytes,
+                         FRAME_BYTES_MAX);
+    else if (r->replay.status == AIKI_LIMIT)
+        (void)error_code(&err, AIKI_LIMIT, "TOO_MANY_STEPS",
+                         "the run has over %d steps; split it into several runs",
+                         JOURNAL_STEPS_MAX);
+    else
+        (void)error_code(&err, AIKI_LIMIT, "RUN_TOO_LARGE",
+                         "journal and results of the run need over %d MiB of memory, or the host "
+                         "has none left", RUN_HOST_BYTES_MAX / 1024 / 1024);
+    block(r, &err);
+    return true;
+}
+
+/* ---- the end of the function ------------------------------------------------------------- */
+
+static void describe_failure(struct run *r, struct event *e)
+{
+    e->kind = EVENT_FAILED;
+    if (r->fail_error.size_bytes > 0) {
+        e->as.failed.error = r->fail_error;
+        return;
+    }
+    if (r->error.status == AIKI_OK)
+        (void)error_set(&r->error, r->status, "workflow %s returned %s: %s", r->workflow_name,
+                        aiki_status_name(r->status), aiki_status_text(r->status));
+    e->as.failed.error = run_error_map(r, &r->error);
+}
+
+static void finish(struct run *r)
+{
+    struct event e = {.kind = EVENT_COMPLETED};
+    aiki_error err;
+
+    if (r->replay.status == AIKI_OK && !replay_may_return(&r->replay)) {
+        replay_explain(&r->replay, &err);
+        block(r, &err);
+        return;
+    }
+    e.as.completed.output = r->output;
+    if (r->status == AIKI_OK && r->workflow->output != NULL) {
+        r->status = schema_validate(r->workflow->output, value_or_nil(r->output), &r->error);
+        r->fail_error = no_bytes;
+    }
+    if (r->status != AIKI_OK)
+        describe_failure(r, &e);
+    replay_write_end(&r->replay, &e);
+    aiki_view events = replay_append_begin(&r->replay, false);
+    if (!block_if_too_large(r, events))
+        send_append(r, NEXT_FINISH, events);
+}
+
+static void fiber_main(void *arg)
+{
+    struct run *r = arg;
+
+    r->status = r->workflow->def.fn(&r->handle, r->input, &r->error);
+}
+
+/* ---- attempts ---------------------------------------------------------------------------- */
+
+static void fail_at_once(struct run *r, struct step *s, const aiki_error *err, bool final)
+{
+    replay_attempt_failed(&r->replay, s, run_error_map(r, err), final, 0, no_bytes, 0,
+                          child_now_ms(r->child));
+}
+
+/* Copy what the attempt left into the run and tell replay. */
+static void take_result(struct run *r, struct attempt *a)
+{
+    bool output_ok = true, error_ok = true;
+    bool keeps = a->status == AIKI_OK || a->keep_output;
+    aiki_view output = keeps ? run_copy(r, a->output, &output_ok) : no_bytes;
+    aiki_view error = a->status != AIKI_OK ? run_copy(r, a->error, &error_ok) : no_bytes;
+
+    if (!output_ok || !error_ok)
+        r->replay.status = AIKI_NOMEM;
+    if (a->status == AIKI_OK)
+        replay_attempt_done(&r->replay, a->step, output, a->duration_us);
+    else
+        replay_attempt_failed(&r->replay, a->step, error, a->final, a->retry_after_ms, output,
+                              a->duration_us, child_now_ms(r->child));
+}
+
+void run_attempt_ended(struct attempt *a)
+{
+    struct run *r = a->run;
+    struct attempt **at = &r->attempts;
+
+    while (*at != a)
+        at = &(*at)->run_next;
+    *at = a->run_next;
+    if (r->state == RUN_STATE_ACTIVE)
+        take_result(r, a);
+    attempt_destroy(a);
+    if (r->state == RUN_STATE_GONE)
+        free_if_unused(r);
+}
+
+static void start_attempt(struct run *r, struct step *s)
+{
+    const struct plugin_task *task = s->task;
+    aiki_error err = AIKI_ERROR_INIT;
+    aiki_status st = AIKI_OK;
+
+    if (task == NULL) {
+        (void)error_code(&err, AIKI_NOT_FOUND, "TASK_UNKNOWN",
+                         "plugin %s has no task %.*s; it has %u tasks", r->child->plugin.name,
+                         (int)s->name.size_bytes, (const char *)s->name.data,
+                         r->child->plugin.task_count);
+        fail_at_once(r, s, &err, true);
+        return;
+    }
+    if (task->input != NULL)
+        st = schema_validate(task->input, s->input, &err);
+    if (st != AIKI_OK) {
+        fail_at_once(r, s, &err, true);
+        return;
+    }
+    struct attempt *a = attempt_create(r->child->tasks, r, s, task, &r->id);
+    if (a == NULL) {
+        (void)error_set(&err, AIKI_NOMEM, "no memory for an attempt");
+        fail_at_once(r, s, &err, false);
+        return;
+    }
+    a->run_next = r->attempts;
+    r->attempts = a;
+    if ((task->def.flags & AIKI_TASK_INLINE) != 0) {
+        attempt_execute(a);
+        run_attempt_ended(a);
+    } else if (task_pool_submit(r->child->tasks, a) != AIKI_OK) {
+        r->attempts = a->run_next;
+        attempt_destroy(a);
+        (void)error_set(&err, AIKI_UNAVAILABLE, "no task thread could be made");
+        fail_at_once(r, s, &err, false);
+    }
+}
+
+/* ---- going on ---------------------------------------------------------------------------- */
+
+static void arm_timer(struct run *r)
+{
+    int64_t wake = replay_wake_at_ms(&r->replay);
+
+    if (wake == 0) {
+        (void)uv_timer_stop(&r->timer);
+        return;
+    }
+    int64_t left = wake - child_now_ms(r->child);
+    /* The loop's clock is that of the beginning of the turn; uv_timer_start counts from there. */
+    uv_update_time(r->child->loop);
+    (void)uv_timer_start(&r->timer, on_timer, left > 0 ? (uint64_t)left : 0, 0);
+}
+
+/* Nothing more to do for now: record what has to be, park if everything left is passive. */
+static void settle(struct run *r)
+{
+    if (replay_should_park(&r->replay, child_now_ms(r->child))) {
+        aiki_view events = replay_append_begin(&r->replay, false);
+        if (!block_if_too_large(r, events))
+            send_append(r, NEXT_PARK, events);
+        return;
+    }
+    if (replay_should_append(&r->replay)) {
+        aiki_view events = replay_append_begin(&r->replay, true);
+        if (block_if_too_large(r, events))
+            return;
+        send_append(r, NEXT_CONTINUE, events);
+    }
+    arm_timer(r);
+}
+
+static void on_turn(uv_idle_t *h)
+{
+    run_pump_queued(container_of(h, struct child, again));
+}
+
+void run_turns_init(struct child *c)
+{
+    c->again_last = &c->again_first;
+    (void)uv_idle_init(c->loop, &c->again); /* always 0 */
+}
+
+void run_pump_soon(struct run *r)
+{
+    struct child *c = r->child;
+
+    if (r->again_queued)
+        return;
+    r->again_queued = true;
+    r->again_next = NULL;
+    *c->again_last = r;
+    c->again_last = &r->again_next;
+    (void)uv_idle_start(&c->again, on_turn); /* 0 with a callback */
+}
+
+void run_pump_queued(struct child *c)
+{
+    struct run *r = c->again_first;
+
+    c->again_first = NULL;
+    c->again_last = &c->again_first;
+    while (r != NULL) {
+        struct run *next = r->again_next;
+        r->again_queued = false;
+        if (r->state == RUN_STATE_GONE)
+            free_if_unused(r);
+        else
+            run_pump(r);
+        r = next;
+    }
+    if (c->again_first == NULL)
+        (void)uv_idle_stop(&c->again);
+}
+
+void run_pump(struct run *r)
+{
+    int inline_left = INLINE_TASKS_A_TURN_MAX;
+
+    while (r->state == RUN_STATE_ACTIVE) {
+        struct step *s;
+        if (r->replay.status != AIKI_OK) {
+            (void)block_if_too_large(r, no_bytes);
+            return;
+        }
+        switch (replay_next(&r->replay, child_now_ms(r->child), &s)) {
+        case REPLAY_RESUME:
+            if (!fiber_resume(r->fiber))
+                finish(r);
+            break;
+        case REPLAY_START:
+            start_attempt(r, s);
+            if (s->phase == PHASE_READY && --inline_left == 0) {
+                run_pump_soon(r);
+                return;
+            }
+            break;
+        case REPLAY_DIVERGED: {
+            aiki_error err;
+            replay_explain(&r->replay, &err);
+            block(r, &err);
+            break;
+        }
+        case REPLAY_IDLE: settle(r); return;
+        }
+    }
+}
+
+/* ---- coming and going -------------------------------------------------------------------- */
+
+/* Why the run cannot be executed here, if so; blocking is undone by a build that can. */
+static aiki_status check(struct run *r, aiki_error *err)
+{
+    const struct event *start = &r->replay.journal.start;
+
+    if (start->kind != EVENT_STARTED)
+        return error_code(err, AIKI_CORRUPT, "JOURNAL_CORRUPT", "the journal has no started event");
+    r->workflow =
+        plugin_workflow_find(&r->child->plugin, r->workflow_name, r->workflow_version);
+    if (r->workflow == NULL)
+        return error_code(err, AIKI_NOT_FOUND, "WORKFLOW_UNKNOWN",
+                          "this build of plugin %s has no workflow %s@%s; serve one that has it",
+                          r->child->plugin.name, r->workflow_name, r->workflow_version);
+    r->input = value_or_nil(start->as.started.input);
+    return AIKI_OK;
+}
+
+/* A run without a step on record can still be failed cleanly; a later one waits for a build whose
+ * schema takes its input. False: the run has left. */
+static bool check_input(struct run *r)
+{
+    aiki_error err;
+
+    if (r->workflow->input == NULL ||
+        schema_validate(r->workflow->input, r->input, &err) == AIKI_OK)
+        return true;
+    if (r->replay.journal.recorded > 0) {
+        block(r, &err);
+        return false;
+    }
+    replay_begin(&r->replay);
+    r->status = AIKI_SCHEMA;
+    r->error = err;
+    finish(r);
+    return false;
+}
+
+static bool start_fiber(struct run *r)
+{
+    r->fiber = fiber_create(r->child->fibers, fiber_main, r);
+    if (r->fiber == NULL) {
+        log_error("child", "run %s is handed back: no memory for its stack", r->id_text);
+        run_give_back(r);
+        return false;
+    }
+    fiber_set_label(r->fiber, r->id_text, r->workflow_name);
+    return true;
+}
+
+static void start(struct run *r)
+{
+    aiki_error err;
+    aiki_status st = check(r, &err);
+
+    r->state = RUN_STATE_ACTIVE;
+    if (r->replay.journal.ended) {
+        log_warn("child", "run %s came although it has ended; ignored", r->id_text);
+        run_drop(r);
+        return;
+    }
+    for (struct early_signal *s = r->early_first; s != NULL && st == AIKI_OK; s = s->next)
+        st = replay_add_signal(&r->replay, s->event, &err);
+    if (st != AIKI_OK) {
+        block(r, &err);
+        return;
+    }
+    if (!check_input(r) || !start_fiber(r))
+        return;
+    replay_begin(&r->replay);
+    run_pump(r);
+}
+
+void run_add_page(struct run *r, aiki_view page)
+{
+    aiki_error err;
+    bool ok;
+    uint64_t before = r->replay.journal.seq;
+    aiki_view copy = run_copy(r, page, &ok);
+
+    if (r->state != RUN_STATE_LOADING)
+        return;
+    aiki_status st = ok ? journal_load(&r->replay.journal, copy, &err)
+                        : error_set(&err, AIKI_NOMEM, "no memory for a journal page");
+    if (st == AIKI_OK && r->replay.journal.seq == before && before < r->journal_seq)
+        st = error_code(&err, AIKI_CORRUPT, "JOURNAL_CORRUPT",
+                        "a page is empty: %llu of %llu events came", (unsigned long long)before,
+                        (unsigned long long)r->journal_seq);
+    if (st != AIKI_OK)
+        block(r, &err);
+    else if (r->replay.journal.seq >= r->journal_seq)
+        start(r);
+}
+
+void run_assign(struct child *c, const struct msg_ASSIGN *m)
+{
+    struct run *r = run_find(c, &m->run);
+
+    fault_point(child_assigned);
+    if (r != NULL)
+        run_drop(r); /* a new ownership of the same run: the old one is over */
+    r = run_create(c, &m->run);
+    if (r == NULL) {
+        log_error("child", "no memory for another run");
+        conn_close(c->conn); /* the broker sees the process end and offers all runs again */
+        return;
+    }
+    r->workflow_name = copy_text(r, m->workflow);
+    r->workflow_version = copy_text(r, m->version);
+    r->journal_seq = m->seq;
+    if (c->draining || !c->loaded || c->run_count > RUNS_MAX)
+        run_give_back(r);
+    else
+        run_add_page(r, m->journal);
+}
+
+void run_add_signal(struct run *r, aiki_view event)
+{
+    aiki_error err;
+    bool ok;
+    aiki_view copy = run_copy(r, event, &ok);
+
+    if (r->state == RUN_STATE_LOADING) {
+        struct early_signal *s = ok ? run_alloc(r, sizeof(*s)) : NULL;
+        if (s == NULL) {
+            r->replay.status = AIKI_NOMEM; /* seen when the run starts */
+            return;
+        }
+        s->event = copy;
+        *r->early_last = s;
+        r->early_last = &s->next;
+        return;
+    }
+    if (r->state != RUN_STATE_ACTIVE)
+        return;
+    aiki_status st = ok ? replay_add_signal(&r->replay, copy, &err)
+                        : error_set(&err, AIKI_NOMEM, "no memory for a signal");
+    if (st != AIKI_OK)
+        block(r, &err);
+    else
+        run_pump(r);
+}
+
+void run_acked(struct run *r, uint64_t number)
+{
+    if (number != r->appends)
+        return; /* of an earlier ownership, or a repeat */
+    fault_point(child_acked);
+    if (r->state == RUN_STATE_LEAVING) {
+        run_drop(r);
+        return;
+    }
+    replay_acked(&r->replay);
+    run_pump(r);
+}

@@ -1,0 +1,358 @@
+/* task.c - threads, attempts and the table that task code calls. */
+#include "child/task.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "wire/error.h"
+#include "wire/frame.h"
+#include "wire/hash.h"
+
+struct task_pool {
+    struct mailbox notes;
+    uint32_t threads_max;
+    struct attempt *free; /* [loop] */
+    uint32_t free_count;  /* [loop] */
+    atomic_uint logs_pending;
+    /* under the lock */
+    pthread_mutex_t lock;
+    pthread_cond_t filled;
+    struct attempt *first, **last;
+    uint32_t threads, idle;
+};
+
+static const uint8_t nil_byte = 0xc0;
+static const aiki_task_api task_api;
+
+/* ---- the table task code calls [task] ---------------------------------------------------- */
+
+static struct attempt *attempt_of(const aiki_call *call)
+{
+    return container_of(call, struct attempt, call);
+}
+
+static uint32_t api_attempt(const aiki_call *call)
+{
+    return attempt_of(call)->number;
+}
+
+static const char *api_idempotency_key(const aiki_call *call)
+{
+    return attempt_of(call)->key;
+}
+
+static const char *api_run_id(const aiki_call *call)
+{
+    return attempt_of(call)->run_text;
+}
+
+static const char *api_task_name(const aiki_call *call)
+{
+    return attempt_of(call)->task->def.name;
+}
+
+static bool api_cancelled(const aiki_call *call)
+{
+    return atomic_load_explicit(&attempt_of(call)->cancelled, memory_order_relaxed);
+}
+
+static void *api_alloc(aiki_call *call, uint64_t size_bytes)
+{
+    struct attempt *a = attempt_of(call);
+
+    if (size_bytes > ATTEMPT_BYTES_MAX - a->user_bytes)
+        return NULL;
+    void *p = arena_alloc(&a->arena, size_bytes);
+    if (p != NULL)
+        a->user_bytes += size_bytes;
+    return p;
+}
+
+static aiki_status api_output(aiki_call *call, aiki_view value)
+{
+    struct attempt *a = attempt_of(call);
+
+    if (value.size_bytes > PAYLOAD_BYTES_MAX)
+        return AIKI_LIMIT;
+    if (aiki_mp_check(value) != AIKI_OK)
+        return AIKI_INVALID;
+    uint8_t *copy = arena_alloc(&a->arena, value.size_bytes);
+    if (copy == NULL)
+        return AIKI_NOMEM;
+    memcpy(copy, value.data, value.size_bytes);
+    a->output = (aiki_view){copy, value.size_bytes};
+    return AIKI_OK;
+}
+
+static bool grow_in_arena(aiki_writer *w, uint64_t capacity_min_bytes)
+{
+    uint64_t capacity = capacity_min_bytes < 256 ? 256 : capacity_min_bytes * 2;
+    uint8_t *data = arena_alloc(w->arg, capacity);
+
+    if (data == NULL)
+        return false;
+    if (w->size_bytes > 0)
+        memcpy(data, w->data, w->size_bytes);
+    w->data = data;
+    w->capacity_bytes = capacity;
+    return true;
+}
+
+static void keep_error(struct attempt *a, const aiki_error *e)
+{
+    aiki_writer w = {.grow = grow_in_arena, .arg = &a->arena};
+
+    error_write(&w, e);
+    a->error = w.status == AIKI_OK ? aiki_writer_view(&w) : (aiki_view){NULL, 0};
+    a->final = (e->flags & AIKI_ERROR_FINAL) != 0;
+    a->keep_output = (e->flags & AIKI_ERROR_KEEP_OUTPUT) != 0;
+    a->retry_after_ms = e->retry_after_ms;
+}
+
+static aiki_status api_fail(aiki_call *call, const aiki_error *error)
+{
+    if (error != NULL) {
+        aiki_error e = *error;
+        e.status = e.status == AIKI_OK ? AIKI_FAILED : e.status;
+        keep_error(attempt_of(call), &e);
+    }
+    return AIKI_FAILED;
+}
+
+static void api_log(aiki_call *call, int32_t level, const char *text)
+{
+    struct attempt *a = attempt_of(call);
+    struct task_pool *pool = a->pool;
+    size_t size = text != NULL ? strnlen(text, LOG_TEXT_BYTES_MAX) : 0;
+
+    /* A task that logs in a tight loop must not fill the memory: lines over the bound are lost. */
+    if (atomic_fetch_add(&pool->logs_pending, 1) >= LOG_PENDING_MAX) {
+        atomic_fetch_sub(&pool->logs_pending, 1);
+        return;
+    }
+    struct log_note *n = malloc(sizeof(*n) + size + 1);
+    if (n == NULL) {
+        atomic_fetch_sub(&pool->logs_pending, 1);
+        return;
+    }
+    *n = (struct log_note){.note.kind = NOTE_LOG, .level = level, .attempt = a->number,
+                           .run = a->run_id, .task = a->task->def.name};
+    if (size > 0)
+        memcpy(n->text, text, size);
+    n->text[size] = '\0';
+    mailbox_post(&pool->notes, &n->note.mail);
+}
+
+static const aiki_task_api task_api = {
+    .struct_size = sizeof(task_api),
+    .attempt = api_attempt,
+    .idempotency_key = api_idempotency_key,
+    .run_id = api_run_id,
+    .task_name = api_task_name,
+    .cancelled = api_cancelled,
+    .alloc = api_alloc,
+    .output = api_output,
+    .fail = api_fail,
+    .log = api_log,
+};
+
+void task_pool_free_log(struct task_pool *pool, struct log_note *n)
+{
+    atomic_fetch_sub(&pool->logs_pending, 1);
+    free(n);
+}
+
+/* ---- execution --------------------------------------------------------------------------- */
+
+/* A success whose output does not fit its schema is a bug that no retry mends. */
+static void judge_output(struct attempt *a)
+{
+    aiki_error err = AIKI_ERROR_INIT;
+    aiki_view value = a->output.size_bytes > 0 ? a->output : (aiki_view){&nil_byte, 1};
+
+    if (a->task->output == NULL)
+        return;
+    a->status = schema_validate(a->task->output, value, &err);
+    if (a->status != AIKI_OK) {
+        err.flags |= AIKI_ERROR_FINAL;
+        keep_error(a, &err);
+    }
+}
+
+static void judge_failure(struct attempt *a)
+{
+    aiki_error err = AIKI_ERROR_INIT;
+
+    if (a->error.size_bytes > 0)
+        return;
+    (void)error_set(&err, a->status, "task %s returned %s: %s", a->task->def.name,
+                    aiki_status_name(a->status), aiki_status_text(a->status));
+    keep_error(a, &err);
+}
+
+void attempt_execute(struct attempt *a)
+{
+    int64_t began_ns = clock_mono_ns();
+
+    fault_point(child_task_before);
+    a->status = a->task->def.fn(&a->call, a->input);
+    fault_point(child_task_after);
+    a->duration_us = (clock_mono_ns() - began_ns) / 1000;
+    if (a->status == AIKI_OK)
+        judge_output(a);
+    else
+        judge_failure(a);
+}
+
+static struct attempt *take(struct task_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->idle++;
+    while (pool->first == NULL)
+        pthread_cond_wait(&pool->filled, &pool->lock);
+    pool->idle--;
+    struct attempt *a = pool->first;
+    pool->first = a->next;
+    if (pool->first == NULL)
+        pool->last = &pool->first;
+    pthread_mutex_unlock(&pool->lock);
+    return a;
+}
+
+/* Threads live as long as the process: there is nothing to give back before it ends. */
+static void *thread_main(void *arg)
+{
+    struct task_pool *pool = arg;
+
+    for (;;) {
+        struct attempt *a = take(pool);
+        attempt_execute(a);
+        mailbox_post(&pool->notes, &a->note.mail);
+    }
+    return NULL;
+}
+
+static bool add_thread(struct task_pool *pool)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, thread_main, pool) != 0)
+        return false;
+    (void)pthread_detach(thread); /* joinable and ours: cannot fail */
+    return true;
+}
+
+/* How many attempts wait that no idle thread will take. */
+static bool needs_thread(const struct task_pool *pool)
+{
+    uint32_t queued = 0;
+
+    for (const struct attempt *a = pool->first; a != NULL && queued <= pool->idle; a = a->next)
+        queued++;
+    return queued > pool->idle && pool->threads < pool->threads_max;
+}
+
+aiki_status task_pool_submit(struct task_pool *pool, struct attempt *a)
+{
+    aiki_status st = AIKI_OK;
+
+    a->next = NULL;
+    pthread_mutex_lock(&pool->lock);
+    struct attempt **place = pool->last;
+    *place = a;
+    pool->last = &a->next;
+    if (needs_thread(pool)) {
+        if (add_thread(pool)) {
+            pool->threads++;
+        } else if (pool->threads == 0) {
+            pool->first = NULL; /* nobody else could have queued: this thread alone submits */
+            pool->last = &pool->first;
+            st = AIKI_UNAVAILABLE;
+        }
+    }
+    pthread_cond_signal(&pool->filled);
+    pthread_mutex_unlock(&pool->lock);
+    return st;
+}
+
+/* ---- attempts ---------------------------------------------------------------------------- */
+
+/* Text from the run and the step: the same on every attempt, in every process. */
+static void make_key(struct attempt *a, const struct step *s)
+{
+    static const char digits[] = "0123456789abcdef";
+    uint8_t nth[8], hash[HASH_BYTES];
+
+    aiki_mp_be_(nth, s->nth, sizeof(nth));
+    const aiki_view parts[] = {{a->run_id.bytes, sizeof(a->run_id.bytes)},
+                               {s->address.bytes, ADDRESS_BYTES},
+                               {nth, sizeof(nth)}};
+    hash_parts(hash, parts, ARRAY_COUNT(parts));
+    for (int i = 0; i < IDEMPOTENCY_KEY_SIZE / 2; i++) {
+        a->key[2 * i] = digits[hash[i] >> 4];
+        a->key[2 * i + 1] = digits[hash[i] & 15];
+    }
+    a->key[IDEMPOTENCY_KEY_SIZE - 1] = '\0';
+}
+
+struct attempt *attempt_create(struct task_pool *pool, struct run *run, struct step *step,
+                               const struct plugin_task *task, const struct aiki_id *run_id)
+{
+    struct attempt *a = pool->free;
+    struct arena arena;
+
+    if (a != NULL) {
+        pool->free = a->next;
+        pool->free_count--;
+        arena = a->arena;
+    } else {
+        a = malloc(sizeof(*a));
+        if (a == NULL)
+            return NULL;
+        arena_init(&arena, (uint64_t)ATTEMPT_BYTES_MAX + ATTEMPT_HOST_BYTES_MAX);
+    }
+    *a = (struct attempt){.call.api = &task_api, .note.kind = NOTE_ATTEMPT, .pool = pool,
+                          .run = run, .step = step, .task = task, .input = step->input,
+                          .number = (uint32_t)step->attempt + 1, .run_id = *run_id,
+                          .arena = arena};
+    id_text(run_id, a->run_text);
+    make_key(a, step);
+    return a;
+}
+
+void attempt_destroy(struct attempt *a)
+{
+    struct task_pool *pool = a->pool;
+
+    arena_reset(&a->arena);
+    if (pool->free_count >= ATTEMPTS_WARM_MAX) {
+        arena_deinit(&a->arena);
+        free(a);
+        return;
+    }
+    a->next = pool->free;
+    pool->free = a;
+    pool->free_count++;
+}
+
+struct task_pool *task_pool_create(uv_loop_t *loop, uint32_t threads_max, mailbox_fn on_notes,
+                                   void *arg)
+{
+    struct task_pool *pool = calloc(1, sizeof(*pool));
+
+    if (pool == NULL)
+        return NULL;
+    pool->threads_max = threads_max;
+    pool->last = &pool->first;
+    if (mailbox_init(&pool->notes, loop, on_notes, arg) != 0) {
+        free(pool);
+        return NULL;
+    }
+    (void)pthread_mutex_init(&pool->lock, NULL); /* defaults: cannot fail with glibc */
+    (void)pthread_cond_init(&pool->filled, NULL);
+    return pool;
+}

@@ -1,0 +1,220 @@
+/* child_plugin.c - workflows and tasks that test_child.c needs. */
+#include <aiki/plugin.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static aiki_view number(aiki_run *run, uint64_t n)
+{
+    aiki_writer w = aiki_run_writer(run);
+    aiki_mp_uint(&w, n);
+    return aiki_writer_view(&w);
+}
+
+static uint64_t number_of(aiki_view v)
+{
+    aiki_reader r;
+    aiki_reader_init(&r, v);
+    return aiki_mp_read_uint(&r);
+}
+
+static aiki_status put_number(aiki_call *call, uint64_t n)
+{
+    aiki_writer w = aiki_call_writer(call);
+    aiki_mp_uint(&w, n);
+    return aiki_call_output(call, &w);
+}
+
+/* ---- tasks ------------------------------------------------------------------------------- */
+
+static aiki_status twice(aiki_call *call, aiki_view input)
+{
+    return put_number(call, 2 * number_of(input));
+}
+
+static aiki_status nap(aiki_call *call, aiki_view input)
+{
+    uint64_t ms = number_of(input);
+    const struct timespec t = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
+    nanosleep(&t, NULL);
+    return put_number(call, ms);
+}
+
+/* Fails until the attempt given as input. */
+static aiki_status flaky(aiki_call *call, aiki_view input)
+{
+    if (aiki_attempt(call) < number_of(input))
+        return aiki_fail(call, "FLAKY", "attempt %u of %s", aiki_attempt(call),
+                         aiki_idempotency_key(call));
+    return put_number(call, aiki_attempt(call));
+}
+
+static aiki_status refuse(aiki_call *call, aiki_view input)
+{
+    (void)input;
+    return aiki_fail_final(call, "REFUSED", "never");
+}
+
+static aiki_status talk(aiki_call *call, aiki_view input)
+{
+    (void)input;
+    aiki_call_log(call, AIKI_LOG_INFO, "hello from a task");
+    return AIKI_OK;
+}
+
+/* ---- workflows --------------------------------------------------------------------------- */
+
+static aiki_status finish(aiki_run *run, uint64_t n)
+{
+    return run->api->output(run, number(run, n));
+}
+
+/* input n: n times twice(previous + 1), one after the other, inline. */
+static aiki_status sequence(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    uint64_t count = number_of(input), value = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        aiki_view out;
+        AIKI_TRY(aiki_task(run, "twice", number(run, value + 1), &out, err));
+        value = number_of(out);
+    }
+    return finish(run, value);
+}
+
+static aiki_status sequence_threads(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    uint64_t count = number_of(input);
+    for (uint64_t i = 0; i < count; i++)
+        AIKI_TRY(aiki_task(run, "nap", number(run, 0), NULL, err));
+    return finish(run, count);
+}
+
+/* input n: n naps side by side, all awaited. */
+static aiki_status fan(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    uint32_t count = (uint32_t)number_of(input);
+    aiki_future *futures = aiki_alloc(run, count * sizeof(*futures));
+    for (uint32_t i = 0; i < count; i++)
+        AIKI_TRY(aiki_task_start(run, "nap", number(run, i % 5), &futures[i], err));
+    AIKI_TRY(aiki_await_all(run, futures, count, err));
+    return finish(run, count);
+}
+
+static aiki_status race(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    aiki_future futures[2];
+    uint32_t first = 9;
+    (void)input;
+    AIKI_TRY(aiki_task_start(run, "nap", number(run, 150), &futures[0], err));
+    AIKI_TRY(aiki_task_start(run, "nap", number(run, 1), &futures[1], err));
+    AIKI_TRY(aiki_await_any(run, futures, 2, &first, err));
+    AIKI_TRY(aiki_task(run, "twice", number(run, first), NULL, err));
+    return finish(run, first);
+}
+
+static aiki_status rest(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    AIKI_TRY(aiki_task(run, "twice", number(run, 1), NULL, err));
+    AIKI_TRY(aiki_sleep(run, "rest", (int64_t)number_of(input), err));
+    AIKI_TRY(aiki_task(run, "twice", number(run, 2), NULL, err));
+    return finish(run, 7);
+}
+
+static aiki_status listen(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    aiki_view payload;
+    aiki_status st = aiki_wait_signal(run, "go", (int64_t)number_of(input), &payload, err);
+    if (st == AIKI_TIMEDOUT)
+        return finish(run, 404);
+    return st == AIKI_OK ? finish(run, number_of(payload)) : st;
+}
+
+static aiki_status retried(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    static const aiki_retry retry = {.struct_size = sizeof(retry), .kind = AIKI_RETRY_FIXED,
+                                     .attempts_max = 3, .delay_ms = 20};
+    const aiki_task_options options = {.struct_size = sizeof(options), .retry = &retry};
+    aiki_future f;
+    aiki_view out;
+    AIKI_TRY(run->api->task_start(run, "flaky", input, &options, &f, err));
+    AIKI_TRY(aiki_await(run, f, &out, err));
+    return finish(run, number_of(out));
+}
+
+static aiki_status patient(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    static const aiki_retry retry = {.struct_size = sizeof(retry), .kind = AIKI_RETRY_FIXED,
+                                     .attempts_max = 3, .delay_ms = 60000};
+    const aiki_task_options options = {.struct_size = sizeof(options), .retry = &retry};
+    aiki_future f;
+    AIKI_TRY(run->api->task_start(run, "flaky", input, &options, &f, err));
+    return aiki_await(run, f, NULL, err);
+}
+
+static aiki_status refused(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    return aiki_task(run, "refuse", input, NULL, err);
+}
+
+static aiki_status missing(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    return aiki_task(run, "no-such-task", input, NULL, err);
+}
+
+static aiki_status once(void *arg, aiki_writer *output)
+{
+    aiki_mp_uint(output, *(uint64_t *)arg);
+    return AIKI_OK;
+}
+
+static aiki_status sides(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    int64_t now;
+    uint64_t random, seed = 41;
+    char uuid[37];
+    aiki_view value;
+    (void)input;
+    AIKI_TRY(aiki_now(run, &now, err));
+    AIKI_TRY(aiki_random(run, &random, err));
+    AIKI_TRY(aiki_uuid(run, uuid, err));
+    AIKI_TRY(aiki_record_once(run, "seed", once, &seed, &value, err));
+    seed = 99;
+    AIKI_TRY(aiki_record_once(run, "seed", once, &seed, &value, err));
+    AIKI_TRY(aiki_task(run, "talk", value, NULL, err));
+    aiki_log(run, AIKI_LOG_WARN, "uuid %s", uuid);
+    if (number_of(value) != 41 || now < 1000000 || strlen(uuid) != 36)
+        return aiki_run_fail(run, "WRONG", "%lld %s", (long long)now, uuid);
+    return finish(run, number_of(value));
+}
+
+/* Changes its mind about an input from one process to the next. */
+static aiki_status moody(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    FILE *f = fopen("/proc/self/stat", "r");
+    unsigned pid = 0;
+    (void)input;
+    if (f != NULL && fscanf(f, "%u", &pid) != 1)
+        pid = 0;
+    if (f != NULL)
+        fclose(f);
+    AIKI_TRY(aiki_task(run, "twice", number(run, 1000000 + pid), NULL, err));
+    AIKI_TRY(aiki_sleep(run, "night", 3600000, err));
+    return finish(run, 0);
+}
+
+AIKI_PLUGIN("steps", "1.0.0",
+            AIKI_WORKFLOWS(AIKI_WORKFLOW("sequence", "1.0.0", sequence),
+                           AIKI_WORKFLOW("sequence-threads", "1.0.0", sequence_threads),
+                           AIKI_WORKFLOW("fan", "1.0.0", fan), AIKI_WORKFLOW("race", "1.0.0", race),
+                           AIKI_WORKFLOW("rest", "1.0.0", rest),
+                           AIKI_WORKFLOW("listen", "1.0.0", listen),
+                           AIKI_WORKFLOW("retried", "1.0.0", retried),
+                           AIKI_WORKFLOW("patient", "1.0.0", patient),
+                           AIKI_WORKFLOW("refused", "1.0.0", refused),
+                           AIKI_WORKFLOW("missing", "1.0.0", missing),
+                           AIKI_WORKFLOW("sides", "1.0.0", sides),
+                           AIKI_WORKFLOW("moody", "1.0.0", moody)),
+            AIKI_TASKS(AIKI_TASK("twice", twice, AIKI_INLINE), AIKI_TASK("nap", nap),
+                       AIKI_TASK("flaky", flaky), AIKI_TASK("refuse", refuse),
+                       AIKI_TASK("talk", talk)));
