@@ -23,7 +23,7 @@
 
 /* Length of the log, in pages, at which a commit also checkpoints (LIMITS of the stack: 1000 is
  * the most even, 4000 the fastest). */
-enum { WAL_PAGES_MAX = 2000 };
+enum { WAL_PAGES_MAX = 8000 };
 
 struct sqlite_store {
     struct store base;

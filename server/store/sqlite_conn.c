@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -94,6 +95,13 @@ aiki_status sql_error(struct sqlite_conn *c, const char *doing, aiki_error *err)
 
 /* ---- open and close ---- */
 
+/* Nobody reads SQLite's memory statistics, and each malloc would take a lock for them. Refused
+ * once SQLite runs, which only costs that speed. */
+static void configure_once(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 static int on_progress(void *arg)
 {
     const struct sqlite_conn *c = arg;
@@ -116,6 +124,8 @@ static aiki_status check_settings(struct sqlite_conn *c, aiki_error *err)
 
 aiki_status sql_open(struct sqlite_conn *c, const char *path, bool reader, aiki_error *err)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, configure_once);
     *c = (struct sqlite_conn){.path = path};
     if (sqlite3_open_v2(path, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) !=
         SQLITE_OK) {

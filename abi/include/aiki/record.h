@@ -238,7 +238,7 @@ static inline aiki_status aiki_typed_task_input_(aiki_call *call, const aiki_rec
     __builtin_memset(ret_input, 0, def->size_bytes);
     if (aiki_record_read(def, input, &memory, ret_input, &error) == AIKI_OK)
         return AIKI_OK;
-    return call->api->fail(call, &error);
+    return (call->api->fail)(call, &error);
 }
 
 static inline aiki_status aiki_typed_task_output_(aiki_call *call, const aiki_record_def *def,
@@ -248,7 +248,7 @@ static inline aiki_status aiki_typed_task_output_(aiki_call *call, const aiki_re
     aiki_error error = AIKI_ERROR_INIT;
     if (aiki_record_write(def, output, &w, &error) == AIKI_OK)
         return call->api->output(call, aiki_writer_view(&w));
-    return call->api->fail(call, &error);
+    return (call->api->fail)(call, &error);
 }
 
 static inline aiki_status aiki_typed_workflow_input_(aiki_run *run, const aiki_record_def *def,

@@ -2,7 +2,8 @@
  *
  * Everything here is inline code of the plugin: it calls the tables and links nothing but libc.
  * Functions that take a run are for workflow code [fiber], those that take a call are for task
- * code [task]. Included by aiki/plugin.h. since 1.0
+ * code [task]. Included by aiki/plugin.h. `(api->fail)` is in parentheses because testing
+ * libraries like to have a macro of that name. since 1.0
  */
 #ifndef AIKI_RUN_H
 #define AIKI_RUN_H
@@ -361,7 +362,7 @@ static inline aiki_status aiki_run_fail(aiki_run *run, const char *code, const c
     __builtin_va_start(args, format);
     aiki_error_vset_(&error, AIKI_FAILED, code, format, args);
     __builtin_va_end(args);
-    return run->api->fail(run, &error);
+    return (run->api->fail)(run, &error);
 }
 
 /* ---- task -------------------------------------------------------------------------------- */
@@ -384,7 +385,7 @@ static inline aiki_status aiki_call_output(aiki_call *call, const aiki_writer *w
     if (w->status != AIKI_OK) {
         aiki_error error = AIKI_ERROR_INIT;
         (void)aiki_writer_failed_(w, &error); /* fail() answers AIKI_FAILED */
-        return call->api->fail(call, &error);
+        return (call->api->fail)(call, &error);
     }
     return call->api->output(call, aiki_writer_view(w));
 }
@@ -398,7 +399,7 @@ static inline aiki_status aiki_vfail_(aiki_call *call, uint32_t flags, int64_t r
     aiki_error_vset_(&error, AIKI_FAILED, code, format, args);
     error.flags = flags;
     error.retry_after_ms = retry_after_ms;
-    return call->api->fail(call, &error);
+    return (call->api->fail)(call, &error);
 }
 
 /* Fail the attempt: return aiki_fail(call, "BANK_DOWN", "%s does not answer", bank); The retry

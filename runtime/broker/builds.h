@@ -1,0 +1,82 @@
+/* broker/builds.h - which plugin builds serve here, and the processes that run them. [loop]
+ *
+ * Owns the way of a file from the watched directory to a serving child process and back out:
+ *
+ *   watch --> admit (pool thread) --> child loads it --> server registers it --> it serves
+ *                                                        the build before it drains
+ *
+ * A file refused on that way leaves the build before it serving; the refusal is kept and told to
+ * every session. Two files may not offer the same workflow version: the later one is refused.
+ * A serving child that dies is replaced at once, with growing pauses when it keeps dying.
+ */
+#ifndef BROKER_BUILDS_H
+#define BROKER_BUILDS_H
+
+#include <aiki/status.h>
+#include <uv.h>
+
+#include "broker/session.h"
+#include "intake/cache.h"
+
+enum {
+    BUILD_QUICK_CRASH_MS = 10000, /* dying younger than this counts as a repeated crash */
+    BUILD_CRASHES_FREE = 3,       /* replaced at once this often */
+    BUILD_LOAD_TRIES = 3,         /* processes that may die while loading a new build */
+    BUILD_RESTART_MS_MIN = 100,
+    BUILD_RESTART_MS_MAX = 10000
+};
+
+struct builds;
+struct build;
+
+struct builds_callbacks {
+    /* What builds_each_route shows has changed. */
+    void (*on_routes)(void *arg);
+    /* A frame from the build's process. */
+    void (*on_frame)(struct build *b, const struct frame *f, void *arg);
+    /* The process is dead: no run that was assigned to it is there any more. b may be gone
+     * after this call. */
+    void (*on_lost)(struct build *b, void *arg);
+    /* Every file that was being taken in serves, waits for the server, or is refused. */
+    void (*on_settled)(void *arg);
+    /* After builds_drain: the last process has ended. */
+    void (*on_drained)(void *arg);
+    void (*on_closed)(void *arg);
+};
+
+/* Borrowed for the object's life. */
+struct builds_options {
+    const char *plugins_dir, *state_dir, *executable;
+    uint64_t task_threads;
+};
+
+aiki_status builds_create(struct builds **ret, uv_loop_t *loop, struct conn_loop *conns,
+                          struct session *session, const struct builds_options *options,
+                          const struct builds_callbacks *cb, void *arg, aiki_error *err);
+void builds_start(struct builds *bs);
+/* Register everything with a new session. */
+void builds_session_up(struct builds *bs);
+/* Nothing is on its way from a file to registration or refusal. */
+bool builds_is_settled(const struct builds *bs);
+void builds_count(const struct builds *bs, unsigned *ret_serving, unsigned *ret_refused);
+
+/* Each workflow version that can be executed now, with the build that does. */
+void builds_each_route(struct builds *bs, void (*fn)(void *arg, struct build *b,
+                                                     aiki_view workflow, aiki_view version),
+                       void *arg);
+/* Connection of a build that takes new runs, or NULL. */
+struct conn *build_assignable(struct build *b);
+/* Connection of its process, serving or draining, or NULL. */
+struct conn *build_conn(struct build *b);
+const uint8_t *build_hash(const struct build *b); /* BUILD_BYTES */
+const char *build_label(const struct build *b);   /* "hello.so@1f3a9c12" */
+/* It broke the protocol: its process is killed, on_lost follows. */
+void build_kill(struct build *b);
+
+/* No new files, no restarts; all processes finish within grace_ms. on_drained follows. */
+void builds_drain(struct builds *bs, uint64_t grace_ms);
+void builds_kill_all(struct builds *bs);
+/* Only after on_drained. */
+void builds_close(struct builds *bs);
+
+#endif

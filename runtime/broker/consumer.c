@@ -1,0 +1,698 @@
+/* consumer.c - one blocking reader over all streams served here, one connection for the rest.
+ *
+ *   redis --XREADGROUP--> reader --on_ticket()--> relay --consumer_ack()--> XACK, XDEL --> redis
+ *
+ *            up                 session, streams, slots            all groups answered
+ *     DOWN ------> IDLE ----------------------------> GROUPS ------------------------> READ
+ *      ^             ^ ^------------- nothing to do ------+ ^--- NOGROUP, UNBLOCKED ---+  |
+ *      | lost        |                                      |                             |
+ *      +-- any       +---- timer ---- PAUSE <---- other error, from GROUPS and READ ------+
+ *
+ * The group is created on the reader's own connection, from id 0, so that no entry added between
+ * is skipped. Creating it anew means that the stream's past is gone: on_reset.
+ * Delivery: at least once. An entry is acknowledged after the server has answered its claim.
+ */
+#include "broker/consumer.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/link.h"
+#include "base/log.h"
+#include "wire/error.h"
+
+enum state { DOWN, IDLE, GROUPS, READ, PAUSE };
+static const char *const state_name[] = {"down", "idle", "groups", "read", "pause"};
+
+enum { ENTRY_TEXT_SIZE = 44, NUMBER_TEXT_SIZE = 24 };
+
+struct consumer {
+    uv_loop_t *loop;
+    struct consumer_callbacks cb;
+    void *arg;
+    char space[NAME_BYTES_MAX + 1];
+    enum state state;
+    struct link *reader, *commands;
+    char session[AIKI_ID_TEXT_SIZE]; /* "" = none */
+    char client_id[NUMBER_TEXT_SIZE]; /* of the reader's connection; "" = unknown */
+    struct stream *streams;
+    uint32_t active_count, rotation;
+    unsigned groups_pending;  /* CLIENT ID and XGROUP CREATE without a reply */
+    unsigned trouble;         /* errors in a row, for the pause */
+    bool unblocking;          /* CLIENT UNBLOCK was sent for the read under way */
+    bool acks_waiting;
+    bool wrong_type;          /* some stream is bad: the retry timer is running */
+    char last_error[128];     /* so that a lasting error is said once */
+    uv_timer_t deadline;      /* of READ, and the length of PAUSE */
+    uv_timer_t bad_timer;
+    uv_idle_t turn_end;
+    const char **argv;        /* of XREADGROUP, kept between reads */
+    size_t *arg_sizes;
+    size_t arg_capacity;
+    unsigned open_handles;
+    bool closing;
+};
+
+static void evaluate(struct consumer *c);
+
+static void enter(struct consumer *c, enum state next)
+{
+    if (c->state != next)
+        log_debug("consumer", "%s -> %s", state_name[c->state], state_name[next]);
+    c->state = next;
+    if (next != READ && next != PAUSE)
+        uv_timer_stop(&c->deadline);
+}
+
+static bool starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* ---- trouble ------------------------------------------------------------------------------- */
+
+static void forget_groups(struct consumer *c)
+{
+    for (struct stream *s = c->streams; s != NULL; s = s->next)
+        s->group_known = false;
+}
+
+static void on_deadline(uv_timer_t *t)
+{
+    struct consumer *c = container_of(t, struct consumer, deadline);
+    if (c->state == READ)
+        link_reset(c->reader, "a blocking read outlived its deadline");
+    else if (c->state == PAUSE) {
+        enter(c, IDLE);
+        evaluate(c);
+    }
+}
+
+/* An error that only time or an operator mends. */
+static void pause_reading(struct consumer *c, const char *error)
+{
+    uint64_t ms = 50;
+    for (unsigned i = 0; i < c->trouble && ms < CONSUMER_PAUSE_MS_MAX; i++)
+        ms *= 2;
+    c->trouble++;
+    if (strncmp(error, c->last_error, sizeof(c->last_error) - 1) != 0)
+        log_error("consumer", "redis refuses to hand out tickets: %s; trying again, up to every %d "
+                  "ms. The user of --redis needs XREADGROUP, XGROUP, XACK, XDEL and CLIENT", error,
+                  CONSUMER_PAUSE_MS_MAX);
+    snprintf(c->last_error, sizeof(c->last_error), "%s", error);
+    enter(c, PAUSE);
+    uv_timer_start(&c->deadline, on_deadline,
+                   ms < CONSUMER_PAUSE_MS_MAX ? ms : CONSUMER_PAUSE_MS_MAX, 0);
+    if (starts_with(error, "READONLY"))
+        link_reset(c->reader, "connected to a replica");
+}
+
+static void on_bad_timer(uv_timer_t *t)
+{
+    struct consumer *c = container_of(t, struct consumer, bad_timer);
+    c->wrong_type = false;
+    for (struct stream *s = c->streams; s != NULL; s = s->next) {
+        s->group_known = s->group_known && !s->bad;
+        s->bad = false;
+    }
+    evaluate(c);
+}
+
+static void leave_out(struct consumer *c, struct stream *s, const char *error)
+{
+    log_error("consumer", "redis key %s is not a stream (%s): no tickets for %s %s until it is "
+              "deleted; other workflows go on", s->key, error, s->workflow, s->version);
+    s->bad = true;
+    if (!c->wrong_type)
+        uv_timer_start(&c->bad_timer, on_bad_timer, CONSUMER_BAD_STREAM_MS, 0);
+    c->wrong_type = true;
+}
+
+/* ---- groups -------------------------------------------------------------------------------- */
+
+static void group_answered(struct consumer *c)
+{
+    if (--c->groups_pending == 0 && c->state == GROUPS) {
+        enter(c, IDLE);
+        evaluate(c);
+    }
+}
+
+static struct stream *find_key(struct consumer *c, const char *key, size_t size)
+{
+    for (struct stream *s = c->streams; s != NULL; s = s->next)
+        if (strlen(s->key) == size && memcmp(s->key, key, size) == 0)
+            return s;
+    return NULL;
+}
+
+struct group_call {
+    struct consumer *consumer;
+    struct stream *stream;
+};
+
+static void on_group(redisAsyncContext *ac, void *reply, void *privdata)
+{
+    AUTO(free) struct group_call *call = privdata;
+    struct consumer *c = call->consumer;
+    struct stream *s = call->stream;
+    const redisReply *r = reply;
+    (void)ac;
+    if (r == NULL) {
+        c->groups_pending--;
+        return; /* on_down follows */
+    }
+    if (r->type != REDIS_REPLY_ERROR || starts_with(r->str, "BUSYGROUP")) {
+        s->group_known = true;
+        if (r->type != REDIS_REPLY_ERROR)
+            c->cb.on_reset(s, c->arg);
+    } else if (starts_with(r->str, "WRONGTYPE")) {
+        leave_out(c, s, r->str);
+    } else if (c->state == GROUPS) {
+        pause_reading(c, r->str);
+    }
+    group_answered(c);
+}
+
+static void on_client_id(redisAsyncContext *ac, void *reply, void *privdata)
+{
+    struct consumer *c = privdata;
+    const redisReply *r = reply;
+    (void)ac;
+    if (r != NULL && r->type == REDIS_REPLY_INTEGER)
+        snprintf(c->client_id, sizeof(c->client_id), "%lld", r->integer);
+    if (r != NULL)
+        group_answered(c); /* without the id a change of streams waits for the read to end */
+    else
+        c->groups_pending--;
+}
+
+static bool create_group(struct consumer *c, redisAsyncContext *ac, struct stream *s)
+{
+    const char *argv[] = {"XGROUP", "CREATE", s->key, STREAM_GROUP, "0", "MKSTREAM"};
+    struct group_call *call = malloc(sizeof(*call));
+    if (call == NULL)
+        return false;
+    *call = (struct group_call){c, s};
+    if (redisAsyncCommandArgv(ac, on_group, call, ARRAY_COUNT(argv), argv, NULL) != REDIS_OK) {
+        free(call);
+        return false;
+    }
+    c->groups_pending++;
+    return true;
+}
+
+static bool needs_groups(const struct consumer *c)
+{
+    for (const struct stream *s = c->streams; s != NULL; s = s->next)
+        if (s->active && !s->bad && !s->group_known)
+            return true;
+    return false;
+}
+
+static void create_groups(struct consumer *c, redisAsyncContext *ac)
+{
+    enter(c, GROUPS);
+    if (c->client_id[0] == '\0') {
+        const char *argv[] = {"CLIENT", "ID"};
+        if (redisAsyncCommandArgv(ac, on_client_id, c, 2, argv, NULL) == REDIS_OK)
+            c->groups_pending++;
+    }
+    for (struct stream *s = c->streams; s != NULL; s = s->next)
+        if (s->active && !s->bad && !s->group_known && !create_group(c, ac, s))
+            break;
+    if (c->groups_pending == 0)
+        pause_reading(c, "out of memory");
+}
+
+/* ---- reading ------------------------------------------------------------------------------- */
+
+static bool entry_parse(const char *text, struct entry_id *ret)
+{
+    char *end;
+    ret->ms = strtoull(text, &end, 10);
+    if (end == text || *end != '-')
+        return false;
+    const char *seq = end + 1;
+    ret->seq = strtoull(seq, &end, 10);
+    return end != seq && *end == '\0';
+}
+
+/* Value of field "t" of an entry's field list, or empty. */
+static aiki_view ticket_field(const redisReply *fields)
+{
+    aiki_view none = {NULL, 0};
+    if (fields->type != REDIS_REPLY_ARRAY)
+        return none;
+    for (size_t i = 0; i + 1 < fields->elements; i += 2) {
+        const redisReply *name = fields->element[i], *value = fields->element[i + 1];
+        if (name->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING &&
+            strcmp(name->str, TICKET_FIELD) == 0)
+            return (aiki_view){(const uint8_t *)value->str, (uint64_t)value->len};
+    }
+    return none;
+}
+
+static void take_entry(struct consumer *c, struct stream *s, const redisReply *entry)
+{
+    struct entry_id id;
+    struct ticket ticket;
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (entry->type != REDIS_REPLY_ARRAY || entry->elements < 2 ||
+        entry->element[0]->type != REDIS_REPLY_STRING || !entry_parse(entry->element[0]->str, &id))
+        return;
+    if (ticket_read(ticket_field(entry->element[1]), &ticket, &err) == AIKI_OK) {
+        c->cb.on_ticket(s, id, &ticket, c->arg);
+        return;
+    }
+    log_warn("consumer", "entry %s of %s is not a ticket (%s); removed", entry->element[0]->str,
+             s->key, err.message);
+    consumer_ack(c, s, id);
+}
+
+static void take_entries(struct consumer *c, const redisReply *r)
+{
+    for (size_t i = 0; i < r->elements; i++) {
+        const redisReply *pair = r->element[i];
+        if (pair->type != REDIS_REPLY_ARRAY || pair->elements < 2 ||
+            pair->element[0]->type != REDIS_REPLY_STRING ||
+            pair->element[1]->type != REDIS_REPLY_ARRAY)
+            continue;
+        struct stream *s = find_key(c, pair->element[0]->str, (size_t)pair->element[0]->len);
+        for (size_t k = 0; s != NULL && k < pair->element[1]->elements; k++)
+            take_entry(c, s, pair->element[1]->element[k]);
+    }
+}
+
+static void read_failed(struct consumer *c, const char *error)
+{
+    enter(c, IDLE);
+    bool repairable = starts_with(error, "NOGROUP") || starts_with(error, "UNBLOCKED") ||
+                      starts_with(error, "WRONGTYPE");
+    if (repairable)
+        forget_groups(c); /* creating them tells which one it was */
+    if (repairable && c->trouble < 3)
+        c->trouble++;
+    else
+        pause_reading(c, error);
+    evaluate(c);
+}
+
+static void on_read(redisAsyncContext *ac, void *reply, void *privdata)
+{
+    struct consumer *c = privdata;
+    const redisReply *r = reply;
+    (void)ac;
+    if (r == NULL)
+        return; /* on_down follows */
+    c->unblocking = false;
+    if (r->type == REDIS_REPLY_ERROR) {
+        read_failed(c, r->str);
+        return;
+    }
+    c->trouble = 0;
+    c->last_error[0] = '\0';
+    enter(c, IDLE);
+    if (r->type == REDIS_REPLY_ARRAY) {
+        fault_point(runtime_ticket_read);
+        take_entries(c, r);
+    }
+    evaluate(c);
+}
+
+static bool grow_argv(struct consumer *c, size_t count)
+{
+    if (count <= c->arg_capacity)
+        return true;
+    const char **argv = realloc(c->argv, count * sizeof(*argv));
+    if (argv != NULL)
+        c->argv = argv;
+    size_t *sizes = realloc(c->arg_sizes, count * sizeof(*sizes));
+    if (sizes != NULL)
+        c->arg_sizes = sizes;
+    if (argv == NULL || sizes == NULL)
+        return false;
+    c->arg_capacity = count;
+    return true;
+}
+
+static void push_arg(struct consumer *c, size_t *count, const char *text)
+{
+    c->argv[*count] = text;
+    c->arg_sizes[*count] = strlen(text);
+    ++*count;
+}
+
+/* Keys from the rotation point on, so that no stream is always first. */
+static uint32_t push_keys(struct consumer *c, size_t *count)
+{
+    uint32_t readable = 0, position = 0;
+    for (const struct stream *s = c->streams; s != NULL; s = s->next)
+        readable += s->active && s->group_known && !s->bad;
+    uint32_t first = readable > 0 ? c->rotation++ % readable : 0;
+    size_t base = *count;
+    for (const struct stream *s = c->streams; s != NULL; s = s->next) {
+        if (!s->active || !s->group_known || s->bad)
+            continue;
+        size_t at = base + (position++ + readable - first) % readable;
+        c->argv[at] = s->key;
+        c->arg_sizes[at] = strlen(s->key);
+    }
+    *count += readable;
+    return readable;
+}
+
+static void read_tickets(struct consumer *c, redisAsyncContext *ac, uint64_t free_slots)
+{
+    char count_text[NUMBER_TEXT_SIZE], block_text[NUMBER_TEXT_SIZE];
+    size_t count = 0;
+    if (!grow_argv(c, 10 + 2 * (size_t)c->active_count)) {
+        pause_reading(c, "out of memory");
+        return;
+    }
+    const char *head[] = {"XREADGROUP", "GROUP", STREAM_GROUP, c->session, "COUNT", count_text,
+                          "BLOCK", block_text, "STREAMS"};
+    count = ARRAY_COUNT(head);
+    uint32_t streams = push_keys(c, &count);
+    if (streams == 0)
+        return;
+    snprintf(count_text, sizeof(count_text), "%" PRIu64,
+             free_slots / streams > 0 ? free_slots / streams : 1);
+    snprintf(block_text, sizeof(block_text), "%d", CONSUMER_BLOCK_MS);
+    size_t at = 0;
+    for (unsigned i = 0; i < ARRAY_COUNT(head); i++)
+        push_arg(c, &at, head[i]);
+    for (uint32_t i = 0; i < streams; i++)
+        push_arg(c, &count, ">");
+    if (redisAsyncCommandArgv(ac, on_read, c, (int)count, c->argv, c->arg_sizes) != REDIS_OK)
+        return; /* the link is going down and says so */
+    enter(c, READ);
+    uv_timer_start(&c->deadline, on_deadline, CONSUMER_DEADLINE_MS, 0);
+}
+
+/* The one place that decides what the reader does next. */
+static void evaluate(struct consumer *c)
+{
+    if (c->state != IDLE || c->closing || c->session[0] == '\0' || c->active_count == 0)
+        return;
+    redisAsyncContext *ac = link_context(c->reader);
+    uint64_t free_slots = c->cb.free_slots(c->arg);
+    if (ac == NULL || free_slots == 0)
+        return;
+    if (needs_groups(c))
+        create_groups(c, ac);
+    else
+        read_tickets(c, ac, free_slots);
+}
+
+/* What the read under way asks for is out of date: end it. */
+static void unblock(struct consumer *c)
+{
+    redisAsyncContext *ac = link_context(c->commands);
+    if (c->state != READ || c->unblocking || ac == NULL || c->client_id[0] == '\0')
+        return;
+    const char *argv[] = {"CLIENT", "UNBLOCK", c->client_id};
+    c->unblocking =
+        redisAsyncCommandArgv(ac, NULL, NULL, ARRAY_COUNT(argv), argv, NULL) == REDIS_OK;
+}
+
+void consumer_set_session(struct consumer *c, const struct aiki_id *session)
+{
+    c->session[0] = '\0';
+    if (session != NULL)
+        id_text(session, c->session);
+    unblock(c); /* it reads under the former name */
+    evaluate(c);
+}
+
+/* ---- streams ------------------------------------------------------------------------------- */
+
+void consumer_routes_begin(struct consumer *c)
+{
+    for (struct stream *s = c->streams; s != NULL; s = s->next) {
+        s->active = false;
+        s->user = NULL;
+    }
+}
+
+void consumer_routes_add(struct consumer *c, aiki_view workflow, aiki_view version, void *user)
+{
+    char key[STREAM_KEY_SIZE];
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (stream_key(key, c->space, workflow, version) != AIKI_OK)
+        return; /* the child has refused such names */
+    struct stream *s = find_key(c, key, strlen(key));
+    if (s == NULL) {
+        s = calloc(1, sizeof(*s));
+        if (s == NULL) {
+            (void)error_set(&err, AIKI_NOMEM, "stream %s", key);
+            log_error("consumer", "out of memory: no tickets are read from %s", key);
+            return;
+        }
+        memcpy(s->key, key, sizeof(key));
+        snprintf(s->workflow, sizeof(s->workflow), "%.*s", (int)workflow.size_bytes,
+                 (const char *)workflow.data);
+        snprintf(s->version, sizeof(s->version), "%.*s", (int)version.size_bytes,
+                 (const char *)version.data);
+        s->next = c->streams;
+        c->streams = s;
+    }
+    s->active = true;
+    s->user = user;
+}
+
+void consumer_routes_end(struct consumer *c)
+{
+    c->active_count = 0;
+    for (const struct stream *s = c->streams; s != NULL; s = s->next)
+        c->active_count += s->active;
+    unblock(c);
+    evaluate(c);
+}
+
+/* ---- acknowledging ------------------------------------------------------------------------- */
+
+struct ack_batch {
+    struct consumer *consumer;
+    struct stream *stream;
+    uint32_t count;
+    struct entry_id ids[];
+};
+
+static void on_deleted(redisAsyncContext *ac, void *reply, void *privdata)
+{
+    AUTO(free) struct ack_batch *b = privdata;
+    (void)ac;
+    if (reply == NULL && !b->consumer->closing) /* not known to have arrived; both are idempotent */
+        for (uint32_t i = 0; i < b->count; i++)
+            consumer_ack(b->consumer, b->stream, b->ids[i]);
+}
+
+static bool send_acks(struct consumer *c, redisAsyncContext *ac, struct stream *s)
+{
+    char text[CONSUMER_ACK_BATCH_MAX][ENTRY_TEXT_SIZE];
+    const char *argv[CONSUMER_ACK_BATCH_MAX + 3];
+    uint32_t count =
+        s->ack_count < CONSUMER_ACK_BATCH_MAX ? s->ack_count : CONSUMER_ACK_BATCH_MAX;
+    struct ack_batch *b = malloc(sizeof(*b) + count * sizeof(b->ids[0]));
+    if (b == NULL)
+        return false;
+    *b = (struct ack_batch){.consumer = c, .stream = s, .count = count};
+    uint32_t first = s->ack_count - count;
+    memcpy(b->ids, s->acks + first, count * sizeof(b->ids[0]));
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(text[i], sizeof(text[i]), "%" PRIu64 "-%" PRIu64, b->ids[i].ms, b->ids[i].seq);
+        argv[3 + i] = text[i];
+    }
+    argv[0] = "XACK";
+    argv[1] = s->key;
+    argv[2] = STREAM_GROUP;
+    int rc = redisAsyncCommandArgv(ac, NULL, NULL, (int)count + 3, argv, NULL);
+    argv[1] = "XDEL";
+    argv[2] = s->key;
+    if (rc != REDIS_OK ||
+        redisAsyncCommandArgv(ac, on_deleted, b, (int)count + 2, argv + 1, NULL) != REDIS_OK) {
+        free(b);
+        return false;
+    }
+    s->ack_count = first;
+    return true;
+}
+
+static void flush_acks(struct consumer *c)
+{
+    redisAsyncContext *ac = link_context(c->commands);
+    if (ac == NULL)
+        return;
+    fault_point(runtime_ack_before);
+    c->acks_waiting = false;
+    for (struct stream *s = c->streams; s != NULL; s = s->next)
+        while (s->ack_count > 0 && send_acks(c, ac, s))
+            ;
+    fault_point(runtime_ack_after);
+}
+
+/* Idle handles run before the loop writes and waits: what one turn brought leaves together. */
+static void on_turn_end(uv_idle_t *h)
+{
+    struct consumer *c = container_of(h, struct consumer, turn_end);
+    uv_idle_stop(h);
+    if (c->acks_waiting)
+        flush_acks(c);
+    evaluate(c);
+}
+
+void consumer_kick(struct consumer *c)
+{
+    if (c->state == IDLE && !c->closing)
+        uv_idle_start(&c->turn_end, on_turn_end);
+}
+
+void consumer_ack(struct consumer *c, struct stream *s, struct entry_id entry)
+{
+    if (s->ack_count == s->ack_capacity) {
+        uint32_t capacity = s->ack_capacity == 0 ? 64 : s->ack_capacity * 2;
+        struct entry_id *bigger =
+            capacity <= CONSUMER_ACKS_MAX ? realloc(s->acks, capacity * sizeof(*bigger)) : NULL;
+        if (bigger == NULL)
+            return; /* stays pending for this session; the server clears that at its end */
+        s->acks = bigger;
+        s->ack_capacity = capacity;
+    }
+    s->acks[s->ack_count++] = entry;
+    c->acks_waiting = true;
+    if (!c->closing)
+        uv_idle_start(&c->turn_end, on_turn_end);
+}
+
+/* ---- links --------------------------------------------------------------------------------- */
+
+static void on_reader_up(struct link *l, void *arg)
+{
+    struct consumer *c = arg;
+    (void)l;
+    c->client_id[0] = '\0';
+    c->unblocking = false;
+    c->groups_pending = 0;
+    forget_groups(c); /* it may be another Redis, or the same one emptied */
+    enter(c, IDLE);
+    evaluate(c);
+}
+
+static void on_reader_down(struct link *l, const char *why, void *arg)
+{
+    struct consumer *c = arg;
+    (void)l;
+    log_debug("consumer", "reader: %s", why);
+    enter(c, DOWN);
+}
+
+static void on_commands_up(struct link *l, void *arg)
+{
+    struct consumer *c = arg;
+    (void)l;
+    if (c->acks_waiting)
+        flush_acks(c);
+}
+
+static void on_commands_down(struct link *l, const char *why, void *arg)
+{
+    (void)l;
+    (void)arg;
+    log_debug("consumer", "commands: %s", why);
+}
+
+static void closed_check(struct consumer *c)
+{
+    if (--c->open_handles > 0)
+        return;
+    while (c->streams != NULL) {
+        struct stream *s = c->streams;
+        c->streams = s->next;
+        free(s->acks);
+        free(s);
+    }
+    void (*on_closed)(void *arg) = c->cb.on_closed;
+    void *arg = c->arg;
+    free(c->argv);
+    free(c->arg_sizes);
+    free(c);
+    on_closed(arg);
+}
+
+static void on_link_closed(struct link *l, void *arg)
+{
+    (void)l;
+    closed_check(arg);
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+    closed_check(h->data);
+}
+
+static const struct link_callbacks reader_callbacks = {
+    .on_up = on_reader_up, .on_down = on_reader_down, .on_closed = on_link_closed};
+static const struct link_callbacks commands_callbacks = {
+    .on_up = on_commands_up, .on_down = on_commands_down, .on_closed = on_link_closed};
+
+static void close_handles(struct consumer *c)
+{
+    uv_handle_t *handles[] = {(uv_handle_t *)&c->deadline, (uv_handle_t *)&c->bad_timer,
+                              (uv_handle_t *)&c->turn_end};
+    for (unsigned i = 0; i < ARRAY_COUNT(handles); i++) {
+        handles[i]->data = c;
+        uv_close(handles[i], on_handle_closed);
+    }
+}
+
+aiki_status consumer_create(struct consumer **ret, uv_loop_t *loop, const char *redis_url,
+                            const char *space, const struct consumer_callbacks *cb, void *arg,
+                            aiki_error *err)
+{
+    struct consumer *c = calloc(1, sizeof(*c));
+    if (c == NULL)
+        return error_set(err, AIKI_NOMEM, "consumer");
+    if (!name_is_valid(view_of(space))) {
+        free(c);
+        return error_set(err, AIKI_INVALID, "namespace: \"%s\" is not 1 to %d of a-z A-Z 0-9 . _ -",
+                         space, NAME_BYTES_MAX);
+    }
+    c->loop = loop;
+    c->cb = *cb;
+    c->arg = arg;
+    snprintf(c->space, sizeof(c->space), "%s", space);
+    c->reader = link_create(loop, redis_url, &reader_callbacks, c);
+    if (c->reader == NULL) {
+        free(c);
+        return error_set(err, AIKI_INVALID, "redis: not a usable url; write "
+                         "redis://[:password@]host:port[/db] or unix:PATH");
+    }
+    c->commands = link_create(loop, redis_url, &commands_callbacks, c);
+    if (c->commands == NULL)
+        abort(); /* the same url was good a line ago; start-up, out of memory */
+    uv_timer_init(loop, &c->deadline);
+    uv_timer_init(loop, &c->bad_timer);
+    uv_idle_init(loop, &c->turn_end);
+    c->open_handles = 5;
+    *ret = c;
+    return AIKI_OK;
+}
+
+void consumer_close(struct consumer *c)
+{
+    assert(!c->closing);
+    if (c->acks_waiting)
+        flush_acks(c);
+    c->closing = true;
+    enter(c, DOWN);
+    link_close(c->reader);
+    link_close(c->commands);
+    close_handles(c);
+}

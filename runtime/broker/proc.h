@@ -1,0 +1,66 @@
+/* broker/proc.h - one child process: one plugin build, loaded. [loop]
+ *
+ * The broker never runs plugin code; a proc does, and may die at any moment. It gets a
+ * socketpair, no credentials (environment cleaned of AIKI_*, no descriptor but 0..3), no core
+ * dump, and dies with the broker. What it prints goes to the log, a line at a time.
+ * Limits: PROC_LOAD_MS until it says READY; PROC_LINES_PER_S lines of log, then a count of those
+ * dropped; PROC_LINE_BYTES_MAX a line.
+ */
+#ifndef BROKER_PROC_H
+#define BROKER_PROC_H
+
+#include <aiki/status.h>
+#include <uv.h>
+
+#include "base/conn.h"
+
+enum {
+    PROC_LOAD_MS = 5000,
+    PROC_EXIT_MS = 2000, /* from the end of its socket to SIGKILL, and the reverse */
+    PROC_LINES_PER_S = 200,
+    PROC_LINE_BYTES_MAX = 2048
+};
+
+struct proc;
+
+/* How it ended. */
+struct proc_end {
+    int64_t exit_code;
+    int signal;      /* 0 = it exited */
+    bool timed_out;  /* did not load within PROC_LOAD_MS */
+    bool was_ready;
+    int64_t lived_ms; /* since it was ready, or spawned */
+};
+
+struct proc_callbacks {
+    void (*on_ready)(struct proc *p, aiki_view descriptor, void *arg);
+    /* It will not serve: error map. It ends by itself or is made to. */
+    void (*on_refused)(struct proc *p, aiki_view error, void *arg);
+    /* APPEND and what else it asks for, once ready. */
+    void (*on_frame)(struct proc *p, const struct frame *f, void *arg);
+    /* Exactly once, last: it is dead and everything it wrote has been delivered. p is gone. */
+    void (*on_gone)(struct proc *p, const struct proc_end *end, void *arg);
+};
+
+struct proc_options {
+    const char *executable; /* started with "--child 3" */
+    const char *label;      /* for the log, e.g. "hello.so@1f3a9c" */
+    const char *path;       /* the private copy */
+    const char *file;
+    aiki_view build;
+    uint64_t task_threads;
+};
+
+/* Text of an end for log and users: "killed by signal 11 (Segmentation fault)". */
+const char *proc_end_text(const struct proc_end *end, char *buffer, size_t size_bytes);
+
+aiki_status proc_spawn(struct proc **ret, uv_loop_t *loop, struct conn_loop *conns,
+                       const struct proc_options *options, const struct proc_callbacks *cb,
+                       void *arg, aiki_error *err);
+/* The line to it, or NULL when it cannot be told anything any more. */
+struct conn *proc_conn(struct proc *p);
+int proc_pid(const struct proc *p);
+/* SIGKILL; on_gone follows. */
+void proc_kill(struct proc *p);
+
+#endif

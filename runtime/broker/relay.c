@@ -1,0 +1,711 @@
+/* relay.c - tickets, claims, stays.
+ *
+ *   ticket --> WAITING --session--> CLAIMING --CLAIMED, more--> PAGING --last page--+
+ *                 ^                    | | refused: XACK, forgotten                 v
+ *                 +--- session lost, --+ +-- CLAIMED ------------------------> stay begins
+ *                      passing failure
+ *
+ *   stay:  ASSIGN --> APPEND(continue) -> ACK ... APPEND(finish, park, block, release) -> ACK --> over
+ *            |            |                                    ^
+ *            |            +-- FENCED, STALE: DROP, over        |
+ *            +-- process dead, drained: APPEND(release) -------+
+ *
+ * A ticket is acknowledged to Redis when the server has answered its claim, one way or the
+ * other. What a child wrote before it learned of a DROP arrives here later: it carries the epoch
+ * of its stay, finds no stay of that epoch, and is dropped.
+ */
+#include "broker/relay.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "broker/runs.h"
+#include "wire/error.h"
+#include "wire/event.h"
+#include "wire/message.h"
+
+/* A ticket in hand. */
+struct claim {
+    struct claim *next; /* while it waits */
+    struct request request;
+    struct relay *relay;
+    struct stream *stream;
+    struct entry_id entry;
+    struct ticket ticket;
+    struct build *build; /* borrowed; named in the CLAIM; NULL when it was lost meanwhile */
+    struct claim *next_active, **active_link;
+    bool acked;
+    aiki_writer pages; /* of a journal that did not come in one: each as one msgpack bin */
+};
+
+/* An APPEND on its way to the server. */
+struct passed {
+    struct request request;
+    struct passed *next_free;
+    struct relay *relay;
+    struct aiki_id run;
+    uint64_t epoch, number;
+    uint32_t correlation; /* the child's */
+    bool own;             /* written here, not by the child */
+    bool ends;            /* the stay, once acknowledged */
+};
+
+struct relay {
+    uv_loop_t *loop;
+    struct session *session;
+    struct consumer *consumer;
+    struct relay_callbacks cb;
+    void *arg;
+    uint64_t slots;
+    struct runs runs;
+    struct claim *active;          /* CLAIMING and PAGING */
+    uint64_t active_count, waiting_count;
+    struct claim *waiting, **waiting_tail;
+    struct passed *free_passed;
+    uv_timer_t retry;
+    uint64_t late_frames; /* of stays that are over; logged in powers of two */
+    bool stopping;
+};
+
+uint64_t relay_held(const struct relay *r)
+{
+    return r->runs.count + r->active_count;
+}
+
+uint64_t relay_free_slots(const struct relay *r)
+{
+    uint64_t used = relay_held(r) + r->waiting_count;
+    return r->stopping || used >= r->slots ? 0 : r->slots - used;
+}
+
+static void left(struct relay *r)
+{
+    consumer_kick(r->consumer);
+    r->cb.on_left(relay_held(r), r->arg);
+}
+
+static const char *text_of(const struct aiki_id *id, char text[AIKI_ID_TEXT_SIZE])
+{
+    id_text(id, text);
+    return text;
+}
+
+/* ---- appends to the server ----------------------------------------------------------------- */
+
+static void drop_in_child(struct run *run)
+{
+    struct conn *c = run->build != NULL ? build_conn(run->build) : NULL;
+    if (c != NULL)
+        conn_send(c, DROP, 0, .run = run->id);
+}
+
+static void end_stay(struct relay *r, struct run *run)
+{
+    runs_remove(&r->runs, run);
+    left(r);
+}
+
+static void pass_to_child(struct run *run, const struct frame *f, uint32_t correlation)
+{
+    struct conn *c = run->build != NULL ? build_conn(run->build) : NULL;
+    if (c == NULL)
+        return;
+    aiki_writer *out = conn_out(c);
+    uint64_t at = frame_begin(out);
+    aiki_mp_raw(out, f->payload.data, f->payload.size_bytes);
+    conn_end_frame(c, at, f->type, correlation);
+}
+
+static void append_last(struct relay *r, struct conn *c, struct run *run, uint64_t next,
+                        aiki_view events);
+
+static void on_retry(uv_timer_t *t);
+
+static void retry_later(struct relay *r)
+{
+    uv_timer_start(&r->retry, on_retry, RELAY_RETRY_MS, 0);
+}
+
+/* The server will never take what this build records: stop here, with the reason on record. */
+static void block(struct relay *r, struct run *run, aiki_view error)
+{
+    AUTO(buf) aiki_writer events;
+    struct conn *c = session_conn(r->session);
+    if (c == NULL)
+        return; /* given back with everything else */
+    buf_init(&events);
+    event_write_new(&events, &(struct event){.kind = EVENT_BLOCKED, .as.blocked.error = error});
+    append_last(r, c, run, NEXT_BLOCK, aiki_writer_view(&events));
+}
+
+static bool may_pass(aiki_status status)
+{
+    return aiki_status_category(status) == AIKI_CATEGORY_TRANSIENT || status == AIKI_NOMEM ||
+           status == AIKI_INTERNAL;
+}
+
+/* An APPEND was not recorded, for another reason than lost ownership. The child cannot go on:
+ * it loses the run, which is given back, now or when the server can write again, or blocked. */
+static void cannot_record(struct relay *r, struct run *run, const struct passed *p,
+                          aiki_status status, aiki_view error)
+{
+    if (run->build == NULL && !p->own)
+        return; /* a later one of those that followed the first refused */
+    if (p->own && !may_pass(status)) {
+        session_renew(r->session, "the server refused to take a run back"); /* takes them all */
+        return;
+    }
+    drop_in_child(run);
+    run->build = NULL;
+    run->leaving = false;
+    run->number = p->number - 1;
+    if (may_pass(status))
+        retry_later(r);
+    else
+        block(r, run, error);
+}
+
+static void refused(struct relay *r, struct run *run, const struct passed *p,
+                    const struct frame *f)
+{
+    struct msg_FAULT fault = {.status = AIKI_INTERNAL};
+    aiki_error err = {.struct_size = sizeof(err)};
+    char id[AIKI_ID_TEXT_SIZE];
+    if (msg_FAULT_read(f->payload, &fault, &err) != AIKI_OK) {
+        session_renew(r->session, "a damaged FAULT");
+        return;
+    }
+    (void)error_read(fault.error, &err, NULL, NULL);
+    log_info("relay", "append %" PRIu64 " of run %s refused: %s; dropped here", p->number,
+             text_of(&run->id, id), err.message);
+    aiki_status status = (aiki_status)fault.status;
+    if (status != AIKI_FENCED && status != AIKI_STALE) {
+        cannot_record(r, run, p, status, fault.error);
+        return;
+    }
+    drop_in_child(run);
+    end_stay(r, run);
+    if (status == AIKI_FENCED)
+        session_suspect(r->session); /* this run, or all of them? */
+}
+
+static void on_append_answer(struct request *request, const struct frame *f)
+{
+    struct passed *p = container_of(request, struct passed, request);
+    struct relay *r = p->relay;
+    struct run *run = f != NULL ? runs_find(&r->runs, &p->run) : NULL;
+    if (run != NULL && run->epoch != p->epoch)
+        run = NULL;
+    if (run != NULL && f->type != WIRE_ACK) {
+        refused(r, run, p, f);
+    } else if (run != NULL) {
+        if (!p->own)
+            pass_to_child(run, f, p->correlation);
+        fault_point(runtime_acked_relayed);
+        if (p->ends)
+            end_stay(r, run);
+    }
+    p->next_free = r->free_passed;
+    r->free_passed = p;
+}
+
+/* 0 when there is no memory or the session is full: the stay cannot go on. */
+static uint32_t expect_append(struct relay *r, const struct run *run, struct passed as)
+{
+    struct passed *p = r->free_passed;
+    if (p != NULL)
+        r->free_passed = p->next_free;
+    else
+        p = malloc(sizeof(*p));
+    if (p == NULL)
+        return 0;
+    *p = as;
+    p->request.on_answer = on_append_answer;
+    p->relay = r;
+    p->run = run->id;
+    p->epoch = run->epoch;
+    uint32_t number = session_expect(r->session, &p->request);
+    if (number == 0) {
+        p->next_free = r->free_passed;
+        r->free_passed = p;
+    }
+    return number;
+}
+
+/* The broker's own last append of a stay. events: a BLOCKED event, or empty. */
+static void append_last(struct relay *r, struct conn *c, struct run *run, uint64_t next,
+                        aiki_view events)
+{
+    run->leaving = true;
+    run->build = NULL;
+    run->number++;
+    uint32_t correlation =
+        expect_append(r, run, (struct passed){.number = run->number, .own = true, .ends = true});
+    if (correlation == 0) {
+        session_renew(r->session, "out of memory or over SESSION_REQUESTS_MAX");
+        return;
+    }
+    conn_send(c, APPEND, correlation, .run = run->id, .epoch = run->epoch, .number = run->number,
+              .next = next, .events = events);
+}
+
+static void release(struct relay *r, struct conn *c, struct run *run)
+{
+    append_last(r, c, run, NEXT_RELEASE, (aiki_view){NULL, 0});
+}
+
+/* ---- appends from children ----------------------------------------------------------------- */
+
+struct append_head {
+    struct aiki_id run;
+    uint64_t epoch, number, next;
+};
+
+/* The first four fields of an APPEND; the rest is none of the broker's business. */
+static aiki_status read_head(aiki_view payload, struct append_head *ret)
+{
+    aiki_reader reader;
+    aiki_reader_init(&reader, payload);
+    aiki_status st = msg_run(payload, &ret->run);
+    if (st != AIKI_OK)
+        return st;
+    if (aiki_mp_read_array(&reader) < 4)
+        return AIKI_CORRUPT;
+    (void)aiki_mp_read_bin(&reader);
+    ret->epoch = aiki_mp_read_uint(&reader);
+    ret->number = aiki_mp_read_uint(&reader);
+    ret->next = aiki_mp_read_uint(&reader);
+    return reader.status;
+}
+
+static void note_late(struct relay *r, const struct build *b)
+{
+    r->late_frames++;
+    if ((r->late_frames & (r->late_frames - 1)) == 0)
+        log_info("relay", "%" PRIu64 " appends of stays that are over dropped, the last from %s",
+                 r->late_frames, build_label(b));
+}
+
+static void on_append(struct relay *r, struct build *b, const struct frame *f)
+{
+    struct append_head head;
+    if (read_head(f->payload, &head) != AIKI_OK) {
+        log_error("relay", "%s sent a damaged APPEND; its process is killed", build_label(b));
+        build_kill(b);
+        return;
+    }
+    struct conn *c = session_conn(r->session); /* may end the session, so before the look-up */
+    struct run *run = c != NULL ? runs_find(&r->runs, &head.run) : NULL;
+    if (run == NULL || run->build != b || run->leaving || head.epoch != run->epoch) {
+        note_late(r, b);
+        return;
+    }
+    bool ends = head.next != NEXT_CONTINUE;
+    uint32_t correlation = expect_append(
+        r, run,
+        (struct passed){.number = head.number, .correlation = f->correlation, .ends = ends});
+    if (correlation == 0) {
+        session_renew(r->session, "out of memory or over SESSION_REQUESTS_MAX");
+        return;
+    }
+    run->number = head.number;
+    run->leaving = ends;
+    aiki_writer *out = conn_out(c);
+    uint64_t at = frame_begin(out);
+    aiki_mp_raw(out, f->payload.data, f->payload.size_bytes);
+    conn_end_frame(c, at, WIRE_APPEND, correlation);
+    fault_point(runtime_append_relayed);
+}
+
+void relay_child_frame(struct relay *r, struct build *b, const struct frame *f)
+{
+    if (f->type == WIRE_APPEND)
+        on_append(r, b, f);
+    else
+        log_warn("relay", "%s sent an unexpected %s; ignored", build_label(b),
+                 wire_type_name(f->type));
+}
+
+/* ---- stays --------------------------------------------------------------------------------- */
+
+/* pages: empty, or what came before and with the last CLAIMED. */
+static void assign(struct conn *child, const struct msg_CLAIMED *m, aiki_view pages)
+{
+    aiki_reader reader;
+    aiki_reader_init(&reader, pages);
+    aiki_view first = pages.size_bytes > 0 ? aiki_mp_read_bin(&reader) : m->journal;
+    conn_send(child, ASSIGN, 0, .run = m->run, .workflow = m->workflow, .version = m->version,
+              .now_ms = m->now_ms, .journal = first, .seq = m->seq, .epoch = m->epoch);
+    while (aiki_reader_left(&reader) > 0) {
+        aiki_view page = aiki_mp_read_bin(&reader);
+        conn_send(child, CLAIMED, 0, .run = m->run, .epoch = m->epoch, .seq = m->seq,
+                  .now_ms = m->now_ms, .journal = page);
+    }
+}
+
+/* The claim was granted and the journal is complete: a stay begins. */
+static void begin_stay(struct relay *r, const struct claim *claim, const struct msg_CLAIMED *m)
+{
+    struct conn *server = session_conn(r->session);
+    if (server == NULL)
+        return; /* lost on the spot: the server takes the run back with the session */
+    struct run *run = runs_find(&r->runs, &m->run);
+    if (run != NULL) { /* an earlier stay whose end was not heard of */
+        drop_in_child(run);
+        runs_remove(&r->runs, run);
+    }
+    run = runs_add(&r->runs, &m->run, m->epoch);
+    if (run == NULL) {
+        session_renew(r->session, "out of memory"); /* gives everything back */
+        return;
+    }
+    struct conn *child = claim->build != NULL ? build_assignable(claim->build) : NULL;
+    if (child == NULL || r->stopping) {
+        release(r, server, run);
+        return;
+    }
+    run->build = claim->build;
+    assign(child, m, aiki_writer_view(&claim->pages));
+    fault_point(runtime_assign_sent);
+}
+
+static void on_notify(struct relay *r, const struct frame *f)
+{
+    struct msg_NOTIFY m;
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (msg_NOTIFY_read(f->payload, &m, &err) != AIKI_OK) {
+        session_renew(r->session, err.message);
+        return;
+    }
+    struct run *run = runs_find(&r->runs, &m.run);
+    if (run == NULL || run->epoch != m.epoch)
+        return; /* about a stay that is over */
+    if (m.kind != NOTIFY_DROP) {
+        pass_to_child(run, f, 0);
+        return;
+    }
+    drop_in_child(run);
+    end_stay(r, run);
+}
+
+void relay_push(struct relay *r, const struct frame *f)
+{
+    if (f->type == WIRE_NOTIFY)
+        on_notify(r, f);
+    else
+        log_debug("relay", "%s from the server is not understood; ignored",
+                  wire_type_name(f->type));
+}
+
+/* ---- claims -------------------------------------------------------------------------------- */
+
+static void send_claim(struct relay *r, struct claim *claim);
+
+static void claim_free(struct claim *claim)
+{
+    buf_deinit(&claim->pages);
+    free(claim);
+}
+
+static void activate(struct relay *r, struct claim *claim)
+{
+    claim->next_active = r->active;
+    claim->active_link = &r->active;
+    if (r->active != NULL)
+        r->active->active_link = &claim->next_active;
+    r->active = claim;
+    r->active_count++;
+}
+
+static void deactivate(struct relay *r, struct claim *claim)
+{
+    *claim->active_link = claim->next_active;
+    if (claim->next_active != NULL)
+        claim->next_active->active_link = claim->active_link;
+    r->active_count--;
+}
+
+static void postpone(struct relay *r, struct claim *claim)
+{
+    buf_clear(&claim->pages, 0);
+    claim->next = NULL;
+    *r->waiting_tail = claim;
+    r->waiting_tail = &claim->next;
+    r->waiting_count++;
+}
+
+static struct claim *take_waiting(struct relay *r)
+{
+    struct claim *first = r->waiting;
+    r->waiting = NULL;
+    r->waiting_tail = &r->waiting;
+    r->waiting_count = 0;
+    return first;
+}
+
+/* The server has decided about the ticket. */
+static void acknowledge(struct relay *r, struct claim *claim)
+{
+    if (!claim->acked)
+        consumer_ack(r->consumer, claim->stream, claim->entry);
+    claim->acked = true;
+}
+
+static void claim_refused(struct relay *r, struct claim *claim, const struct frame *f)
+{
+    struct msg_FAULT fault = {.status = AIKI_INTERNAL};
+    aiki_error err = {.struct_size = sizeof(err)};
+    char id[AIKI_ID_TEXT_SIZE];
+    (void)msg_FAULT_read(f->payload, &fault, &err);
+    (void)error_read(fault.error, &err, NULL, NULL);
+    log_debug("relay", "claim of run %s refused: %s", text_of(&claim->ticket.run, id), err.message);
+    if (aiki_status_category((aiki_status)fault.status) == AIKI_CATEGORY_TRANSIENT && !r->stopping) {
+        postpone(r, claim);
+        retry_later(r);
+        return;
+    }
+    acknowledge(r, claim);
+    claim_free(claim);
+    if (fault.status == AIKI_FENCED)
+        session_suspect(r->session);
+}
+
+/* seq of the last event in a page; 0 when there is none that reads. */
+static uint64_t last_seq(aiki_view page)
+{
+    aiki_reader reader;
+    struct event e = {.seq = 0};
+    uint64_t seq = 0;
+    for (aiki_reader_init(&reader, page); event_read_stored(&reader, &e, NULL) == AIKI_OK;)
+        seq = e.seq;
+    return seq;
+}
+
+/* Ask for what follows this page. False: the claim is lost, and with it the session. */
+static bool next_page(struct relay *r, struct claim *claim, const struct msg_CLAIMED *m)
+{
+    uint64_t after = last_seq(m->journal);
+    struct conn *c = session_conn(r->session);
+    if (c == NULL)
+        return false;
+    uint32_t correlation = after > 0 && claim->pages.status == AIKI_OK
+                               ? session_expect(r->session, &claim->request) : 0;
+    if (correlation == 0) {
+        session_renew(r->session, "a journal page that cannot be kept");
+        return false;
+    }
+    activate(r, claim);
+    conn_send(c, JOURNAL, correlation, .run = m->run, .epoch = m->epoch, .after_seq = after);
+    return true;
+}
+
+/* The journal, or a page of it. True: there is another one to come. */
+static bool take_page(struct relay *r, struct claim *claim, const struct frame *f)
+{
+    struct msg_CLAIMED m;
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (msg_CLAIMED_read(f->payload, &m, &err) != AIKI_OK ||
+        !id_equal(&m.run, &claim->ticket.run)) {
+        session_renew(r->session, "a damaged CLAIMED");
+        return false;
+    }
+    fault_point(runtime_claim_granted);
+    acknowledge(r, claim);
+    if (m.more || claim->pages.size_bytes > 0)
+        aiki_mp_bin(&claim->pages, m.journal.data, m.journal.size_bytes);
+    if (m.more)
+        return next_page(r, claim, &m);
+    begin_stay(r, claim, &m);
+    return false;
+}
+
+static void on_claim_answer(struct request *request, const struct frame *f)
+{
+    struct claim *claim = container_of(request, struct claim, request);
+    struct relay *r = claim->relay;
+    deactivate(r, claim);
+    if (f == NULL && !claim->acked && !r->stopping)
+        postpone(r, claim); /* never known to have been decided: asked again by the next session */
+    else if (f != NULL && f->type == WIRE_FAULT)
+        claim_refused(r, claim, f);
+    else if (f == NULL || !take_page(r, claim, f))
+        claim_free(claim);
+    left(r);
+}
+
+static void send_claim(struct relay *r, struct claim *claim)
+{
+    struct build *b = claim->stream->user;
+    struct conn *c = session_conn(r->session);
+    static const uint8_t no_build[BUILD_BYTES];
+    uint32_t correlation = c != NULL ? session_expect(r->session, &claim->request) : 0;
+    if (correlation == 0) {
+        postpone(r, claim);
+        return;
+    }
+    claim->build = b;
+    activate(r, claim);
+    conn_send(c, CLAIM, correlation, .run = claim->ticket.run, .epoch = claim->ticket.epoch,
+              .build = {b != NULL ? build_hash(b) : no_build, BUILD_BYTES});
+    fault_point(runtime_claim_sent);
+}
+
+void relay_ticket(struct relay *r, struct stream *s, struct entry_id entry,
+                  const struct ticket *t)
+{
+    struct claim *claim = r->stopping ? NULL : calloc(1, sizeof(*claim));
+    if (claim == NULL)
+        return; /* stays pending; the server offers it again when this session ends */
+    claim->request.on_answer = on_claim_answer;
+    claim->relay = r;
+    claim->stream = s;
+    claim->entry = entry;
+    claim->ticket = *t;
+    buf_init(&claim->pages);
+    send_claim(r, claim);
+}
+
+/* ---- the whole ----------------------------------------------------------------------------- */
+
+void relay_session_up(struct relay *r)
+{
+    for (struct claim *c = take_waiting(r), *next; c != NULL; c = next) {
+        next = c->next;
+        send_claim(r, c);
+    }
+}
+
+static void release_homeless(struct run *run, void *arg)
+{
+    struct relay *r = arg;
+    struct conn *c = session_conn(r->session);
+    if (c != NULL && run->build == NULL && !run->leaving)
+        release(r, c, run);
+}
+
+static void on_retry(uv_timer_t *t)
+{
+    struct relay *r = container_of(t, struct relay, retry);
+    relay_session_up(r);
+    if (session_conn(r->session) != NULL)
+        runs_each(&r->runs, release_homeless, r);
+}
+
+static void give_back(struct run *run, void *arg)
+{
+    struct relay *r = arg;
+    struct conn *c = session_last_words(r->session);
+    drop_in_child(run);
+    if (c != NULL && !run->leaving)
+        conn_send(c, APPEND, 0, .run = run->id, .epoch = run->epoch, .number = run->number + 1,
+                  .next = NEXT_RELEASE);
+    runs_remove(&r->runs, run);
+}
+
+void relay_session_ending(struct relay *r)
+{
+    if (r->runs.count > 0)
+        log_warn("relay", "the session has ended: %" PRIu64 " runs dropped", r->runs.count);
+    runs_each(&r->runs, give_back, r);
+    left(r);
+}
+
+struct loss {
+    struct relay *relay;
+    struct build *build;
+    struct conn *conn;
+};
+
+static void lose(struct run *run, void *arg)
+{
+    const struct loss *loss = arg;
+    if (run->build != loss->build)
+        return;
+    run->build = NULL;
+    if (!run->leaving)
+        release(loss->relay, loss->conn, run);
+}
+
+void relay_build_lost(struct relay *r, struct build *b)
+{
+    struct loss loss = {r, b, session_conn(r->session)};
+    for (struct claim *c = r->active; c != NULL; c = c->next_active)
+        if (c->build == b)
+            c->build = NULL;
+    if (loss.conn != NULL) /* otherwise nothing is held */
+        runs_each(&r->runs, lose, &loss);
+}
+
+void relay_stop(struct relay *r)
+{
+    r->stopping = true;
+    for (struct claim *c = take_waiting(r), *next; c != NULL; c = next) {
+        next = c->next;
+        claim_free(c); /* still pending in Redis: the server offers it again */
+    }
+}
+
+static void release_one(struct run *run, void *arg)
+{
+    const struct loss *loss = arg;
+    if (run->leaving)
+        return;
+    drop_in_child(run);
+    release(loss->relay, loss->conn, run);
+}
+
+void relay_release_all(struct relay *r)
+{
+    struct loss all = {.relay = r, .conn = session_conn(r->session)};
+    if (all.conn != NULL)
+        runs_each(&r->runs, release_one, &all);
+}
+
+aiki_status relay_create(struct relay **ret, uv_loop_t *loop, uint64_t slots,
+                         struct session *session, const struct relay_callbacks *cb, void *arg,
+                         aiki_error *err)
+{
+    struct relay *r = calloc(1, sizeof(*r));
+    if (r == NULL)
+        return error_set(err, AIKI_NOMEM, "relay");
+    r->loop = loop;
+    r->slots = slots;
+    r->session = session;
+    r->cb = *cb;
+    r->arg = arg;
+    r->waiting_tail = &r->waiting;
+    uv_timer_init(loop, &r->retry);
+    *ret = r;
+    return AIKI_OK;
+}
+
+void relay_set_consumer(struct relay *r, struct consumer *c)
+{
+    r->consumer = c;
+}
+
+static void on_retry_closed(uv_handle_t *h)
+{
+    struct relay *r = container_of((uv_timer_t *)h, struct relay, retry);
+    while (r->free_passed != NULL) {
+        struct passed *p = r->free_passed;
+        r->free_passed = p->next_free;
+        free(p);
+    }
+    void (*on_closed)(void *arg) = r->cb.on_closed;
+    void *arg = r->arg;
+    free(r);
+    on_closed(arg);
+}
+
+void relay_close(struct relay *r)
+{
+    assert(r->runs.count == 0 && r->active == NULL && r->waiting == NULL);
+    uv_close((uv_handle_t *)&r->retry, on_retry_closed);
+}

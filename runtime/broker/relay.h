@@ -1,0 +1,48 @@
+/* broker/relay.h - from a ticket to a run in a child, and its appends to the server. [loop]
+ *
+ * Keeps who holds which run in which epoch. Passes frames on without decoding more than their
+ * first fields. Fences on this side: what a stay that is over still produces goes nowhere.
+ * Limit: slots runs and claims at once (and a ticket a stream more, see consumer.h).
+ */
+#ifndef BROKER_RELAY_H
+#define BROKER_RELAY_H
+
+#include "broker/builds.h"
+#include "broker/consumer.h"
+#include "broker/session.h"
+
+/* Before a claim or a hand-back that failed for a passing reason is repeated. */
+enum { RELAY_RETRY_MS = 500 };
+
+struct relay;
+struct relay_callbacks {
+    /* A stay has ended; nothing is held or being claimed any more when `held` is 0. */
+    void (*on_left)(uint64_t held, void *arg);
+    void (*on_closed)(void *arg);
+};
+
+aiki_status relay_create(struct relay **ret, uv_loop_t *loop, uint64_t slots,
+                         struct session *session, const struct relay_callbacks *cb, void *arg,
+                         aiki_error *err);
+/* Before anything below is called. */
+void relay_set_consumer(struct relay *r, struct consumer *c);
+uint64_t relay_free_slots(const struct relay *r);
+uint64_t relay_held(const struct relay *r); /* runs here, and claims under way */
+
+/* s->user of a stream is the build that serves it, or NULL. */
+void relay_ticket(struct relay *r, struct stream *s, struct entry_id entry,
+                  const struct ticket *t);
+void relay_session_up(struct relay *r);
+/* Give back what is held as far as the connection still carries it, and forget everything. */
+void relay_session_ending(struct relay *r);
+void relay_push(struct relay *r, const struct frame *f);
+void relay_child_frame(struct relay *r, struct build *b, const struct frame *f);
+/* The build's process is dead: its runs go back to the server. */
+void relay_build_lost(struct relay *r, struct build *b);
+/* No new tickets from now on. */
+void relay_stop(struct relay *r);
+/* Give every run back now; on_left tells when the server has answered. */
+void relay_release_all(struct relay *r);
+void relay_close(struct relay *r);
+
+#endif

@@ -1,0 +1,56 @@
+/* runs.c - chained hash table over the random tail of the id. */
+#include "broker/runs.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct run **bucket(struct runs *rs, const struct aiki_id *id)
+{
+    uint32_t tail;
+    memcpy(&tail, id->bytes + sizeof(id->bytes) - sizeof(tail), sizeof(tail));
+    return &rs->buckets[tail % RUN_BUCKETS];
+}
+
+struct run *runs_find(struct runs *rs, const struct aiki_id *id)
+{
+    for (struct run *r = *bucket(rs, id); r != NULL; r = r->next)
+        if (id_equal(&r->id, id))
+            return r;
+    return NULL;
+}
+
+struct run *runs_add(struct runs *rs, const struct aiki_id *id, uint64_t epoch)
+{
+    struct run *r = calloc(1, sizeof(*r));
+    if (r == NULL)
+        return NULL;
+    struct run **head = bucket(rs, id);
+    r->id = *id;
+    r->epoch = epoch;
+    r->next = *head;
+    *head = r;
+    rs->count++;
+    return r;
+}
+
+void runs_remove(struct runs *rs, struct run *run)
+{
+    for (struct run **at = bucket(rs, &run->id); *at != NULL; at = &(*at)->next) {
+        if (*at == run) {
+            *at = run->next;
+            rs->count--;
+            free(run);
+            return;
+        }
+    }
+}
+
+void runs_each(struct runs *rs, void (*fn)(struct run *run, void *arg), void *arg)
+{
+    for (size_t i = 0; i < RUN_BUCKETS; i++) {
+        for (struct run *r = rs->buckets[i], *next; r != NULL; r = next) {
+            next = r->next;
+            fn(r, arg);
+        }
+    }
+}

@@ -1,0 +1,342 @@
+/* watch.c - names become due, due names are looked at.
+ *
+ *   inotify event --> name.due = now + quiet --timer--> stat: there?   --> on_changed
+ *   rescan: there and different, or gone  --^                 missing? --> due = now + absent,
+ *                                                             still missing? --> on_removed
+ */
+#include "intake/watch.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "wire/error.h"
+
+static const uint32_t watched_events = IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM |
+                                       IN_DELETE | IN_ONLYDIR;
+
+/* What tells two states of a file apart without reading it. */
+struct identity {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec modified, changed;
+};
+
+struct name {
+    struct name *next;
+    char text[WATCH_NAME_SIZE];
+    struct identity reported; /* as of the last on_changed */
+    bool present;             /* reported and not yet removed */
+    bool seen;                /* by the rescan under way */
+    int64_t due_mono_ms;      /* 0 = nothing to look at */
+    int64_t missing_mono_ms;  /* since when the file is gone; 0 = it is not */
+};
+
+struct watch {
+    uv_loop_t *loop;
+    char *dir;
+    struct watch_callbacks cb;
+    void *arg;
+    int inotify_fd, watch_id;
+    uv_poll_t poll;
+    uv_timer_t due, rescan;
+    struct name *names;
+    unsigned name_count, open_handles;
+    bool over_limit; /* said so already */
+    bool closing;
+    void (*on_closed)(void *arg);
+    void *closed_arg;
+};
+
+static bool is_plugin_name(const char *text)
+{
+    size_t n = strlen(text);
+    return text[0] != '.' && n > 3 && n < WATCH_NAME_SIZE && strcmp(text + n - 3, ".so") == 0;
+}
+
+static bool identity_equal(const struct identity *a, const struct identity *b)
+{
+    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+           a->modified.tv_sec == b->modified.tv_sec && a->modified.tv_nsec == b->modified.tv_nsec &&
+           a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
+static bool look(const struct watch *w, const char *text, struct identity *ret)
+{
+    struct stat s;
+    char path[4096];
+    if (snprintf(path, sizeof(path), "%s/%s", w->dir, text) >= (int)sizeof(path) ||
+        stat(path, &s) != 0)
+        return false;
+    *ret = (struct identity){s.st_dev, s.st_ino, s.st_size, s.st_mtim, s.st_ctim};
+    return true;
+}
+
+/* A link appears complete with its CREATE event; an ordinary file is done at CLOSE_WRITE. */
+static bool is_link(const struct watch *w, const char *text)
+{
+    struct stat s;
+    char path[4096];
+    return snprintf(path, sizeof(path), "%s/%s", w->dir, text) < (int)sizeof(path) &&
+           lstat(path, &s) == 0 && (S_ISLNK(s.st_mode) || s.st_nlink > 1);
+}
+
+static struct name *find(struct watch *w, const char *text)
+{
+    for (struct name *n = w->names; n != NULL; n = n->next)
+        if (strcmp(n->text, text) == 0)
+            return n;
+    return NULL;
+}
+
+static struct name *find_or_add(struct watch *w, const char *text)
+{
+    struct name *n = find(w, text);
+    if (n != NULL)
+        return n;
+    if (w->name_count == WATCH_NAMES_MAX) {
+        if (!w->over_limit)
+            log_error("intake", "%s holds more than WATCH_NAMES_MAX (%d) plugins; %s and others "
+                      "are not loaded: remove some", w->dir, WATCH_NAMES_MAX, text);
+        w->over_limit = true;
+        return NULL;
+    }
+    n = calloc(1, sizeof(*n));
+    if (n == NULL)
+        return NULL; /* the next rescan tries again */
+    snprintf(n->text, sizeof(n->text), "%s", text);
+    n->next = w->names;
+    w->names = n;
+    w->name_count++;
+    return n;
+}
+
+static void forget(struct watch *w, struct name *gone)
+{
+    for (struct name **at = &w->names; *at != NULL; at = &(*at)->next) {
+        if (*at == gone) {
+            *at = gone->next;
+            free(gone);
+            w->name_count--;
+            w->over_limit = false;
+            return;
+        }
+    }
+}
+
+static void on_due(uv_timer_t *t);
+
+/* The timer stands at the earliest due name. */
+static void arm(struct watch *w)
+{
+    int64_t first = 0;
+    for (struct name *n = w->names; n != NULL; n = n->next)
+        if (n->due_mono_ms != 0 && (first == 0 || n->due_mono_ms < first))
+            first = n->due_mono_ms;
+    if (w->closing || first == 0) {
+        uv_timer_stop(&w->due);
+        return;
+    }
+    int64_t wait_ms = first - clock_mono_ms();
+    uv_timer_start(&w->due, on_due, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
+}
+
+static void report(struct watch *w, struct name *n, const struct identity *now)
+{
+    n->reported = *now;
+    n->present = true;
+    n->due_mono_ms = n->missing_mono_ms = 0;
+    w->cb.on_changed(n->text, w->arg);
+}
+
+/* Returns false when the name is gone. */
+static bool settle(struct watch *w, struct name *n, int64_t now_ms)
+{
+    struct identity identity;
+    if (look(w, n->text, &identity)) {
+        report(w, n, &identity);
+        return true;
+    }
+    if (n->present && n->missing_mono_ms == 0)
+        n->missing_mono_ms = now_ms;
+    if (n->present && now_ms - n->missing_mono_ms < WATCH_ABSENT_MS) {
+        n->due_mono_ms = n->missing_mono_ms + WATCH_ABSENT_MS;
+        return true;
+    }
+    if (n->present)
+        w->cb.on_removed(n->text, w->arg);
+    forget(w, n);
+    return false;
+}
+
+static void on_due(uv_timer_t *t)
+{
+    struct watch *w = container_of(t, struct watch, due);
+    int64_t now_ms = clock_mono_ms();
+    for (struct name *n = w->names, *next; n != NULL; n = next) {
+        next = n->next;
+        if (n->due_mono_ms != 0 && n->due_mono_ms <= now_ms)
+            (void)settle(w, n, now_ms);
+    }
+    arm(w);
+}
+
+void watch_again(struct watch *w, const char *text)
+{
+    struct name *n = find_or_add(w, text);
+    if (n == NULL || w->closing)
+        return;
+    n->due_mono_ms = clock_mono_ms() + WATCH_QUIET_MS;
+    arm(w);
+}
+
+/* By path, so that a directory swapped in under the same name is followed at the next rescan. */
+static void watch_path(struct watch *w)
+{
+    int id = inotify_add_watch(w->inotify_fd, w->dir, watched_events);
+    if (id < 0 && w->watch_id >= 0)
+        log_error("intake", "cannot watch %s: %s; its plugins keep serving, looking again every "
+                  "%d s", w->dir, strerror(errno), WATCH_RESCAN_MS / 1000);
+    if (w->watch_id >= 0 && w->watch_id != id)
+        (void)inotify_rm_watch(w->inotify_fd, w->watch_id); /* gone with its directory already? */
+    w->watch_id = id;
+}
+
+static void scan(struct watch *w)
+{
+    DIR *d = opendir(w->dir);
+    if (d == NULL)
+        return; /* watch_path has said so */
+    for (struct name *n = w->names; n != NULL; n = n->next)
+        n->seen = false;
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        struct identity now;
+        if (!is_plugin_name(e->d_name) || !look(w, e->d_name, &now))
+            continue;
+        struct name *n = find_or_add(w, e->d_name);
+        if (n == NULL)
+            continue;
+        n->seen = true;
+        if (n->due_mono_ms == 0 && (!n->present || !identity_equal(&n->reported, &now)))
+            report(w, n, &now);
+    }
+    closedir(d);
+    for (struct name *n = w->names; n != NULL; n = n->next)
+        if (n->present && !n->seen && n->due_mono_ms == 0)
+            n->due_mono_ms = clock_mono_ms();
+    arm(w);
+}
+
+static void on_rescan(uv_timer_t *t)
+{
+    struct watch *w = container_of(t, struct watch, rescan);
+    watch_path(w);
+    scan(w);
+}
+
+static void on_event(struct watch *w, const struct inotify_event *e)
+{
+    if (e->mask & IN_Q_OVERFLOW) {
+        scan(w);
+        return;
+    }
+    if (e->len == 0 || e->wd != w->watch_id || !is_plugin_name(e->name))
+        return;
+    if ((e->mask & IN_CREATE) && !is_link(w, e->name))
+        return;
+    watch_again(w, e->name);
+}
+
+static void on_readable(uv_poll_t *p, int status, int events)
+{
+    struct watch *w = container_of(p, struct watch, poll);
+    _Alignas(struct inotify_event) char buffer[16 * 1024];
+    ssize_t n;
+    (void)status; /* an error shows in read */
+    (void)events;
+    while ((n = read(w->inotify_fd, buffer, sizeof(buffer))) > 0) {
+        for (ssize_t at = 0; at < n;) {
+            const struct inotify_event *e = (const void *)(buffer + at);
+            on_event(w, e);
+            at += (ssize_t)(sizeof(*e) + e->len);
+        }
+    }
+}
+
+aiki_status watch_create(struct watch **ret, uv_loop_t *loop, const char *dir,
+                         const struct watch_callbacks *cb, void *arg, aiki_error *err)
+{
+    struct stat s;
+    if (stat(dir, &s) != 0 || !S_ISDIR(s.st_mode))
+        return error_code(err, AIKI_NOT_FOUND, "PLUGINS_DIR",
+                          "plugins: %s is not a directory; create it or name another", dir);
+    struct watch *w = calloc(1, sizeof(*w));
+    if (w == NULL || (w->dir = strdup(dir)) == NULL) {
+        free(w);
+        return error_set(err, AIKI_NOMEM, "plugins: %s", dir);
+    }
+    w->loop = loop;
+    w->cb = *cb;
+    w->arg = arg;
+    w->watch_id = -1;
+    w->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (w->inotify_fd < 0 || uv_poll_init(loop, &w->poll, w->inotify_fd) != 0) {
+        aiki_status st = error_code(err, AIKI_LIMIT, "INOTIFY",
+                                    "plugins: no inotify instance: %s; raise "
+                                    "fs.inotify.max_user_instances", strerror(errno));
+        cleanup_close_fd(&w->inotify_fd);
+        free(w->dir);
+        free(w);
+        return st;
+    }
+    uv_timer_init(loop, &w->due);
+    uv_timer_init(loop, &w->rescan);
+    w->open_handles = 3;
+    *ret = w;
+    return AIKI_OK;
+}
+
+void watch_start(struct watch *w)
+{
+    uv_poll_start(&w->poll, UV_READABLE, on_readable);
+    uv_timer_start(&w->rescan, on_rescan, WATCH_RESCAN_MS, WATCH_RESCAN_MS);
+    watch_path(w); /* before the scan: what comes in between is seen twice, not never */
+    scan(w);
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+    struct watch *w = h->data;
+    if (--w->open_handles > 0)
+        return;
+    close(w->inotify_fd);
+    while (w->names != NULL)
+        forget(w, w->names);
+    void (*on_closed)(void *arg) = w->on_closed;
+    void *arg = w->closed_arg;
+    free(w->dir);
+    free(w);
+    on_closed(arg);
+}
+
+void watch_close(struct watch *w, void (*on_closed)(void *arg), void *closed_arg)
+{
+    assert(!w->closing);
+    w->closing = true;
+    w->on_closed = on_closed;
+    w->closed_arg = closed_arg;
+    w->poll.data = w->due.data = w->rescan.data = w;
+    uv_close((uv_handle_t *)&w->poll, on_handle_closed);
+    uv_close((uv_handle_t *)&w->due, on_handle_closed);
+    uv_close((uv_handle_t *)&w->rescan, on_handle_closed);
+}

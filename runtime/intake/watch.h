@@ -1,0 +1,38 @@
+/* intake/watch.h - say which plugins of a directory came, changed or went. [loop]
+ *
+ * inotify names what to look at; a name is looked at once it was quiet for WATCH_QUIET_MS, so
+ * that the several events of one installation count once. A file must be absent for
+ * WATCH_ABSENT_MS before it counts as removed: installers delete first. A rescan on overflow
+ * and every WATCH_RESCAN_MS backs the events up. Dot-files and names without .so are ignored.
+ * Limit: WATCH_NAMES_MAX plugins; more are not looked at, and the log says so.
+ */
+#ifndef INTAKE_WATCH_H
+#define INTAKE_WATCH_H
+
+#include <aiki/status.h>
+#include <uv.h>
+
+enum {
+    WATCH_QUIET_MS = 20,
+    WATCH_ABSENT_MS = 1000,
+    WATCH_RESCAN_MS = 30000,
+    WATCH_NAMES_MAX = 1024,
+    WATCH_NAME_SIZE = 256
+};
+
+struct watch;
+struct watch_callbacks {
+    void (*on_changed)(const char *name, void *arg); /* may be the same bytes as before */
+    void (*on_removed)(const char *name, void *arg);
+};
+
+/* AIKI_NOT_FOUND when dir is not a directory. Nothing is reported before watch_start. */
+aiki_status watch_create(struct watch **ret, uv_loop_t *loop, const char *dir,
+                         const struct watch_callbacks *cb, void *arg, aiki_error *err);
+/* Reports, from inside this call, every plugin that is there now. */
+void watch_start(struct watch *w);
+/* Look at a name again soon: it changed while it was read. */
+void watch_again(struct watch *w, const char *name);
+void watch_close(struct watch *w, void (*on_closed)(void *arg), void *closed_arg);
+
+#endif

@@ -1,0 +1,96 @@
+/* cache.h - the runs the store thread has in memory. [store]
+ *
+ *   by id, by number, by start key       entry: run + identity + recent journal
+ *   resting (LRU, named limit) <-----> in use (owned, waited for, dirty, lagging)
+ *
+ * Only resting entries are ever forgotten, and nothing is lost with one: it can be read from the
+ * store again (engine_adopt gives a run the same epoch again). Finished runs rest in a list with
+ * a smaller limit of its own. A parked run needs no entry at all, only a timer.
+ */
+#ifndef SERVER_CACHE_H
+#define SERVER_CACHE_H
+
+#include "batch.h"
+#include "chain.h"
+#include "engine/run.h"
+#include "store/store.h"
+
+enum {
+    CACHE_OPEN_BYTES_MAX = 192 * 1024 * 1024,
+    CACHE_ENDED_BYTES_MAX = 32 * 1024 * 1024,
+    CACHE_JOURNAL_BYTES_MAX = 1024 * 1024 /* of one run; more is read from the store */
+};
+
+struct flow;    /* registry.h */
+struct session; /* registry.h */
+
+/* References of recorded signals, as hashes, to recognise a repeated signal. */
+struct ref_set {
+    uint8_t (*hashes)[16];
+    size_t count, capacity;
+};
+
+struct entry {
+    struct run run;
+    uint64_t no;
+    struct aiki_id id;
+    struct flow *flow;              /* borrowed; lives as long as the server */
+    uint8_t input_hash[HASH_BYTES];
+    uint8_t hash[HASH_BYTES];       /* chain head */
+    int64_t created_at_ms;
+    uint64_t duplicates;
+    aiki_view key, actor;           /* both in `text` */
+    char *text;                     /* owned */
+    uint8_t *waits;                 /* owned; run.waits looks at it */
+    uint8_t *reason;                /* owned error map, or NULL */
+    uint64_t reason_size_bytes;
+    aiki_writer journal;            /* stored events journal_after+1 .. run.seq */
+    uint64_t journal_after;         /* 0 = the journal is whole */
+    struct ref_set *refs;           /* owned; NULL until a signal brings a reference */
+    struct session *owner;          /* run.owner as a pointer */
+    uint8_t build[HASH_BYTES];      /* that the owner claimed it for */
+    struct chain owned;             /* in owner->owned */
+    struct chain waiters;           /* head of struct waiter */
+    struct chain resting;           /* in one of the two LRU lists */
+    struct chain lagging;           /* memory is ahead of the row, see pipeline.h */
+    int64_t lags_since_ms;
+    uint32_t stored_state;          /* as the row says */
+    uint64_t stored_epoch;          /* as engine_adopt makes of the row */
+    uint64_t stored_duplicates;
+    uint64_t counted_seq;           /* events up to here are in run.journal_bytes */
+    uint32_t counted_state;         /* as the flow's counters and the timers say */
+    uint32_t dirty;                 /* index + 1 in the unit, 0 = clean */
+    size_t charged_bytes;           /* while resting */
+    struct entry *next_by_id, *next_by_no, *next_by_key;
+};
+
+struct cache {
+    struct entry **by_id, **by_no, **by_key;
+    size_t bucket_count, count;
+    struct chain open, ended;       /* LRU heads, oldest first */
+    size_t open_bytes, ended_bytes;
+};
+
+void cache_init(struct cache *c);
+void cache_deinit(struct cache *c);
+struct entry *cache_find(const struct cache *c, const struct aiki_id *id);
+struct entry *cache_find_no(const struct cache *c, uint64_t no);
+struct entry *cache_find_key(const struct cache *c, const struct flow *family_of, aiki_view key);
+/* A zeroed entry with these names; key and actor are copied. Not resting. */
+struct entry *cache_add(struct cache *c, const struct aiki_id *id, uint64_t no, struct flow *flow,
+                        aiki_view key, aiki_view actor);
+/* From a row of the store. */
+struct entry *cache_adopt(struct cache *c, const struct run_row *row, struct flow *flow);
+void cache_remove(struct cache *c, struct entry *e);
+/* Call after every use: rests the entry when nothing holds it, and forgets the oldest ones over
+ * the limit (this one possibly among them). */
+void cache_rest(struct cache *c, struct entry *e);
+/* The entry as a row; views borrow from it. */
+void entry_row(const struct entry *e, const char *space, struct run_row *ret_row);
+/* run.waits now borrows from elsewhere: keep a copy. The former buffer is returned, not freed. */
+uint8_t *entry_keep_waits(struct entry *e);
+/* Drop a journal that outgrew its limit; the store has it. */
+void entry_trim(struct entry *e);
+void entry_forget_refs(struct entry *e);
+
+#endif

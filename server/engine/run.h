@@ -1,0 +1,34 @@
+/* engine/run.h - what the engine knows about one run. [the thread that owns the run]
+ *
+ * Plain data. Views are owned by whoever holds the struct and stay valid while it does.
+ */
+#ifndef ENGINE_RUN_H
+#define ENGINE_RUN_H
+
+#include <aiki/msgpack.h>
+
+/* Refused with their name. FINISH and BLOCK are exempt: a run can always say how it ended. */
+enum {
+    RUN_EVENTS_MAX = 200000,
+    RUN_JOURNAL_BYTES_MAX = 64 * 1024 * 1024,
+    RUN_SIGNALS_MAX = 10000,
+    RUN_WAITS_MAX = 10000
+};
+
+struct run {
+    uint32_t state;         /* RUN_* */
+    bool claim_recorded;    /* the CLAIMED event of this epoch is on record */
+    uint64_t epoch;         /* names the current offer or ownership; only rises */
+    uint64_t seq;           /* number of the last event */
+    uint64_t signals;       /* SIGNAL events on record */
+    uint64_t journal_bytes; /* of the stored events, as far as they were counted */
+    int64_t wake_at_ms;     /* parked: when to wake; 0 = no timer */
+    int64_t updated_at_ms;  /* of the last event or change; events never go back behind it */
+    uint64_t owner;         /* session number, 0 = nobody */
+    uint64_t appended;      /* number of the last append under last_epoch */
+    uint64_t last_epoch;    /* who appended last, so that a repeat is recognised even */
+    uint64_t last_owner;    /* after that append ended the ownership */
+    aiki_view waits;        /* parked: msgpack array of waits */
+};
+
+#endif

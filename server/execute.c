@@ -1,0 +1,457 @@
+/* execute.c - what runtimes ask for: register, claim, read on, append; and how they end. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "pipeline.h"
+#include "wire/error.h"
+
+struct session *session_of(struct pipeline *p, const struct command *c)
+{
+    struct session *s = party_of(p, c->peer)->session;
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (s != NULL)
+        return s;
+    metric_add(fenced_writes, 1);
+    (void)error_set(&err, AIKI_FENCED, "the session's lease has ended; say HELLO anew");
+    answer_fault(p, c, &err);
+    return NULL;
+}
+
+void command_open(struct pipeline *p, const struct command *c, const struct session_open *info)
+{
+    struct party *party = party_of(p, c->peer);
+    session_end(p, c->peer);
+    party->session = session_create(&p->registry, c->peer, info, p->now.at_ms);
+}
+
+/* What the session's consumer had read and not claimed is to be offered again. */
+static void leave_orphans(struct pipeline *p, const struct session *s)
+{
+    for (struct chain *m = s->plugins.next; m != &s->plugins; m = m->next) {
+        const struct plugin *plugin = container_of(m, struct plugin, of_session);
+        for (size_t i = 0; i < plugin->flow_count; i++) {
+            struct orphan *o = outcome_add_orphan(p->outcome);
+            o->stream = &plugin->flows[i]->stream;
+            o->session = s->info.id;
+        }
+    }
+}
+
+void session_end(struct pipeline *p, peer_id peer)
+{
+    struct party *party = party_of(p, peer);
+    struct session *s = party->session;
+    if (s == NULL)
+        return;
+    if (s->owned_count > 0)
+        log_info("session", "%s is gone; its %zu runs are offered again", s->info.name,
+                 s->owned_count);
+    session_lose_all(p, s);
+    leave_orphans(p, s);
+    party->session = NULL;
+    session_destroy(&p->registry, s);
+}
+
+/* ---- register --------------------------------------------------------------------------------- */
+
+struct blocked {
+    const struct plugin *plugin;
+    struct pipeline *p;
+    uint64_t *numbers;
+    size_t count, capacity;
+    uint64_t last_no;
+    uint32_t rows;
+};
+
+static bool blocked_by(aiki_view reason, const uint8_t build[HASH_BYTES])
+{
+    aiki_reader r;
+    aiki_reader_init(&r, reason);
+    for (uint64_t pairs = aiki_mp_read_map(&r); pairs > 0 && r.status == AIKI_OK; pairs--) {
+        aiki_view name = aiki_mp_read_str(&r);
+        if (view_is(name, "build"))
+            return view_equal(aiki_mp_read_bin(&r), (aiki_view){build, HASH_BYTES});
+        (void)aiki_mp_skip(&r); /* its failure ends the loop */
+    }
+    return false;
+}
+
+static bool note_blocked(void *arg, const struct run_row *row)
+{
+    struct blocked *b = arg;
+    b->last_no = row->no;
+    b->rows++;
+    if (row->state != RUN_BLOCKED || blocked_by(row->reason, b->plugin->build))
+        return true;
+    const struct flow *flow = registry_find(&b->p->registry, row->workflow, row->version);
+    for (size_t i = 0; i < b->plugin->flow_count; i++)
+        if (b->plugin->flows[i] == flow) {
+            b->numbers = array_grow(b->numbers, &b->capacity, b->count, sizeof(*b->numbers));
+            b->numbers[b->count++] = row->no;
+            break;
+        }
+    return true;
+}
+
+static void unblock(struct pipeline *p, uint64_t no)
+{
+    static const uint8_t empty_body = 0x90;
+    struct engine_effects effects;
+    struct entry *e;
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (run_load_no(p, no, &e, &err) != AIKI_OK) {
+        log_error("store", "a blocked run cannot be offered again: %s", err.message);
+        return;
+    }
+    uint64_t from = e->journal.size_bytes;
+    bool was_dirty = e->dirty != 0;
+    (void)unit_touch(p, e);
+    if (engine_unblock(&e->run, &p->now, (aiki_view){&empty_body, 1}, &e->journal, &effects))
+        unit_recorded(p, e, from, &effects);
+    else if (!was_dirty)
+        unit_untouch(p, e);
+    if (p->work.run_count >= STORE_UNIT_RUNS_MAX)
+        unit_finish(p);
+}
+
+/* A build appeared: runs that another build blocked may go on with it. */
+static void unblock_for(struct pipeline *p, const struct plugin *plugin)
+{
+    struct blocked b = {.plugin = plugin, .p = p};
+    aiki_error err = {.struct_size = sizeof(err)};
+    uint64_t blocked_count = 0;
+    for (size_t i = 0; i < plugin->flow_count; i++)
+        blocked_count += plugin->flows[i]->counts[RUN_BLOCKED];
+    if (blocked_count == 0)
+        return;
+    do {
+        b.rows = 0;
+        aiki_status status =
+            p->store->ops->scan_open(p->store, b.last_no, SCAN_PAGE, note_blocked, &b, &err);
+        if (status != AIKI_OK) {
+            log_error("store", "blocked runs cannot be offered again: %s", err.message);
+            break;
+        }
+    } while (b.rows == SCAN_PAGE);
+    for (size_t i = 0; i < b.count; i++)
+        unblock(p, b.numbers[i]);
+    if (b.count > 0)
+        log_info("registry", "build of %s appeared: %zu blocked runs are offered again",
+                 plugin->file, b.count);
+    free(b.numbers);
+    unit_finish(p);
+}
+
+static aiki_status store_flows(struct pipeline *p, struct flow *const *flows, size_t count,
+                               aiki_error *err)
+{
+    if (count == 0)
+        return AIKI_OK;
+    struct workflow_row *rows = memory_need(count * sizeof(*rows));
+    for (size_t i = 0; i < count; i++)
+        flow_row(&p->registry, flows[i], &rows[i]);
+    const struct unit unit = {.workflows = rows, .workflow_count = count};
+    aiki_status status = p->store->ops->commit(p->store, &unit, err);
+    if (status == AIKI_OK)
+        metric_add(store_commits, 1);
+    free(rows);
+    return status;
+}
+
+void command_register(struct pipeline *p, const struct command *c, aiki_view payload)
+{
+    struct msg_REGISTER m;
+    struct plugin *plugin;
+    struct flow **changed = NULL;
+    size_t changed_count = 0;
+    aiki_error err = {.struct_size = sizeof(err)};
+    struct session *s = session_of(p, c);
+    if (s == NULL)
+        return;
+    unit_finish(p); /* what follows is not part of any unit that may be rolled back */
+    aiki_status status = msg_REGISTER_read(payload, &m, &err);
+    if (status == AIKI_OK)
+        status = registry_serve(&p->registry, s, &m, p->now.at_ms, &plugin, &changed,
+                                &changed_count, &err);
+    if (status == AIKI_OK) {
+        status = store_flows(p, changed, changed_count, &err);
+        if (status != AIKI_OK)
+            (void)registry_withdraw(&p->registry, s, m.build); /* it is there: just added */
+    }
+    free(changed);
+    if (status != AIKI_OK) {
+        log_warn("registry", "%s: a build is not registered: %s", s->info.name, err.message);
+        answer_fault(p, c, &err);
+        return;
+    }
+    log_info("registry", "%s serves %s (%zu workflows)", s->info.name, plugin->file,
+             plugin->flow_count);
+    answer(p, c, OK, .count = plugin->flow_count);
+    unblock_for(p, plugin);
+}
+
+void command_unregister(struct pipeline *p, const struct command *c, aiki_view payload)
+{
+    struct msg_UNREGISTER m;
+    aiki_error err = {.struct_size = sizeof(err)};
+    struct session *s = session_of(p, c);
+    if (s == NULL)
+        return;
+    if (msg_UNREGISTER_read(payload, &m, &err) != AIKI_OK)
+        answer_fault(p, c, &err);
+    else
+        answer(p, c, OK, .count = registry_withdraw(&p->registry, s, m.build));
+}
+
+void command_refused(struct pipeline *p, const struct command *c, aiki_view payload)
+{
+    struct msg_REFUSAL m;
+    aiki_error err = {.struct_size = sizeof(err)};
+    struct session *s = session_of(p, c);
+    if (s == NULL)
+        return;
+    aiki_status status = msg_REFUSAL_read(payload, &m, &err);
+    if (status == AIKI_OK)
+        status = registry_refused(&p->registry, s, &m, &err);
+    if (status != AIKI_OK)
+        answer_fault(p, c, &err);
+    else
+        answer(p, c, OK, .count = 1);
+}
+
+void command_stream_reset(struct pipeline *p, const struct command *c, aiki_view payload)
+{
+    struct msg_STREAM_RESET m;
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (session_of(p, c) == NULL)
+        return;
+    if (msg_STREAM_RESET_read(payload, &m, &err) != AIKI_OK) {
+        answer_fault(p, c, &err);
+        return;
+    }
+    const struct flow *flow = registry_find(&p->registry, m.workflow, m.version);
+    if (flow != NULL && flow->counts[RUN_QUEUED] > 0)
+        command_offer(p, &(struct offer_scan){.stream = &flow->stream});
+    answer(p, c, OK, .count = flow != NULL ? flow->counts[RUN_QUEUED] : 0);
+}
+
+/* ---- claim ------------------------------------------------------------------------------------ */
+
+/* Its journal does not read: block it by its row alone, so that it does not go round for ever. */
+static void condemn(struct pipeline *p, struct entry *e, const aiki_error *why)
+{
+    aiki_writer reason;
+    log_error("store", "a run is blocked, its journal cannot be read: %s", why->message);
+    struct dirty *d = unit_touch(p, e);
+    engine_condemn(&e->run, &p->now);
+    run_set_owner(e, NULL);
+    buf_init(&reason);
+    error_write(&reason, why);
+    if (e->reason != d->reason_before)
+        free(e->reason);
+    e->reason = buf_take(&reason, &e->reason_size_bytes);
+}
+
+static void answer_claimed(struct pipeline *p, const struct command *c, struct entry *e,
+                           uint64_t after_seq)
+{
+    aiki_view journal;
+    uint64_t last_seq;
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (run_journal(p, e, after_seq, CLAIM_BYTES_MAX, &journal, &last_seq, &err) != AIKI_OK) {
+        condemn(p, e, &err);
+        answer_fault(p, c, &err);
+        return;
+    }
+    answer(p, c, CLAIMED, .run = e->id, .epoch = e->run.epoch,
+           .workflow = view_of(e->flow->name), .version = view_of(e->flow->version),
+           .seq = last_seq, .now_ms = p->now.at_ms, .more = last_seq < e->run.seq,
+           .journal = journal);
+}
+
+static aiki_status claim(struct pipeline *p, struct session *s, const struct msg_CLAIM *m,
+                         struct entry **ret, aiki_error *err)
+{
+    struct engine_refusal refusal;
+    aiki_status status = run_load(p, &m->run, ret, err);
+    if (status == AIKI_OK && unit_barrier(p, *ret))
+        status = run_load(p, &m->run, ret, err);
+    if (status != AIKI_OK)
+        return status == AIKI_NOT_FOUND
+                   ? error_set(err, AIKI_STALE, "the ticket names a run that is not on record")
+                   : status;
+    struct entry *e = *ret;
+    if (!engine_claim(&e->run, s->no, m->epoch, &refusal)) {
+        refusal_error(e, &refusal, err);
+        return refusal.status;
+    }
+    memset(e->build, 0, sizeof(e->build));
+    if (m->build.size_bytes == HASH_BYTES)
+        memcpy(e->build, m->build.data, HASH_BYTES);
+    run_set_owner(e, s);
+    run_settle(p, e);
+    return AIKI_OK;
+}
+
+void command_claim(struct pipeline *p, const struct command *c, aiki_view payload)
+{
+    struct msg_CLAIM m;
+    struct entry *e = NULL;
+    aiki_error err = {.struct_size = sizeof(err)};
+    fault_point(server_claim_received);
+    struct session *s = session_of(p, c);
+    if (s == NULL)
+        return;
+    aiki_status status = msg_CLAIM_read(payload, &m, &err);
+    if (status == AIKI_OK)
+        status = claim(p, s, &m, &e, &err);
+    if (status == AIKI_OK) {
+        fault_point(server_claim_granted);
+        metric_add(claims, 1);
+        answer_claimed(p, c, e, 0);
+    } else {
+        metric_add(claims_refused, 1);
+        answer_fault(p, c, &err);
+    }
+    if (e != NULL)
+        cache_rest(&p->cache, e);
+}
+
+/* Whether the command's session owns the run in that epoch; else it is answered and counted. */
+static bool owns(struct pipeline *p, const struct command *c, const struct session *s,
+                 const struct entry *e, uint64_t epoch)
+{
+    const struct engine_refusal refusal = {
+        .status = AIKI_FENCED, .code = "FENCED", .text = "the reader no longer owns the run"};
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (e->owner == s && e->run.epoch == epoch)
+        return true;
+    metric_add(fenced_writes, 1);
+    refusal_error(e, &refusal, &err);
+    answer_fault(p, c, &err);
+    return false;
+}
+
+void command_journal(struct pipeline *p, const struct command *c, aiki_view payload)
+{
+    struct msg_JOURNAL m;
+    struct entry *e = NULL;
+    aiki_error err = {.struct_size = sizeof(err)};
+    struct session *s = session_of(p, c);
+    if (s == NULL)
+        return;
+    aiki_status status = msg_JOURNAL_read(payload, &m, &err);
+    if (status == AIKI_OK)
+        status = run_load(p, &m.run, &e, &err);
+    if (status == AIKI_OK && unit_barrier(p, e))
+        status = run_load(p, &m.run, &e, &err);
+    if (status != AIKI_OK)
+        answer_fault(p, c, &err);
+    else if (owns(p, c, s, e, m.epoch))
+        answer_claimed(p, c, e, m.after_seq);
+    if (e != NULL)
+        cache_rest(&p->cache, e);
+}
+
+/* ---- append ----------------------------------------------------------------------------------- */
+
+/* Every event must decode: a replay is going to depend on it. */
+static aiki_status check_events(aiki_view events, aiki_error *err)
+{
+    aiki_reader r;
+    struct event event;
+    aiki_view body;
+    aiki_status status = AIKI_OK;
+    aiki_reader_init(&r, events);
+    while (status == AIKI_OK && aiki_reader_left(&r) > 0)
+        status = event_read_new(&r, &event, &body, err);
+    return status;
+}
+
+static aiki_view claimed_body(struct pipeline *p, const struct session *s, const struct entry *e)
+{
+    const struct event event = {.kind = EVENT_CLAIMED,
+                                .as.claimed = {.session = s->info.id,
+                                               .build = {e->build, HASH_BYTES},
+                                               .runtime = view_of(s->info.name)}};
+    buf_clear(&p->body, CACHE_JOURNAL_BYTES_MAX);
+    event_write_new(&p->body, &event);
+    aiki_view v = aiki_writer_view(&p->body);
+    return (aiki_view){v.data + 2, v.size_bytes - 2};
+}
+
+static void refuse_append(struct pipeline *p, const struct command *c, const struct entry *e,
+                          const struct engine_refusal *refusal)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (refusal->status == AIKI_FENCED)
+        metric_add(fenced_writes, 1);
+    refusal_error(e, refusal, &err);
+    answer_fault(p, c, &err);
+}
+
+static void append(struct pipeline *p, const struct command *c, struct session *s,
+                   struct entry *e, const struct msg_APPEND *m)
+{
+    struct engine_effects effects;
+    struct engine_refusal refusal;
+    const struct engine_append a = {.session = s->no,
+                                    .epoch = m->epoch,
+                                    .number = m->number,
+                                    .next = m->next,
+                                    .seen = m->seen,
+                                    .wake_at_ms = m->wake_at_ms,
+                                    .waits = m->waits,
+                                    .events = m->events,
+                                    .claim_body = claimed_body(p, s, e)};
+    uint64_t from = e->journal.size_bytes;
+    bool was_dirty = e->dirty != 0;
+    (void)unit_touch(p, e);
+    bool allowed = engine_append(&e->run, &p->now, &a, &e->journal, &effects, &refusal);
+    if ((!allowed || effects.repeated) && !was_dirty)
+        unit_untouch(p, e);
+    if (!allowed) {
+        refuse_append(p, c, e, &refusal);
+        return;
+    }
+    if (effects.repeated)
+        metric_add(appends_repeated, 1);
+    else
+        metric_add(appends, 1);
+    if (effects.repeated && !was_dirty) {
+        answer(p, c, ACK, .run = e->id, .number = m->number, .now_ms = p->now.at_ms);
+        return;
+    }
+    if (!effects.repeated)
+        unit_recorded(p, e, from, &effects);
+    struct owed *o = unit_owe(p, c, e);
+    o->kind = OWED_ACK;
+    o->number = m->number;
+    o->parked = m->next == NEXT_PARK;
+}
+
+void command_append(struct pipeline *p, const struct command *c, aiki_view payload)
+{
+    struct msg_APPEND m;
+    struct entry *e = NULL;
+    aiki_error err = {.struct_size = sizeof(err)};
+    fault_point(server_append_received);
+    struct session *s = session_of(p, c);
+    if (s == NULL)
+        return;
+    aiki_status status = msg_APPEND_read(payload, &m, &err);
+    if (status == AIKI_OK)
+        status = check_events(m.events, &err);
+    if (status == AIKI_OK)
+        status = run_load(p, &m.run, &e, &err);
+    if (status != AIKI_OK)
+        answer_fault(p, c, &err);
+    else
+        append(p, c, s, e, &m);
+    if (e != NULL)
+        cache_rest(&p->cache, e);
+}

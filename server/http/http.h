@@ -1,0 +1,50 @@
+/* http/http.h - JSON over HTTP on the loop; talks to the rest through server/core.h. [loop]
+ *
+ * Runs, workflows, workers, plugins, health and metrics; routes.c lists them all. A request that
+ * waits (for the core, or ?wait=) is suspended and costs no thread. Bad input is answered with
+ * {"error": {"code", "category", "message", ...}} and changes nothing.
+ *
+ * Limits: HTTP_CONNECTIONS_MAX connections, further ones wait in the backlog; HTTP_HEADER_BYTES_MAX
+ * of request line and headers; HTTP_BODY_BYTES_MAX of body; HTTP_IDLE_MS to send the next
+ * request's headers, HTTP_BODY_MS for its body, HTTP_WRITE_MS for reading the answer;
+ * HTTP_WAIT_MS_MAX for ?wait=.
+ *
+ * There is no authentication here. Against web pages in a local browser: the Host header must be a
+ * number, localhost, the listening host or an allowed name (DNS rebinding), and an Origin header
+ * must agree with it (cross-site requests).
+ */
+#ifndef SERVER_HTTP_HTTP_H
+#define SERVER_HTTP_HTTP_H
+
+#include <aiki/status.h>
+#include <uv.h>
+
+#include "wire/frame.h"
+
+enum {
+    HTTP_CONNECTIONS_MAX = 1024,
+    HTTP_HEADER_BYTES_MAX = 32 * 1024,
+    HTTP_BODY_SLACK_BYTES = 1024 * 1024, /* JSON is longer than the payload it becomes */
+    HTTP_BODY_BYTES_MAX = PAYLOAD_BYTES_MAX + HTTP_BODY_SLACK_BYTES,
+    HTTP_IDLE_MS = 30 * 1000,
+    HTTP_BODY_MS = 30 * 1000,
+    HTTP_WRITE_MS = 60 * 1000,
+    HTTP_WAIT_MS_MAX = 300 * 1000,
+    HTTP_HOSTS_MAX = 16
+};
+
+struct core;
+struct http;
+
+/* HOST:PORT or [V6]:PORT, port 0 for any. core must outlive the listener. */
+aiki_status http_start(struct http **ret, uv_loop_t *loop, const char *listen_address,
+                       struct core *core, aiki_error *err);
+/* "127.0.0.1:41873"; borrowed until http_stop. */
+const char *http_address(const struct http *h);
+/* Accept this name in Host too, e.g. the one a proxy or a container goes by. AIKI_LIMIT beyond
+ * HTTP_HOSTS_MAX, AIKI_INVALID when it is no host name. */
+aiki_status http_allow_host(struct http *h, const char *name, aiki_error *err);
+/* Waiting requests are answered with 503. h is gone when on_stopped is called. */
+void http_stop(struct http *h, void (*on_stopped)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,408 @@
+/* pipeline.c - the store thread's turn: take, decide, wake, commit, post. */
+#include "pipeline.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "reader.h"
+#include "wire/error.h"
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+static struct parcel *parcel_for(struct pipeline *p, peer_id peer)
+{
+    uint32_t *place = &p->parcel_of_slot[peer_slot(peer)];
+    if (*place != 0 && p->outcome->parcels[*place - 1].peer == peer)
+        return &p->outcome->parcels[*place - 1];
+    struct parcel *parcel = outcome_add_parcel(p->outcome, peer);
+    *place = (uint32_t)p->outcome->parcel_count;
+    return parcel;
+}
+
+aiki_writer *answer_frames(struct pipeline *p, peer_id peer)
+{
+    struct parcel *parcel = parcel_for(p, peer);
+    parcel->answered++;
+    return &parcel->frames;
+}
+
+aiki_writer *push_frames(struct pipeline *p, peer_id peer)
+{
+    return &parcel_for(p, peer)->frames;
+}
+
+void answer_fault(struct pipeline *p, const struct command *c, const aiki_error *err)
+{
+    metric_add(requests_refused, 1);
+    frame_fault(answer_frames(p, c->peer), c->correlation, err);
+}
+
+void post_outcome(struct pipeline *p)
+{
+    struct outcome *o = p->outcome;
+    if (outcome_is_empty(o))
+        return;
+    for (size_t i = 0; i < o->parcel_count; i++) {
+        p->parcel_of_slot[peer_slot(o->parcels[i].peer)] = 0;
+        if (o->parcels[i].frames.status != AIKI_OK) {
+            log_error("server", "out of memory for answers; ending to restart clean");
+            _exit(1);
+        }
+    }
+    p->outcome = outcome_create();
+    mailbox_post(p->outbox, &o->mail);
+}
+
+void offer_run(struct pipeline *p, const struct entry *e)
+{
+    struct offer *o = outcome_add_offer(p->outcome);
+    o->stream = &e->flow->stream;
+    o->ticket = (struct ticket){.run = e->id, .epoch = e->run.epoch};
+}
+
+/* ---- offers ----------------------------------------------------------------------------------- */
+
+struct scan {
+    struct pipeline *p;
+    const struct offer_scan *want;
+    uint64_t last_no;
+    uint32_t rows;
+    uint64_t offered;
+};
+
+/* The run as memory knows it, else as a claim would find it. False: not to be offered. */
+static bool offer_of(struct pipeline *p, const struct run_row *row, int64_t min_age_ms,
+                     struct offer *ret)
+{
+    struct run run = {.state = row->state, .epoch = row->epoch, .updated_at_ms = row->updated_at_ms};
+    const struct entry *e = cache_find_no(&p->cache, row->no);
+    const struct flow *flow =
+        e != NULL ? e->flow : registry_find(&p->registry, row->workflow, row->version);
+    if (e != NULL)
+        run = e->run;
+    else
+        engine_adopt(&run, &p->now);
+    if (flow == NULL || run.state != RUN_QUEUED || run.updated_at_ms > p->now.at_ms - min_age_ms)
+        return false;
+    ret->stream = &flow->stream;
+    ret->ticket = (struct ticket){.run = row->id, .epoch = run.epoch};
+    return true;
+}
+
+static bool offer_row(void *arg, const struct run_row *row)
+{
+    struct scan *s = arg;
+    struct offer offer;
+    s->last_no = row->no;
+    s->rows++;
+    if (!offer_of(s->p, row, s->want->min_age_ms, &offer) ||
+        (s->want->stream != NULL && s->want->stream != offer.stream))
+        return true;
+    *outcome_add_offer(s->p->outcome) = offer;
+    s->offered++;
+    return true;
+}
+
+/* One page; the loop asks for the next one when it has published this one. */
+void command_offer(struct pipeline *p, const struct offer_scan *want)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    struct scan s = {.p = p, .want = want};
+    unit_finish(p); /* rows and memory agree */
+    aiki_status status =
+        p->store->ops->scan_open(p->store, want->after_no, SCAN_PAGE, offer_row, &s, &err);
+    if (status != AIKI_OK)
+        log_error("store", "open runs cannot be offered again: %s", err.message);
+    metric_add(tickets_reoffered, s.offered);
+    p->outcome->scanned = true;
+    p->outcome->scan = *want;
+    p->outcome->scan.after_no = status == AIKI_OK && s.rows == SCAN_PAGE ? s.last_no : 0;
+    post_outcome(p); /* an outcome carries one scan */
+}
+
+/* Tickets that a dead consumer had read: offer those that still are the run's current offer. */
+void command_tickets(struct pipeline *p, aiki_view tickets)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    unit_finish(p);
+    for (uint64_t at = 0; at + sizeof(struct ticket) <= tickets.size_bytes;
+         at += sizeof(struct ticket)) {
+        struct ticket t;
+        struct entry *e;
+        memcpy(&t, tickets.data + at, sizeof(t));
+        if (run_load(p, &t.run, &e, &err) != AIKI_OK)
+            continue; /* a forged or foreign ticket: nothing to offer */
+        if (e->run.state == RUN_QUEUED && e->run.epoch == t.epoch) {
+            offer_run(p, e);
+            metric_add(tickets_reoffered, 1);
+        }
+        cache_rest(&p->cache, e);
+    }
+}
+
+/* Streams with runs queued for long: do they hold their tickets? */
+static void audit(struct pipeline *p)
+{
+    p->audit_at_ms = 0;
+    for (size_t i = 0; i < p->registry.flow_count; i++) {
+        const struct flow *f = p->registry.flows[i];
+        if (f->counts[RUN_QUEUED] == 0)
+            continue;
+        p->audit_at_ms = p->now.at_ms + AUDIT_MS;
+        if (f->queued_since_ms > p->now.at_ms - AUDIT_AGE_MS)
+            continue;
+        struct audit *a = outcome_add_audit(p->outcome);
+        a->stream = &f->stream;
+        a->queued = f->counts[RUN_QUEUED];
+    }
+}
+
+static bool anything_queued(const struct pipeline *p)
+{
+    for (size_t i = 0; i < p->registry.flow_count; i++)
+        if (p->registry.flows[i]->counts[RUN_QUEUED] > 0)
+            return true;
+    return false;
+}
+
+/* ---- time -------------------------------------------------------------------------------------- */
+
+static void wake_run(struct pipeline *p, uint64_t no)
+{
+    struct entry *e;
+    struct engine_effects effects;
+    aiki_error err = {.struct_size = sizeof(err)};
+    fault_point(server_timer_due);
+    if (run_load_no(p, no, &e, &err) != AIKI_OK) {
+        log_error("store", "the timer of run number %llu is due, but the run cannot be read: %s",
+                  (unsigned long long)no, err.message);
+        return;
+    }
+    bool was_dirty = e->dirty != 0;
+    uint64_t from = e->journal.size_bytes;
+    struct dirty *d = unit_touch(p, e);
+    if (!engine_wake(&e->run, &p->now, &effects)) { /* signalled in this very unit */
+        if (!was_dirty)
+            unit_untouch(p, e);
+        return;
+    }
+    d->timer = true;
+    metric_add(timers_fired, 1);
+    unit_recorded(p, e, from, &effects);
+}
+
+static void fire_timers(struct pipeline *p)
+{
+    uint64_t key;
+    while (p->work.run_count < STORE_UNIT_RUNS_MAX &&
+           timers_take(&p->timers, p->now.at_ms, &key)) {
+        if ((key & WAITER_TIMER) != 0)
+            waiter_timed_out(p, (uint32_t)(key / 2));
+        else
+            wake_run(p, key / 2);
+    }
+}
+
+static void write_lagging(struct pipeline *p)
+{
+    while (!chain_is_empty(&p->lagging) && p->work.run_count < STORE_UNIT_RUNS_MAX) {
+        struct entry *e = container_of(p->lagging.next, struct entry, lagging);
+        if (e->lags_since_ms > p->now.at_ms - LAG_MS_MAX)
+            return;
+        (void)unit_touch(p, e);
+        chain_remove(&e->lagging); /* back in by roll_back_run when the store refuses */
+    }
+}
+
+static int64_t earliest(int64_t a, int64_t b)
+{
+    return a == 0 ? b : b == 0 || a < b ? a : b;
+}
+
+/* Monotonic time until which there is nothing to do by itself; 0 = for ever. */
+static int64_t deadline(struct pipeline *p)
+{
+    int64_t at_ms = timers_first_at_ms(&p->timers);
+    if (!chain_is_empty(&p->lagging)) {
+        const struct entry *e = container_of(p->lagging.next, struct entry, lagging);
+        at_ms = earliest(at_ms, e->lags_since_ms + LAG_MS_MAX);
+    }
+    if (p->audit_at_ms == 0 && anything_queued(p))
+        p->audit_at_ms = p->now.at_ms + AUDIT_MS;
+    at_ms = earliest(at_ms, p->audit_at_ms);
+    if (at_ms == 0)
+        return 0;
+    int64_t wait_ms = at_ms - engine_clock_ms(&p->clock);
+    return clock_mono_ms() + (wait_ms > 0 ? wait_ms : 0);
+}
+
+/* ---- the turn ------------------------------------------------------------------------------------ */
+
+static void decide_batch(struct pipeline *p, const struct batch *b)
+{
+    metric_add(batches, 1);
+    metric_add(commands, b->count);
+    p->batch = b;
+    for (p->index = 0; p->index < b->count; p->index++) {
+        const struct command *c = &b->commands[p->index];
+        command_decide(p, c, batch_payload(b, c));
+        if (p->work.run_count >= STORE_UNIT_RUNS_MAX)
+            unit_finish(p);
+    }
+}
+
+static void turn(struct pipeline *p, struct mail *list)
+{
+    p->now.at_ms = engine_clock_ms(&p->clock);
+    for (struct mail *m = list; m != NULL; m = m->next)
+        decide_batch(p, container_of(m, struct batch, mail));
+    fire_timers(p);
+    write_lagging(p);
+    unit_finish(p);
+    if (p->audit_at_ms != 0 && p->now.at_ms >= p->audit_at_ms)
+        audit(p);
+    post_outcome(p);
+    for (struct mail *m = list, *next; m != NULL; m = next) {
+        next = m->next;
+        batch_destroy(container_of(m, struct batch, mail));
+    }
+}
+
+void pipeline_run(struct pipeline *p)
+{
+    while (!p->stopping) {
+        int64_t at = deadline(p);
+        turn(p, postbox_take(&p->inbox, at));
+    }
+}
+
+/* ---- decide --------------------------------------------------------------------------------------- */
+
+static void refuse_type(struct pipeline *p, const struct command *c)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    (void)error_set(&err, AIKI_INVALID, "message type %u is not a request to the server", c->type);
+    answer_fault(p, c, &err);
+}
+
+static void decide_session(struct pipeline *p, const struct command *c, aiki_view payload)
+{
+    struct session_beat beat;
+    struct party *party = party_of(p, c->peer);
+    unit_finish(p); /* what these change cannot be rolled back */
+    switch (c->type) {
+    case COMMAND_OPEN:
+        command_open(p, c, (const struct session_open *)(const void *)payload.data);
+        break;
+    case COMMAND_EXPIRE: session_end(p, c->peer); break;
+    case COMMAND_CLOSE:
+        session_end(p, c->peer);
+        waiters_forget(p, c->peer, NULL);
+        break;
+    case COMMAND_FORGET: waiters_forget(p, c->peer, &c->correlation); break;
+    case COMMAND_BEAT:
+        memcpy(&beat, payload.data, sizeof(beat));
+        if (party->session != NULL) {
+            party->session->busy = beat.busy;
+            party->session->info.slots = beat.slots;
+            party->session->beat_at_ms = p->now.at_ms;
+        }
+        break;
+    default: abort(); /* command_decide sends nothing else here */
+    }
+}
+
+void command_decide(struct pipeline *p, const struct command *c, aiki_view payload)
+{
+    switch (c->type) {
+    case WIRE_START: command_start(p, c, payload); break;
+    case WIRE_APPEND: command_append(p, c, payload); break;
+    case WIRE_CLAIM: command_claim(p, c, payload); break;
+    case WIRE_SIGNAL: command_signal(p, c, payload); break;
+    case WIRE_WAIT: command_wait(p, c, payload); break;
+    case WIRE_QUERY: command_query(p, c, payload); break;
+    case WIRE_JOURNAL: command_journal(p, c, payload); break;
+    case WIRE_REGISTER: command_register(p, c, payload); break;
+    case WIRE_UNREGISTER: command_unregister(p, c, payload); break;
+    case WIRE_REFUSAL: command_refused(p, c, payload); break;
+    case WIRE_STREAM_RESET: command_stream_reset(p, c, payload); break;
+    case COMMAND_OFFER:
+        command_offer(p, (const struct offer_scan *)(const void *)payload.data);
+        break;
+    case COMMAND_TICKETS: command_tickets(p, payload); break;
+    case COMMAND_STOP: p->stopping = true; break;
+    case COMMAND_OPEN:
+    case COMMAND_EXPIRE:
+    case COMMAND_CLOSE:
+    case COMMAND_FORGET:
+    case COMMAND_BEAT: decide_session(p, c, payload); break;
+    default: refuse_type(p, c); break;
+    }
+}
+
+/* ---- restart --------------------------------------------------------------------------------------- */
+
+struct restore {
+    struct pipeline *p;
+    uint64_t last_no;
+    uint32_t rows;
+    aiki_status status;
+    aiki_error *err;
+};
+
+static bool restore_workflow(void *arg, const struct workflow_row *row)
+{
+    struct restore *r = arg;
+    r->status = registry_restore(&r->p->registry, row, r->err);
+    return r->status == AIKI_OK;
+}
+
+static bool restore_run(void *arg, const struct run_row *row)
+{
+    struct restore *r = arg;
+    struct flow *flow;
+    struct run run = {.state = row->state, .epoch = row->epoch};
+    r->last_no = row->no;
+    r->rows++;
+    r->status = registry_intern(&r->p->registry, row->workflow, row->version, &flow, r->err);
+    if (r->status != AIKI_OK)
+        return false;
+    engine_adopt(&run, &r->p->now);
+    flow_count(flow, 0, run.state, r->p->now.at_ms);
+    if (row->wake_at_ms > 0)
+        timers_set(&r->p->timers, row->no * 2, row->wake_at_ms);
+    return true;
+}
+
+static aiki_status restore_workflows(struct pipeline *p, aiki_error *err)
+{
+    struct store_reader *reader;
+    struct restore r = {.p = p, .err = err};
+    aiki_status status = p->store->ops->open_reader(p->store, &reader, err);
+    if (status != AIKI_OK)
+        return status;
+    status = p->store->ops->workflows(reader, p->space, restore_workflow, &r, err);
+    p->store->ops->close_reader(reader);
+    return status != AIKI_OK ? status : r.status;
+}
+
+aiki_status pipeline_restore(struct pipeline *p, aiki_error *err)
+{
+    struct restore r = {.p = p, .err = err};
+    p->now.at_ms = engine_clock_ms(&p->clock);
+    aiki_status status = restore_workflows(p, err);
+    while (status == AIKI_OK) {
+        r.rows = 0;
+        status = p->store->ops->scan_open(p->store, r.last_no, SCAN_PAGE, restore_run, &r, err);
+        if (status == AIKI_OK)
+            status = r.status;
+        if (r.rows < SCAN_PAGE)
+            break;
+    }
+    return status;
+}

@@ -1,0 +1,229 @@
+/* pipeline.h - the store thread: commands in, one commit a unit, outcomes out.
+ *
+ *   inbox --batches--> decide each command --> unit: dirty runs, answers owed
+ *                          |                        | one commit
+ *                          | durable of nothing     v
+ *                          +----> outcome now    settle: answers, offers, notifications --> outcome
+ *
+ * Rules that keep this exact:
+ *   - A command that changes something durable (START, APPEND, SIGNAL) only marks runs dirty and
+ *     notes the answer it owes. Answers are written after the commit.
+ *   - A command that changes nothing durable (CLAIM, WAIT, ...) is answered at once, and so must
+ *     not look at a run that is dirty: such a run is committed first (unit_barrier).
+ *   - A unit that the store refuses is rolled back as a whole and its commands are decided again
+ *     one by one, so that only the one that cannot be is answered with the refusal.
+ *   - What only memory knows about a run (its owner, the epoch after one was lost) lags behind
+ *     the row; a run that lags for more than LAG_MS_MAX is written by itself.
+ *
+ * Everything in this header: [store].
+ */
+#ifndef SERVER_PIPELINE_H
+#define SERVER_PIPELINE_H
+
+#include "base/clock.h"
+#include "batch.h"
+#include "cache.h"
+#include "engine/engine.h"
+#include "metrics.h"
+#include "registry.h"
+#include "timers.h"
+
+enum {
+    LAG_MS_MAX = 200,
+    AUDIT_MS = 500,          /* between looks at streams with runs queued for long */
+    AUDIT_AGE_MS = 1000,     /* what "for long" is */
+    RETRY_MS = 1000,         /* before a wake-up that the store refused is tried again */
+    SCAN_PAGE = 1000,        /* rows of one offer scan */
+    CLAIM_BYTES_MAX = 1024 * 1024, /* journal sent with a claim; more follows by pages */
+    WAITERS_MAX = 1000000,
+    KEY_BYTES_MAX = 256,     /* start key, actor, signal reference */
+    WAIT_MS_MAX = 24 * 3600 * 1000
+};
+
+struct reader;
+
+/* Somebody who waits for a run to end. */
+struct waiter {
+    struct chain of_run, of_party;
+    struct entry *entry;
+    peer_id peer;
+    uint32_t correlation;
+    uint32_t number;         /* index in pipeline.waiters; names its timer */
+    uint32_t next_free;
+};
+
+/* What the store thread knows about a connection. */
+struct party {
+    peer_id peer;
+    struct session *session; /* while it is a runtime with a lease */
+    struct chain waiters;
+};
+
+/* A run as it was before the unit touched it. */
+struct dirty {
+    struct entry *entry;
+    struct run before;
+    struct session *owner_before;
+    uint8_t hash_before[HASH_BYTES];
+    uint8_t *waits_before, *reason_before; /* owned until the unit is settled */
+    uint64_t reason_size_before;
+    uint64_t journal_size_before;
+    uint64_t duplicates_before;
+    bool insert;
+    bool offer;
+    bool timer;              /* became dirty by its timer, not by a command */
+};
+
+/* An answer owed once the unit is committed. */
+struct owed {
+    enum { OWED_STARTED, OWED_ACK, OWED_SIGNALLED, OWED_NOTIFY } kind;
+    peer_id peer;
+    uint32_t correlation;
+    struct entry *entry;
+    uint64_t number;         /* ACK: of the append. SIGNALLED: count */
+    bool created, want_result;
+    bool parked;
+    uint64_t offset, size_bytes; /* NOTIFY: the event in entry->journal */
+    uint64_t epoch;
+};
+
+struct command_ref {
+    const struct batch *batch;
+    size_t index;
+};
+
+/* What the unit at hand has gathered. */
+struct work {
+    struct dirty *runs;
+    size_t run_count, run_capacity;
+    struct owed *owed;
+    size_t owed_count, owed_capacity;
+    struct command_ref *commands;
+    size_t command_count, command_capacity;
+    struct run_write *writes;
+    size_t write_capacity;
+};
+
+struct pipeline {
+    struct postbox inbox;
+    struct mailbox *outbox;        /* of the loop; borrowed */
+    struct store *store;           /* owned */
+    struct reader *reader;         /* borrowed */
+    struct engine_clock clock;
+    struct engine_now now;         /* as of the command at hand */
+    const char *space;
+    struct cache cache;
+    struct registry registry;
+    struct timers timers;
+    struct work work;
+    struct outcome *outcome;       /* being filled; owned */
+    uint32_t *parcel_of_slot;      /* index + 1 in outcome->parcels */
+    struct party *parties;         /* by slot */
+    struct chain lagging;
+    struct waiter **waiters;
+    size_t waiter_count, waiter_capacity;
+    uint32_t waiter_free;          /* number + 1 */
+    size_t waiter_open_count;
+    uint64_t run_no_max;
+    int64_t audit_at_ms;
+    int64_t started_at_ms;
+    const struct batch *batch;     /* of the command at hand */
+    size_t index;
+    bool alone;                    /* deciding again one by one after a refusal */
+    bool stopping;
+    aiki_writer scratch, body;
+};
+
+/* The thread's function; ends on COMMAND_STOP. */
+void pipeline_run(struct pipeline *p);
+/* Read what a restart needs: workflows, timers, counts. Before the thread starts. */
+aiki_status pipeline_restore(struct pipeline *p, aiki_error *err);
+
+/* ---- answers ------------------------------------------------------------------------------ */
+
+/* Frames for a connection in the outcome at hand; valid until the next call. */
+aiki_writer *answer_frames(struct pipeline *p, peer_id peer);
+/* Push without answering a request. */
+aiki_writer *push_frames(struct pipeline *p, peer_id peer);
+void answer_fault(struct pipeline *p, const struct command *c, const aiki_error *err);
+#define answer(p, c, NAME, ...) \
+    frame_add(answer_frames(p, (c)->peer), NAME, (c)->correlation, __VA_ARGS__)
+void post_outcome(struct pipeline *p);
+void offer_run(struct pipeline *p, const struct entry *e);
+
+/* ---- runs ---------------------------------------------------------------------------------- */
+
+/* Cached, or read from the store. AIKI_NOT_FOUND names the run. */
+aiki_status run_load(struct pipeline *p, const struct aiki_id *id, struct entry **ret,
+                     aiki_error *err);
+aiki_status run_load_no(struct pipeline *p, uint64_t no, struct entry **ret, aiki_error *err);
+/* AIKI_NOT_FOUND: no run has this start key. */
+aiki_status run_load_key(struct pipeline *p, struct flow *flow, aiki_view key, struct entry **ret,
+                         aiki_error *err);
+/* Stored events of a run from after_seq on, at most about bytes_max, whole events: from memory
+ * or read into p->scratch. Borrowed until the next call. */
+aiki_status run_journal(struct pipeline *p, struct entry *e, uint64_t after_seq,
+                        uint64_t bytes_max, aiki_view *ret, uint64_t *ret_last_seq,
+                        aiki_error *err);
+/* Its last event; for the result of an ended run. */
+aiki_status run_last_event(struct pipeline *p, struct entry *e, struct event *ret,
+                           aiki_error *err);
+/* After the engine changed the run: links, counters, timers, lag. Only for changes that stand. */
+void run_settle(struct pipeline *p, struct entry *e);
+void run_set_owner(struct entry *e, struct session *s);
+void session_lose_all(struct pipeline *p, struct session *s);
+void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation);
+
+/* ---- unit ---------------------------------------------------------------------------------- */
+
+/* Note the run's state before a durable change; call before the engine. */
+struct dirty *unit_touch(struct pipeline *p, struct entry *e);
+/* Undo the latest unit_touch: nothing came of it. */
+void unit_untouch(struct pipeline *p, struct entry *e);
+/* The engine recorded events at `from` of the journal: chain them, keep waits and reason. */
+void unit_recorded(struct pipeline *p, struct entry *e, uint64_t from,
+                   const struct engine_effects *effects);
+/* The command at hand is answered when the unit commits. */
+struct owed *unit_owe(struct pipeline *p, const struct command *c, struct entry *e);
+struct owed *unit_owe_push(struct pipeline *p, struct entry *e);
+/* Commit and settle; on a refusal decide its commands again one by one. */
+void unit_finish(struct pipeline *p);
+/* Commit first when e is dirty. e may be gone afterwards (rolled back): look it up again. */
+bool unit_barrier(struct pipeline *p, const struct entry *e);
+void unit_deinit(struct work *u);
+
+/* ---- commands ------------------------------------------------------------------------------ */
+
+/* The engine's refusal as an error about this run. */
+void refusal_error(const struct entry *e, const struct engine_refusal *r, aiki_error *err);
+void command_decide(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_start(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_signal(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_wait(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_claim(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_journal(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_append(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_register(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_unregister(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_refused(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_stream_reset(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_offer(struct pipeline *p, const struct offer_scan *scan);
+void command_tickets(struct pipeline *p, aiki_view tickets);
+void command_query(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_open(struct pipeline *p, const struct command *c, const struct session_open *info);
+void session_end(struct pipeline *p, peer_id peer);
+/* The session of a connection that has one with a lease; else answers FENCED and NULL. */
+struct session *session_of(struct pipeline *p, const struct command *c);
+
+/* ---- waiters -------------------------------------------------------------------------------- */
+
+enum { WAITER_TIMER = 1 }; /* timer keys: run number * 2, or waiter number * 2 + WAITER_TIMER */
+aiki_status waiter_add(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation,
+                       int64_t timeout_ms, aiki_error *err);
+void waiter_timed_out(struct pipeline *p, uint32_t number);
+void waiters_answer(struct pipeline *p, struct entry *e);
+void waiters_forget(struct pipeline *p, peer_id peer, const uint32_t *correlation);
+
+struct party *party_of(struct pipeline *p, peer_id peer);
+
+#endif

@@ -1,0 +1,358 @@
+/* reader.c - see reader.h. */
+#include "reader.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "views.h"
+#include "wire/error.h"
+
+enum { HISTORY_PAGE_BYTES = 1024 * 1024, LIST_PAGES_MAX = 20 };
+
+struct job {
+    struct mail mail;
+    bool stop, history;
+    peer_id peer;
+    uint32_t correlation;
+    uint8_t *args;
+    uint64_t args_size_bytes;
+    const struct flow **served;
+    size_t served_count;
+};
+
+struct reader {
+    pthread_t thread;
+    struct postbox inbox;
+    struct mailbox *outbox;
+    struct store *store;
+    struct store_reader *connection;
+    const char *space;
+    uint64_t epoch_floor;
+    atomic_uint waiting;
+};
+
+/* ---- runs.list --------------------------------------------------------------------------------- */
+
+struct list {
+    const struct reader *reader;
+    const struct job *job;
+    uint32_t only_state;  /* as shown; 0 = any */
+    uint64_t limit, count, last_no;
+    uint32_t rows;
+    aiki_writer *w;
+};
+
+/* A row that says running may be of an earlier incarnation, whose ownerships are void. */
+static uint32_t shown_state(const struct list *l, const struct run_row *row)
+{
+    uint32_t state = row->state;
+    if (state == RUN_RUNNING && row->epoch < l->reader->epoch_floor)
+        state = RUN_QUEUED;
+    if (state != RUN_QUEUED)
+        return state;
+    for (size_t i = 0; i < l->job->served_count; i++)
+        if (view_is(row->workflow, l->job->served[i]->name) &&
+            view_is(row->version, l->job->served[i]->version))
+            return RUN_QUEUED;
+    return RUN_STALLED;
+}
+
+static bool list_row(void *arg, const struct run_row *row)
+{
+    struct list *l = arg;
+    uint32_t state = shown_state(l, row);
+    l->last_no = row->no;
+    l->rows++;
+    if (l->only_state == 0 || l->only_state == state) {
+        aiki_mp_map(l->w, VIEW_RUN_FIELDS + 1);
+        view_run_fields(l->w, row, state);
+        aiki_mp_str(l->w, "error");
+        if (row->reason.size_bytes > 0)
+            aiki_mp_raw(l->w, row->reason.data, row->reason.size_bytes);
+        else
+            aiki_mp_nil(l->w);
+        l->count++;
+    }
+    return l->count < l->limit;
+}
+
+static uint64_t state_mask(uint32_t shown)
+{
+    if (shown == 0)
+        return 0;
+    if (shown == RUN_QUEUED || shown == RUN_STALLED)
+        return 1ull << RUN_QUEUED | 1ull << RUN_RUNNING;
+    return 1ull << shown;
+}
+
+static aiki_status list_pages(struct list *l, struct list_filter *filter, aiki_error *err)
+{
+    const struct store_ops *ops = l->reader->connection->ops;
+    for (int page = 0; page < LIST_PAGES_MAX; page++) {
+        l->rows = 0;
+        aiki_status status = ops->list(l->reader->connection, filter, list_row, l, err);
+        if (status != AIKI_OK)
+            return status;
+        if (l->count >= l->limit)
+            return AIKI_OK;
+        if (l->rows < filter->limit) {
+            l->last_no = 0;
+            return AIKI_OK;
+        }
+        filter->before_no = l->last_no;
+    }
+    return AIKI_OK;
+}
+
+static aiki_status runs_list(struct reader *r, const struct job *job, const struct query_args *a,
+                             aiki_writer *doc, aiki_error *err)
+{
+    AUTO(free) char *workflow = NULL, *version = NULL, *key = NULL, *state = NULL;
+    AUTO(buf) aiki_writer rows;
+    buf_init(&rows);
+    workflow = a->workflow.size_bytes > 0 ? view_dup(a->workflow) : NULL;
+    version = a->version.size_bytes > 0 ? view_dup(a->version) : NULL;
+    key = a->key.size_bytes > 0 ? view_dup(a->key) : NULL;
+    state = a->state.size_bytes > 0 ? view_dup(a->state) : NULL;
+    struct list l = {.reader = r,
+                     .job = job,
+                     .limit = a->limit > 0 ? a->limit : LIST_LIMIT_DEFAULT,
+                     .w = &rows};
+    if (l.limit > STORE_LIST_MAX)
+        l.limit = STORE_LIST_MAX;
+    if (state != NULL && (l.only_state = (uint32_t)run_state_parse(state)) == 0)
+        return error_code(err, AIKI_INVALID, "BAD_STATE", "there is no run state %s", state);
+    struct list_filter filter = {.space = r->space,
+                                 .workflow = workflow,
+                                 .version = version,
+                                 .key = key,
+                                 .state_mask = state_mask(l.only_state),
+                                 .before_no = a->before,
+                                 .limit = (uint32_t)l.limit};
+    aiki_status status = list_pages(&l, &filter, err);
+    if (status != AIKI_OK)
+        return status;
+    aiki_mp_map(doc, 2);
+    aiki_mp_str(doc, "runs");
+    aiki_mp_array(doc, l.count);
+    aiki_mp_raw(doc, rows.data, rows.size_bytes);
+    aiki_mp_str(doc, "next");
+    if (l.last_no > 0)
+        aiki_mp_uint(doc, l.last_no);
+    else
+        aiki_mp_nil(doc);
+    return rows.status;
+}
+
+/* ---- runs.history ------------------------------------------------------------------------------- */
+
+struct history {
+    uint64_t no, seq;
+    uint64_t after, limit, count, last_seq;
+    uint8_t hash[HASH_BYTES];
+    aiki_writer *w;
+};
+
+static bool found_run(void *arg, const struct run_row *row)
+{
+    struct history *h = arg;
+    h->no = row->no;
+    h->seq = row->seq;
+    return false;
+}
+
+/* The chain is recomputed from the first event on: that also verifies what is shown. */
+static aiki_status show_page(struct history *h, aiki_view page, aiki_error *err)
+{
+    aiki_reader r;
+    struct event event;
+    aiki_reader_init(&r, page);
+    while (aiki_reader_left(&r) > 0 && h->count < h->limit &&
+           h->w->size_bytes < DOCUMENT_BYTES_MAX) {
+        aiki_status status = event_read_stored(&r, &event, err);
+        if (status != AIKI_OK)
+            return status;
+        event_chain(h->hash, event.encoded);
+        if (event.seq <= h->after)
+            continue;
+        view_event(h->w, &event, h->hash);
+        h->last_seq = event.seq;
+        h->count++;
+    }
+    return AIKI_OK;
+}
+
+static aiki_status show_pages(struct reader *r, struct history *h, aiki_error *err)
+{
+    AUTO(buf) aiki_writer page;
+    buf_init(&page);
+    for (uint64_t at = 0; at < h->seq && h->count < h->limit;) {
+        uint64_t last_seq = at;
+        buf_clear(&page, HISTORY_PAGE_BYTES);
+        aiki_status status = r->connection->ops->reader_journal(
+            r->connection, h->no, at, HISTORY_PAGE_BYTES, &page, &last_seq, err);
+        if (status == AIKI_OK)
+            status = show_page(h, aiki_writer_view(&page), err);
+        if (status != AIKI_OK)
+            return status;
+        if (last_seq == at || h->w->size_bytes >= DOCUMENT_BYTES_MAX)
+            break;
+        at = last_seq;
+    }
+    return AIKI_OK;
+}
+
+static aiki_status runs_history(struct reader *r, const struct query_args *a, aiki_writer *doc,
+                                aiki_error *err)
+{
+    AUTO(buf) aiki_writer events;
+    struct aiki_id id;
+    char text[AIKI_ID_TEXT_SIZE];
+    buf_init(&events);
+    struct history h = {.after = a->after,
+                        .limit = a->limit > 0 ? a->limit : HISTORY_LIMIT_DEFAULT,
+                        .last_seq = a->after,
+                        .w = &events};
+    if (h.limit > HISTORY_LIMIT_MAX)
+        h.limit = HISTORY_LIMIT_MAX;
+    aiki_status status = id_parse((const char *)a->id.data, a->id.size_bytes, &id, err);
+    if (status != AIKI_OK)
+        return status;
+    id_text(&id, text);
+    status = r->connection->ops->reader_find_run(r->connection, &id, found_run, &h, err);
+    if (status == AIKI_NOT_FOUND)
+        return error_code(err, AIKI_NOT_FOUND, "RUN_NOT_FOUND", "there is no run %s", text);
+    if (status == AIKI_OK)
+        status = show_pages(r, &h, err);
+    if (status != AIKI_OK)
+        return status;
+    aiki_mp_map(doc, 3);
+    aiki_mp_str(doc, "id");
+    aiki_mp_str(doc, text);
+    aiki_mp_str(doc, "events");
+    aiki_mp_array(doc, h.count);
+    aiki_mp_raw(doc, events.data, events.size_bytes);
+    aiki_mp_str(doc, "next");
+    if (h.last_seq < h.seq && h.count > 0)
+        aiki_mp_uint(doc, h.last_seq);
+    else
+        aiki_mp_nil(doc);
+    return events.status;
+}
+
+/* ---- the thread ----------------------------------------------------------------------------------- */
+
+static void do_job(struct reader *r, const struct job *job)
+{
+    AUTO(buf) aiki_writer doc;
+    struct query_args args;
+    aiki_error err = {.struct_size = sizeof(err)};
+    buf_init(&doc);
+    aiki_status status =
+        query_args_read((aiki_view){job->args, job->args_size_bytes}, &args, &err);
+    if (status == AIKI_OK)
+        status = job->history ? runs_history(r, &args, &doc, &err)
+                              : runs_list(r, job, &args, &doc, &err);
+    if (status == AIKI_OK && doc.status != AIKI_OK)
+        status = error_set(&err, doc.status, "the answer could not be written");
+    if (status == AIKI_NOMEM && err.message[0] == '\0')
+        (void)error_set(&err, AIKI_NOMEM, "the answer could not be written");
+    struct outcome *o = outcome_create();
+    struct parcel *parcel = outcome_add_parcel(o, job->peer);
+    parcel->answered = 1;
+    if (status == AIKI_OK)
+        frame_add(&parcel->frames, DOCUMENT, job->correlation, .value = aiki_writer_view(&doc));
+    else
+        frame_fault(&parcel->frames, job->correlation, &err);
+    mailbox_post(r->outbox, &o->mail);
+}
+
+static void job_destroy(struct job *job)
+{
+    free(job->args);
+    free(job->served);
+    free(job);
+}
+
+static void *run_reader(void *arg)
+{
+    struct reader *r = arg;
+    for (bool stop = false; !stop;)
+        for (struct mail *m = postbox_take(&r->inbox, 0), *next; m != NULL; m = next) {
+            struct job *job = container_of(m, struct job, mail);
+            next = m->next;
+            stop |= job->stop;
+            if (!job->stop) {
+                do_job(r, job);
+                atomic_fetch_sub(&r->waiting, 1);
+            }
+            job_destroy(job);
+        }
+    return NULL;
+}
+
+aiki_status reader_start(struct reader **ret, struct store *store, const char *space,
+                         uint64_t epoch_floor, struct mailbox *outbox, aiki_error *err)
+{
+    struct reader *r = memory_need(sizeof(*r));
+    *r = (struct reader){
+        .store = store, .space = space, .epoch_floor = epoch_floor, .outbox = outbox};
+    aiki_status status = store->ops->open_reader(store, &r->connection, err);
+    if (status != AIKI_OK) {
+        free(r);
+        return status;
+    }
+    postbox_init(&r->inbox);
+    if (pthread_create(&r->thread, NULL, run_reader, r) != 0) {
+        store->ops->close_reader(r->connection);
+        postbox_deinit(&r->inbox);
+        free(r);
+        return error_set(err, AIKI_NOMEM, "the reader thread cannot be created");
+    }
+    *ret = r;
+    return AIKI_OK;
+}
+
+void reader_stop(struct reader *r)
+{
+    if (r == NULL)
+        return;
+    struct job *job = memory_need(sizeof(*job));
+    job->stop = true;
+    postbox_post(&r->inbox, &job->mail);
+    pthread_join(r->thread, NULL);
+    r->store->ops->close_reader(r->connection);
+    postbox_deinit(&r->inbox);
+    free(r);
+}
+
+aiki_status reader_ask(struct reader *r, peer_id peer, uint32_t correlation, aiki_view what,
+                       aiki_view args, const struct flow **served, size_t served_count,
+                       aiki_error *err)
+{
+    if (atomic_load(&r->waiting) >= READER_JOBS_MAX) {
+        free(served);
+        return error_code(err, AIKI_UNAVAILABLE, "OVERLOADED",
+                          "READER_JOBS_MAX: %d lists and histories are waiting; try again",
+                          READER_JOBS_MAX);
+    }
+    struct job *job = memory_need(sizeof(*job));
+    *job = (struct job){.history = view_is(what, "runs.history"),
+                        .peer = peer,
+                        .correlation = correlation,
+                        .served = served,
+                        .served_count = served_count,
+                        .args_size_bytes = args.size_bytes};
+    if (args.size_bytes > 0) {
+        job->args = memory_need((size_t)args.size_bytes);
+        memcpy(job->args, args.data, (size_t)args.size_bytes);
+    }
+    atomic_fetch_add(&r->waiting, 1);
+    postbox_post(&r->inbox, &job->mail);
+    return AIKI_OK;
+}

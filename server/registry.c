@@ -1,0 +1,460 @@
+/* registry.c - flows by name and version, and the sessions that serve them. */
+#include "registry.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "wire/error.h"
+
+enum { FAMILY_BUCKETS = 4096, KNOWN_TEXT_SIZE = 160 };
+
+static uint64_t hash_name(const void *bytes, size_t size_bytes)
+{
+    const uint8_t *p = bytes;
+    uint64_t h = 0xcbf29ce484222325ull; /* FNV-1a: short names, no adversary that gains by it */
+    for (size_t i = 0; i < size_bytes; i++)
+        h = (h ^ p[i]) * 0x100000001b3ull;
+    return h;
+}
+
+static void set_text(char to[NAME_BYTES_MAX + 1], aiki_view from)
+{
+    size_t n = from.size_bytes > NAME_BYTES_MAX ? NAME_BYTES_MAX : (size_t)from.size_bytes;
+    memcpy(to, from.data, n);
+    to[n] = '\0';
+}
+
+static uint8_t *copy(aiki_view v)
+{
+    uint8_t *p = memory_need((size_t)v.size_bytes + 1);
+    if (v.size_bytes > 0)
+        memcpy(p, v.data, (size_t)v.size_bytes);
+    return p;
+}
+
+void registry_init(struct registry *r, const char *space)
+{
+    memset(r, 0, sizeof(*r));
+    r->space = space;
+    r->bucket_count = FAMILY_BUCKETS;
+    r->buckets = memory_need(r->bucket_count * sizeof(*r->buckets));
+    chain_init(&r->sessions);
+}
+
+static void flow_destroy(struct flow *f)
+{
+    schema_destroy(f->input_schema);
+    free(f->descriptor);
+    free(f->serving);
+    free(f);
+}
+
+void registry_deinit(struct registry *r)
+{
+    if (r->buckets == NULL)
+        return;
+    while (!chain_is_empty(&r->sessions))
+        session_destroy(r, container_of(r->sessions.next, struct session, all));
+    for (size_t i = 0; i < r->bucket_count; i++)
+        for (struct family *f = r->buckets[i], *next; f != NULL; f = next) {
+            next = f->next;
+            free(f);
+        }
+    for (size_t i = 0; i < r->flow_count; i++)
+        flow_destroy(r->flows[i]);
+    free(r->flows);
+    free(r->buckets);
+    memset(r, 0, sizeof(*r));
+}
+
+/* ---- flows -------------------------------------------------------------------------------- */
+
+struct family *registry_family(const struct registry *r, aiki_view name)
+{
+    struct family *f = r->buckets[hash_name(name.data, name.size_bytes) % r->bucket_count];
+    while (f != NULL && !view_is(name, f->name))
+        f = f->next;
+    return f;
+}
+
+static struct flow *version_in(const struct family *family, aiki_view version)
+{
+    struct flow *f = family != NULL ? family->versions : NULL;
+    while (f != NULL && !view_is(version, f->version))
+        f = f->next_version;
+    return f;
+}
+
+struct flow *registry_find(const struct registry *r, aiki_view name, aiki_view version)
+{
+    return version_in(registry_family(r, name), version);
+}
+
+static struct family *add_family(struct registry *r, aiki_view name)
+{
+    struct family *f = memory_need(sizeof(*f));
+    struct family **bucket = &r->buckets[hash_name(name.data, name.size_bytes) % r->bucket_count];
+    set_text(f->name, name);
+    f->next = *bucket;
+    *bucket = f;
+    return f;
+}
+
+aiki_status registry_intern(struct registry *r, aiki_view name, aiki_view version,
+                            struct flow **ret, aiki_error *err)
+{
+    char key[STREAM_KEY_SIZE];
+    struct family *family = registry_family(r, name);
+    struct flow *f = version_in(family, version);
+    if (f != NULL) {
+        *ret = f;
+        return AIKI_OK;
+    }
+    if (r->flow_count >= FLOWS_MAX)
+        return error_set(err, AIKI_LIMIT, "FLOWS_MAX: %d workflow versions are known already",
+                         FLOWS_MAX);
+    if (stream_key(key, r->space, name, version) != AIKI_OK)
+        return error_code(err, AIKI_INVALID, "BAD_NAME",
+                          "workflow and version names are 1 to %d characters of a-z A-Z 0-9 . _ -",
+                          NAME_BYTES_MAX);
+
+    f = memory_need(sizeof(*f));
+    f->family = family != NULL ? family : add_family(r, name);
+    f->next_version = f->family->versions;
+    f->family->versions = f;
+    set_text(f->name, name);
+    set_text(f->version, version);
+    memcpy(f->stream.key, key, sizeof(key));
+    f->stream.key_size_bytes = (uint32_t)strlen(key);
+    f->stream.index = (uint32_t)r->flow_count;
+    r->flows = array_grow(r->flows, &r->flow_capacity, r->flow_count, sizeof(struct flow *));
+    r->flows[r->flow_count++] = f;
+    *ret = f;
+    return AIKI_OK;
+}
+
+/* The highest version, among those that are served or among all. */
+static struct flow *newest(const struct family *family, bool served_only)
+{
+    struct flow *best = NULL;
+    for (struct flow *f = family->versions; f != NULL; f = f->next_version) {
+        if (served_only && f->serving_count == 0)
+            continue;
+        if (best == NULL || version_compare(view_of(f->version), view_of(best->version)) > 0)
+            best = f;
+    }
+    return best;
+}
+
+static void list_versions(const struct family *family, char text[KNOWN_TEXT_SIZE])
+{
+    size_t at = 0;
+    text[0] = '\0';
+    for (struct flow *f = family->versions; f != NULL && at < KNOWN_TEXT_SIZE; f = f->next_version)
+        at += (size_t)snprintf(text + at, KNOWN_TEXT_SIZE - at, "%s%s", at > 0 ? ", " : "",
+                               f->version);
+}
+
+static void list_names(const struct registry *r, char text[KNOWN_TEXT_SIZE])
+{
+    size_t at = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < r->flow_count && at < KNOWN_TEXT_SIZE; i++) {
+        struct flow *f = r->flows[i];
+        if (f == f->family->versions)
+            at += (size_t)snprintf(text + at, KNOWN_TEXT_SIZE - at, "%s%s", at > 0 ? ", " : "",
+                                   f->name);
+    }
+}
+
+aiki_status registry_resolve(const struct registry *r, aiki_view name, aiki_view version,
+                             struct flow **ret, aiki_error *err)
+{
+    char known[KNOWN_TEXT_SIZE];
+    if (!name_is_valid(name))
+        return error_code(err, AIKI_INVALID, "BAD_NAME",
+                          "a workflow name is 1 to %d characters of a-z A-Z 0-9 . _ -",
+                          NAME_BYTES_MAX);
+    struct family *family = registry_family(r, name);
+    if (family == NULL) {
+        list_names(r, known);
+        return error_code(err, AIKI_NOT_FOUND, "WORKFLOW_NOT_FOUND",
+                          "no runtime has ever served workflow %.*s; known: %s",
+                          (int)name.size_bytes, (const char *)name.data,
+                          known[0] != '\0' ? known : "none, drop a plugin into a plugins directory");
+    }
+    struct flow *f = version.size_bytes > 0 ? version_in(family, version) : newest(family, true);
+    if (f == NULL && version.size_bytes == 0)
+        f = newest(family, false);
+    if (f == NULL) {
+        list_versions(family, known);
+        return error_code(err, AIKI_NOT_FOUND, "VERSION_NOT_FOUND",
+                          "workflow %s has no version %.*s; known: %s", family->name,
+                          (int)(version.size_bytes > 64 ? 64 : version.size_bytes),
+                          (const char *)version.data, known);
+    }
+    *ret = f;
+    return AIKI_OK;
+}
+
+bool flow_descriptor(const struct flow *f, struct descriptor_workflow *ret)
+{
+    aiki_reader r;
+    aiki_reader_init(&r, (aiki_view){f->descriptor, f->descriptor_size_bytes});
+    return f->descriptor != NULL && descriptor_next_workflow(&r, ret);
+}
+
+/* Keep what the newest descriptor says about the workflow. */
+static void describe(struct flow *f, aiki_view map)
+{
+    struct descriptor_workflow w;
+    aiki_error err = {.struct_size = sizeof(err)};
+    free(f->descriptor);
+    schema_destroy(f->input_schema);
+    f->descriptor = copy(map);
+    f->descriptor_size_bytes = map.size_bytes;
+    f->input_schema = NULL;
+    if (flow_descriptor(f, &w) && w.input.size_bytes > 0 &&
+        schema_create(&f->input_schema, w.input, &err) != AIKI_OK)
+        log_warn("registry", "%s@%s: input schema not usable, inputs are not checked: %s", f->name,
+                 f->version, err.message);
+}
+
+aiki_status registry_restore(struct registry *r, const struct workflow_row *row, aiki_error *err)
+{
+    struct flow *f;
+    aiki_status status = registry_intern(r, row->name, row->version, &f, err);
+    if (status != AIKI_OK)
+        return status;
+    describe(f, row->descriptor);
+    set_text(f->plugin_name, row->plugin);
+    f->has_build = row->build.size_bytes == HASH_BYTES;
+    if (f->has_build)
+        memcpy(f->build, row->build.data, HASH_BYTES);
+    f->first_seen_at_ms = row->first_seen_at_ms;
+    f->last_seen_at_ms = row->last_seen_at_ms;
+    return AIKI_OK;
+}
+
+void flow_row(const struct registry *r, const struct flow *f, struct workflow_row *ret_row)
+{
+    *ret_row = (struct workflow_row){
+        .space = view_of(r->space),
+        .name = view_of(f->name),
+        .version = view_of(f->version),
+        .plugin = view_of(f->plugin_name),
+        .build = {f->build, f->has_build ? HASH_BYTES : 0},
+        .descriptor = {f->descriptor, f->descriptor_size_bytes},
+        .first_seen_at_ms = f->first_seen_at_ms,
+        .last_seen_at_ms = f->last_seen_at_ms,
+    };
+}
+
+void flow_count(struct flow *f, uint32_t from_state, uint32_t to_state, int64_t now_ms)
+{
+    if (from_state == to_state)
+        return;
+    if (from_state != 0 && !run_state_is_terminal(from_state))
+        f->counts[from_state]--;
+    if (to_state == 0 || run_state_is_terminal(to_state))
+        return;
+    if (f->counts[to_state]++ == 0 && to_state == RUN_QUEUED)
+        f->queued_since_ms = now_ms;
+}
+
+uint32_t flow_display_state(const struct flow *f, uint32_t state)
+{
+    return state == RUN_QUEUED && f->serving_count == 0 ? RUN_STALLED : state;
+}
+
+/* ---- sessions ------------------------------------------------------------------------------ */
+
+struct session *session_create(struct registry *r, peer_id peer, const struct session_open *info,
+                               int64_t now_ms)
+{
+    struct session *s = memory_need(sizeof(*s));
+    s->no = ++r->session_no_max;
+    s->peer = peer;
+    s->info = *info;
+    s->connected_at_ms = s->beat_at_ms = now_ms;
+    chain_init(&s->owned);
+    chain_init(&s->plugins);
+    chain_append(&r->sessions, &s->all);
+    return s;
+}
+
+static void plugin_destroy(struct plugin *p)
+{
+    for (size_t i = 0; i < p->flow_count; i++) {
+        struct flow *f = p->flows[i];
+        for (size_t k = 0; k < f->serving_count; k++)
+            if (f->serving[k] == p)
+                f->serving[k--] = f->serving[--f->serving_count];
+    }
+    p->session->plugin_count--;
+    chain_remove(&p->of_session);
+    free(p->flows);
+    free(p->file);
+    free(p->descriptor);
+    free(p->error);
+    free(p);
+}
+
+void session_destroy(struct registry *r, struct session *s)
+{
+    (void)r;
+    while (!chain_is_empty(&s->plugins))
+        plugin_destroy(container_of(s->plugins.next, struct plugin, of_session));
+    chain_remove(&s->all);
+    free(s);
+}
+
+static struct plugin *find_plugin(const struct session *s, aiki_view build, aiki_view file,
+                                  bool refused)
+{
+    for (struct chain *m = s->plugins.next; m != &s->plugins; m = m->next) {
+        struct plugin *p = container_of(m, struct plugin, of_session);
+        if ((p->error != NULL) != refused)
+            continue;
+        if (refused ? view_is(file, p->file)
+                    : view_equal(build, (aiki_view){p->build, p->build_size_bytes}))
+            return p;
+    }
+    return NULL;
+}
+
+static aiki_status add_plugin(struct session *s, aiki_view build, aiki_view file,
+                              struct plugin **ret, aiki_error *err)
+{
+    if (s->plugin_count >= PLUGINS_PER_SESSION_MAX)
+        return error_set(err, AIKI_LIMIT, "PLUGINS_PER_SESSION_MAX: %d plugins are registered",
+                         PLUGINS_PER_SESSION_MAX);
+    struct plugin *p = memory_need(sizeof(*p));
+    p->session = s;
+    p->build_size_bytes = build.size_bytes == HASH_BYTES ? HASH_BYTES : 0;
+    if (p->build_size_bytes > 0)
+        memcpy(p->build, build.data, HASH_BYTES);
+    p->file = (char *)copy(file);
+    chain_append(&s->plugins, &p->of_session);
+    s->plugin_count++;
+    *ret = p;
+    return AIKI_OK;
+}
+
+/* The flow serves from p now; true when its row in the workflows table has to change. */
+static bool serve_flow(struct flow *f, struct plugin *p, aiki_view plugin_name, aiki_view map,
+                       int64_t now_ms)
+{
+    f->serving = array_grow(f->serving, &f->serving_capacity, f->serving_count,
+                            sizeof(struct plugin *));
+    f->serving[f->serving_count++] = p;
+    bool same = f->has_build && memcmp(f->build, p->build, HASH_BYTES) == 0 &&
+                view_is(plugin_name, f->plugin_name) &&
+                view_equal(map, (aiki_view){f->descriptor, f->descriptor_size_bytes});
+    if (same)
+        return false;
+    describe(f, map);
+    set_text(f->plugin_name, plugin_name);
+    memcpy(f->build, p->build, HASH_BYTES);
+    f->has_build = true;
+    if (f->first_seen_at_ms == 0)
+        f->first_seen_at_ms = now_ms;
+    f->last_seen_at_ms = now_ms;
+    return true;
+}
+
+/* Intern every workflow before anything is changed. */
+static aiki_status intern_all(struct registry *r, const struct descriptor *d, struct flow **flows,
+                              aiki_error *err)
+{
+    struct descriptor_workflow w;
+    aiki_reader reader;
+    size_t i = 0;
+    descriptor_workflows(d, &reader);
+    while (i < d->workflow_count && descriptor_next_workflow(&reader, &w)) {
+        aiki_status status = registry_intern(r, w.name, w.version, &flows[i++], err);
+        if (status != AIKI_OK)
+            return status;
+    }
+    return AIKI_OK;
+}
+
+aiki_status registry_serve(struct registry *r, struct session *s, const struct msg_REGISTER *m,
+                           int64_t now_ms, struct plugin **ret, struct flow ***ret_changed,
+                           size_t *ret_changed_count, aiki_error *err)
+{
+    struct descriptor d;
+    struct plugin *p = find_plugin(s, m->build, m->file, false);
+    if (m->build.size_bytes != HASH_BYTES)
+        return error_set(err, AIKI_INVALID, "a build is %d bytes, not %llu", HASH_BYTES,
+                         (unsigned long long)m->build.size_bytes);
+    aiki_status status = descriptor_read(m->descriptor, &d, err);
+    if (status != AIKI_OK)
+        return status;
+    struct flow **flows = memory_need((d.workflow_count + 1) * sizeof(struct flow *));
+    struct flow **changed = memory_need((d.workflow_count + 1) * sizeof(struct flow *));
+    status = intern_all(r, &d, flows, err);
+    if (p != NULL)
+        plugin_destroy(p);
+    if (status == AIKI_OK)
+        status = add_plugin(s, m->build, m->file, &p, err);
+    if (status != AIKI_OK) {
+        free(flows);
+        free(changed);
+        return status;
+    }
+    struct plugin *refused = find_plugin(s, m->build, m->file, true);
+    if (refused != NULL)
+        plugin_destroy(refused); /* the file was replaced by one that loads */
+    p->descriptor = copy(m->descriptor);
+    p->descriptor_size_bytes = m->descriptor.size_bytes;
+    p->flows = flows;
+
+    struct descriptor_workflow w;
+    aiki_reader reader;
+    descriptor_workflows(&d, &reader);
+    *ret_changed_count = 0;
+    while (p->flow_count < d.workflow_count) {
+        const uint8_t *from = reader.at;
+        if (!descriptor_next_workflow(&reader, &w))
+            break;
+        aiki_view map = {from, (uint64_t)(reader.at - from)};
+        struct flow *f = flows[p->flow_count++];
+        if (serve_flow(f, p, d.name, map, now_ms))
+            changed[(*ret_changed_count)++] = f;
+    }
+    *ret = p;
+    *ret_changed = changed;
+    return AIKI_OK;
+}
+
+aiki_status registry_refused(struct registry *r, struct session *s, const struct msg_REFUSAL *m,
+                             aiki_error *err)
+{
+    struct plugin *p = find_plugin(s, m->build, m->file, true);
+    (void)r;
+    if (p != NULL)
+        plugin_destroy(p);
+    if (m->error.size_bytes == 0) /* the file is gone: nothing to complain about */
+        return AIKI_OK;
+    aiki_status status = add_plugin(s, m->build, m->file, &p, err);
+    if (status != AIKI_OK)
+        return status;
+    p->error = copy(m->error);
+    p->error_size_bytes = m->error.size_bytes;
+    return AIKI_OK;
+}
+
+bool registry_withdraw(struct registry *r, struct session *s, aiki_view build)
+{
+    struct plugin *p = find_plugin(s, build, (aiki_view){NULL, 0}, false);
+    (void)r;
+    if (p == NULL)
+        return false;
+    plugin_destroy(p);
+    return true;
+}

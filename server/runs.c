@@ -1,0 +1,360 @@
+/* runs.c - runs in memory: loading, journals, who waits, what follows from a change. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "pipeline.h"
+#include "wire/error.h"
+
+/* ---- load ----------------------------------------------------------------------------------- */
+
+struct adoption {
+    struct pipeline *p;
+    struct entry *entry;
+};
+
+static bool adopt(void *arg, const struct run_row *row)
+{
+    struct adoption *a = arg;
+    struct flow *flow;
+    aiki_error err = {.struct_size = sizeof(err)};
+    /* find_key and find_run may name a run that is in memory, and newer there. */
+    a->entry = cache_find_no(&a->p->cache, row->no);
+    if (a->entry != NULL)
+        return false;
+    if (registry_intern(&a->p->registry, row->workflow, row->version, &flow, &err) != AIKI_OK) {
+        log_error("store", "a run on record cannot be loaded: %s", err.message);
+        return false;
+    }
+    struct entry *e = cache_adopt(&a->p->cache, row, flow);
+    engine_adopt(&e->run, &a->p->now);
+    e->stored_epoch = e->run.epoch;
+    e->stored_duplicates = e->duplicates;
+    e->counted_state = e->run.state; /* counted by pipeline_restore or when it was made */
+    metric_add(runs_loaded, 1);
+    a->entry = e;
+    return false;
+}
+
+static aiki_status loaded(aiki_status status, const struct adoption *a, struct entry **ret,
+                          aiki_error *err)
+{
+    if (status == AIKI_OK && a->entry == NULL)
+        return error_set(err, AIKI_CORRUPT, "the run's row is not usable; see the server's log");
+    if (status == AIKI_OK)
+        *ret = a->entry;
+    return status;
+}
+
+aiki_status run_load(struct pipeline *p, const struct aiki_id *id, struct entry **ret,
+                     aiki_error *err)
+{
+    char text[AIKI_ID_TEXT_SIZE];
+    struct adoption a = {.p = p, .entry = cache_find(&p->cache, id)};
+    if (a.entry != NULL) {
+        *ret = a.entry;
+        return AIKI_OK;
+    }
+    aiki_status status = p->store->ops->find_run(p->store, id, adopt, &a, err);
+    if (status == AIKI_NOT_FOUND) {
+        id_text(id, text);
+        return error_code(err, AIKI_NOT_FOUND, "RUN_NOT_FOUND", "there is no run %s", text);
+    }
+    return loaded(status, &a, ret, err);
+}
+
+aiki_status run_load_no(struct pipeline *p, uint64_t no, struct entry **ret, aiki_error *err)
+{
+    struct adoption a = {.p = p, .entry = cache_find_no(&p->cache, no)};
+    if (a.entry != NULL) {
+        *ret = a.entry;
+        return AIKI_OK;
+    }
+    return loaded(p->store->ops->find_run_no(p->store, no, adopt, &a, err), &a, ret, err);
+}
+
+aiki_status run_load_key(struct pipeline *p, struct flow *flow, aiki_view key, struct entry **ret,
+                         aiki_error *err)
+{
+    struct adoption a = {.p = p, .entry = cache_find_key(&p->cache, flow, key)};
+    if (a.entry != NULL) {
+        *ret = a.entry;
+        return AIKI_OK;
+    }
+    return loaded(p->store->ops->find_key(p->store, view_of(p->space), view_of(flow->name), key,
+                                          adopt, &a, err),
+                  &a, ret, err);
+}
+
+/* ---- journal -------------------------------------------------------------------------------- */
+
+static uint64_t seq_of(aiki_view event)
+{
+    aiki_reader r;
+    aiki_reader_init(&r, event);
+    (void)aiki_mp_read_array(&r); /* our own bytes */
+    return aiki_mp_read_uint(&r);
+}
+
+static void slice(const struct entry *e, uint64_t after_seq, uint64_t bytes_max, aiki_view *ret,
+                  uint64_t *ret_last_seq)
+{
+    aiki_reader r;
+    const uint8_t *from = NULL;
+    if (after_seq == e->journal_after && e->journal.size_bytes <= bytes_max) {
+        *ret = aiki_writer_view(&e->journal);
+        *ret_last_seq = e->run.seq;
+        return;
+    }
+    aiki_reader_init(&r, aiki_writer_view(&e->journal));
+    *ret_last_seq = after_seq;
+    for (uint64_t seq = e->journal_after + 1; aiki_reader_left(&r) > 0; seq++) {
+        aiki_view event = aiki_mp_value(&r);
+        if (seq <= after_seq)
+            continue;
+        if (from == NULL)
+            from = event.data;
+        *ret_last_seq = seq;
+        if ((uint64_t)(r.at - from) >= bytes_max)
+            break;
+    }
+    *ret = from == NULL ? (aiki_view){NULL, 0} : (aiki_view){from, (uint64_t)(r.at - from)};
+}
+
+/* The page just read is the whole journal: keep it, the next claim needs no read. */
+static void keep_journal(struct entry *e, aiki_view page)
+{
+    if (e->dirty != 0 || page.size_bytes > CACHE_JOURNAL_BYTES_MAX)
+        return;
+    buf_clear(&e->journal, CACHE_JOURNAL_BYTES_MAX);
+    aiki_mp_raw(&e->journal, page.data, page.size_bytes);
+    e->journal_after = 0;
+    if (e->journal.status == AIKI_OK)
+        return;
+    buf_deinit(&e->journal); /* no memory to spare: it stays in the store */
+    e->journal_after = e->run.seq;
+}
+
+static void count_bytes(struct entry *e, uint64_t after_seq, uint64_t last_seq, uint64_t size_bytes)
+{
+    if (e->counted_seq != after_seq)
+        return;
+    e->run.journal_bytes += size_bytes;
+    e->counted_seq = last_seq;
+}
+
+aiki_status run_journal(struct pipeline *p, struct entry *e, uint64_t after_seq,
+                        uint64_t bytes_max, aiki_view *ret, uint64_t *ret_last_seq,
+                        aiki_error *err)
+{
+    if (after_seq >= e->journal_after) {
+        slice(e, after_seq, bytes_max, ret, ret_last_seq);
+        return AIKI_OK;
+    }
+    buf_clear(&p->scratch, CACHE_JOURNAL_BYTES_MAX);
+    aiki_status status = p->store->ops->journal(p->store, e->no, after_seq, bytes_max, &p->scratch,
+                                                ret_last_seq, err);
+    if (status != AIKI_OK)
+        return status;
+    *ret = aiki_writer_view(&p->scratch);
+    count_bytes(e, after_seq, *ret_last_seq, ret->size_bytes);
+    if (after_seq == 0 && *ret_last_seq == e->run.seq)
+        keep_journal(e, *ret);
+    return AIKI_OK;
+}
+
+aiki_status run_last_event(struct pipeline *p, struct entry *e, struct event *ret, aiki_error *err)
+{
+    aiki_view events;
+    uint64_t last_seq;
+    aiki_reader r;
+    aiki_status status =
+        run_journal(p, e, e->run.seq - 1, UINT64_MAX, &events, &last_seq, err);
+    if (status != AIKI_OK)
+        return status;
+    aiki_reader_init(&r, events);
+    while (aiki_reader_left(&r) > 0) {
+        aiki_view event = aiki_mp_value(&r);
+        if (r.status != AIKI_OK)
+            break;
+        if (seq_of(event) != e->run.seq)
+            continue;
+        aiki_reader one;
+        aiki_reader_init(&one, event);
+        return event_read_stored(&one, ret, err);
+    }
+    return error_set(err, AIKI_CORRUPT, "event %llu of a run is not on record",
+                     (unsigned long long)e->run.seq);
+}
+
+/* ---- what follows from a change -------------------------------------------------------------- */
+
+void run_set_owner(struct entry *e, struct session *s)
+{
+    if (e->owner != NULL) {
+        chain_remove(&e->owned);
+        e->owner->owned_count--;
+    }
+    e->owner = s;
+    if (s != NULL) {
+        chain_append(&s->owned, &e->owned);
+        s->owned_count++;
+    }
+}
+
+static bool is_parked(uint32_t state)
+{
+    return state == RUN_SLEEPING || state == RUN_AWAITING_SIGNAL || state == RUN_AWAITING_RETRY;
+}
+
+void run_settle(struct pipeline *p, struct entry *e)
+{
+    bool parked = is_parked(e->run.state);
+    if (parked || is_parked(e->counted_state))
+        timers_set(&p->timers, e->no * 2, parked ? e->run.wake_at_ms : 0);
+    flow_count(e->flow, e->counted_state, e->run.state, p->now.at_ms);
+    e->counted_state = e->run.state;
+
+    bool lags = e->run.state != e->stored_state || e->run.epoch != e->stored_epoch ||
+                e->duplicates != e->stored_duplicates;
+    if (!lags) {
+        chain_remove(&e->lagging);
+    } else if (!chain_is_linked(&e->lagging)) {
+        e->lags_since_ms = p->now.at_ms;
+        chain_append(&p->lagging, &e->lagging);
+    }
+}
+
+void session_lose_all(struct pipeline *p, struct session *s)
+{
+    struct engine_effects effects;
+    while (!chain_is_empty(&s->owned)) {
+        struct entry *e = container_of(s->owned.next, struct entry, owned);
+        run_set_owner(e, NULL);
+        if (engine_lose(&e->run, &p->now, &effects)) {
+            offer_run(p, e);
+            metric_add(tickets_reoffered, 1);
+        }
+        run_settle(p, e);
+        cache_rest(&p->cache, e);
+    }
+}
+
+/* ---- waiters --------------------------------------------------------------------------------- */
+
+struct party *party_of(struct pipeline *p, peer_id peer)
+{
+    struct party *party = &p->parties[peer_slot(peer)];
+    if (party->peer != peer) {
+        party->peer = peer;
+        party->session = NULL;
+        chain_init(&party->waiters);
+    }
+    return party;
+}
+
+static struct waiter *waiter_new(struct pipeline *p)
+{
+    struct waiter *w;
+    if (p->waiter_free != 0) {
+        w = p->waiters[p->waiter_free - 1];
+        p->waiter_free = w->next_free;
+        return w;
+    }
+    p->waiters = array_grow(p->waiters, &p->waiter_capacity, p->waiter_count,
+                            sizeof(struct waiter *));
+    w = memory_need(sizeof(*w));
+    w->number = (uint32_t)p->waiter_count;
+    p->waiters[p->waiter_count++] = w;
+    return w;
+}
+
+static uint64_t timer_key(const struct waiter *w)
+{
+    return (uint64_t)w->number * 2 + WAITER_TIMER;
+}
+
+static void waiter_free(struct pipeline *p, struct waiter *w)
+{
+    timers_set(&p->timers, timer_key(w), 0);
+    chain_remove(&w->of_run);
+    chain_remove(&w->of_party);
+    w->entry = NULL;
+    w->next_free = p->waiter_free;
+    p->waiter_free = w->number + 1;
+    p->waiter_open_count--;
+}
+
+aiki_status waiter_add(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation,
+                       int64_t timeout_ms, aiki_error *err)
+{
+    if (p->waiter_open_count >= WAITERS_MAX)
+        return error_set(err, AIKI_LIMIT, "WAITERS_MAX: %d requests wait for runs already",
+                         WAITERS_MAX);
+    struct waiter *w = waiter_new(p);
+    w->entry = e;
+    w->peer = peer;
+    w->correlation = correlation;
+    chain_append(&e->waiters, &w->of_run);
+    chain_append(&party_of(p, peer)->waiters, &w->of_party);
+    timers_set(&p->timers, timer_key(w), p->now.at_ms + timeout_ms);
+    p->waiter_open_count++;
+    return AIKI_OK;
+}
+
+void waiter_timed_out(struct pipeline *p, uint32_t number)
+{
+    struct waiter *w = p->waiters[number];
+    struct entry *e = w->entry;
+    peer_id peer = w->peer;
+    uint32_t correlation = w->correlation;
+    waiter_free(p, w);
+    answer_result(p, e, peer, correlation);
+    cache_rest(&p->cache, e);
+}
+
+void waiters_answer(struct pipeline *p, struct entry *e)
+{
+    while (!chain_is_empty(&e->waiters)) {
+        struct waiter *w = container_of(e->waiters.next, struct waiter, of_run);
+        answer_result(p, e, w->peer, w->correlation);
+        waiter_free(p, w);
+    }
+}
+
+/* correlation NULL: all of the connection's. */
+void waiters_forget(struct pipeline *p, peer_id peer, const uint32_t *correlation)
+{
+    struct party *party = party_of(p, peer);
+    for (struct chain *m = party->waiters.next, *next; m != &party->waiters; m = next) {
+        struct waiter *w = container_of(m, struct waiter, of_party);
+        next = m->next;
+        if (correlation != NULL && w->correlation != *correlation)
+            continue;
+        struct entry *e = w->entry;
+        waiter_free(p, w);
+        cache_rest(&p->cache, e);
+    }
+}
+
+/* ---- result ---------------------------------------------------------------------------------- */
+
+void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation)
+{
+    const struct command c = {.peer = peer, .correlation = correlation};
+    struct event last;
+    aiki_error err = {.struct_size = sizeof(err)};
+    aiki_view output = {NULL, 0}, error = {e->reason, e->reason_size_bytes};
+    if (e->run.state == RUN_COMPLETED) {
+        if (run_last_event(p, e, &last, &err) != AIKI_OK) {
+            answer_fault(p, &c, &err);
+            return;
+        }
+        if (last.kind == EVENT_COMPLETED)
+            output = last.as.completed.output;
+    }
+    answer(p, &c, RESULT, .run = e->id, .state = flow_display_state(e->flow, e->run.state),
+           .output = output, .error = error);
+}

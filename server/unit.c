@@ -1,0 +1,374 @@
+/* unit.c - one unit of work: touch, commit, settle; or roll back and decide one by one.
+ *
+ *   touch --> engine --> recorded --> ... --> commit --OK--> settle: answers, offers
+ *                                               |
+ *                                               +--refused--> roll back, then each command alone
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "pipeline.h"
+#include "wire/error.h"
+
+struct dirty *unit_touch(struct pipeline *p, struct entry *e)
+{
+    struct work *u = &p->work;
+    if (e->dirty != 0)
+        return &u->runs[e->dirty - 1];
+    u->runs = array_grow(u->runs, &u->run_capacity, u->run_count, sizeof(*u->runs));
+    struct dirty *d = &u->runs[u->run_count++];
+    *d = (struct dirty){.entry = e,
+                        .before = e->run,
+                        .owner_before = e->owner,
+                        .waits_before = e->waits,
+                        .reason_before = e->reason,
+                        .reason_size_before = e->reason_size_bytes,
+                        .journal_size_before = e->journal.size_bytes,
+                        .duplicates_before = e->duplicates};
+    memcpy(d->hash_before, e->hash, HASH_BYTES);
+    e->dirty = (uint32_t)u->run_count;
+    return d;
+}
+
+void unit_untouch(struct pipeline *p, struct entry *e)
+{
+    p->work.run_count--;
+    e->dirty = 0;
+}
+
+/* The error map as it came, and for a blocked run the build that blocked it: the same build is
+ * not offered the run again. */
+static void keep_reason(struct entry *e, aiki_view map, const uint8_t *reason_before)
+{
+    aiki_writer w;
+    aiki_reader r;
+    buf_init(&w);
+    aiki_reader_init(&r, map);
+    uint64_t pairs = aiki_mp_read_map(&r);
+    bool blocked = e->run.state == RUN_BLOCKED;
+    if (r.status == AIKI_OK) {
+        aiki_mp_map(&w, pairs + (blocked ? 1 : 0));
+        aiki_mp_raw(&w, r.at, aiki_reader_left(&r));
+        if (blocked) {
+            aiki_mp_str(&w, "build");
+            aiki_mp_bin(&w, e->build, HASH_BYTES);
+        }
+    }
+    if (e->reason != reason_before)
+        free(e->reason);
+    e->reason = buf_take(&w, &e->reason_size_bytes);
+}
+
+static void clear_reason(struct entry *e, const uint8_t *reason_before)
+{
+    if (e->reason != reason_before)
+        free(e->reason);
+    e->reason = NULL;
+    e->reason_size_bytes = 0;
+}
+
+void unit_recorded(struct pipeline *p, struct entry *e, uint64_t from,
+                   const struct engine_effects *effects)
+{
+    struct dirty *d = unit_touch(p, e);
+    aiki_reader r;
+    if (e->journal.status != AIKI_OK) {
+        log_error("store", "out of memory for a journal; ending to restart clean");
+        _exit(1);
+    }
+    aiki_reader_init(&r, (aiki_view){e->journal.data + from, e->journal.size_bytes - from});
+    while (aiki_reader_left(&r) > 0)
+        event_chain(e->hash, aiki_mp_value(&r));
+    uint8_t *former = entry_keep_waits(e);
+    if (former != d->waits_before)
+        free(former);
+    if (effects->reason.size_bytes > 0)
+        keep_reason(e, effects->reason, d->reason_before);
+    else if (e->reason != NULL && e->run.state == RUN_QUEUED)
+        clear_reason(e, d->reason_before);
+    if (e->run.owner == 0 && e->owner != NULL)
+        run_set_owner(e, NULL);
+    d->offer |= effects->offer;
+    metric_add(events, effects->recorded);
+}
+
+static void note_command(struct pipeline *p)
+{
+    struct work *u = &p->work;
+    if (u->command_count > 0 && u->commands[u->command_count - 1].batch == p->batch &&
+        u->commands[u->command_count - 1].index == p->index)
+        return;
+    u->commands = array_grow(u->commands, &u->command_capacity, u->command_count,
+                             sizeof(*u->commands));
+    u->commands[u->command_count].batch = p->batch;
+    u->commands[u->command_count++].index = p->index;
+}
+
+static struct owed *owe(struct pipeline *p, struct entry *e)
+{
+    struct work *u = &p->work;
+    u->owed = array_grow(u->owed, &u->owed_capacity, u->owed_count, sizeof(*u->owed));
+    struct owed *o = &u->owed[u->owed_count++];
+    *o = (struct owed){.entry = e};
+    return o;
+}
+
+struct owed *unit_owe(struct pipeline *p, const struct command *c, struct entry *e)
+{
+    struct owed *o = owe(p, e);
+    o->peer = c->peer;
+    o->correlation = c->correlation;
+    note_command(p);
+    return o;
+}
+
+struct owed *unit_owe_push(struct pipeline *p, struct entry *e)
+{
+    struct owed *o = owe(p, e);
+    o->kind = OWED_NOTIFY;
+    o->peer = e->owner->peer;
+    o->epoch = e->run.epoch;
+    return o;
+}
+
+/* ---- settle -------------------------------------------------------------------------------- */
+
+static void pay(struct pipeline *p, const struct owed *o)
+{
+    struct entry *e = o->entry;
+    const struct command c = {.peer = o->peer, .correlation = o->correlation};
+    switch (o->kind) {
+    case OWED_STARTED:
+        answer(p, &c, STARTED, .run = e->id, .created = o->created,
+               .state = flow_display_state(e->flow, e->run.state),
+               .version = view_of(e->flow->version));
+        break;
+    case OWED_ACK:
+        if (o->parked)
+            fault_point(server_park_committed);
+        answer(p, &c, ACK, .run = e->id, .number = o->number, .now_ms = p->now.at_ms);
+        break;
+    case OWED_SIGNALLED: answer(p, &c, OK, .count = o->number); break;
+    case OWED_NOTIFY:
+        frame_add(push_frames(p, o->peer), NOTIFY, 0, .run = e->id, .epoch = o->epoch,
+                  .kind = NOTIFY_SIGNAL, .event = {e->journal.data + o->offset, o->size_bytes});
+        break;
+    }
+}
+
+static void pay_result(struct pipeline *p, const struct owed *o)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    const struct command c = {.peer = o->peer, .correlation = o->correlation};
+    if (o->kind != OWED_STARTED || !o->want_result)
+        return;
+    /* The second answer to one request: the first one must not end its count. */
+    if (waiter_add(p, o->entry, o->peer, o->correlation, WAIT_MS_MAX, &err) != AIKI_OK)
+        answer_fault(p, &c, &err);
+}
+
+static void settle_run(struct pipeline *p, struct dirty *d)
+{
+    struct entry *e = d->entry;
+    if (d->waits_before != e->waits)
+        free(d->waits_before);
+    if (d->reason_before != e->reason)
+        free(d->reason_before);
+    e->dirty = 0;
+    e->stored_state = e->run.state;
+    e->stored_epoch = e->run.epoch;
+    e->stored_duplicates = e->duplicates;
+    if (e->run.state != d->before.state) {
+        if (e->run.state == RUN_COMPLETED)
+            metric_add(runs_completed, 1);
+        else if (e->run.state == RUN_FAILED)
+            metric_add(runs_failed, 1);
+        else if (e->run.state == RUN_BLOCKED)
+            metric_add(runs_blocked, 1);
+    }
+    run_settle(p, e);
+    if (d->offer && e->run.state == RUN_QUEUED)
+        offer_run(p, e);
+}
+
+static void settle(struct pipeline *p)
+{
+    struct work *u = &p->work;
+    for (size_t i = 0; i < u->run_count; i++)
+        settle_run(p, &u->runs[i]);
+    for (size_t i = 0; i < u->owed_count; i++)
+        pay(p, &u->owed[i]);
+    for (size_t i = 0; i < u->owed_count; i++)
+        pay_result(p, &u->owed[i]);
+    for (size_t i = 0; i < u->run_count; i++) {
+        struct entry *e = u->runs[i].entry;
+        if (run_state_is_terminal(e->run.state))
+            waiters_answer(p, e);
+        entry_trim(e);
+    }
+    /* Last: from here on an entry may be gone. */
+    for (size_t i = 0; i < u->run_count; i++)
+        cache_rest(&p->cache, u->runs[i].entry);
+    u->run_count = u->owed_count = u->command_count = 0;
+}
+
+/* ---- roll back ------------------------------------------------------------------------------ */
+
+static void roll_back_run(struct pipeline *p, struct dirty *d)
+{
+    struct entry *e = d->entry;
+    if (d->waits_before != e->waits)
+        free(e->waits);
+    if (d->reason_before != e->reason)
+        free(e->reason);
+    e->waits = d->waits_before;
+    e->reason = d->reason_before;
+    e->reason_size_bytes = d->reason_size_before;
+    e->run = d->before;
+    e->duplicates = d->duplicates_before;
+    memcpy(e->hash, d->hash_before, HASH_BYTES);
+    e->journal.size_bytes = d->journal_size_before;
+    e->dirty = 0;
+    entry_forget_refs(e); /* may know references that are not on record */
+    if (e->owner != d->owner_before)
+        run_set_owner(e, d->owner_before);
+    if (d->timer)
+        timers_set(&p->timers, e->no * 2, p->now.at_ms + RETRY_MS);
+    if (chain_is_linked(&e->lagging)) { /* its turn comes again, later */
+        chain_remove(&e->lagging);
+        e->lags_since_ms = p->now.at_ms + RETRY_MS;
+        chain_append(&p->lagging, &e->lagging);
+    }
+}
+
+static void roll_back(struct pipeline *p)
+{
+    struct work *u = &p->work;
+    for (size_t i = 0; i < u->run_count; i++)
+        roll_back_run(p, &u->runs[i]);
+    for (size_t i = 0; i < u->run_count; i++) {
+        struct entry *e = u->runs[i].entry;
+        if (u->runs[i].insert)
+            cache_remove(&p->cache, e); /* nobody waits for it: waiters come after the commit */
+        else
+            cache_rest(&p->cache, e);
+    }
+    u->run_count = u->owed_count = u->command_count = 0;
+}
+
+/* ---- commit --------------------------------------------------------------------------------- */
+
+static aiki_status commit(struct pipeline *p, aiki_error *err)
+{
+    struct work *u = &p->work;
+    while (u->write_capacity < u->run_count)
+        u->writes = array_grow(u->writes, &u->write_capacity, u->write_capacity,
+                               sizeof(*u->writes));
+    for (size_t i = 0; i < u->run_count; i++) {
+        const struct dirty *d = &u->runs[i];
+        struct run_write *w = &u->writes[i];
+        entry_row(d->entry, p->space, &w->row);
+        w->insert = d->insert;
+        w->seq_before = d->before.seq;
+        w->events = (aiki_view){d->entry->journal.data + d->journal_size_before,
+                                d->entry->journal.size_bytes - d->journal_size_before};
+    }
+    fault_point(server_commit_before);
+    const struct unit unit = {.runs = u->writes, .run_count = u->run_count};
+    aiki_status status = p->store->ops->commit(p->store, &unit, err);
+    if (status == AIKI_OK)
+        metric_add(store_commits, 1);
+    fault_point(server_commit_after);
+    return status;
+}
+
+/* The store is not to be trusted any more: end, and let the restart find what is on record. */
+static void end_process(const aiki_error *err)
+{
+    log_error("store", "commit failed, ending so that nothing unrecorded is acknowledged: %s",
+              err->message);
+    _exit(1);
+}
+
+static bool is_refusal(aiki_status status)
+{
+    return status == AIKI_CONFLICT || status == AIKI_STALE || status == AIKI_LIMIT ||
+           status == AIKI_UNAVAILABLE;
+}
+
+static void decide_alone(struct pipeline *p, const struct batch *batch, size_t index)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    const struct command *c = &batch->commands[index];
+    p->batch = batch;
+    p->index = index;
+    command_decide(p, c, batch_payload(batch, c));
+    if (p->work.run_count == 0)
+        return;
+    aiki_status status = commit(p, &err);
+    if (status == AIKI_OK) {
+        settle(p);
+        return;
+    }
+    if (!is_refusal(status) || status == AIKI_STALE)
+        end_process(&err); /* STALE alone: memory and store disagree about a run */
+    roll_back(p);
+    metric_add(store_commits_refused, 1);
+    answer_fault(p, c, &err);
+}
+
+void unit_finish(struct pipeline *p)
+{
+    struct work *u = &p->work;
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (u->run_count == 0)
+        return;
+    post_outcome(p); /* what needs no commit need not wait for it */
+    aiki_status status = commit(p, &err);
+    if (status == AIKI_OK) {
+        fault_point(server_reply_before);
+        settle(p);
+        post_outcome(p);
+        return;
+    }
+    if (!is_refusal(status))
+        end_process(&err);
+    if (status != AIKI_CONFLICT)
+        log_warn("store", "commit refused, its commands are decided one by one: %s", err.message);
+
+    const struct batch *batch = p->batch;
+    size_t index = p->index, count = u->command_count;
+    struct command_ref *commands = u->commands;
+    u->commands = NULL;
+    u->command_capacity = 0;
+    roll_back(p);
+    p->alone = true;
+    for (size_t i = 0; i < count; i++)
+        decide_alone(p, commands[i].batch, commands[i].index);
+    p->alone = false;
+    free(commands);
+    p->batch = batch;
+    p->index = index;
+    post_outcome(p);
+}
+
+bool unit_barrier(struct pipeline *p, const struct entry *e)
+{
+    if (e->dirty == 0)
+        return false;
+    unit_finish(p);
+    return true;
+}
+
+void unit_deinit(struct work *u)
+{
+    free(u->runs);
+    free(u->owed);
+    free(u->commands);
+    free(u->writes);
+    memset(u, 0, sizeof(*u));
+}
