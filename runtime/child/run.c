@@ -189,10 +189,10 @@ void run_drop(struct run *r)
 
 #ifdef AIKI_FAULT_INJECTION
 /* A point that says "sent" must not be reached before the bytes have left. */
-#define sent_point(c, name)  \
-    do {                     \
-        conn_flush(c);       \
-        fault_point(name);   \
+#define sent_point(c, name)                                                                        \
+    do {                                                                                           \
+        conn_flush(c);                                                                             \
+        fault_point(name);                                                                         \
     } while (0)
 #else
 #define sent_point(c, name) fault_point(name)
@@ -205,8 +205,8 @@ static void send_append(struct run *r, uint64_t next, aiki_view events)
 
     if (parks)
         replay_write_waits(&r->replay, &waits);
-    conn_send(r->child->conn, APPEND, 0, .run = r->id, .number = ++r->appends, .next = next,
-              .seen = parks ? r->replay.journal.signal_count : 0,
+    conn_send(r->child->conn, APPEND, 0, .run = r->id, .epoch = r->epoch, .number = ++r->appends,
+              .next = next, .seen = parks ? r->replay.journal.signal_count : 0,
               .wake_at_ms = parks ? replay_wake_at_ms(&r->replay) : 0,
               .waits = aiki_writer_view(&waits), .events = events);
     replay_append_end(&r->replay);
@@ -257,8 +257,8 @@ static bool block_if_too_large(struct run *r, aiki_view events)
     if (!fits)
         (void)error_code(&err, AIKI_LIMIT, "APPEND_TOO_LARGE",
                          "one step of the run records %llu bytes, over the limit of %d; use "
-                         "smaller payloads", (unsigned long long)events.size_bytes,
-                         FRAME_BYTES_MAX);
+                         "smaller payloads",
+                         (unsigned long long)events.size_bytes, FRAME_BYTES_MAX);
     else if (r->replay.status == AIKI_LIMIT)
         (void)error_code(&err, AIKI_LIMIT, "TOO_MANY_STEPS",
                          "the run has over %d steps; split it into several runs",
@@ -266,7 +266,8 @@ static bool block_if_too_large(struct run *r, aiki_view events)
     else
         (void)error_code(&err, AIKI_LIMIT, "RUN_TOO_LARGE",
                          "journal and results of the run need over %d MiB of memory, or the host "
-                         "has none left", RUN_HOST_BYTES_MAX / 1024 / 1024);
+                         "has none left",
+                         RUN_HOST_BYTES_MAX / 1024 / 1024);
     block(r, &err);
     return true;
 }
@@ -514,8 +515,7 @@ static aiki_status check(struct run *r, aiki_error *err)
 
     if (start->kind != EVENT_STARTED)
         return error_code(err, AIKI_CORRUPT, "JOURNAL_CORRUPT", "the journal has no started event");
-    r->workflow =
-        plugin_workflow_find(&r->child->plugin, r->workflow_name, r->workflow_version);
+    r->workflow = plugin_workflow_find(&r->child->plugin, r->workflow_name, r->workflow_version);
     if (r->workflow == NULL)
         return error_code(err, AIKI_NOT_FOUND, "WORKFLOW_UNKNOWN",
                           "this build of plugin %s has no workflow %s@%s; serve one that has it",
@@ -616,6 +616,7 @@ void run_assign(struct child *c, const struct msg_ASSIGN *m)
     r->workflow_name = copy_text(r, m->workflow);
     r->workflow_version = copy_text(r, m->version);
     r->journal_seq = m->seq;
+    r->epoch = m->epoch;
     if (c->draining || !c->loaded || c->run_count > RUNS_MAX)
         run_give_back(r);
     else

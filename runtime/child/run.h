@@ -76,6 +76,7 @@ struct run {
     aiki_view fail_error; /* error map given to fail() */
     aiki_status status;   /* what the function returned */
     aiki_error error;
+    uint64_t epoch;            /* of this stay; repeated in each append */
     uint64_t appends;          /* number of the last one sent */
     struct attempt *attempts;  /* under way */
     uv_timer_t timer;          /* initialised once, kept with the struct */
