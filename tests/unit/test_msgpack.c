@@ -147,22 +147,25 @@ static void every_truncation_is_corrupt(void **state)
     }
 }
 
-/* Any three bytes are read to an end without leaving them, and msgpack-c agrees on validity. */
+/* Any three bytes are read to an end without leaving them, and msgpack-c agrees on which of them
+ * are a value. (Every seventh: the steps meet all first bytes with many second ones.) */
 static void any_three_bytes(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < 1u << 24; i += 7) {
         uint8_t bytes[3] = {(uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i};
         aiki_view v = {bytes, sizeof(bytes)};
-        if (aiki_mp_check(v) == AIKI_OK) {
-            msgpack_unpacked u;
-            size_t at = 0;
-            msgpack_unpacked_init(&u);
-            assert_int_equal(msgpack_unpack_next(&u, (const char *)bytes, 3, &at),
-                             MSGPACK_UNPACK_SUCCESS);
-            assert_int_equal(at, 3);
-            msgpack_unpacked_destroy(&u);
-        }
+        msgpack_unpacked u;
+        size_t at = 0;
+        bool is_value;
+        msgpack_unpacked_init(&u);
+        is_value = msgpack_unpack_next(&u, (const char *)bytes, sizeof(bytes), &at) ==
+                       MSGPACK_UNPACK_SUCCESS &&
+                   at == sizeof(bytes);
+        msgpack_unpacked_destroy(&u);
+        if ((aiki_mp_check(v) == AIKI_OK) != is_value)
+            fail_msg("%02x %02x %02x: check answers %d", bytes[0], bytes[1], bytes[2],
+                     aiki_mp_check(v));
     }
 }
 
@@ -228,6 +231,109 @@ static void typed_reads_refuse_other_types(void **state)
     assert_int_equal(r.status, AIKI_CORRUPT);
 }
 
+/* What msgpack-c writes, single precision and every kind of extension included, is read. */
+static void reads_what_the_oracle_writes(void **state)
+{
+    static const uint32_t ext_sizes[] = {1, 2, 4, 8, 16, 3, 300};
+    static const char body[300];
+    msgpack_sbuffer oracle;
+    msgpack_packer pk;
+    aiki_reader r;
+    aiki_mp_item item;
+    (void)state;
+    msgpack_sbuffer_init(&oracle);
+    msgpack_packer_init(&pk, &oracle, msgpack_sbuffer_write);
+    msgpack_pack_float(&pk, -0.5f);
+    for (size_t i = 0; i < sizeof(ext_sizes) / sizeof(ext_sizes[0]); i++)
+        msgpack_pack_ext_with_body(&pk, body, ext_sizes[i], -1);
+    r = reader_of(oracle.data, oracle.size);
+    assert_true(aiki_mp_next(&r, &item));
+    assert_int_equal(item.type, AIKI_MP_DOUBLE);
+    assert_true(item.as.d == -0.5);
+    for (size_t i = 0; i < sizeof(ext_sizes) / sizeof(ext_sizes[0]); i++) {
+        assert_true(aiki_mp_next(&r, &item));
+        assert_int_equal(item.type, AIKI_MP_EXT);
+        assert_int_equal(item.ext_type, -1);
+        assert_int_equal(item.bytes.size_bytes, ext_sizes[i]);
+    }
+    assert_false(aiki_mp_next(&r, &item));
+    assert_int_equal(item.type, AIKI_MP_END);
+    assert_int_equal(r.status, AIKI_OK);
+    msgpack_sbuffer_destroy(&oracle);
+}
+
+/* A value of one node too many is LIMIT, and the reader stays refused. */
+static void nodes_have_a_limit(void **state)
+{
+    const uint64_t size = 5 + (uint64_t)AIKI_MP_NODES_MAX;
+    uint8_t *bytes = malloc(size);
+    aiki_view v = {bytes, size - 1};
+    aiki_writer w;
+    (void)state;
+    assert_non_null(bytes);
+    memset(bytes, 0xc0, size);
+    aiki_writer_init_fixed(&w, bytes, size);
+    aiki_mp_array(&w, AIKI_MP_NODES_MAX - 1); /* the list itself is a node */
+    assert_int_equal(aiki_mp_check(v), AIKI_OK);
+    w.size_bytes = 0;
+    aiki_mp_array(&w, AIKI_MP_NODES_MAX);
+    v.size_bytes = size;
+    assert_int_equal(aiki_mp_check(v), AIKI_LIMIT);
+    free(bytes);
+}
+
+/* Peek looks, value steps over one whole value, and trailing bytes are no part of it. */
+static void values_are_taken_whole(void **state)
+{
+    aiki_writer w = writer();
+    aiki_mp_item item;
+    aiki_reader r;
+    aiki_view v;
+    uint64_t size;
+    (void)state;
+    write_everything(&w);
+    size = w.size_bytes;
+    aiki_mp_bool(&w, false);
+    assert_int_equal(aiki_mp_check(aiki_writer_view(&w)), AIKI_CORRUPT);
+    r = reader_of(w.data, w.size_bytes);
+    assert_true(aiki_mp_peek(&r, &item));
+    assert_int_equal(item.type, AIKI_MP_MAP);
+    v = aiki_mp_value(&r);
+    assert_ptr_equal(v.data, w.data);
+    assert_int_equal(v.size_bytes, size);
+    assert_false(aiki_mp_read_bool(&r));
+    assert_int_equal(aiki_reader_left(&r), 0);
+    assert_int_equal(aiki_mp_value(&r).size_bytes, 0);
+    assert_int_equal(r.status, AIKI_CORRUPT);
+}
+
+static bool grow_once(aiki_writer *w, uint64_t capacity_min_bytes)
+{
+    uint64_t *left = w->arg;
+    if (capacity_min_bytes > *left)
+        return false;
+    w->capacity_bytes = *left;
+    return true;
+}
+
+/* A growing writer asks for room when it needs it; refused, it is NOMEM for good. */
+static void growth_is_asked_for(void **state)
+{
+    uint64_t left = 8;
+    aiki_writer w = writer();
+    (void)state;
+    w.capacity_bytes = 2;
+    w.grow = grow_once;
+    w.arg = &left;
+    aiki_mp_str(&w, "abc");
+    assert_int_equal(w.status, AIKI_OK);
+    assert_int_equal(w.capacity_bytes, 8);
+    aiki_mp_str(&w, "abcd");
+    assert_int_equal(w.status, AIKI_NOMEM);
+    aiki_mp_nil(&w);
+    assert_int_equal(w.status, AIKI_NOMEM);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +346,10 @@ int main(void)
         cmocka_unit_test(depth_has_a_limit),
         cmocka_unit_test(overflow_sticks),
         cmocka_unit_test(typed_reads_refuse_other_types),
+        cmocka_unit_test(reads_what_the_oracle_writes),
+        cmocka_unit_test(nodes_have_a_limit),
+        cmocka_unit_test(values_are_taken_whole),
+        cmocka_unit_test(growth_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

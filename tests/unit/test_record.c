@@ -92,7 +92,7 @@ static void round_trip(void **state)
     const struct shop_cart cart = full_cart(&address);
     uint8_t again[sizeof(encoded)];
     aiki_writer w = writer(), w2;
-    struct shop_cart got;
+    struct shop_cart got = {0};
     (void)state;
     assert_int_equal(shop_cart_encode(&cart, &w, NULL), AIKI_OK);
     assert_int_equal(shop_cart_decode(aiki_writer_view(&w), &memory, &got, NULL), AIKI_OK);
@@ -130,7 +130,7 @@ static void keys_come_in_field_order(void **state)
 static void absent_fields_get_defaults(void **state)
 {
     aiki_writer w = writer();
-    struct shop_cart got;
+    struct shop_cart got = {0};
     (void)state;
     cart_head(&w, 0);
     assert_int_equal(shop_cart_decode(aiki_writer_view(&w), &memory, &got, NULL), AIKI_OK);
@@ -285,6 +285,72 @@ static void depth_is_limited(void **state)
     assert_non_null(strstr(err.message, "16 levels"));
 }
 
+/* A table whose entries are longer than ours is walked by its own stride. */
+static void newer_tables_are_walked_by_stride(void **state)
+{
+    struct newer {
+        aiki_field_def def;
+        uint64_t rule_of_tomorrow;
+    } fields[2] = {{.def = shop_address_fields_[0], .rule_of_tomorrow = UINT64_MAX},
+                   {.def = shop_address_fields_[1], .rule_of_tomorrow = UINT64_MAX}};
+    aiki_record_def newer = shop_address_record;
+    aiki_error err = AIKI_ERROR_INIT;
+    struct shop_address got = {0};
+    aiki_writer w = writer();
+    (void)state;
+    newer.fields = &fields[0].def;
+    newer.field_stride = sizeof(fields[0]);
+    aiki_mp_map(&w, 2);
+    aiki_mp_str(&w, "street");
+    aiki_mp_str(&w, "Via");
+    aiki_mp_str(&w, "city");
+    aiki_mp_str(&w, "Rome");
+    assert_int_equal(aiki_record_read(&newer, aiki_writer_view(&w), &memory, &got, &err), AIKI_OK);
+    assert_string_equal(got.city, "Rome");
+    assert_string_equal(got.street, "Via");
+}
+
+/* The path is cut and the value shortened before the message is full: the rule stays readable. */
+static void long_values_leave_room_for_the_rule(void **state)
+{
+    static char name[AIKI_RECORD_NAME_BYTES_MAX + 1];
+    aiki_field_def field = {.name = name, .type = AIKI_FIELD_RECORD};
+    aiki_record_def loop = {.struct_size = sizeof(loop), .size_bytes = sizeof(void *),
+                            .name = "loop", .fields = &field, .field_count = 1,
+                            .field_stride = sizeof(field)};
+    char value[1000];
+    aiki_error err = AIKI_ERROR_INIT;
+    aiki_writer w = writer();
+    (void)state;
+    memset(name, 'n', sizeof(name) - 1);
+    memset(value, 'v', sizeof(value));
+    field.record = &loop;
+    for (int i = 0; i < 4; i++) {
+        aiki_mp_map(&w, 1);
+        aiki_mp_str(&w, name);
+    }
+    aiki_mp_strn(&w, value, sizeof(value));
+    assert_int_equal(aiki_record_check(&loop, aiki_writer_view(&w), &err), AIKI_SCHEMA);
+    assert_non_null(strstr(err.message, "n: must be a map, is \"vvvvv"));
+    assert_string_equal(err.message + strlen(err.message) - 4, "\"...");
+}
+
+/* A type this build has never heard of is refused, not guessed. */
+static void unknown_types_are_refused(void **state)
+{
+    aiki_field_def field = {.name = "in", .type = 99};
+    aiki_record_def def = {.struct_size = sizeof(def), .size_bytes = 8, .name = "later",
+                           .fields = &field, .field_count = 1, .field_stride = sizeof(field)};
+    aiki_error err = AIKI_ERROR_INIT;
+    aiki_writer w = writer();
+    (void)state;
+    aiki_mp_map(&w, 1);
+    aiki_mp_str(&w, "in");
+    aiki_mp_int(&w, 1);
+    assert_int_equal(aiki_record_check(&def, aiki_writer_view(&w), &err), AIKI_UNSUPPORTED);
+    assert_string_equal(err.code, "BAD_SCHEMA");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +363,9 @@ int main(void)
         cmocka_unit_test_setup(encoding_checks_the_rules, setup),
         cmocka_unit_test_setup(utf8_is_strict, setup),
         cmocka_unit_test_setup(depth_is_limited, setup),
+        cmocka_unit_test_setup(newer_tables_are_walked_by_stride, setup),
+        cmocka_unit_test_setup(long_values_leave_room_for_the_rule, setup),
+        cmocka_unit_test_setup(unknown_types_are_refused, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
