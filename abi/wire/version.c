@@ -70,11 +70,12 @@ static bool prerelease_is_valid(aiki_view rest)
 
 static bool parse(aiki_view text, struct version *ret)
 {
-    const uint8_t *at = text.data, *end = text.data + text.size_bytes;
+    const uint8_t *at = text.data, *end;
     unsigned i;
     memset(ret, 0, sizeof(*ret));
     if (text.size_bytes == 0 || text.size_bytes > VERSION_BYTES_MAX)
         return false;
+    end = text.data + text.size_bytes;
     for (i = 0; i < 3; i++) {
         if (i > 0 && (at == end || *at++ != '.'))
             return false;

@@ -4,6 +4,7 @@ Most come from the golden bytes of the releases; the rest are small values made 
 once broke something are kept as files beside this script, in findings/TARGET/.
 """
 import pathlib
+import platform
 import re
 import struct
 import sys
@@ -66,6 +67,51 @@ JSON = ['{"a": [1, -2, 3.5e10, true, null, "\\u00e4\\ud83d\\ude00\\n"], "b": {"$
         '{"$ext": [5, "qg=="]}', "[[[[[[]]]]]]", '"text"', "-0.0", "9223372036854775807", " 1 ",
         '{"a": 1, "a": 2}', '{"$bin": 5}']
 
+BODIES = ['{"n": 5, "s": "text"}', '{"n": "five"}', '{"n": 1e400}', '{"n": 1, "n": 2}', "[1, 2", '{"s": null}']
+SETTINGS = ["# comment\nlisten = unix:/run/a\n\nlease-ms = 100\nverbose = yes\n", "lease-ms = 99999999999999999999\n",
+            "no equals", "unknown = 1\n", " verbose=maybe"]
+WORDS = ["--lease-ms\n70\nrest", "--verbose\n--\n--listen", "--lease-ms=-6", "--nothing", "--listen", "-x"]
+
+
+def elf():
+    """The smallest shared object that the intake takes: one segment, a dynamic table, two sections."""
+    machine = {"x86_64": 62, "aarch64": 183}[platform.machine()]
+    dynamic_at, strings, symbol = 64 + 2 * 56, b"\0libc.so.6\0", bytes(24)
+    dynamic_bytes = 5 * 16
+    strings_at = dynamic_at + dynamic_bytes
+    symbols_at = strings_at + 16
+    sections_at = symbols_at + len(symbol)
+    size = sections_at + 3 * 64
+    dynamic = b"".join(struct.pack("<QQ", *pair) for pair in
+                       [(1, 1), (5, strings_at), (10, len(strings)), (6, symbols_at), (0, 0)])
+    header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack(
+        "<HHIQQQIHHHHHH", 3, machine, 1, 0, 64, sections_at, 0, 64, 56, 2, 64, 3, 0)
+    segments = (struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, size, size, 4096) +
+                struct.pack("<IIQQQQQQ", 2, 6, dynamic_at, dynamic_at, dynamic_at, dynamic_bytes, dynamic_bytes, 8))
+    section = "<IIQQQQIIQQ"
+    sections = bytes(64) + struct.pack(section, 0, 6, 3, dynamic_at, dynamic_at, dynamic_bytes, 2, 0, 8, 16) + \
+        struct.pack(section, 0, 3, 0, strings_at, strings_at, len(strings), 0, 0, 1, 0)
+    return header + segments + dynamic + strings.ljust(16, b"\0") + symbol + sections
+
+
+def text_reply(text):
+    return bytes([0, len(text)]) + text
+
+
+def array_reply(*items):
+    return bytes([1, len(items)]) + b"".join(items)
+
+
+def entry_replies():
+    """XREADGROUP answers as fuzz_entry.c builds them."""
+    good = array_reply(text_reply(b"170-0"), array_reply(text_reply(b"t"), b"\x04\x07\x09"))
+    for name, entry in {
+            "good": good, "no_id": array_reply(text_reply(b"x"), array_reply()), "nil": b"\x03",
+            "odd": array_reply(text_reply(b"1-1"), array_reply(text_reply(b"t"))),
+            "no_ticket": array_reply(text_reply(b"1-1"), array_reply(text_reply(b"t"), text_reply(b"junk"))),
+            "other_field": array_reply(text_reply(b"1-1"), array_reply(text_reply(b"u"), b"\x04\x01\x02"))}.items():
+        yield name, array_reply(array_reply(text_reply(b"s"), array_reply(good, entry)))
+
 
 def seeds(golden_path):
     messages = 0
@@ -99,6 +145,17 @@ def seeds(golden_path):
     for key in DESCRIPTOR:
         rest = {k: v for k, v in DESCRIPTOR.items() if k != key}
         yield "descriptor", f"without_{key}", pack(rest)
+    for index, text in enumerate(BODIES + JSON):
+        yield "body", f"text{index}", text.encode()
+    for index, text in enumerate(SETTINGS):
+        yield "config", f"file{index}", b"\x00" + text.encode()
+    for index, text in enumerate(WORDS):
+        yield "config", f"words{index}", b"\x01" + text.encode()
+    yield "elf", "sound", elf()
+    yield "elf", "cut", elf()[:-40]
+    yield "elf", "text", b"#!/bin/sh\n"
+    for name, reply in entry_replies():
+        yield "entry", name, reply
 
 
 def main():
