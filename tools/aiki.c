@@ -40,7 +40,7 @@ const struct command *const commands[] = {
     &cmd_dev,          &cmd_workflows_list, &cmd_workflows_show, &cmd_workflows_trigger,
     &cmd_runs_list,    &cmd_runs_inspect,   &cmd_runs_watch,     &cmd_runs_wait,
     &cmd_runs_result,  &cmd_runs_signal,    &cmd_workers_list,   &cmd_plugins_list,
-    &cmd_plugins_check, &cmd_help,           &cmd_version,
+    &cmd_plugins_check, &cmd_bench,          &cmd_help,           &cmd_version,
     NULL};
 
 static bool in_group(const struct command *c, const char *group)

@@ -108,7 +108,7 @@ static void print_head(aiki_view run)
     line("version", doc_text(run, "version"), "");
     line("state", state, out_state(state));
     line("key", doc_text(run, "key"), "");
-    line("worker", doc_text(run, "worker"), "");
+    line("worker", doc_text(doc_get(run, "owner"), "name"), "");
     printf("%-10s%s, last change %s later\n", "created", human_time(created, created_ms),
            human_us(took, (updated_ms - created_ms) * 1000));
     print_waits(run);

@@ -124,7 +124,7 @@ static aiki_status await_workflow(struct cli *cli, const char *name, const char 
     for (;;) {
         aiki_view document;
         aiki_status st = get_workflow(cli, name, version, &document);
-        bool served = st == AIKI_OK && doc_bool(document, "served");
+        bool served = st == AIKI_OK && doc_bool(doc_get(document, "workflow"), "served");
         if (wait_ms == 0 || served || (st != AIKI_OK && st != AIKI_NOT_FOUND)) {
             *ret_document = document;
             return st;
@@ -151,7 +151,7 @@ static int run_show(struct cli *cli)
     if (st != AIKI_OK)
         return cli_fail(cli, st, &cli->err);
     if (!cli->json)
-        show_workflow(document);
+        show_workflow(doc_get(document, "workflow"));
     else
         st = print_json(document, 0, &cli->err);
     aiki_client_free(document.data);

@@ -38,7 +38,7 @@ void words_clear(struct words *w)
 }
 
 /* Between fork and exec: async-signal-safe calls only. */
-static void become(const struct words *words, pid_t parent, int ready_fd, int out_fd)
+static void become(const struct words *words, pid_t parent, const struct process_io *io)
 {
     (void)setpgid(0, 0); /* Ctrl-C reaches the parent, who stops the parts in order */
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -50,8 +50,10 @@ static void become(const struct words *words, pid_t parent, int ready_fd, int ou
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 
     int null_fd = open("/dev/null", O_RDWR);
+    int ready_fd = io->ready_fd;
     if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 ||
-        dup2(out_fd >= 0 ? out_fd : STDERR_FILENO, STDOUT_FILENO) < 0)
+        (io->err_fd >= 0 && dup2(io->err_fd, STDERR_FILENO) < 0) ||
+        dup2(io->out_fd >= 0 ? io->out_fd : STDERR_FILENO, STDOUT_FILENO) < 0)
         _exit(EXEC_FAILED);
     if (ready_fd == PROCESS_READY_FD)
         (void)fcntl(ready_fd, F_SETFD, 0); /* dup2 onto itself would keep close-on-exec */
@@ -63,7 +65,7 @@ static void become(const struct words *words, pid_t parent, int ready_fd, int ou
     _exit(EXEC_FAILED);
 }
 
-aiki_status process_start(const struct words *words, int ready_fd, int out_fd, pid_t *ret_pid,
+aiki_status process_start(const struct words *words, const struct process_io *io, pid_t *ret_pid,
                           aiki_error *err)
 {
     pid_t parent = getpid();
@@ -71,7 +73,7 @@ aiki_status process_start(const struct words *words, int ready_fd, int out_fd, p
     if (pid < 0)
         return error_set(err, AIKI_NOMEM, "cannot start %s: %s", words->list[0], strerror(errno));
     if (pid == 0)
-        become(words, parent, ready_fd, out_fd);
+        become(words, parent, io);
     *ret_pid = pid;
     return AIKI_OK;
 }

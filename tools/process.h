@@ -16,10 +16,16 @@ struct words {
 void words_add(struct words *w, ...) __attribute__((sentinel));
 void words_clear(struct words *w);
 
+/* Where the descriptors of a program go; -1 as stated. Standard input is empty. */
+struct process_io {
+    int ready_fd; /* becomes PROCESS_READY_FD; -1: none */
+    int out_fd;   /* standard output; -1: the same as standard error */
+    int err_fd;   /* standard error; -1: that of this process */
+};
+
 /* Start words->list[0] (searched in PATH) in a process group of its own, killed by the kernel
- * when this process ends in whatever way. Standard input is empty; standard output goes to
- * out_fd (-1: to standard error). ready_fd (-1: none) becomes descriptor PROCESS_READY_FD. */
-aiki_status process_start(const struct words *words, int ready_fd, int out_fd, pid_t *ret_pid,
+ * when this process ends in whatever way. */
+aiki_status process_start(const struct words *words, const struct process_io *io, pid_t *ret_pid,
                           aiki_error *err);
 /* "exit code 1", "signal 9 (Killed)", "could not be executed; is it installed?" */
 const char *process_end_text(int wait_status, char *buffer, size_t size);

@@ -138,7 +138,7 @@ static void print_step(struct timeline *t, aiki_view event, aiki_view kind)
     bool failed = error.size_bytes > 0 || view_is(outcome, "failed");
     const char *what = view_is(kind, "step_begun")       ? "begun"
                        : view_is(kind, "attempt_failed") ? "attempt failed"
-                       : view_is(outcome, "timedout")    ? "timed out"
+                       : view_is(outcome, "timed_out")    ? "timed out"
                        : failed                          ? "step failed"
                                                          : "done";
     begin_line(t, event, what, failed ? "failed" : done ? "completed" : "");
@@ -150,7 +150,7 @@ static void print_step(struct timeline *t, aiki_view event, aiki_view kind)
     if (!t->brief && done && s != NULL)
         detail("in", s->input);
     if (!t->brief && done)
-        detail_value("out", doc_get(event, "value"));
+        detail_value("out", doc_get(event, "output"));
     detail_error(error);
 }
 

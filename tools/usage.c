@@ -11,23 +11,82 @@
 #include <time.h>
 #include <unistd.h>
 
-/* proc(5): the fields after the name in parentheses, which may hold anything. */
-static double cpu_s(pid_t pid)
+/* proc(5): the fields of a stat file after the name in parentheses, which may hold anything. */
+struct stat_line {
+    pid_t parent;
+    double cpu_s;
+    char name[32];
+};
+
+static bool read_stat(const char *path, struct stat_line *ret)
 {
-    char path[64], text[1024];
+    char text[1024];
     unsigned long user, system;
-    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-    FILE *f = pid > 0 ? fopen(path, "re") : NULL;
+    FILE *f = fopen(path, "re");
     if (f == NULL)
-        return 0;
+        return false;
     size_t n = fread(text, 1, sizeof(text) - 1, f);
     fclose(f);
     text[n] = '\0';
-    const char *rest = strrchr(text, ')');
-    if (rest == NULL ||
-        sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
-        return 0;
-    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+    const char *name = strchr(text, '('), *rest = strrchr(text, ')');
+    if (name == NULL || rest == NULL ||
+        sscanf(rest, ") %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &ret->parent, &user,
+               &system) != 3)
+        return false;
+    snprintf(ret->name, sizeof(ret->name), "%.*s", (int)(rest - name - 1), name + 1);
+    ret->cpu_s = (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+    return true;
+}
+
+static bool read_process(pid_t pid, struct stat_line *ret)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    return pid > 0 && read_stat(path, ret);
+}
+
+static double cpu_s(pid_t pid)
+{
+    struct stat_line line;
+    return read_process(pid, &line) ? line.cpu_s : 0;
+}
+
+/* Calls fn for each entry of a folder in /proc that is a number. */
+static void each_number(const char *folder, void (*fn)(void *arg, pid_t number), void *arg)
+{
+    DIR *d = opendir(folder);
+    if (d == NULL)
+        return;
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
+        if (isdigit((unsigned char)e->d_name[0]))
+            fn(arg, (pid_t)atoi(e->d_name));
+    closedir(d);
+}
+
+struct thread_sum {
+    pid_t pid;
+    const char *name;
+    double cpu_s;
+};
+
+static void add_thread(void *arg, pid_t tid)
+{
+    struct thread_sum *sum = arg;
+    struct stat_line line;
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", sum->pid, tid);
+    if (read_stat(path, &line) && strcmp(line.name, sum->name) == 0)
+        sum->cpu_s += line.cpu_s;
+}
+
+static double thread_cpu_s(pid_t pid, const char *name)
+{
+    struct thread_sum sum = {.pid = pid, .name = name};
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/task", pid);
+    if (pid > 0)
+        each_number(path, add_thread, &sum);
+    return sum.cpu_s;
 }
 
 static double children_cpu_s(pid_t parent)
@@ -48,9 +107,11 @@ static double children_cpu_s(pid_t parent)
 void usage_read(const struct usage_pids *pids, struct usage *ret)
 {
     struct timespec own;
-    *ret = (struct usage){.server_s = cpu_s(pids->server), .redis_s = cpu_s(pids->redis)};
+    *ret = (struct usage){.server_s = cpu_s(pids->server),
+                          .store_s = thread_cpu_s(pids->server, "store"),
+                          .redis_s = cpu_s(pids->redis)};
     for (unsigned i = 0; i < pids->runtime_count; i++) {
-        ret->runtime_s += cpu_s(pids->runtimes[i]);
+        ret->broker_s += cpu_s(pids->runtimes[i]);
         ret->children_s += children_cpu_s(pids->runtimes[i]);
     }
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
@@ -59,47 +120,53 @@ void usage_read(const struct usage_pids *pids, struct usage *ret)
 
 struct usage usage_between(const struct usage *before, const struct usage *after)
 {
-    return (struct usage){.server_s = after->server_s - before->server_s,
-                          .runtime_s = after->runtime_s - before->runtime_s,
-                          .children_s = after->children_s - before->children_s,
-                          .redis_s = after->redis_s - before->redis_s,
-                          .bench_s = after->bench_s - before->bench_s};
+    struct usage used;
+#define USAGE_BETWEEN(name, text) \
+    used.name##_s = after->name##_s > before->name##_s ? after->name##_s - before->name##_s : 0;
+    USAGE_MAP(USAGE_BETWEEN)
+#undef USAGE_BETWEEN
+    return used;
 }
 
 double usage_total_s(const struct usage *u)
 {
-    return u->server_s + u->runtime_s + u->children_s + u->redis_s + u->bench_s;
+    return u->server_s + u->broker_s + u->children_s + u->redis_s + u->bench_s;
 }
 
 bool usage_is_program(pid_t pid, const char *program)
 {
-    char path[64], name[64] = "";
-    snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-    FILE *f = pid > 0 ? fopen(path, "re") : NULL;
-    if (f == NULL)
-        return false;
-    if (fgets(name, sizeof(name), f) != NULL)
-        name[strcspn(name, "\n")] = '\0';
-    fclose(f);
-    return strcmp(name, program) == 0;
+    struct stat_line line;
+    return read_process(pid, &line) && strcmp(line.name, program) == 0;
 }
 
-pid_t usage_find_redis(void)
+struct redis_search {
+    pid_t parent; /* of the server; 0 = unknown */
+    pid_t sibling, any;
+    unsigned count;
+};
+
+static void look_at_process(void *arg, pid_t pid)
 {
-    DIR *proc = opendir("/proc");
-    pid_t found = 0;
-    unsigned count = 0;
-    if (proc == NULL)
-        return 0;
-    for (struct dirent *e; (e = readdir(proc)) != NULL;) {
-        pid_t pid = isdigit((unsigned char)e->d_name[0]) ? (pid_t)atoi(e->d_name) : 0;
-        if (pid > 0 && usage_is_program(pid, "redis-server")) {
-            found = pid;
-            count++;
-        }
-    }
-    closedir(proc);
-    return count == 1 ? found : 0;
+    struct redis_search *search = arg;
+    struct stat_line line;
+    if (!read_process(pid, &line) || strcmp(line.name, "redis-server") != 0)
+        return;
+    search->any = pid;
+    search->count++;
+    if (search->parent > 1 && line.parent == search->parent)
+        search->sibling = pid;
+}
+
+pid_t usage_find_redis(pid_t server)
+{
+    struct redis_search search = {.count = 0};
+    struct stat_line line;
+    if (read_process(server, &line))
+        search.parent = line.parent;
+    each_number("/proc", look_at_process, &search);
+    if (search.sibling > 0)
+        return search.sibling;
+    return search.count == 1 ? search.any : 0;
 }
 
 /* ---- machine ------------------------------------------------------------------------------ */
@@ -126,7 +193,6 @@ static void read_filesystem(struct machine *m, const char *path)
 {
     char real[PATH_MAX], mount[PATH_MAX], type[32], line[3 * PATH_MAX];
     size_t best = 0;
-    snprintf(m->filesystem, sizeof(m->filesystem), "unknown");
     FILE *f = path != NULL && realpath(path, real) != NULL ? fopen("/proc/self/mounts", "re") : NULL;
     if (f == NULL)
         return;

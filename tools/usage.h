@@ -9,9 +9,20 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Who uses CPU, in the order of reports. store: the server's store thread, part of server. */
+#define USAGE_MAP(X)                  \
+    X(server, "server")               \
+    X(store, "  its store thread")    \
+    X(broker, "runtime: broker")      \
+    X(children, "runtime: children")  \
+    X(redis, "redis")                 \
+    X(bench, "this program")
+
 /* Seconds of CPU so far, user and system. */
 struct usage {
-    double server_s, runtime_s, children_s, redis_s, bench_s;
+#define USAGE_FIELD(name, text) double name##_s;
+    USAGE_MAP(USAGE_FIELD)
+#undef USAGE_FIELD
 };
 
 enum { USAGE_RUNTIMES_MAX = 64 };
@@ -22,11 +33,12 @@ struct usage_pids {
 };
 
 void usage_read(const struct usage_pids *pids, struct usage *ret);
-/* after - before, per process. */
+/* after - before, per process; a process that ended in between counts as zero. */
 struct usage usage_between(const struct usage *before, const struct usage *after);
 double usage_total_s(const struct usage *u);
-/* The only redis-server on this host; 0 when there is none or more than one. */
-pid_t usage_find_redis(void);
+/* The redis-server with the same parent as the server (`aiki dev`), else the only one on this
+ * host; 0 when that is not clear. */
+pid_t usage_find_redis(pid_t server);
 /* Whether pid is a process of this host running that program. */
 bool usage_is_program(pid_t pid, const char *program);
 
@@ -34,7 +46,7 @@ struct machine {
     char cpu[96];
     long cores;
     char kernel[96];
-    char filesystem[32]; /* of a path */
+    char filesystem[32]; /* of a path; "" = unknown */
 };
 /* path: whose file system counts; NULL = unknown. */
 void machine_read(struct machine *ret, const char *path);

@@ -1,0 +1,443 @@
+/* cmd_bench.c - `aiki bench`: how fast this stack is, and where the time goes.
+ *
+ *   warm up --> LOAD: many runs in flight --> SINGLE: one at a time --> FANOUT: many tasks each
+ *
+ * Each measurement reads the counters of the server and the CPU time of the processes before and
+ * after. Runs are started and awaited on the client's own thread (load.h).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "commands.h"
+#include "doc.h"
+#include "load.h"
+#include "private_stack.h"
+#include "text.h"
+#include "usage.h"
+#include "wire/error.h"
+
+enum {
+    STEPS = 3, /* of workflow bench */
+    WARM_UP_RUNS_MAX = 1024,
+    PAYLOAD_BYTES_LIMIT = 1000000,
+    WIDTH_LIMIT = 10000
+};
+
+enum phase_kind { LOAD, SINGLE, FANOUT, PHASE_COUNT };
+
+struct counters {
+    uint64_t fsyncs, batches, commands;
+};
+
+struct phase {
+    const char *key, *title; /* in JSON, in the table */
+    struct load_plan plan;   /* runs 0 = left out */
+    uint64_t steps;          /* of one run */
+    struct load_result result;
+    struct usage used;
+    struct counters counted;
+};
+
+struct bench {
+    struct cli *cli;
+    aiki_writer payload, fanout_input; /* owned */
+    struct phase phases[PHASE_COUNT];
+    struct usage_pids pids;
+    struct machine machine;
+    char fanout_title[32];
+};
+
+/* ---- what to do --------------------------------------------------------------------------- */
+
+/* A msgpack text of size_bytes in all. */
+static void write_payload(aiki_writer *w, uint64_t size_bytes)
+{
+    uint64_t head_bytes = size_bytes <= 32 ? 1 : size_bytes <= 257 ? 2 : size_bytes <= 65538 ? 3 : 5;
+    AUTO(free) char *text = malloc(size_bytes);
+    if (text == NULL) {
+        w->status = AIKI_NOMEM;
+        return;
+    }
+    memset(text, 'x', size_bytes);
+    aiki_mp_strn(w, text, size_bytes - head_bytes);
+}
+
+static void write_fanout_input(aiki_writer *w, int64_t width)
+{
+    aiki_mp_map(w, 1);
+    aiki_mp_str(w, "width");
+    aiki_mp_int(w, width);
+}
+
+static void plan_phases(struct bench *b)
+{
+    const struct args *a = &b->cli->args;
+    const char *workflow = args_has(a, "pool") ? "bench-pool" : "bench";
+    uint32_t inflight = (uint32_t)args_int(a, "in-flight");
+    int64_t width = args_int(a, "width");
+    write_payload(&b->payload, (uint64_t)args_int(a, "payload"));
+    write_fanout_input(&b->fanout_input, width);
+    snprintf(b->fanout_title, sizeof(b->fanout_title), "fan-out of %lld", (long long)width);
+    aiki_view payload = aiki_writer_view(&b->payload);
+    b->phases[LOAD] = (struct phase){
+        .title = "load", .steps = STEPS,
+        .plan = {.workflow = workflow, .input = payload,
+                 .runs = (uint32_t)args_int(a, "runs"), .inflight = inflight}};
+    b->phases[SINGLE] = (struct phase){
+        .key = "one_at_a_time", .title = "one at a time", .steps = STEPS,
+        .plan = {.workflow = workflow, .input = payload,
+                 .runs = inflight > 1 ? (uint32_t)args_int(a, "single") : 0, .inflight = 1}};
+    b->phases[FANOUT] = (struct phase){
+        .key = "fan_out", .title = b->fanout_title, .steps = (uint64_t)width,
+        .plan = {.workflow = "bench-fanout", .input = aiki_writer_view(&b->fanout_input),
+                 .runs = (uint32_t)args_int(a, "fan-out"), .inflight = 1}};
+}
+
+/* ---- looking at the stack ----------------------------------------------------------------- */
+
+static int read_counters(struct bench *b, struct counters *ret)
+{
+    aiki_view document;
+    int code = cli_query(b->cli, "server.stats", NULL, &document);
+    if (code != EXIT_OK)
+        return code;
+    aiki_view counters = doc_get(document, "counters");
+    *ret = (struct counters){.fsyncs = (uint64_t)doc_int(counters, "store_commits"),
+                             .batches = (uint64_t)doc_int(counters, "batches"),
+                             .commands = (uint64_t)doc_int(counters, "commands")};
+    pid_t server = (pid_t)doc_int(document, "pid");
+    b->pids.server = usage_is_program(server, "aiki-server") ? server : 0;
+    aiki_client_free(document.data);
+    return EXIT_OK;
+}
+
+static int find_processes(struct bench *b)
+{
+    struct counters unused;
+    aiki_view document;
+    int code = read_counters(b, &unused);
+    if (code == EXIT_OK)
+        code = cli_query(b->cli, "workers.list", NULL, &document);
+    if (code != EXIT_OK)
+        return code;
+    for (struct doc_list l = doc_list(document, "workers"); doc_next(&l);) {
+        pid_t pid = (pid_t)doc_int(l.item, "pid");
+        if (usage_is_program(pid, "aiki-runtime") && b->pids.runtime_count < USAGE_RUNTIMES_MAX)
+            b->pids.runtimes[b->pids.runtime_count++] = pid;
+    }
+    aiki_client_free(document.data);
+    b->pids.redis = usage_find_redis(b->pids.server);
+    machine_read(&b->machine, args_text(&b->cli->args, "data"));
+    return EXIT_OK;
+}
+
+/* A run that nobody serves would be waited for without end. */
+static int check_served(struct cli *cli, const char *workflow)
+{
+    AUTO(buf) aiki_writer args;
+    aiki_view document;
+    bool served = false;
+    buf_init(&args);
+    aiki_mp_map(&args, 1);
+    aiki_mp_str(&args, "name");
+    aiki_mp_str(&args, workflow);
+    aiki_status st = aiki_client_query(cli->client, "workflows.get", aiki_writer_view(&args), &document,
+                                       &cli->err);
+    if (st == AIKI_OK) {
+        served = doc_bool(doc_get(document, "workflow"), "served");
+        aiki_client_free(document.data);
+    }
+    if (st == AIKI_NOT_FOUND || (st == AIKI_OK && !served))
+        st = error_code(&cli->err, AIKI_NOT_FOUND, "NOT_SERVED",
+                        "no runtime serves workflow %s; put bench.so into its plugins folder, or "
+                        "measure a private stack with --dev", workflow);
+    return st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
+}
+
+/* ---- measuring ---------------------------------------------------------------------------- */
+
+static int put_on_load(struct bench *b, const struct load_plan *plan, struct load_result *ret)
+{
+    struct cli *cli = b->cli;
+    aiki_status st = load_run(cli->client, plan, ret, &cli->err);
+    if (st != AIKI_OK)
+        return cli_fail(cli, st, &cli->err);
+    if (ret->failed == 0)
+        return EXIT_OK;
+    (void)cli_fail(cli, cli->err.status, &cli->err);
+    fprintf(stderr, "  %u of %u runs of %s did not complete\n", ret->failed, plan->runs, plan->workflow);
+    return EXIT_INCOMPLETE;
+}
+
+static int measure(struct bench *b, struct phase *p)
+{
+    struct counters before, after;
+    struct usage used_before, used_after;
+    int code = read_counters(b, &before);
+    if (code != EXIT_OK)
+        return code;
+    usage_read(&b->pids, &used_before);
+    code = put_on_load(b, &p->plan, &p->result);
+    usage_read(&b->pids, &used_after);
+    if (code == EXIT_OK)
+        code = read_counters(b, &after);
+    if (code != EXIT_OK)
+        return code;
+    p->used = usage_between(&used_before, &used_after);
+    p->counted = (struct counters){.fsyncs = after.fsyncs - before.fsyncs,
+                                   .batches = after.batches - before.batches,
+                                   .commands = after.commands - before.commands};
+    return EXIT_OK;
+}
+
+/* So that processes, pools and caches that appear with the first runs are not measured. */
+static int warm_up(struct bench *b)
+{
+    struct load_plan plan = b->phases[LOAD].plan;
+    struct load_result unused;
+    if (plan.runs > 2 * plan.inflight)
+        plan.runs = 2 * plan.inflight;
+    if (plan.runs > WARM_UP_RUNS_MAX)
+        plan.runs = WARM_UP_RUNS_MAX;
+    return put_on_load(b, &plan, &unused);
+}
+
+static int measure_all(struct bench *b)
+{
+    int code = cli_connect(b->cli);
+    for (int i = 0; i < PHASE_COUNT && code == EXIT_OK; i++)
+        if (b->phases[i].plan.runs > 0)
+            code = check_served(b->cli, b->phases[i].plan.workflow);
+    if (code == EXIT_OK)
+        code = find_processes(b);
+    if (code == EXIT_OK)
+        code = warm_up(b);
+    for (int i = 0; i < PHASE_COUNT && code == EXIT_OK; i++)
+        if (b->phases[i].plan.runs > 0)
+            code = measure(b, &b->phases[i]);
+    return code;
+}
+
+/* ---- telling ------------------------------------------------------------------------------ */
+
+static double runs_per_s(const struct phase *p)
+{
+    return p->result.seconds > 0 ? p->result.completed / p->result.seconds : 0;
+}
+
+static double per_run_us(const struct phase *p, double seconds)
+{
+    return p->result.completed > 0 ? seconds * 1e6 / p->result.completed : 0;
+}
+
+static void phase_row(struct table *t, const struct phase *p)
+{
+    const struct load_result *r = &p->result;
+    table_cell(t, "%s", p->title);
+    table_cell(t, "%u", r->completed);
+    table_cell(t, "%u", p->plan.inflight);
+    table_cell(t, "%.0f", runs_per_s(p));
+    table_cell(t, "%.0f", runs_per_s(p) * (double)p->steps);
+    table_cell(t, "%.2f", r->p50_ms);
+    table_cell(t, "%.2f", r->p95_ms);
+    table_cell(t, "%.2f", r->p99_ms);
+    table_cell(t, "%.2f", r->max_ms);
+    table_cell(t, "%llu", (unsigned long long)p->counted.fsyncs);
+    table_cell(t, "%.1f", per_run_us(p, usage_total_s(&p->used)));
+}
+
+static void print_phases(const struct bench *b)
+{
+    static const char *const headers[] = {"MEASURED", "RUNS", "IN FLIGHT", "RUNS/S", "STEPS/S",
+                                          "P50 MS", "P95 MS", "P99 MS", "MAX MS", "FSYNCS",
+                                          "CPU US/RUN", NULL};
+    struct table t;
+    table_init(&t, headers, ~1u);
+    for (int i = 0; i < PHASE_COUNT; i++)
+        if (b->phases[i].plan.runs > 0)
+            phase_row(&t, &b->phases[i]);
+    table_print(&t, "");
+}
+
+static void cpu_row(struct table *t, const struct phase *p, const char *name, double seconds)
+{
+    table_cell(t, "%s", name);
+    table_cell(t, "%.2f", seconds);
+    table_cell(t, "%.1f", per_run_us(p, seconds));
+    table_cell(t, "%.0f%%", p->result.seconds > 0 ? 100 * seconds / p->result.seconds : 0);
+}
+
+static void print_cpu(const struct phase *p)
+{
+    static const char *const headers[] = {"CPU OF LOAD", "SECONDS", "US/RUN", "OF A CORE", NULL};
+    struct table t;
+    table_init(&t, headers, ~1u);
+#define CPU_ROW(name, text) cpu_row(&t, p, text, p->used.name##_s);
+    USAGE_MAP(CPU_ROW)
+#undef CPU_ROW
+    cpu_row(&t, p, "all", usage_total_s(&p->used));
+    table_print(&t, "");
+}
+
+static void print_report(const struct bench *b)
+{
+    const struct phase *load = &b->phases[LOAD];
+    const struct machine *m = &b->machine;
+    printf("workflow %s: %d steps, %llu bytes of payload\n", load->plan.workflow, STEPS,
+           (unsigned long long)load->plan.input.size_bytes);
+    printf("machine  %ld x %s, %s%s%s\n\n", m->cores, m->cpu, m->kernel,
+           m->filesystem[0] != '\0' ? ", store on " : "", m->filesystem);
+    print_phases(b);
+    printf("\n");
+    print_cpu(load);
+    if (load->counted.fsyncs > 0)
+        printf("\n%.1f runs and %.1f commands a commit\n",
+               (double)load->result.completed / (double)load->counted.fsyncs,
+               (double)load->counted.commands / (double)load->counted.fsyncs);
+}
+
+static void put_double(aiki_writer *w, const char *name, double value)
+{
+    aiki_mp_str(w, name);
+    aiki_mp_double(w, value);
+}
+
+static void put_uint(aiki_writer *w, const char *name, uint64_t value)
+{
+    aiki_mp_str(w, name);
+    aiki_mp_uint(w, value);
+}
+
+static void put_text(aiki_writer *w, const char *name, const char *text)
+{
+    aiki_mp_str(w, name);
+    aiki_mp_str(w, text);
+}
+
+static void put_cpu(aiki_writer *w, const struct usage *u)
+{
+    enum { USAGE_COUNT = 0
+#define USAGE_ONE(name, text) +1
+        USAGE_MAP(USAGE_ONE)
+#undef USAGE_ONE
+    };
+    aiki_mp_str(w, "cpu_s");
+    aiki_mp_map(w, USAGE_COUNT + 1);
+#define PUT_USAGE(name, text) put_double(w, #name, u->name##_s);
+    USAGE_MAP(PUT_USAGE)
+#undef PUT_USAGE
+    put_double(w, "total", usage_total_s(u));
+}
+
+enum { PHASE_PAIRS = 20 };
+
+static void put_phase_pairs(aiki_writer *w, const struct phase *p)
+{
+    const struct load_result *r = &p->result;
+    put_text(w, "workflow", p->plan.workflow);
+    put_uint(w, "runs", p->plan.runs);
+    put_uint(w, "in_flight", p->plan.inflight);
+    put_uint(w, "steps", p->steps);
+    put_uint(w, "payload_bytes", p->plan.input.size_bytes);
+    put_uint(w, "completed", r->completed);
+    put_uint(w, "failed", r->failed);
+    put_double(w, "seconds", r->seconds);
+    put_double(w, "runs_per_s", runs_per_s(p));
+    put_double(w, "steps_per_s", runs_per_s(p) * (double)p->steps);
+    put_double(w, "p50_ms", r->p50_ms);
+    put_double(w, "p95_ms", r->p95_ms);
+    put_double(w, "p99_ms", r->p99_ms);
+    put_double(w, "max_ms", r->max_ms);
+    put_double(w, "mean_ms", r->mean_ms);
+    put_uint(w, "fsyncs", p->counted.fsyncs);
+    put_uint(w, "batches", p->counted.batches);
+    put_uint(w, "commands", p->counted.commands);
+    put_double(w, "cpu_us_per_run", per_run_us(p, usage_total_s(&p->used)));
+    put_cpu(w, &p->used);
+}
+
+static void put_machine(aiki_writer *w, const struct machine *m)
+{
+    aiki_mp_str(w, "machine");
+    aiki_mp_map(w, 4);
+    put_uint(w, "cores", (uint64_t)m->cores);
+    put_text(w, "cpu", m->cpu);
+    put_text(w, "kernel", m->kernel);
+    put_text(w, "filesystem", m->filesystem);
+}
+
+static int print_object(const struct bench *b)
+{
+    AUTO(buf) aiki_writer w;
+    uint64_t further = 0;
+    buf_init(&w);
+    for (int i = SINGLE; i < PHASE_COUNT; i++)
+        further += b->phases[i].plan.runs > 0;
+    aiki_mp_map(&w, PHASE_PAIRS + further + 1);
+    put_phase_pairs(&w, &b->phases[LOAD]);
+    for (int i = SINGLE; i < PHASE_COUNT; i++) {
+        if (b->phases[i].plan.runs == 0)
+            continue;
+        aiki_mp_str(&w, b->phases[i].key);
+        aiki_mp_map(&w, PHASE_PAIRS);
+        put_phase_pairs(&w, &b->phases[i]);
+    }
+    put_machine(&w, &b->machine);
+    aiki_status st = w.status == AIKI_OK ? print_json(aiki_writer_view(&w), 0, &b->cli->err) : w.status;
+    return st == AIKI_OK ? EXIT_OK : cli_fail(b->cli, st, &b->cli->err);
+}
+
+/* ---- the command -------------------------------------------------------------------------- */
+
+static int bench_server(struct cli *cli)
+{
+    struct bench b = {.cli = cli};
+    buf_init(&b.payload);
+    buf_init(&b.fanout_input);
+    plan_phases(&b);
+    int code = EXIT_OK;
+    if (b.payload.status != AIKI_OK || b.fanout_input.status != AIKI_OK)
+        code = cli_fail(cli, AIKI_NOMEM, NULL);
+    if (code == EXIT_OK)
+        code = measure_all(&b);
+    if (code == EXIT_OK && cli->json)
+        code = print_object(&b);
+    else if (code == EXIT_OK)
+        print_report(&b);
+    buf_deinit(&b.payload);
+    buf_deinit(&b.fanout_input);
+    return code;
+}
+
+static int run_bench(struct cli *cli)
+{
+    const char *folder = args_text(&cli->args, "data");
+    if (args_has(&cli->args, "dev"))
+        return private_stack_run(cli, folder, bench_server);
+    if (folder != NULL)
+        return cli_usage(cli, "--data goes with --dev");
+    return bench_server(cli);
+}
+
+static const struct arg bench_args[] = {
+    {ARG_INT, "runs", "N", "20000", NULL, "runs under load", 1, LOAD_RUNS_MAX},
+    {ARG_INT, "in-flight", "N", "256", NULL, "that many at the same time", 1, LOAD_INFLIGHT_MAX},
+    {ARG_INT, "payload", "BYTES", "200", NULL, "input of a run and of its tasks", 1, PAYLOAD_BYTES_LIMIT},
+    {ARG_FLAG, "pool", NULL, NULL, NULL, "through the task threads instead of inline", 0, 0},
+    {ARG_INT, "single", "N", "500", NULL, "then so many one at a time; 0 = none", 0, LOAD_RUNS_MAX},
+    {ARG_INT, "fan-out", "N", "50", NULL, "then so many that fan out; 0 = none", 0, LOAD_RUNS_MAX},
+    {ARG_INT, "width", "N", "100", NULL, "tasks at once in each of those", 1, WIDTH_LIMIT},
+    {ARG_FLAG, "dev", NULL, NULL, NULL, "against a stack of its own, gone afterwards", 0, 0},
+    {ARG_TEXT, "data", "DIR", NULL, NULL, "where that stack is put (default the temporary folder)", 0, 0},
+    {.type = ARG_END}};
+
+const struct command cmd_bench = {
+    .name = "bench", .operands = "", .args = bench_args,
+    .summary = "how many runs a second, how long each, and where the time goes",
+    .examples = "aiki bench --dev --data .\n"
+                "aiki bench --runs 50000 --in-flight 256 --json\n"
+                "aiki bench --runs 1000 --in-flight 1 --fan-out 0",
+    .run = run_bench};
