@@ -354,6 +354,8 @@ static void send_registration(struct build *b)
 
 void builds_session_up(struct builds *bs)
 {
+    if (bs->draining)
+        return; /* nothing new is wanted */
     for (struct plugin_file *f = bs->files; f != NULL; f = f->next) {
         if (f->serving != NULL)
             send_registration(f->serving);
@@ -519,8 +521,7 @@ static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
             start_process(b); /* it may have been killed from outside */
             break;
         }
-        (void)error_code(&err, AIKI_CRASHED, end->timed_out ? "LOAD_TIMEOUT" : "LOAD_CRASHED",
-                         "its process %s while loading it; look at its constructors", text);
+        (void)proc_load_failure(end, &err);
         refuse_candidate(b, &err); /* with no process left this buries it */
         break;
     case REGISTERING:

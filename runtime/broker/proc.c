@@ -70,6 +70,14 @@ const char *proc_end_text(const struct proc_end *end, char *buffer, size_t size_
     return buffer;
 }
 
+aiki_status proc_load_failure(const struct proc_end *end, aiki_error *err)
+{
+    char text[128];
+    return error_code(err, AIKI_CRASHED, end->timed_out ? "LOAD_TIMEOUT" : "LOAD_CRASHED",
+                      "its process %s while loading it; look at its constructors",
+                      proc_end_text(end, text, sizeof(text)));
+}
+
 struct conn *proc_conn(struct proc *p)
 {
     return p->state != ENDING && p->conn != NULL && conn_is_open(p->conn) ? p->conn : NULL;
@@ -291,7 +299,16 @@ static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
 
 /* ---- spawning ------------------------------------------------------------------------------ */
 
-/* Everything but AIKI_*: a child has no use for tokens and addresses of ours. */
+/* A child has no use for tokens and addresses of ours. */
+static bool is_for_children(const char *variable)
+{
+#ifdef AIKI_FAULT_INJECTION
+    if (strncmp(variable, "AIKI_FAULT", strlen("AIKI_FAULT")) == 0)
+        return true; /* its points are reached there too */
+#endif
+    return strncmp(variable, "AIKI_", strlen("AIKI_")) != 0;
+}
+
 static char **clean_environment(void)
 {
     size_t count = 0, kept = 0;
@@ -299,7 +316,7 @@ static char **clean_environment(void)
         count++;
     char **env = calloc(count + 1, sizeof(*env));
     for (size_t i = 0; env != NULL && i < count; i++)
-        if (strncmp(environ[i], "AIKI_", 5) != 0 || strncmp(environ[i], "AIKI_FAULT", 10) == 0)
+        if (is_for_children(environ[i]))
             env[kept++] = environ[i];
     return env;
 }
@@ -313,7 +330,7 @@ static void on_load_limit(uv_timer_t *t)
 
 static int spawn(struct proc *p, const char *executable, int child_fd)
 {
-    char *args[] = {(char *)(uintptr_t)executable, "--child", "3", NULL};
+    char *args[] = {"aiki-runtime", "--child", "3", p->label, NULL};
     uv_stdio_container_t stdio[4] = {
         {.flags = UV_IGNORE},
         {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->out.pipe},

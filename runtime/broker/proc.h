@@ -43,7 +43,7 @@ struct proc_callbacks {
 };
 
 struct proc_options {
-    const char *executable; /* started with "--child 3" */
+    const char *executable; /* started with "--child 3 LABEL"; the label is for ps */
     const char *label;      /* for the log, e.g. "hello.so@1f3a9c" */
     const char *path;       /* the private copy */
     const char *file;
@@ -53,6 +53,8 @@ struct proc_options {
 
 /* Text of an end for log and users: "killed by signal 11 (Segmentation fault)". */
 const char *proc_end_text(const struct proc_end *end, char *buffer, size_t size_bytes);
+/* It ended before it said READY or REFUSED: LOAD_TIMEOUT or LOAD_CRASHED. */
+aiki_status proc_load_failure(const struct proc_end *end, aiki_error *err);
 
 aiki_status proc_spawn(struct proc **ret, uv_loop_t *loop, struct conn_loop *conns,
                        const struct proc_options *options, const struct proc_callbacks *cb,

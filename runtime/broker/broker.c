@@ -1,0 +1,361 @@
+/* broker.c - start the parts, join them, take them down.
+ *
+ *   consumer --ticket--> relay --claim, append--> session ==> server
+ *                          ^ |
+ *        append, run lost  | v assign, ack
+ *   watch --> admit --> builds ==> children
+ *
+ *             SIGTERM           children ended, nothing held,          last handle gone
+ *   SERVING ----------> DRAINING -----------------------------> CLOSING ----------> end
+ *                          +-- second signal, drain-ms over: children killed --^
+ *
+ * Draining: no tickets are read, children finish what is resident; what is not done after
+ * drain-ms they hand back, and the server offers it to others at once.
+ */
+#include "broker/broker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/endpoint.h"
+#include "base/log.h"
+#include "broker/builds.h"
+#include "broker/consumer.h"
+#include "broker/relay.h"
+#include "broker/session.h"
+#include "wire/error.h"
+#include "wire/message.h"
+
+enum state { SERVING, DRAINING, CLOSING };
+
+struct broker {
+    uv_loop_t loop;
+    const struct broker_options *options;
+    enum state state;
+    struct conn_loop *conns;
+    struct session *session;
+    struct builds *builds;
+    struct consumer *consumer;
+    struct relay *relay;
+    uv_signal_t on_term, on_int;
+    uv_timer_t limit; /* of DRAINING */
+    bool session_up;
+    bool ready_told;
+    bool children_ended;
+    bool hurried;        /* do not wait for the server's answers any more */
+    unsigned parts_open; /* in CLOSING: relay, consumer, builds */
+};
+
+/* ---- ready --------------------------------------------------------------------------------- */
+
+/* Whoever started this process waits for one line. */
+static void tell_parent(int fd, const char *session, unsigned serving, unsigned refused)
+{
+    char line[256];
+    int size = snprintf(line, sizeof(line),
+                        "{\"pid\":%d,\"session\":\"%s\",\"plugins\":%u,\"refused\":%u}\n",
+                        (int)getpid(), session, serving, refused);
+    if (write(fd, line, (size_t)size) != size)
+        log_warn("broker", "nobody reads --ready-fd %d: %s", fd, strerror(errno));
+    close(fd);
+}
+
+static void ready_check(struct broker *b)
+{
+    char session[AIKI_ID_TEXT_SIZE];
+    unsigned serving, refused;
+    if (b->ready_told || !b->session_up || b->state != SERVING || !builds_is_settled(b->builds))
+        return;
+    b->ready_told = true;
+    builds_count(b->builds, &serving, &refused);
+    log_info("broker", "ready: %u plugin%s, %u refused", serving, serving == 1 ? "" : "s", refused);
+    id_text(session_id(b->session), session);
+    if (b->options->ready_fd >= 0)
+        tell_parent(b->options->ready_fd, session, serving, refused);
+}
+
+/* ---- ending -------------------------------------------------------------------------------- */
+
+static void on_conns_closed(void *arg)
+{
+    struct broker *b = arg;
+    uv_close((uv_handle_t *)&b->on_term, NULL);
+    uv_close((uv_handle_t *)&b->on_int, NULL);
+    uv_close((uv_handle_t *)&b->limit, NULL); /* with these the loop ends */
+}
+
+static void on_part_closed(void *arg)
+{
+    struct broker *b = arg;
+    if (--b->parts_open == 0)
+        conn_loop_destroy(b->conns, on_conns_closed, b);
+}
+
+/* The session goes first: its end still tells the relay what is given back. */
+static void on_session_closed(void *arg)
+{
+    struct broker *b = arg;
+    b->parts_open = 1; /* this call */
+    if (b->relay != NULL) {
+        b->parts_open++;
+        relay_close(b->relay);
+    }
+    if (b->consumer != NULL) {
+        b->parts_open++;
+        consumer_close(b->consumer);
+    }
+    if (b->builds != NULL) {
+        b->parts_open++;
+        builds_close(b->builds);
+    }
+    on_part_closed(b);
+}
+
+static void close_all(struct broker *b)
+{
+    b->state = CLOSING;
+    uv_timer_stop(&b->limit);
+    if (b->session != NULL)
+        session_close(b->session);
+    else
+        on_session_closed(b);
+}
+
+static void drained_check(struct broker *b)
+{
+    if (b->state == DRAINING && b->children_ended && (b->hurried || relay_held(b->relay) == 0))
+        close_all(b);
+}
+
+static void hurry(struct broker *b, const char *why)
+{
+    log_warn("broker", "%s: %" PRIu64 " runs are given back now", why, relay_held(b->relay));
+    b->hurried = true;
+    builds_kill_all(b->builds);
+    drained_check(b);
+}
+
+static void on_limit(uv_timer_t *t)
+{
+    struct broker *b = container_of(t, struct broker, limit);
+    hurry(b, "not drained within drain-ms");
+}
+
+static void drain(struct broker *b, int number)
+{
+    uint64_t grace_ms = b->options->drain_ms;
+    log_info("broker", "%s: no new runs; %" PRIu64 " resident ones have %" PRIu64 " ms to finish",
+             number == SIGTERM ? "SIGTERM" : "SIGINT", relay_held(b->relay), grace_ms);
+    b->state = DRAINING;
+    consumer_set_session(b->consumer, NULL);
+    relay_stop(b->relay);
+    if (grace_ms == 0)
+        relay_release_all(b->relay);
+    uv_timer_start(&b->limit, on_limit, grace_ms + BROKER_END_MS, 0);
+    builds_drain(b->builds, grace_ms); /* on_drained may come from inside */
+}
+
+static void on_signal(uv_signal_t *s, int number)
+{
+    struct broker *b = s->data;
+    if (b->state == SERVING)
+        drain(b, number);
+    else if (b->state == DRAINING && !b->hurried)
+        hurry(b, "a second signal");
+}
+
+/* ---- what the parts report ----------------------------------------------------------------- */
+
+static void on_session_up(void *arg)
+{
+    struct broker *b = arg;
+    b->session_up = true;
+    builds_session_up(b->builds);
+    relay_session_up(b->relay);
+    if (b->state == SERVING)
+        consumer_set_session(b->consumer, session_id(b->session));
+    ready_check(b);
+}
+
+static void on_session_push(const struct frame *f, void *arg)
+{
+    struct broker *b = arg;
+    relay_push(b->relay, f);
+}
+
+static void on_session_ending(void *arg)
+{
+    struct broker *b = arg;
+    b->session_up = false;
+    consumer_set_session(b->consumer, NULL);
+    relay_session_ending(b->relay);
+}
+
+static uint64_t on_busy(void *arg)
+{
+    struct broker *b = arg;
+    return relay_held(b->relay);
+}
+
+static void add_route(void *arg, struct build *build, aiki_view workflow, aiki_view version)
+{
+    struct broker *b = arg;
+    consumer_routes_add(b->consumer, workflow, version, build);
+}
+
+static void on_routes(void *arg)
+{
+    struct broker *b = arg;
+    consumer_routes_begin(b->consumer);
+    builds_each_route(b->builds, add_route, b);
+    consumer_routes_end(b->consumer);
+}
+
+static void on_child_frame(struct build *build, const struct frame *f, void *arg)
+{
+    struct broker *b = arg;
+    relay_child_frame(b->relay, build, f);
+}
+
+static void on_child_lost(struct build *build, void *arg)
+{
+    struct broker *b = arg;
+    relay_build_lost(b->relay, build);
+}
+
+static void on_settled(void *arg)
+{
+    struct broker *b = arg;
+    ready_check(b);
+}
+
+static void on_children_ended(void *arg)
+{
+    struct broker *b = arg;
+    b->children_ended = true;
+    drained_check(b);
+}
+
+static void on_ticket(struct stream *s, struct entry_id entry, const struct ticket *t, void *arg)
+{
+    struct broker *b = arg;
+    relay_ticket(b->relay, s, entry, t);
+}
+
+/* Without a session there is nobody to tell; the server's sweep finds the empty stream. */
+static void on_stream_reset(const struct stream *s, void *arg)
+{
+    struct broker *b = arg;
+    struct conn *c = session_conn(b->session);
+    if (c != NULL)
+        conn_send(c, STREAM_RESET, 0, .workflow = view_of(s->workflow),
+                  .version = view_of(s->version));
+}
+
+static uint64_t on_free_slots(void *arg)
+{
+    struct broker *b = arg;
+    return relay_free_slots(b->relay);
+}
+
+static void on_left(uint64_t held, void *arg)
+{
+    struct broker *b = arg;
+    (void)held;
+    drained_check(b);
+}
+
+/* ---- beginning ----------------------------------------------------------------------------- */
+
+static aiki_status create_link_to_server(struct broker *b, aiki_error *err)
+{
+    static const struct session_callbacks callbacks = {.on_up = on_session_up,
+                                                       .on_push = on_session_push,
+                                                       .on_ending = on_session_ending,
+                                                       .busy = on_busy,
+                                                       .on_closed = on_session_closed};
+    const struct broker_options *o = b->options;
+    struct endpoint unused;
+    const struct session_options options = {.server = o->server, .name = o->name,
+                                            .token = o->token, .space = o->space,
+                                            .slots = o->slots};
+    aiki_status st = endpoint_parse(o->server, &unused, err);
+    if (st == AIKI_OK)
+        st = session_create(&b->session, &b->loop, b->conns, &options, &callbacks, b, err);
+    return st;
+}
+
+/* Builds come last: a half-made broker can be taken down without draining them. */
+static aiki_status create_parts(struct broker *b, aiki_error *err)
+{
+    static const struct relay_callbacks relay_callbacks = {.on_left = on_left,
+                                                           .on_closed = on_part_closed};
+    static const struct consumer_callbacks consumer_callbacks = {.on_ticket = on_ticket,
+                                                                 .on_reset = on_stream_reset,
+                                                                 .free_slots = on_free_slots,
+                                                                 .on_closed = on_part_closed};
+    static const struct builds_callbacks builds_callbacks = {
+        .on_routes = on_routes, .on_frame = on_child_frame, .on_lost = on_child_lost,
+        .on_settled = on_settled, .on_drained = on_children_ended, .on_closed = on_part_closed};
+    const struct broker_options *o = b->options;
+    const struct builds_options builds_options = {.plugins_dir = o->plugins_dir,
+                                                  .state_dir = o->state_dir,
+                                                  .executable = o->executable,
+                                                  .task_threads = o->task_threads};
+    aiki_status st = create_link_to_server(b, err);
+    if (st == AIKI_OK)
+        st = relay_create(&b->relay, &b->loop, o->slots, b->session, &relay_callbacks, b, err);
+    if (st == AIKI_OK)
+        st = consumer_create(&b->consumer, &b->loop, o->redis_url, o->space, &consumer_callbacks, b,
+                             err);
+    if (st == AIKI_OK)
+        relay_set_consumer(b->relay, b->consumer);
+    if (st == AIKI_OK)
+        st = builds_create(&b->builds, &b->loop, b->conns, b->session, &builds_options,
+                           &builds_callbacks, b, err);
+    return st;
+}
+
+static void start(struct broker *b)
+{
+    uv_signal_start(&b->on_term, on_signal, SIGTERM);
+    uv_signal_start(&b->on_int, on_signal, SIGINT);
+    session_start(b->session);
+    builds_start(b->builds);
+}
+
+aiki_status broker_run(const struct broker_options *options, aiki_error *err)
+{
+    struct broker *b = calloc(1, sizeof(*b));
+    if (b == NULL || uv_loop_init(&b->loop) != 0) {
+        free(b);
+        return error_set(err, AIKI_NOMEM, "cannot start an event loop");
+    }
+    b->options = options;
+    b->on_term.data = b->on_int.data = b;
+    uv_signal_init(&b->loop, &b->on_term);
+    uv_signal_init(&b->loop, &b->on_int);
+    uv_timer_init(&b->loop, &b->limit);
+    b->conns = conn_loop_create(&b->loop);
+    if (b->conns == NULL)
+        abort(); /* start-up, out of memory */
+    aiki_status st = create_parts(b, err);
+    if (st == AIKI_OK)
+        start(b);
+    else
+        close_all(b);
+    uv_run(&b->loop, UV_RUN_DEFAULT);
+    int left = uv_loop_close(&b->loop);
+    assert(left == 0);
+    (void)left;
+    free(b);
+    return st;
+}

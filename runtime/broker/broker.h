@@ -1,0 +1,29 @@
+/* broker/broker.h - one worker host: session, tickets, children and plugins put together. [loop]
+ *
+ * Holds nothing that matters: killed at any moment, its runs go on elsewhere and its children
+ * die with it.
+ * Limit: BROKER_END_MS beyond drain_ms, then the children are killed and it ends all the same.
+ */
+#ifndef BROKER_BROKER_H
+#define BROKER_BROKER_H
+
+#include <aiki/status.h>
+
+enum { BROKER_END_MS = 1000 };
+
+/* Borrowed for the length of broker_run. */
+struct broker_options {
+    const char *plugins_dir, *state_dir;
+    const char *server, *redis_url;
+    const char *name, *token, *space;
+    const char *executable; /* for children: started with --child */
+    uint64_t slots, task_threads, drain_ms;
+    int ready_fd; /* gets one JSON line when the session is up and the plugins found at start
+                   * serve or are refused; -1 = nobody asks */
+};
+
+/* Serves until SIGTERM or SIGINT, then finishes or gives back what it holds; a second signal
+ * ends it at once. AIKI_OK after that; else the settings cannot work and nothing was begun. */
+aiki_status broker_run(const struct broker_options *options, aiki_error *err);
+
+#endif

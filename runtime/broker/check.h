@@ -1,0 +1,19 @@
+/* broker/check.h - would a runtime serve this file? For `aiki plugins check`. [loop]
+ *
+ * The same way in as for a file of the plugins directory: copy, ELF checks, a child that loads it.
+ */
+#ifndef BROKER_CHECK_H
+#define BROKER_CHECK_H
+
+#include <aiki/status.h>
+
+struct check_options {
+    const char *state_dir, *executable;
+    bool json;
+};
+
+/* Prints what the plugin offers, or why it is refused, to stdout. Returns the exit code: 0 it would
+ * be served, 1 refused, 4 no such file. */
+int check_plugin(const char *path, const struct check_options *options);
+
+#endif

@@ -1,0 +1,172 @@
+/* main.c - the runtime's program: a broker, or one of its children when re-executed.
+ *
+ *   aiki-runtime --plugins DIR ...      serve until told to stop
+ *   aiki-runtime --child FD LABEL       a plugin's process; only the broker starts it
+ *   aiki-runtime --check FILE           would this file be served?
+ */
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/config.h"
+#include "base/log.h"
+#include "broker/broker.h"
+#include "broker/check.h"
+#include "child/child.h"
+#include "intake/cache.h"
+#include "wire/hash.h"
+
+enum { EXIT_USAGE = 2, EXIT_ORPHAN = 71 };
+
+/* This program, also after its file was replaced by a newer release. */
+#define OWN_EXECUTABLE "/proc/self/exe"
+
+static const struct config_key keys[] = {
+    {"plugins", CONFIG_TEXT, NULL, 0, 0, "directory of plugins (.so) to serve; watched"},
+    {"server", CONFIG_TEXT, "127.0.0.1:9090", 0, 0, "aiki-server: HOST:PORT or unix:PATH"},
+    {"redis", CONFIG_TEXT, "redis://127.0.0.1:6379", 0, 0,
+     "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or unix:PATH"},
+    {"state", CONFIG_TEXT, NULL, 0, 0,
+     "private directory for copies of plugins (default /var/lib/aiki, ~/.local/state/aiki)"},
+    {"name", CONFIG_TEXT, NULL, 0, 0, "how this worker is shown (default the host's name)"},
+    {"namespace", CONFIG_TEXT, "default", 0, 0, "whose runs to serve"},
+    {"token", CONFIG_TEXT, NULL, 0, 0, "for servers that ask for one"},
+    {"slots", CONFIG_INT, "512", 1, 100000, "runs resident at a time"},
+    {"task-threads", CONFIG_INT, "64", 1, 1024, "tasks at a time, for each plugin"},
+    {"drain-ms", CONFIG_INT, "30000", 0, 86400000,
+     "on SIGTERM: how long resident runs may go on before they are given back"},
+    {"log", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error"},
+    {"ready-fd", CONFIG_INT, "-1", -1, INT_MAX,
+     "write one line of JSON to this descriptor once the plugins found at start serve"},
+    {"check", CONFIG_TEXT, NULL, 0, 0, "only tell whether this file would be served, and why not"},
+    {"json", CONFIG_FLAG, NULL, 0, 0, "the answer of --check as JSON"},
+};
+
+static void print_help(void)
+{
+    printf("aiki-runtime " AIKI_VERSION " - serves the plugins of a directory\n\n"
+           "usage: aiki-runtime --plugins DIR [settings]\n"
+           "       aiki-runtime --check FILE [--json]\n\n"
+           "Settings, also as AIKI_PLUGINS and so on, or lines of a file (--config):\n");
+    config_print_help(keys, ARRAY_COUNT(keys));
+    printf("  %-26s %s\n  %-26s %s\n", "--help", "this text", "--version", "the release");
+    printf("\nSIGTERM: takes no new runs, lets resident ones finish within drain-ms, gives the\n"
+           "others back, ends. A second one ends it at once. kill -9 loses nothing either.\n\n"
+           "examples:\n"
+           "  aiki-runtime --plugins ./plugins\n"
+           "  aiki-runtime --plugins /srv/aiki/plugins --server 10.0.0.5:9090 "
+           "--redis redis://10.0.0.5:6379\n"
+           "  AIKI_SLOTS=64 aiki-runtime --config /etc/aiki/runtime.conf\n"
+           "  aiki-runtime --check ./hello.so\n");
+}
+
+/* ---- child --------------------------------------------------------------------------------- */
+
+/* Before any plugin code: nothing of the broker's to reach, nothing left behind when it dies. */
+static int be_child(const char *fd_text)
+{
+    const struct rlimit no_core = {0, 0}; /* a plugin's memory holds what customers sent */
+    struct ucred broker = {0};
+    socklen_t size = sizeof(broker);
+    int fd = atoi(fd_text);
+    log_init("child", LOG_INFO);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &broker, &size) != 0 || getppid() != broker.pid) {
+        log_error("child", "no broker on descriptor %s; --child is for aiki-runtime itself", fd_text);
+        return EXIT_ORPHAN;
+    }
+    (void)setrlimit(RLIMIT_CORE, &no_core);           /* lowering cannot fail */
+    (void)close_range((unsigned)fd + 1, UINT_MAX, 0); /* the broker opens all with O_CLOEXEC */
+    return child_main(fd);
+}
+
+/* ---- broker -------------------------------------------------------------------------------- */
+
+static aiki_status serve(const struct config *c, const char *state_dir, aiki_error *err)
+{
+    char host[HOST_NAME_MAX + 1] = "";
+    const char *name = config_text(c, "name");
+    if (name[0] == '\0' && gethostname(host, sizeof(host) - 1) == 0)
+        name = host;
+    const struct broker_options options = {
+        .plugins_dir = config_text(c, "plugins"),
+        .state_dir = state_dir,
+        .server = config_text(c, "server"),
+        .redis_url = config_text(c, "redis"),
+        .name = name,
+        .token = config_text(c, "token"),
+        .space = config_text(c, "namespace"),
+        .executable = OWN_EXECUTABLE,
+        .slots = (uint64_t)config_int(c, "slots"),
+        .task_threads = (uint64_t)config_int(c, "task-threads"),
+        .drain_ms = (uint64_t)config_int(c, "drain-ms"),
+        .ready_fd = (int)config_int(c, "ready-fd"),
+    };
+    /* What whoever started this process left open is not for children. */
+    (void)close_range(STDERR_FILENO + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC);
+    return broker_run(&options, err);
+}
+
+static int run(const struct config *c)
+{
+    char default_state[CACHE_PATH_SIZE];
+    aiki_error err = AIKI_ERROR_INIT;
+    int level;
+    const char *state_dir = config_text(c, "state");
+    if (state_dir[0] == '\0') {
+        cache_default_state_dir(default_state);
+        state_dir = default_state;
+    }
+    if (!log_level_parse(config_text(c, "log"), &level)) {
+        log_error("settings", "log must be debug, info, warn or error, found \"%s\"",
+                  config_text(c, "log"));
+        return EXIT_USAGE;
+    }
+    log_init("runtime", level);
+    hash_setup();
+    const char *file = config_text(c, "check");
+    if (file[0] != '\0') {
+        const struct check_options options = {state_dir, OWN_EXECUTABLE, config_flag(c, "json")};
+        return check_plugin(file, &options);
+    }
+    if (config_text(c, "plugins")[0] == '\0' || config_positional_count(c) > 0) {
+        log_error("settings", "--plugins DIR is needed, and nothing but settings; see --help");
+        return EXIT_USAGE;
+    }
+    if (serve(c, state_dir, &err) == AIKI_OK)
+        return EXIT_SUCCESS;
+    log_error("settings", "%s", err.message);
+    return aiki_status_category(err.status) == AIKI_CATEGORY_CALLER ? EXIT_USAGE : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+    struct config *c;
+    aiki_error err = AIKI_ERROR_INIT;
+    if (argc >= 3 && strcmp(argv[1], "--child") == 0)
+        return be_child(argv[2]);
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            print_help();
+            return EXIT_SUCCESS;
+        }
+        if (strcmp(argv[i], "--version") == 0) {
+            printf("aiki-runtime " AIKI_VERSION "\n");
+            return EXIT_SUCCESS;
+        }
+    }
+    if (config_load(&c, keys, ARRAY_COUNT(keys), argc, argv, &err) != AIKI_OK) {
+        log_error("settings", "%s", err.message);
+        return EXIT_USAGE;
+    }
+    int code = run(c);
+    config_destroy(c);
+    return code;
+}
