@@ -177,7 +177,8 @@ static aiki_status await_stack(struct stack *s, int fd, aiki_error *err)
     buf_init(&w);
     if (!read_ready_line(fd, line, sizeof(line))) {
         show_log(s);
-        return error_set(err, AIKI_UNAVAILABLE, "the private stack did not start; its log is above");
+        return error_code(err, AIKI_FAILED, "STACK_FAILED",
+                          "the private stack did not start; its log is above");
     }
     aiki_status st = json_to_msgpack(view_of(line), &w, err);
     aiki_view rpc = st == AIKI_OK ? doc_text(aiki_writer_view(&w), "rpc") : (aiki_view){NULL, 0};

@@ -61,6 +61,7 @@ struct session {
     unsigned attempt;          /* connection attempts since it was last up */
     int64_t down_since_mono_ms; /* 0 while UP */
     char why[AIKI_MESSAGE_SIZE]; /* the last connection did not work because */
+    char why_busy[AIKI_MESSAGE_SIZE]; /* the server last answered UNAVAILABLE because */
 
     struct request *first, **last;
     struct request *hash[HASH_SIZE]; /* by correlation */
@@ -226,6 +227,10 @@ static void expire(struct session *s, struct request *r)
         fail(s, r, AIKI_UNAVAILABLE, message);
     } else if (r->type == WIRE_WAIT) {
         fail(s, r, AIKI_TIMEDOUT, "the run has not finished yet");
+    } else if (r->was_busy) {
+        snprintf(message, sizeof(message), "server %s could not for %lld ms: %s", s->address,
+                 (long long)s->request_timeout_ms, s->why_busy);
+        fail(s, r, AIKI_UNAVAILABLE, message);
     } else {
         snprintf(message, sizeof(message), "server %s did not answer within %lld ms", s->address,
                  (long long)s->request_timeout_ms);
@@ -248,7 +253,7 @@ static void on_due(uv_timer_t *t)
                 send_request(s, r);
         }
         if (expiry_mono_ms(s, r) <= now) {
-            silent = silent || (s->state == UP && r->type != WIRE_WAIT);
+            silent = silent || (s->state == UP && r->type != WIRE_WAIT && !r->was_busy);
             expire(s, r);
         } else {
             arm_due(s, request_due_mono_ms(s, r));
@@ -275,6 +280,8 @@ static void answer_fault(struct session *s, struct request *r, aiki_view payload
     st = m.status == AIKI_OK ? AIKI_INTERNAL : (aiki_status)m.status;
     if (st == AIKI_UNAVAILABLE) {
         r->resend_mono_ms = clock_mono_ms() + BUSY_MS;
+        r->was_busy = true;
+        snprintf(s->why_busy, sizeof(s->why_busy), "%s", err.message);
         arm_due(s, r->resend_mono_ms);
         return;
     }

@@ -48,6 +48,7 @@ struct request {
     int64_t submitted_mono_ms;
     int64_t deadline_mono_ms;     /* 0 = none */
     int64_t resend_mono_ms;       /* > 0: the server was busy; send again then */
+    bool was_busy;                /* the server's last word was UNAVAILABLE */
     request_fn fn;
     void (*callback)(void);       /* the caller's functions, cast by fn */
     void (*callback_2)(void);

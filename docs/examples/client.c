@@ -5,9 +5,15 @@
  *
  * Needs a server, a runtime and the `hello` plugin: aiki dev --plugins DIR --data DIR
  */
-#include <aiki/client.h>
+#include <aiki/client_record.h>
 #include <stdio.h>
-#include <string.h>
+
+/* The same field lists as in plugins/hello/hello.c; a real project shares a header. */
+#define HELLO_INPUT(F, R) F(R, str, name, AIKI_REQUIRED, AIKI_LENGTH(1, 100))
+#define HELLO_OUTPUT(F, R) F(R, str, greeting, AIKI_REQUIRED)
+AIKI_RECORD(hello_input, HELLO_INPUT);
+AIKI_RECORD(hello_output, HELLO_OUTPUT);
+AIKI_CLIENT_WORKFLOW(hello, "hello", hello_input, hello_output);
 
 static int complain(const char *what, const aiki_error *err)
 {
@@ -15,61 +21,35 @@ static int complain(const char *what, const aiki_error *err)
     return 1;
 }
 
-/* {"greeting": "Hello, world!"} or whatever map of texts the workflow returns. */
-static void print_output(aiki_view output)
-{
-    aiki_reader r;
-    aiki_reader_init(&r, output);
-    uint64_t pairs = aiki_mp_read_map(&r);
-    for (uint64_t i = 0; i < pairs && r.status == AIKI_OK; i++) {
-        aiki_view name = aiki_mp_read_str(&r);
-        aiki_view text = aiki_mp_read_str(&r);
-        if (r.status == AIKI_OK)
-            printf("%.*s: %.*s\n", (int)name.size_bytes, (const char *)name.data,
-                   (int)text.size_bytes, (const char *)text.data);
-    }
-}
-
 static int greet(aiki_client *client, const char *name)
 {
-    aiki_error err = {.struct_size = sizeof(err)};
-    uint8_t memory[256];
-    aiki_writer input;
-    aiki_writer_init_fixed(&input, memory, sizeof(memory));
-    aiki_mp_map(&input, 1);
-    aiki_mp_str(&input, "name");
-    aiki_mp_str(&input, name);
-    if (input.status != AIKI_OK) {
-        fprintf(stderr, "the name is too long\n");
-        return 1;
-    }
+    aiki_error err = AIKI_ERROR_INIT;
+    const struct hello_input input = {.name = name};
 
     /* The key makes a repeated call find the same run instead of starting a second one. */
     char key[300];
     snprintf(key, sizeof(key), "greet-%s", name);
-    aiki_start start = {.struct_size = sizeof(start),
-                        .workflow = "hello",
-                        .input = aiki_writer_view(&input),
-                        .key = key};
+    const aiki_start options = {.struct_size = sizeof(options), .key = key};
     char run_id[AIKI_RUN_ID_SIZE];
     bool created;
-    if (aiki_client_start(client, &start, run_id, &created, &err) != AIKI_OK)
+    if (hello_start(client, &input, &options, run_id, &created, &err) != AIKI_OK)
         return complain("start", &err);
     printf("run %s%s\n", run_id, created ? "" : " (started earlier)");
 
-    const aiki_outcome *outcome = NULL;
-    aiki_status st = aiki_client_wait(client, run_id, 10000, &outcome, &err);
+    struct hello_output output;
+    aiki_kept kept = {0};
+    aiki_status st = hello_result(client, run_id, 10000, &output, &kept, &err);
     if (st == AIKI_OK)
-        print_output(outcome->output);
+        printf("%s\n", output.greeting);
     else
-        (void)complain("wait", &err);
-    aiki_client_free(outcome);
+        (void)complain("result", &err);
+    aiki_kept_free(&kept);
     return st == AIKI_OK ? 0 : 1;
 }
 
 int main(int argc, char **argv)
 {
-    aiki_error err = {.struct_size = sizeof(err)};
+    aiki_error err = AIKI_ERROR_INIT;
     aiki_client *client;
     if (argc != 3) {
         fprintf(stderr, "usage: client SERVER NAME\n");

@@ -3,7 +3,7 @@
  * The test's thread calls the blocking forms; a second thread plays the server from a script:
  * accept, read one frame, answer, hang up. Everything on a unix socket in a private directory.
  */
-#include <aiki/client.h>
+#include <aiki/client_record.h>
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -423,6 +423,26 @@ static void refusals(void **state)
     assert_int_equal(aiki_client_start(f->client, &s, run_id, NULL, &f->err), AIKI_OK);
 }
 
+static void be_busy(struct fixture *f)
+{
+    accept_one(f);
+    welcome(f);
+    for (struct frame frame = read_frame(f); frame.type != 0; frame = read_frame(f))
+        send_fault(f, frame.correlation, AIKI_UNAVAILABLE, "the disk is full");
+}
+
+/* A server that stays busy ends the request in the end, with the server's reason. */
+static void busy_for_too_long(void **state)
+{
+    struct fixture *f = *state;
+    aiki_client_options o = {.struct_size = sizeof(o), .request_timeout_ms = 250};
+    play(f, be_busy);
+    assert_int_equal(aiki_client_open(f->url, &o, &f->client, &f->err), AIKI_OK);
+    aiki_start s = hello_start();
+    assert_int_equal(aiki_client_start(f->client, &s, NULL, NULL, &f->err), AIKI_UNAVAILABLE);
+    assert_non_null(strstr(f->err.message, "the disk is full"));
+}
+
 static void lose_the_answer(struct fixture *f)
 {
     accept_one(f);
@@ -496,6 +516,56 @@ static void garbage_answers(void **state)
     aiki_start s = hello_start();
     assert_int_equal(aiki_client_start(f->client, &s, run_id, NULL, &f->err), AIKI_CORRUPT);
     assert_int_equal(aiki_client_start(f->client, &s, run_id, NULL, &f->err), AIKI_CORRUPT);
+}
+
+/* ---- records ------------------------------------------------------------------------------ */
+
+#define GREETED(F, R) F(R, str, name, AIKI_REQUIRED, AIKI_LENGTH(1, 10)) F(R, bytes, seal, AIKI_OPTIONAL)
+AIKI_RECORD(greeted, GREETED);
+AIKI_CLIENT_WORKFLOW(greet, "hello", greeted, greeted);
+
+/* Answers a start with its own input, then with something that is no such record. */
+static void answer_with_input(struct fixture *f)
+{
+    struct msg_START m = {0};
+    accept_one(f);
+    welcome(f);
+    struct frame frame = read_frame(f);
+    (void)msg_START_read(frame.payload, &m, NULL);
+    uint8_t input[64];
+    uint64_t size = m.input.size_bytes;
+    memcpy(input, m.input.data, size);
+    SEND(f, STARTED, frame.correlation, .run = m.run, .created = true, .state = RUN_QUEUED);
+    frame = read_frame(f);
+    SEND(f, RESULT, frame.correlation, .state = RUN_COMPLETED, .output = {input, size});
+    frame = read_frame(f);
+    SEND(f, RESULT, frame.correlation, .state = RUN_COMPLETED,
+         .output = {(const uint8_t *)"\x2a", 1});
+    (void)read_frame(f);
+}
+
+/* Records go out and come back; what breaks a rule is refused on either way. */
+static void typed(void **state)
+{
+    struct fixture *f = *state;
+    char run_id[AIKI_RUN_ID_SIZE] = "untouched";
+    const aiki_start options = {.struct_size = sizeof(options), .workflow = "ignored", .key = "k"};
+    const uint8_t bytes[] = {1, 2, 3};
+    struct greeted in = {.name = "", .seal = {bytes, sizeof(bytes)}}, out = {0};
+    aiki_kept kept = {0};
+    play(f, answer_with_input);
+    open_client(f);
+    assert_int_equal(greet_start(f->client, &in, &options, run_id, NULL, &f->err), AIKI_SCHEMA);
+    assert_string_equal(run_id, "untouched");
+
+    in.name = "world";
+    assert_int_equal(greet_start(f->client, &in, &options, run_id, NULL, &f->err), AIKI_OK);
+    assert_int_equal(greet_result(f->client, run_id, -1, &out, &kept, &f->err), AIKI_OK);
+    assert_string_equal(out.name, "world");
+    assert_int_equal(out.seal.size_bytes, sizeof(bytes));
+    assert_memory_equal(out.seal.data, bytes, sizeof(bytes));
+    assert_int_equal(greet_result(f->client, run_id, -1, &out, &kept, &f->err), AIKI_SCHEMA);
+    aiki_kept_free(&kept);
 }
 
 /* ---- callbacks ---------------------------------------------------------------------------- */
@@ -593,9 +663,11 @@ int main(void)
         CASE(failed_run),
         CASE(wait_times_out),
         CASE(refusals),
+        CASE(busy_for_too_long),
         CASE(lost_answer_is_repeated),
         CASE(server_goes_away),
         CASE(garbage_answers),
+        CASE(typed),
         CASE(callbacks),
 #undef CASE
     };
