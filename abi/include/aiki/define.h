@@ -76,7 +76,6 @@
     AIKI_VALUE_(aiki_workflow_def, AIKI_WORKFLOW_SETTINGS_(name, version, __VA_ARGS__))
 
 /* The closing entry, not counted, lets a list be empty: C has no empty arrays. */
-#define AIKI_NO_WORKFLOWS {AIKI_VALUE_(aiki_workflow_def, AIKI_SET_(struct_size) = 0)}
 #define AIKI_WORKFLOWS(...) \
     {__VA_ARGS__, AIKI_VALUE_(aiki_workflow_def, AIKI_SET_(struct_size) = 0)}
 #define AIKI_NO_TASKS {AIKI_VALUE_(aiki_task_def, AIKI_SET_(struct_size) = 0)}

@@ -45,7 +45,8 @@ enum {
     AIKI_RETRY_EXPONENTIAL = 3
 };
 
-/* How a failed attempt is repeated. Zero members take the values of AIKI_RETRY_DEFAULT.
+/* How a failed attempt is repeated. Zero members take the values of AIKI_RETRY_DEFAULT. Never
+ * longer than this, because aiki_task_def contains one: what is to come takes from `reserved`.
  * since 1.0 */
 typedef struct aiki_retry {
     uint32_t struct_size;
@@ -54,6 +55,7 @@ typedef struct aiki_retry {
     uint32_t factor_percent;  /* exponential growth: 200 doubles */
     int64_t delay_ms;         /* before the second attempt */
     int64_t delay_ms_max;     /* ceiling for exponential growth */
+    int64_t reserved[4];      /* 0 */
 } aiki_retry;
 
 /* ---- task side --------------------------------------------------------------------------- */

@@ -71,8 +71,11 @@ static int32_t retry_kind(const char *policy)
 static aiki_status flaky(aiki_run *run, const struct flaky_input *in, struct flaky_output *out,
                          aiki_error *err)
 {
-    const aiki_retry retry = {(uint32_t)sizeof(retry), retry_kind(in->policy),
-                              (uint32_t)in->attempts, 200, in->delay_ms, in->delay_ms * 8};
+    const aiki_retry retry = {.struct_size = (uint32_t)sizeof(retry),
+                              .kind = retry_kind(in->policy),
+                              .attempts_max = (uint32_t)in->attempts,
+                              .delay_ms = in->delay_ms,
+                              .delay_ms_max = in->delay_ms * 8};
     const aiki_task_options options = {(uint32_t)sizeof(options), 0,
                                        retry.kind != AIKI_RETRY_DEFAULT ? &retry : NULL};
     aiki_future future;

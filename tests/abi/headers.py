@@ -1,0 +1,46 @@
+"""The public headers compile alone, twice in a row, with one compiler, as C and as C++.
+
+    headers.py COMPILER ROOT    exit code 0, or 1 with what the compiler said
+"""
+import pathlib
+import subprocess
+import sys
+
+WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"]
+C_ONLY = ["-Wstrict-prototypes", "-Wmissing-prototypes"]
+
+
+def standards(compiler):
+    cpp = compiler.endswith("++")
+    return ("c++", ["c++17", "c++20"]) if cpp else ("c", ["c11", "c17"])
+
+
+def complaint(compiler, root, standard, language, source, text=None):
+    command = [compiler, f"-std={standard}", "-x", language, *WARNINGS,
+               *(C_ONLY if language == "c" else []), "-O1", "-fsyntax-only",
+               f"-I{root}/abi/include", source if text is None else "-"]
+    done = subprocess.run(command, input=text, text=True, capture_output=True)
+    return done.stderr or f"{compiler} ended with {done.returncode}" if done.returncode else None
+
+
+def main(compiler, root):
+    root = pathlib.Path(root)
+    language, versions = standards(compiler)
+    headers = sorted((root / "abi/include/aiki").glob("*.h"))
+    # The examples too: what users copy is as clean as what they include.
+    samples = ([root / "tests/abi/layout.c"] +
+               ([root / "tests/abi/typed.cpp"] if language == "c++" else
+                [root / "plugins/hello/hello.c", root / "plugins/order-processing/order-processing.c"]))
+    complaints = []
+    for standard in versions:
+        for header in headers:
+            include = f"#include <aiki/{header.name}>\n"
+            complaints.append(complaint(compiler, root, standard, language, None, include * 2))
+        complaints += [complaint(compiler, root, standard, language, str(s)) for s in samples]
+    complaints = [c for c in complaints if c]
+    print("\n".join(complaints) or f"{compiler}: {len(headers)} headers, {len(samples)} samples")
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
