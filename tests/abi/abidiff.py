@@ -15,7 +15,7 @@ import tempfile
 
 # What abidiff says about changes that a binary built before cannot survive.
 BREAKS = re.compile(r"deletion|are data member changes|enumerator change|[1-9]\d* (Removed|Changed)|"
-                    r"(type|name) changed")
+                    r"(type|name) changed(:| from: )")
 
 # What was done to a copy of the headers, file, from, to, and whether it is a break.
 APPENDED = "    /* ---- members added in 1.1 go below this line ---- */\n"
