@@ -1,0 +1,167 @@
+/* test_elf.c - the checks before a file is mapped as code: every cut and every damaged byte. */
+#include <elf.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "intake/elf.h"
+
+static uint8_t *good;
+static uint64_t good_bytes;
+
+static uint8_t *read_file(const char *path, uint64_t *ret_size)
+{
+    FILE *f = fopen(path, "rbe");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 0, SEEK_END), 0);
+    long size = ftell(f);
+    assert_true(size > 0);
+    rewind(f);
+    uint8_t *bytes = malloc((size_t)size);
+    assert_non_null(bytes);
+    assert_int_equal(fread(bytes, 1, (size_t)size, f), size);
+    assert_int_equal(fclose(f), 0);
+    *ret_size = (uint64_t)size;
+    return bytes;
+}
+
+static int setup(void **state)
+{
+    char path[4096];
+    (void)state;
+    snprintf(path, sizeof(path), "%s/intake_test_hello.so", getenv("AIKI_TEST_PLUGINS"));
+    good = read_file(path, &good_bytes);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    free(good);
+    return 0;
+}
+
+/* Checked from an allocation of exactly its size, so that a sanitizer sees a byte read beyond. */
+static aiki_status check(const uint8_t *bytes, uint64_t size, aiki_error *err)
+{
+    uint8_t *exact = malloc(size > 0 ? size : 1);
+    assert_non_null(exact);
+    memcpy(exact, bytes, size);
+    *err = (aiki_error){.struct_size = sizeof(*err)};
+    aiki_status st = elf_check((aiki_view){exact, size}, err);
+    free(exact);
+    return st;
+}
+
+static void refused(const uint8_t *bytes, uint64_t size, const char *code)
+{
+    aiki_error err;
+    assert_int_equal(check(bytes, size, &err), AIKI_INVALID);
+    assert_string_equal(err.code, code);
+    assert_true(strlen(err.message) > 10);
+}
+
+/* A plugin as the compiler made it passes. */
+static void a_plugin_passes(void **state)
+{
+    aiki_error err;
+    (void)state;
+    assert_int_equal(check(good, good_bytes, &err), AIKI_OK);
+}
+
+/* Whatever was not a shared object to begin with is called that. */
+static void other_files_are_named(void **state)
+{
+    static const uint8_t text[] = "#!/bin/sh\necho hello, this is no plugin at all\n";
+    uint64_t size;
+    (void)state;
+    refused(text, 0, "NOT_ELF");
+    refused(text, sizeof(text), "NOT_ELF");
+    uint8_t *self = read_file("/proc/self/exe", &size);
+    refused(self, size, "NOT_SHARED");
+    free(self);
+}
+
+static void with_byte(uint64_t at, uint8_t value, const char *code)
+{
+    uint8_t before = good[at];
+    good[at] = value;
+    refused(good, good_bytes, code);
+    good[at] = before;
+}
+
+/* Built for another machine: said before anything else is looked at. */
+static void other_machines_are_named(void **state)
+{
+    (void)state;
+    with_byte(EI_CLASS, ELFCLASS32, "WRONG_MACHINE");
+    with_byte(EI_DATA, ELFDATA2MSB, "WRONG_MACHINE");
+    with_byte(offsetof(Elf64_Ehdr, e_machine), EM_SPARC, "WRONG_MACHINE");
+    with_byte(offsetof(Elf64_Ehdr, e_type), ET_REL, "NOT_SHARED");
+}
+
+/* No proper beginning of a plugin passes, wherever a copy stopped. */
+static void every_cut_is_refused(void **state)
+{
+    aiki_error err;
+    (void)state;
+    for (uint64_t size = 0; size < good_bytes; size += size < 1024 ? 1 : 61)
+        assert_int_equal(check(good, size, &err), AIKI_INVALID);
+    refused(good, good_bytes - 1, "TRUNCATED");
+    refused(good, good_bytes / 2, "TRUNCATED");
+}
+
+/* A file of the right length whose end was never written: a copy after a power loss. */
+static void a_tail_of_zeros_is_refused(void **state)
+{
+    aiki_error err;
+    (void)state;
+    uint8_t *copy = malloc(good_bytes);
+    assert_non_null(copy);
+    memcpy(copy, good, good_bytes);
+    for (uint64_t keep = good_bytes - sizeof(Elf64_Shdr); keep > 0; keep -= keep < 512 ? keep : 512) {
+        memset(copy + keep, 0, good_bytes - keep);
+        assert_int_equal(check(copy, good_bytes, &err), AIKI_INVALID);
+    }
+    free(copy);
+}
+
+/* Damaged headers and tables get an answer, good or bad; the sanitizers watch the reads. */
+static void damage_never_reads_outside(void **state)
+{
+    enum { ROUNDS = 4000, HITS = 3, HEAD_BYTES = 1024 };
+    aiki_error err;
+    (void)state;
+    srand(20261121);
+    uint8_t *copy = malloc(good_bytes);
+    assert_non_null(copy);
+    for (int round = 0; round < ROUNDS; round++) {
+        memcpy(copy, good, good_bytes);
+        for (int i = 0; i < HITS; i++) {
+            uint64_t range = round % 2 == 0 ? HEAD_BYTES : good_bytes;
+            copy[(uint64_t)rand() % range] = (uint8_t)(rand() % 4 == 0 ? 0xff : rand());
+        }
+        aiki_status st = check(copy, good_bytes, &err);
+        assert_true(st == AIKI_OK || (st == AIKI_INVALID && err.code[0] != '\0'));
+    }
+    free(copy);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_plugin_passes),
+        cmocka_unit_test(other_files_are_named),
+        cmocka_unit_test(other_machines_are_named),
+        cmocka_unit_test(every_cut_is_refused),
+        cmocka_unit_test(a_tail_of_zeros_is_refused),
+        cmocka_unit_test(damage_never_reads_outside),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

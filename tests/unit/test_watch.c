@@ -1,0 +1,254 @@
+/* test_watch.c - files that come, change and go in a directory, as installers do it. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "intake/watch.h"
+
+enum { PATH_SIZE = 512, PATIENCE_MS = 20000 };
+
+struct fixture {
+    uv_loop_t loop;
+    uv_timer_t limit;
+    struct watch *watch;
+    char dir[64];
+    unsigned changed, removed, closed;
+    char last[WATCH_NAME_SIZE];
+    int64_t last_mono_ms;
+    bool give_up;
+};
+
+static void on_changed(const char *name, void *arg)
+{
+    struct fixture *f = arg;
+    f->changed++;
+    snprintf(f->last, sizeof(f->last), "%s", name);
+    f->last_mono_ms = clock_mono_ms();
+}
+
+static void on_removed(const char *name, void *arg)
+{
+    struct fixture *f = arg;
+    f->removed++;
+    snprintf(f->last, sizeof(f->last), "%s", name);
+    f->last_mono_ms = clock_mono_ms();
+}
+
+static void on_closed(void *arg)
+{
+    struct fixture *f = arg;
+    f->closed++;
+}
+
+static const struct watch_callbacks callbacks = {.on_changed = on_changed, .on_removed = on_removed};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    aiki_error err = AIKI_ERROR_INIT;
+    assert_non_null(f);
+    strcpy(f->dir, "/tmp/aiki-watch-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    assert_int_equal(uv_loop_init(&f->loop), 0);
+    assert_int_equal(watch_create(&f->watch, &f->loop, f->dir, &callbacks, f, &err), AIKI_OK);
+    *state = f;
+    return 0;
+}
+
+static void on_limit(uv_timer_t *t)
+{
+    struct fixture *f = t->data;
+    f->give_up = true;
+}
+
+static void run_until(struct fixture *f, const unsigned *what, unsigned at_least)
+{
+    f->give_up = false;
+    f->limit.data = f;
+    (void)uv_timer_init(&f->loop, &f->limit);
+    (void)uv_timer_start(&f->limit, on_limit, PATIENCE_MS, 0);
+    while (*what < at_least && !f->give_up)
+        (void)uv_run(&f->loop, UV_RUN_ONCE);
+    uv_close((uv_handle_t *)&f->limit, NULL);
+    (void)uv_run(&f->loop, UV_RUN_NOWAIT);
+    assert_false(f->give_up);
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    char command[128];
+    watch_close(f->watch, on_closed, f);
+    run_until(f, &f->closed, 1);
+    assert_int_equal(uv_loop_close(&f->loop), 0);
+    snprintf(command, sizeof(command), "rm -rf %s", f->dir);
+    assert_int_equal(system(command), 0);
+    free(f);
+    return 0;
+}
+
+static const char *path_of(const struct fixture *f, const char *name, char path[PATH_SIZE])
+{
+    snprintf(path, PATH_SIZE, "%s/%s", f->dir, name);
+    return path;
+}
+
+static int open_new(const struct fixture *f, const char *name)
+{
+    char path[PATH_SIZE];
+    int fd = open(path_of(f, name, path), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static void put(const struct fixture *f, const char *name, const char *text)
+{
+    int fd = open_new(f, name);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    assert_int_equal(close(fd), 0);
+}
+
+static void rename_to(const struct fixture *f, const char *from, const char *to)
+{
+    char a[PATH_SIZE], b[PATH_SIZE];
+    assert_int_equal(rename(path_of(f, from, a), path_of(f, to, b)), 0);
+}
+
+static void take_away(const struct fixture *f, const char *name)
+{
+    char path[PATH_SIZE];
+    assert_int_equal(unlink(path_of(f, name, path)), 0);
+}
+
+/* What is there at the start is reported from inside watch_start, other names never. */
+static void the_start_reports_what_is_there(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a.so", "1");
+    put(f, "b.so", "2");
+    put(f, ".hidden.so", "3");
+    put(f, "readme.txt", "4");
+    put(f, ".so", "5");
+    watch_start(f->watch);
+    assert_int_equal(f->changed, 2);
+}
+
+/* One installation counts once, whichever way: copied in place, renamed over, linked. */
+static void each_way_of_installing_counts_once(void **state)
+{
+    struct fixture *f = *state;
+    char path[PATH_SIZE], link_path[PATH_SIZE];
+    watch_start(f->watch);
+    put(f, "a.so", "1");
+    run_until(f, &f->changed, 1);
+    put(f, ".a.tmp", "longer");
+    rename_to(f, ".a.tmp", "a.so");
+    run_until(f, &f->changed, 2);
+    assert_string_equal(f->last, "a.so");
+    assert_int_equal(symlink(path_of(f, "a.so", path), path_of(f, "b.so", link_path)), 0);
+    run_until(f, &f->changed, 3);
+    assert_string_equal(f->last, "b.so");
+    assert_int_equal(link(path, path_of(f, "c.so", link_path)), 0);
+    run_until(f, &f->changed, 4);
+    put(f, "last.so", "x");
+    run_until(f, &f->changed, 5);
+    assert_string_equal(f->last, "last.so");
+    assert_int_equal(f->removed, 0);
+}
+
+/* A file is looked at when its writer closes it, not while it grows. */
+static void a_file_being_written_is_left_alone(void **state)
+{
+    struct fixture *f = *state;
+    watch_start(f->watch);
+    int fd = open_new(f, "slow.so");
+    assert_int_equal(write(fd, "half", 4), 4);
+    put(f, "other.so", "whole"); /* its report shows that the events before it were seen */
+    run_until(f, &f->changed, 1);
+    assert_string_equal(f->last, "other.so");
+    assert_int_equal(write(fd, "rest", 4), 4);
+    assert_int_equal(close(fd), 0);
+    run_until(f, &f->changed, 2);
+    assert_string_equal(f->last, "slow.so");
+}
+
+/* Written many times in a row: quiet comes first, one report follows. */
+static void a_burst_is_one_change(void **state)
+{
+    struct fixture *f = *state;
+    watch_start(f->watch);
+    for (int i = 0; i < 50; i++)
+        put(f, "a.so", "again");
+    run_until(f, &f->changed, 1);
+    put(f, "b.so", "x");
+    run_until(f, &f->changed, 2);
+    assert_string_equal(f->last, "b.so");
+}
+
+/* Installers delete and then write: no removal is reported when the file is soon back. */
+static void absence_has_to_last(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a.so", "1");
+    watch_start(f->watch);
+    take_away(f, "a.so");
+    put(f, "a.so", "2");
+    run_until(f, &f->changed, 2);
+    assert_int_equal(f->removed, 0);
+
+    int64_t before = clock_mono_ms();
+    take_away(f, "a.so");
+    run_until(f, &f->removed, 1);
+    assert_true(f->last_mono_ms - before >= WATCH_ABSENT_MS);
+    put(f, "a.so", "3");
+    run_until(f, &f->changed, 3);
+}
+
+/* Asked to look again, it does, changed or not. */
+static void asked_again_it_reports_again(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a.so", "1");
+    watch_start(f->watch);
+    watch_again(f->watch, "a.so");
+    run_until(f, &f->changed, 2);
+    watch_again(f->watch, "never.so"); /* never there: no news */
+    watch_again(f->watch, "a.so");
+    run_until(f, &f->changed, 3);
+    assert_int_equal(f->removed, 0);
+}
+
+/* A directory that is none is said at once. */
+static void a_missing_directory_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct watch *w = NULL;
+    aiki_error err = AIKI_ERROR_INIT;
+    assert_int_equal(watch_create(&w, &f->loop, "/nonexistent", &callbacks, f, &err), AIKI_NOT_FOUND);
+    assert_string_equal(err.code, "PLUGINS_DIR");
+    assert_null(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_start_reports_what_is_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(each_way_of_installing_counts_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_being_written_is_left_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_burst_is_one_change, setup, teardown),
+        cmocka_unit_test_setup_teardown(absence_has_to_last, setup, teardown),
+        cmocka_unit_test_setup_teardown(asked_again_it_reports_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_missing_directory_is_refused, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
