@@ -1,0 +1,312 @@
+"""The `aiki` command: what it prints, on a terminal and piped, and every exit code."""
+import json
+import os
+import pty
+import subprocess
+
+import pytest
+from harness import AIKI, until
+
+OK, INCOMPLETE, USAGE, UNREACHABLE, NOT_FOUND, CONFLICT, TIMED_OUT = 0, 1, 2, 3, 4, 5, 124
+NO_RUN = "01JD2V7Q8X3M5N7P9R1S3T5V7W"
+NOBODY = "127.0.0.1:1"
+
+
+def alone(*args, env=None, stdin=None):
+    """The command without a stack."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AIKI_")}
+    return subprocess.run([str(AIKI), *args], text=True, capture_output=True, timeout=60, input=stdin,
+                          env={**environment, **(env or {})})
+
+
+def on_terminal(s, *args, env=None):
+    """What the command writes to a terminal, and its exit code."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen([str(AIKI), *args], stdin=slave, stdout=slave, stderr=slave,
+                               env={**os.environ, "AIKI_SERVER": s.rpc, "TERM": "xterm", **(env or {})})
+    os.close(slave)
+    text = b""
+    try:
+        while chunk := os.read(master, 65536):
+            text += chunk
+    except OSError:
+        pass  # how a pty says that its other side is closed
+    os.close(master)
+    return text.decode().replace("\r\n", "\n"), process.wait()
+
+
+def document(s, *args):
+    return json.loads(s.aiki(*args, "--json").stdout)
+
+
+# -- without a stack ---------------------------------------------------------------------------
+
+COMMANDS = ["dev", "bench", "version", "help", "workflows list", "workflows show", "workflows trigger",
+            "runs list", "runs inspect", "runs watch", "runs wait", "runs result", "runs signal",
+            "workers list", "plugins list", "plugins check"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_examples(command):
+    done = alone(*command.split(), "--help")
+    assert done.returncode == OK
+    assert "Examples:" in done.stdout
+    assert f"aiki {command}" in done.stdout.split("Examples:")[1]
+
+
+def test_overview_lists_every_command():
+    overview = alone("help").stdout
+    for command in COMMANDS:
+        assert f"aiki {command}" in overview
+    assert alone().returncode == USAGE
+    assert alone("--help").stdout == overview
+    assert alone("--version").stdout.startswith("aiki ")
+    assert "version" in json.loads(alone("version", "--json").stdout)
+
+
+@pytest.mark.parametrize("args, says", [
+    (["frobnicate"], "there is no command 'frobnicate'"),
+    (["runs", "frobnicate"], "there is no command 'runs frobnicate'"),
+    (["runs", "list", "--sate", "failed"], "unknown flag --sate"),
+    (["runs", "list", "--limit", "many"], "--limit: expected a number"),
+    (["runs", "list", "--limit"], "--limit needs a value"),
+    (["runs", "inspect"], "something is missing"),
+    (["runs", "inspect", NO_RUN, "more"], "'more' is one word too many"),
+    (["runs", "wait", NO_RUN, "--timeout", "soon"], "expected a duration"),
+    (["workflows", "trigger", "hello", "--input", "{\"name\":"], "JSON"),
+    (["workflows", "trigger", "hello", "--input", "@/nowhere/order.json"], "/nowhere/order.json"),
+    (["bench", "--runs", "0"], "--runs: expected a number from 1"),
+])
+def test_bad_arguments_are_usage_errors(args, says):
+    done = alone(*args)
+    assert (done.returncode, done.stdout) == (USAGE, "")
+    assert says in done.stderr
+
+
+@pytest.mark.parametrize("args", [
+    ["workflows", "list"], ["workflows", "show", "hello"],
+    ["workflows", "trigger", "hello", "--input", "{}"], ["runs", "list"], ["runs", "inspect", NO_RUN],
+    ["runs", "watch", NO_RUN], ["runs", "wait", NO_RUN], ["runs", "result", NO_RUN],
+    ["runs", "signal", NO_RUN, "go"], ["workers", "list"], ["plugins", "list"], ["bench"],
+])
+def test_no_server_says_how_to_get_one(args):
+    done = alone(*args, env={"AIKI_SERVER": NOBODY})
+    assert (done.returncode, done.stdout) == (UNREACHABLE, "")
+    assert done.stderr.startswith("aiki: UNAVAILABLE: ")
+    assert NOBODY in done.stderr
+    assert "aiki dev" in done.stderr
+
+
+# -- exit codes --------------------------------------------------------------------------------
+
+def refused(s, *args, stdin=None):
+    done = s.aiki(*args, check=False, stdin=stdin)
+    assert done.stdout == "", done.stdout
+    assert done.stderr.startswith("aiki: "), done.stderr
+    return done.returncode, done.stderr
+
+
+def test_unknown_things_are_not_found(stacks):
+    s = stacks(plugins=["hello"])
+    for args in (["runs", "inspect", NO_RUN], ["runs", "watch", NO_RUN], ["runs", "wait", NO_RUN],
+                 ["runs", "result", NO_RUN], ["runs", "signal", NO_RUN, "go"],
+                 ["workflows", "show", "nothing"], ["workflows", "show", "hello@9.9.9"],
+                 ["workflows", "trigger", "nothing"], ["workflows", "trigger", "hello@9.9.9"]):
+        code, text = refused(s, *args)
+        assert code == NOT_FOUND, (args, text)
+        assert "aiki runs list" in text or "aiki workflows list" in text, text
+    code, text = refused(s, "runs", "result", "no-run-id")
+    assert code == USAGE and "no-run-id" in text
+
+
+def test_inputs_come_from_words_files_and_pipes(stacks):
+    s = stacks(plugins=["hello"])
+    path = s.directory / "input.json"
+    path.write_text('{"name": "file"}')
+    for value, stdin, name in (('{"name":"word"}', None, "word"), (f"@{path}", None, "file"),
+                               ("-", '{"name":"pipe"}', "pipe")):
+        done = s.aiki("workflows", "trigger", "hello", "--input", value, "--wait", stdin=stdin)
+        assert json.loads(done.stdout) == {"greeting": f"Hello, {name}!"}
+    code, text = refused(s, "workflows", "trigger", "hello", "--input", '{"name":""}')
+    assert code == USAGE and "SCHEMA" in text and "name" in text and "workflows show" in text
+
+
+def test_a_key_names_one_run(stacks):
+    s = stacks(plugins=["hello"])
+    start = ["workflows", "trigger", "hello", "--key", "k", "--input"]
+    first = document(s, *start, '{"name":"a"}')
+    again = document(s, *start, '{"name":"a"}')
+    assert (first["created"], again["created"]) == (True, False)
+    assert again["id"] == first["id"]
+    code, text = refused(s, *start, '{"name":"b"}')
+    assert code == CONFLICT and "--key" in text
+
+
+def test_a_failed_run_tells_its_error(stacks):
+    s = stacks(plugins=["flaky"])
+    done = s.aiki("workflows", "trigger", "flaky", "--input", '{"failures":1,"how":"full","policy":"never"}',
+                  "--wait", check=False)
+    assert done.returncode == INCOMPLETE and done.stdout == ""
+    assert "NO_TRANSFER: the transfer was not booked" in done.stderr
+    assert "because LEDGER_CLOSED" in done.stderr and "because DISK_FULL" in done.stderr
+    run = document(s, "runs", "list")[0]["id"]
+    for command in ("result", "wait"):
+        done = s.aiki("runs", command, run, "--json", check=False)
+        outcome = json.loads(done.stdout)
+        assert done.returncode == INCOMPLETE
+        assert (outcome["id"], outcome["state"]) == (run, "failed")
+        assert outcome["error"]["code"] == "NO_TRANSFER"
+        assert outcome["error"]["details"] == {"balance": -5}
+    assert s.aiki("runs", "watch", run, check=False).returncode == INCOMPLETE
+    code, text = refused(s, "runs", "signal", run, "go")
+    assert code == CONFLICT and "failed" in text
+
+
+def test_waiting_times_out_and_the_run_goes_on(stacks):
+    s = stacks(plugins=["waits"])
+    done = s.aiki("workflows", "trigger", "approve", "--input", "{}", "--wait", "300ms", check=False)
+    assert done.returncode == TIMED_OUT and done.stdout == ""
+    assert "awaiting_signal" in done.stderr and "goes on" in done.stderr
+    run = document(s, "runs", "list", "--state", "awaiting_signal")[0]["id"]
+    for args in (["wait", run, "--timeout", "50ms"], ["result", run]):
+        done = s.aiki("runs", *args, "--json", check=False)
+        assert done.returncode == TIMED_OUT
+        assert json.loads(done.stdout) == {"id": run, "state": "awaiting_signal"}
+    assert s.aiki("runs", "signal", run, "decision", "--payload", '{"ok":true}', "--ref", "r").returncode == OK
+    assert json.loads(s.aiki("runs", "wait", run).stdout) == {"ok": True}
+    assert json.loads(s.aiki("runs", "result", run, "--wait").stdout) == {"ok": True}
+
+
+def test_flag_wins_over_variable(stacks):
+    s = stacks(plugins=["hello"])
+    assert alone("runs", "list", "--server", s.rpc, env={"AIKI_SERVER": NOBODY}).returncode == OK
+    assert alone("runs", "list", env={"AIKI_SERVER": f"aiki://{s.rpc}"}).returncode == OK
+
+
+def test_output_that_cannot_be_written_is_a_failure(stacks):
+    s = stacks(plugins=["hello"])
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([str(AIKI), "workflows", "list", "--server", s.rpc], stdout=full, check=False)
+    assert done.returncode == INCOMPLETE
+
+
+# -- documents ---------------------------------------------------------------------------------
+
+def test_documents_have_the_names_of_the_http_api(stacks):
+    s = stacks(plugins=["hello", "waits"])
+    run = document(s, "workflows", "trigger", "hello", "--input", '{"name":"x"}', "--wait")
+    assert run["state"] == "completed" and run["workflow"] == "hello"
+    assert run["output"] == {"greeting": "Hello, x!"}
+    assert document(s, "workflows", "list") == s.get("/v1/workflows")["workflows"]
+    assert document(s, "workflows", "show", "hello") == s.get("/v1/workflows/hello")
+    assert document(s, "runs", "list") == s.get("/v1/runs")["runs"]
+    assert document(s, "plugins", "list") == s.get("/v1/plugins")["plugins"]
+    worker, = document(s, "workers", "list")
+    assert (worker["name"], worker["pid"]) == ("runtime0", s.runtime.pid)
+    inspected = document(s, "runs", "inspect", run["id"])
+    assert inspected["run"] == s.run(run["id"])
+    assert inspected["events"] == s.history(run["id"])
+    watched = s.aiki("runs", "watch", run["id"], "--json").stdout.splitlines()
+    assert [json.loads(line) for line in watched] == inspected["events"]
+
+
+def test_filters_and_pages_of_runs(stacks):
+    s = stacks(plugins=["hello", "waits"])
+    ids = [s.start("hello", {"name": str(i)}, key=f"k{i}") for i in range(30)]
+    for run in ids:
+        s.result(run)
+    parked = s.start("approve", {})
+    until(lambda: s.state(parked) == "awaiting_signal", "the run waits")
+    assert [r["id"] for r in document(s, "runs", "list", "--workflow", "hello", "--limit", "7")] == ids[:-8:-1]
+    assert [r["id"] for r in document(s, "runs", "list", "--state", "awaiting_signal")] == [parked]
+    assert [r["id"] for r in document(s, "runs", "list", "--workflow", "hello", "--key", "k3")] == [ids[3]]
+    assert document(s, "runs", "list", "--state", "failed") == []
+    code, text = refused(s, "runs", "list", "--state", "lost")
+    assert code == USAGE and "lost" in text
+
+
+def test_plugins_check_serves_no_one_and_says_why(stacks):
+    s = stacks()
+    bad = s.directory / "text.so"
+    bad.write_text("this is no library")
+    done = alone("plugins", "check", str(bad))
+    assert done.returncode != OK and "text.so" in done.stdout + done.stderr
+    good = json.loads(alone("plugins", "check", str(s.drop("hello")), "--json").stdout)
+    assert "hello" in json.dumps(good)
+
+
+# -- people ------------------------------------------------------------------------------------
+
+def test_tables_are_aligned_on_a_terminal_and_tabbed_in_a_pipe(stacks):
+    s = stacks(plugins=["hello"])
+    run = s.start("hello", {"name": "x"}, key="a key")
+    s.result(run)
+    piped = s.aiki("runs", "list").stdout.splitlines()
+    assert piped[0].split("\t")[:4] == ["RUN", "WORKFLOW", "VERSION", "STATE"]
+    assert piped[1].split("\t")[:4] == [run, "hello", "1.0.0", "completed"]
+    assert piped[1].split("\t")[6] == "a key"
+    shown, code = on_terminal(s, "runs", "list")
+    assert code == OK and "\t" not in shown and "\033[32mcompleted\033[0m" in shown
+    plain, _ = on_terminal(s, "runs", "list", env={"NO_COLOR": "1"})
+    head, row = plain.splitlines()
+    assert "\033" not in plain
+    assert row.index("completed") == head.index("STATE")
+
+
+def test_an_empty_list_says_what_to_do_next(stacks):
+    s = stacks()
+    for args, says in ((["workflows", "list"], "drop a plugin"), (["runs", "list"], "trigger"),
+                       (["plugins", "list"], "drop .so files")):
+        shown, code = on_terminal(s, *args)
+        assert code == OK and says in shown
+
+
+def test_control_characters_of_users_do_not_reach_the_terminal(stacks):
+    s = stacks(plugins=["hello"])
+    s.result(s.start("hello", {"name": "\033[2Jboo"}, key="\033]0;owned\a"))
+    run = document(s, "runs", "list")[0]["id"]
+    for args in (["runs", "list"], ["runs", "inspect", run], ["runs", "result", run]):
+        shown, _ = on_terminal(s, *args, env={"NO_COLOR": "1"})
+        assert "\033" not in shown and "\a" not in shown
+
+
+def test_inspect_and_watch_tell_the_story(stacks):
+    s = stacks(plugins=["flaky"])
+    run = s.start("flaky", {"failures": 1, "policy": "fixed", "delay_ms": 10})
+    for command in ("watch", "inspect"):
+        shown = s.aiki("runs", command, run).stdout
+        for word in ("started", "attempt failed", "FLAKY", "attempt 2", "completed"):
+            assert word in shown, (command, word, shown)
+
+
+# -- bench -------------------------------------------------------------------------------------
+
+def test_bench_measures_and_reports(stacks):
+    s = stacks(plugins=["bench"])
+    few = ["bench", "--runs", "60", "--in-flight", "8", "--single", "5", "--fan-out", "2", "--width", "20"]
+    report = document(s, *few)
+    assert report["completed"] == 60 and report["failed"] == 0
+    assert report["runs_per_s"] > 0
+    assert report["steps_per_s"] == pytest.approx(3 * report["runs_per_s"])
+    assert 0 < report["p50_ms"] <= report["p95_ms"] <= report["p99_ms"] <= report["max_ms"]
+    assert report["fsyncs"] > 0
+    assert set(report["cpu_s"]) >= {"server", "broker", "children", "redis", "bench", "total"}
+    assert report["one_at_a_time"]["completed"] == 5
+    assert report["fan_out"]["steps"] == 20
+    shown = s.aiki(*few, "--pool").stdout
+    for word in ("RUNS/S", "one at a time", "fan-out of 20", "redis"):
+        assert word in shown
+
+
+def test_bench_without_its_plugin_says_what_to_do(stacks):
+    s = stacks()
+    code, text = refused(s, "bench", "--runs", "5")
+    assert code == NOT_FOUND and "bench.so" in text
+
+
+def test_bench_brings_its_own_stack_and_leaves_nothing(tmp_path):
+    done = alone("bench", "--dev", "--data", str(tmp_path), "--runs", "20", "--in-flight", "4",
+                 "--single", "2", "--fan-out", "0", "--json")
+    assert done.returncode == OK, done.stderr
+    assert json.loads(done.stdout)["completed"] == 20
+    assert list(tmp_path.iterdir()) == []
