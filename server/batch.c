@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "wire/error.h"
 #include "wire/frame.h"
@@ -54,6 +55,18 @@ void batch_destroy(struct batch *b)
     free(b);
 }
 
+void batch_clear(struct batch *b)
+{
+    enum { KEEP_BYTES_MAX = 4 * 1024 * 1024, KEEP_COMMANDS_MAX = 64 * 1024 };
+    buf_clear(&b->bytes, KEEP_BYTES_MAX);
+    b->count = 0;
+    if (b->capacity <= KEEP_COMMANDS_MAX)
+        return;
+    free(b->commands);
+    b->commands = NULL;
+    b->capacity = 0;
+}
+
 void batch_add(struct batch *b, peer_id peer, uint32_t type, uint32_t correlation,
                aiki_view payload)
 {
@@ -83,6 +96,10 @@ void outcome_destroy(struct outcome *o)
         return;
     for (size_t i = 0; i < o->parcel_count; i++)
         buf_deinit(&o->parcels[i].frames);
+    for (struct mail *m = o->used, *next; m != NULL; m = next) {
+        next = m->next;
+        batch_destroy(container_of(m, struct batch, mail));
+    }
     free(o->parcels);
     free(o->offers);
     free(o->audits);
@@ -92,7 +109,8 @@ void outcome_destroy(struct outcome *o)
 
 bool outcome_is_empty(const struct outcome *o)
 {
-    return o->parcel_count + o->offer_count + o->audit_count + o->orphan_count == 0 && !o->scanned;
+    return o->parcel_count + o->offer_count + o->audit_count + o->orphan_count == 0 &&
+           !o->scanned && o->used == NULL;
 }
 
 struct parcel *outcome_add_parcel(struct outcome *o, peer_id peer)

@@ -12,6 +12,7 @@
 #include <aiki/msgpack.h>
 
 #include "base/mailbox.h"
+#include "wire/frame.h"
 #include "wire/keys.h"
 #include "wire/message.h"
 
@@ -19,14 +20,16 @@
  * store thread before starts and signals are refused. */
 enum {
     CONNECTIONS_MAX = 10000,
+    PEER_SLOTS = CONNECTIONS_MAX + 1, /* the last one is core's own, for what is no connection */
     CONNECTION_REQUESTS_MAX = 65536,
     COMMAND_BYTES_WAITING_MAX = 256 * 1024 * 1024
 };
 
-/* A connection: slot (0 .. CONNECTIONS_MAX) in the low 16 bits, a serial number above, so that
+/* A connection: slot (0 .. PEER_SLOTS) in the low 16 bits, a serial number above, so that
  * nothing meant for a former user of the slot reaches the next one. 0 is nobody. */
 typedef uint64_t peer_id;
 static inline uint32_t peer_slot(peer_id peer) { return (uint32_t)(peer & 0xffff); }
+static inline peer_id peer_make(uint64_t serial, uint32_t slot) { return serial << 16 | slot; }
 
 /* Commands that do not come from a message carry these numbers instead of a WIRE_ type. */
 enum {
@@ -79,6 +82,8 @@ struct batch {
 };
 struct batch *batch_create(void);
 void batch_destroy(struct batch *b);
+/* Empty again; memory over a limit is given back. */
+void batch_clear(struct batch *b);
 /* payload is copied. Exits the process when out of memory. */
 void batch_add(struct batch *b, peer_id peer, uint32_t type, uint32_t correlation,
                aiki_view payload);
@@ -97,7 +102,8 @@ struct offer {
     const struct stream *stream;
     struct ticket ticket;
 };
-/* A stream with this many runs queued for longer than a moment: does it hold their tickets? */
+/* A stream with this many runs queued, and some for AUDIT_AGE_MS: does it hold their tickets? */
+enum { AUDIT_AGE_MS = 1000 };
 struct audit {
     const struct stream *stream;
     uint64_t queued;
@@ -120,6 +126,7 @@ struct outcome {
     size_t orphan_count, orphan_capacity;
     bool scanned;           /* an offer scan reached `scan`; after_no 0 = it is complete */
     struct offer_scan scan;
+    struct mail *used;      /* owned batches that are decided and recorded: for reuse */
 };
 struct outcome *outcome_create(void);
 void outcome_destroy(struct outcome *o);

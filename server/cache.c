@@ -12,9 +12,7 @@ enum { BUCKETS_FIRST = 4096 };
 
 static size_t id_bucket(const struct cache *c, const struct aiki_id *id)
 {
-    uint64_t h;
-    memcpy(&h, id->bytes + 8, sizeof(h)); /* the random half */
-    return (h ^ (h >> 32)) & (c->bucket_count - 1);
+    return id_hash(id) & (c->bucket_count - 1);
 }
 
 static size_t no_bucket(const struct cache *c, uint64_t no)

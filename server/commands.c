@@ -111,8 +111,7 @@ static void answer_existing(struct pipeline *p, const struct command *c, const s
             e->duplicates++;
         return;
     }
-    answer(p, c, STARTED, .run = e->id, .state = flow_display_state(e->flow, e->run.state),
-           .version = view_of(e->flow->version), .created = by_id);
+    answer_started(p, c, e, by_id, s->m.want_result);
     if (s->m.want_result && run_state_is_terminal(e->run.state))
         answer_result(p, e, c->peer, c->correlation);
     else if (s->m.want_result &&

@@ -1,4 +1,8 @@
-/* core.h - one door for requests to the server, whatever they came in on. [loop]
+/* core.h - the server behind its listeners: store thread, reader thread, publisher, RPC. [loop]
+ *
+ *   RPC connections --------\                      /--> store thread --outcome--+
+ *   HTTP --core_request-----+--gather--> batches --+--> reader thread --outcome-+
+ *      ^----- answers ------------------------------------------------- core <--+--> publisher
  *
  * RPC connections and the HTTP listener hand requests in as message payloads (wire/message.h)
  * and get answers as message payloads. Everything between (store thread, commit) is core's.
@@ -12,6 +16,22 @@
 #include "wire/message.h"
 
 struct core;
+
+struct core_options {
+    const char *listen; /* for RPC; see conn_listen */
+    const char *store;  /* url; see store.h */
+    const char *redis;  /* url; see link.h */
+    const char *space;  /* namespace; borrowed */
+    uint64_t lease_ms;
+};
+/* Opens the store, reads what a restart needs, starts the threads and listens. */
+aiki_status core_start(struct core **ret, uv_loop_t *loop, const struct core_options *options,
+                       aiki_error *err);
+/* Address for RPC; borrowed until core_stop. */
+const char *core_address(const struct core *c);
+/* Cuts all connections, ends the threads and closes the store. c is gone when on_stopped is
+ * called; nothing may use it after this call. */
+void core_stop(struct core *c, void (*on_stopped)(void *arg), void *arg);
 
 /* One answer, on the loop. START with want_result is answered twice: STARTED, later RESULT.
  * payload is borrowed until the callback returns. */

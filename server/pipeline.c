@@ -263,14 +263,11 @@ static void turn(struct pipeline *p, struct mail *list)
         decide_batch(p, container_of(m, struct batch, mail));
     fire_timers(p);
     write_lagging(p);
-    unit_finish(p);
+    unit_commit(p);
     if (p->audit_at_ms != 0 && p->now.at_ms >= p->audit_at_ms)
         audit(p);
+    p->outcome->used = list;
     post_outcome(p);
-    for (struct mail *m = list, *next; m != NULL; m = next) {
-        next = m->next;
-        batch_destroy(container_of(m, struct batch, mail));
-    }
 }
 
 void pipeline_run(struct pipeline *p)
@@ -290,10 +287,18 @@ static void refuse_type(struct pipeline *p, const struct command *c)
     answer_fault(p, c, &err);
 }
 
+static void note_beat(struct pipeline *p, peer_id peer, const struct session_beat *beat)
+{
+    struct session *s = party_of(p, peer)->session;
+    if (s == NULL)
+        return;
+    s->busy = beat->busy;
+    s->info.slots = beat->slots;
+    s->beat_at_ms = p->now.at_ms;
+}
+
 static void decide_session(struct pipeline *p, const struct command *c, aiki_view payload)
 {
-    struct session_beat beat;
-    struct party *party = party_of(p, c->peer);
     unit_finish(p); /* what these change cannot be rolled back */
     switch (c->type) {
     case COMMAND_OPEN:
@@ -305,14 +310,6 @@ static void decide_session(struct pipeline *p, const struct command *c, aiki_vie
         waiters_forget(p, c->peer, NULL);
         break;
     case COMMAND_FORGET: waiters_forget(p, c->peer, &c->correlation); break;
-    case COMMAND_BEAT:
-        memcpy(&beat, payload.data, sizeof(beat));
-        if (party->session != NULL) {
-            party->session->busy = beat.busy;
-            party->session->info.slots = beat.slots;
-            party->session->beat_at_ms = p->now.at_ms;
-        }
-        break;
     default: abort(); /* command_decide sends nothing else here */
     }
 }
@@ -339,8 +336,10 @@ void command_decide(struct pipeline *p, const struct command *c, aiki_view paylo
     case COMMAND_OPEN:
     case COMMAND_EXPIRE:
     case COMMAND_CLOSE:
-    case COMMAND_FORGET:
-    case COMMAND_BEAT: decide_session(p, c, payload); break;
+    case COMMAND_FORGET: decide_session(p, c, payload); break;
+    case COMMAND_BEAT:
+        note_beat(p, c->peer, (const struct session_beat *)(const void *)payload.data);
+        break;
     default: refuse_type(p, c); break;
     }
 }
@@ -405,4 +404,46 @@ aiki_status pipeline_restore(struct pipeline *p, aiki_error *err)
             break;
     }
     return status;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------- */
+
+void pipeline_init(struct pipeline *p, struct store *store, const char *space,
+                   struct mailbox *outbox)
+{
+    *p = (struct pipeline){.store = store, .space = space, .outbox = outbox};
+    postbox_init(&p->inbox);
+    engine_clock_init(&p->clock, store->clock_ms_max);
+    p->now.at_ms = p->started_at_ms = engine_clock_ms(&p->clock);
+    p->now.epoch_floor = store->incarnation << 32;
+    p->run_no_max = store->run_no_max;
+    cache_init(&p->cache);
+    registry_init(&p->registry, space);
+    chain_init(&p->lagging);
+    p->outcome = outcome_create();
+    p->parcel_of_slot = memory_need(PEER_SLOTS * sizeof(*p->parcel_of_slot));
+    p->parties = memory_need(PEER_SLOTS * sizeof(*p->parties));
+    buf_init(&p->scratch);
+    buf_init(&p->body);
+}
+
+void pipeline_deinit(struct pipeline *p)
+{
+    for (struct mail *m = p->inbox.first, *next; m != NULL; m = next) {
+        next = m->next;
+        batch_destroy(container_of(m, struct batch, mail));
+    }
+    postbox_deinit(&p->inbox);
+    unit_deinit(&p->work);
+    cache_deinit(&p->cache);
+    registry_deinit(&p->registry);
+    timers_deinit(&p->timers);
+    for (size_t i = 0; i < p->waiter_count; i++)
+        free(p->waiters[i]);
+    free(p->waiters);
+    outcome_destroy(p->outcome);
+    free(p->parcel_of_slot);
+    free(p->parties);
+    buf_deinit(&p->scratch);
+    buf_deinit(&p->body);
 }

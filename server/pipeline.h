@@ -31,7 +31,6 @@
 enum {
     LAG_MS_MAX = 200,
     AUDIT_MS = 500,          /* between looks at streams with runs queued for long */
-    AUDIT_AGE_MS = 1000,     /* what "for long" is */
     RETRY_MS = 1000,         /* before a wake-up that the store refused is tried again */
     SCAN_PAGE = 1000,        /* rows of one offer scan */
     CLAIM_BYTES_MAX = 1024 * 1024, /* journal sent with a claim; more follows by pages */
@@ -107,7 +106,7 @@ struct work {
 struct pipeline {
     struct postbox inbox;
     struct mailbox *outbox;        /* of the loop; borrowed */
-    struct store *store;           /* owned */
+    struct store *store;           /* borrowed */
     struct reader *reader;         /* borrowed */
     struct engine_clock clock;
     struct engine_now now;         /* as of the command at hand */
@@ -134,10 +133,15 @@ struct pipeline {
     aiki_writer scratch, body;
 };
 
-/* The thread's function; ends on COMMAND_STOP. */
-void pipeline_run(struct pipeline *p);
+/* store and outbox must outlive it; p->reader is set before the thread starts. */
+void pipeline_init(struct pipeline *p, struct store *store, const char *space,
+                   struct mailbox *outbox);
+/* After the thread has ended. Batches that nobody took are dropped. */
+void pipeline_deinit(struct pipeline *p);
 /* Read what a restart needs: workflows, timers, counts. Before the thread starts. */
 aiki_status pipeline_restore(struct pipeline *p, aiki_error *err);
+/* The thread's function; ends on COMMAND_STOP. */
+void pipeline_run(struct pipeline *p);
 
 /* ---- answers ------------------------------------------------------------------------------ */
 
@@ -172,6 +176,8 @@ aiki_status run_last_event(struct pipeline *p, struct entry *e, struct event *re
 void run_settle(struct pipeline *p, struct entry *e);
 void run_set_owner(struct entry *e, struct session *s);
 void session_lose_all(struct pipeline *p, struct session *s);
+void answer_started(struct pipeline *p, const struct command *c, const struct entry *e,
+                    bool created, bool want_result);
 void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation);
 
 /* ---- unit ---------------------------------------------------------------------------------- */
@@ -186,7 +192,9 @@ void unit_recorded(struct pipeline *p, struct entry *e, uint64_t from,
 /* The command at hand is answered when the unit commits. */
 struct owed *unit_owe(struct pipeline *p, const struct command *c, struct entry *e);
 struct owed *unit_owe_push(struct pipeline *p, struct entry *e);
-/* Commit and settle; on a refusal decide its commands again one by one. */
+/* Commit and settle; on a refusal decide its commands again one by one. Nothing is left dirty. */
+void unit_commit(struct pipeline *p);
+/* The same, and what came of it leaves at once. */
 void unit_finish(struct pipeline *p);
 /* Commit first when e is dirty. e may be gone afterwards (rolled back): look it up again. */
 bool unit_barrier(struct pipeline *p, const struct entry *e);

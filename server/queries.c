@@ -9,6 +9,7 @@
 #include "reader.h"
 #include "views.h"
 #include "wire/error.h"
+#include "wire/version.h"
 
 static void put_nil_or_raw(aiki_writer *w, const char *name, aiki_view value)
 {

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "wire/error.h"
+#include "wire/version.h"
 
 enum { FAMILY_BUCKETS = 4096, KNOWN_TEXT_SIZE = 160 };
 

@@ -339,7 +339,17 @@ void waiters_forget(struct pipeline *p, peer_id peer, const uint32_t *correlatio
     }
 }
 
-/* ---- result ---------------------------------------------------------------------------------- */
+/* ---- answers about a run ---------------------------------------------------------------------- */
+
+void answer_started(struct pipeline *p, const struct command *c, const struct entry *e,
+                    bool created, bool want_result)
+{
+    /* With a RESULT to follow this is not yet the answer that ends the request. */
+    aiki_writer *w = want_result ? push_frames(p, c->peer) : answer_frames(p, c->peer);
+    frame_add(w, STARTED, c->correlation, .run = e->id, .created = created,
+              .state = flow_display_state(e->flow, e->run.state),
+              .version = view_of(e->flow->version));
+}
 
 void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation)
 {

@@ -142,11 +142,7 @@ static void pay(struct pipeline *p, const struct owed *o)
     struct entry *e = o->entry;
     const struct command c = {.peer = o->peer, .correlation = o->correlation};
     switch (o->kind) {
-    case OWED_STARTED:
-        answer(p, &c, STARTED, .run = e->id, .created = o->created,
-               .state = flow_display_state(e->flow, e->run.state),
-               .version = view_of(e->flow->version));
-        break;
+    case OWED_STARTED: answer_started(p, &c, e, o->created, o->want_result); break;
     case OWED_ACK:
         if (o->parked)
             fault_point(server_park_committed);
@@ -166,7 +162,6 @@ static void pay_result(struct pipeline *p, const struct owed *o)
     const struct command c = {.peer = o->peer, .correlation = o->correlation};
     if (o->kind != OWED_STARTED || !o->want_result)
         return;
-    /* The second answer to one request: the first one must not end its count. */
     if (waiter_add(p, o->entry, o->peer, o->correlation, WAIT_MS_MAX, &err) != AIKI_OK)
         answer_fault(p, &c, &err);
 }
@@ -321,7 +316,7 @@ static void decide_alone(struct pipeline *p, const struct batch *batch, size_t i
     answer_fault(p, c, &err);
 }
 
-void unit_finish(struct pipeline *p)
+void unit_commit(struct pipeline *p)
 {
     struct work *u = &p->work;
     aiki_error err = {.struct_size = sizeof(err)};
@@ -332,7 +327,6 @@ void unit_finish(struct pipeline *p)
     if (status == AIKI_OK) {
         fault_point(server_reply_before);
         settle(p);
-        post_outcome(p);
         return;
     }
     if (!is_refusal(status))
@@ -353,6 +347,13 @@ void unit_finish(struct pipeline *p)
     free(commands);
     p->batch = batch;
     p->index = index;
+}
+
+void unit_finish(struct pipeline *p)
+{
+    if (p->work.run_count == 0)
+        return;
+    unit_commit(p);
     post_outcome(p);
 }
 

@@ -1,0 +1,213 @@
+/* main.c - aiki-server: settings, start, signals, orderly end.
+ *
+ *   settings --> store, threads, RPC --> HTTP --> ready --SIGTERM, SIGINT--> HTTP --> core --> 0
+ *
+ * Exit codes: 0 ended as asked, 1 could not start or could not trust its store, 2 usage.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/config.h"
+#include "base/log.h"
+#include "core.h"
+#ifdef AIKI_HTTP
+#include "http/http.h"
+#endif
+#include "version.h"
+#include "wire/error.h"
+#include "wire/keys.h"
+
+#ifndef AIKI_HTTP
+struct http { int unused; };
+#define http_start(r,l,a,c,e) ((void)(r), AIKI_OK)
+#define http_allow_host(h,n,e) AIKI_OK
+#define http_address(h) "127.0.0.1:0"
+#define http_stop(h,f,a) f(a)
+#endif
+
+enum { EXIT_STARTED = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+static const struct config_key keys[] = {
+    {"listen", CONFIG_TEXT, "127.0.0.1:9090", 0, 0, "where clients and runtimes connect"},
+    {"http", CONFIG_TEXT, "127.0.0.1:9091", 0, 0, "where the HTTP API listens"},
+    {"http-host", CONFIG_TEXT, "", 0, 0, "further name that browsers may know it by"},
+    {"store", CONFIG_TEXT, "sqlite:aiki.db", 0, 0, "sqlite:PATH, the record of every run"},
+    {"redis", CONFIG_TEXT, "redis://127.0.0.1:6379", 0, 0, "where runtimes read their tickets"},
+    {"lease-ms", CONFIG_INT, "5000", 100, 3600 * 1000,
+     "silence after which a runtime loses its runs"},
+    {"namespace", CONFIG_TEXT, "default", 0, 0, "whose runs these are"},
+    {"log", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error"},
+    {"ready-fd", CONFIG_INT, "-1", -1, 1 << 20, "descriptor told in JSON where it serves"},
+};
+
+struct server {
+    uv_loop_t loop;
+    uv_signal_t on_int, on_term;
+    struct core *core;
+    struct http *http;
+    bool stopping;
+};
+
+static void print_help(void)
+{
+    printf("aiki-server - keeps the record of every run and hands work out\n\n"
+           "  aiki-server --store sqlite:/var/lib/aiki/aiki.db --redis redis://127.0.0.1:6379\n"
+           "  aiki-server --config /etc/aiki/server.conf\n\n"
+           "Settings, also as variables (AIKI_LEASE_MS) and lines of a file (lease-ms = 5000):\n");
+    config_print_help(keys, ARRAY_COUNT(keys));
+    printf("  %-26s %s\n  %-26s %s\n", "--help", "print this and exit", "--version",
+           "print the version and exit");
+}
+
+/* ---- end ------------------------------------------------------------------------------------- */
+
+static void on_core_stopped(void *arg)
+{
+    struct server *s = arg;
+    uv_close((uv_handle_t *)&s->on_int, NULL);
+    uv_close((uv_handle_t *)&s->on_term, NULL);
+}
+
+static void on_http_stopped(void *arg)
+{
+    struct server *s = arg;
+    core_stop(s->core, on_core_stopped, s);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct server *s = handle->data;
+    if (s->stopping) /* asked twice: at once, which costs no more than a kill */
+        _exit(EXIT_FAILED);
+    s->stopping = true;
+    log_info("server", "%s: ending", number == SIGINT ? "SIGINT" : "SIGTERM");
+    http_stop(s->http, on_http_stopped, s);
+}
+
+/* ---- start ------------------------------------------------------------------------------------ */
+
+static aiki_status check_settings(const struct config *c, aiki_error *err)
+{
+    int level;
+    const char *space = config_text(c, "namespace");
+    if (config_positional_count(c) > 0)
+        return error_set(err, AIKI_INVALID, "unexpected argument \"%.100s\"; --help lists settings",
+                         config_positional(c, 0));
+    if (!log_level_parse(config_text(c, "log"), &level))
+        return error_set(err, AIKI_INVALID,
+                         "%s: log must be debug, info, warn or error, found \"%.60s\"",
+                         config_origin(c, "log"), config_text(c, "log"));
+    log_init("server", level);
+    if (!name_is_valid((aiki_view){(const uint8_t *)space, strlen(space)}))
+        return error_set(err, AIKI_INVALID,
+                         "%s: namespace must be 1 to %d of a-z A-Z 0-9 . _ -, found \"%.60s\"",
+                         config_origin(c, "namespace"), NAME_BYTES_MAX, space);
+    return AIKI_OK;
+}
+
+/* CONNECTIONS_MAX needs more descriptors than the usual soft limit. */
+static void allow_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* without it: fewer connections */
+}
+
+/* One JSON line, so that whoever started this process knows ports chosen by the system. */
+static void tell_ready(const struct server *s, int fd)
+{
+    char line[600];
+    log_info("server", "serving RPC on %s, HTTP on %s", core_address(s->core),
+             http_address(s->http));
+    if (fd < 0)
+        return;
+    int n = snprintf(line, sizeof(line), "{\"rpc\":\"%s\",\"http\":\"%s\"}\n",
+                     core_address(s->core), http_address(s->http));
+    if (write(fd, line, (size_t)n) != n)
+        log_warn("server", "--ready-fd %d: %s", fd, strerror(errno));
+    (void)close(fd);
+}
+
+static aiki_status start(struct server *s, const struct config *c, aiki_error *err)
+{
+    const struct core_options options = {.listen = config_text(c, "listen"),
+                                         .store = config_text(c, "store"),
+                                         .redis = config_text(c, "redis"),
+                                         .space = config_text(c, "namespace"),
+                                         .lease_ms = (uint64_t)config_int(c, "lease-ms")};
+    const char *host = config_text(c, "http-host");
+    aiki_status status = core_start(&s->core, &s->loop, &options, err);
+    if (status == AIKI_OK)
+        status = http_start(&s->http, &s->loop, config_text(c, "http"), s->core, err);
+    if (status == AIKI_OK && host[0] != '\0')
+        status = http_allow_host(s->http, host, err);
+    return status;
+}
+
+static void watch_signals(struct server *s)
+{
+    s->on_int.data = s->on_term.data = s;
+    (void)uv_signal_init(&s->loop, &s->on_int); /* with a fresh loop none of these fails */
+    (void)uv_signal_init(&s->loop, &s->on_term);
+    (void)uv_signal_start(&s->on_int, on_signal, SIGINT);
+    (void)uv_signal_start(&s->on_term, on_signal, SIGTERM);
+}
+
+static int fail(const aiki_error *err, int exit_code)
+{
+    log_error("server", "%s: %s", err->code, err->message);
+    return exit_code;
+}
+
+static int run(const struct config *c)
+{
+    struct server s = {.stopping = false};
+    aiki_error err = {.struct_size = sizeof(err)};
+    int fd = (int)config_int(c, "ready-fd");
+    if (fd >= 0)
+        (void)fcntl(fd, F_SETFD, FD_CLOEXEC); /* write(2) names a descriptor that is none */
+    if (sodium_init() < 0 || uv_loop_init(&s.loop) != 0) {
+        (void)error_set(&err, AIKI_NOMEM, "no source of random numbers, or no event loop");
+        return fail(&err, EXIT_FAILED);
+    }
+    allow_descriptors();
+    if (start(&s, c, &err) != AIKI_OK)
+        return fail(&err, EXIT_FAILED);
+    watch_signals(&s);
+    tell_ready(&s, fd);
+    (void)uv_run(&s.loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&s.loop);
+    log_info("server", "ended");
+    return EXIT_STARTED;
+}
+
+int main(int argc, char *argv[])
+{
+    struct config *c;
+    aiki_error err = {.struct_size = sizeof(err)};
+    log_init("server", LOG_INFO);
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            print_help();
+            return EXIT_STARTED;
+        }
+        if (strcmp(argv[i], "--version") == 0) {
+            printf("aiki-server %s\n", AIKI_VERSION);
+            return EXIT_STARTED;
+        }
+    }
+    if (config_load(&c, keys, ARRAY_COUNT(keys), argc, argv, &err) != AIKI_OK)
+        return fail(&err, EXIT_USAGE);
+    int code = check_settings(c, &err) == AIKI_OK ? run(c) : fail(&err, EXIT_USAGE);
+    config_destroy(c);
+    return code;
+}
