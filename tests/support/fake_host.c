@@ -125,10 +125,13 @@ static const aiki_task_api task_api = {
 
 static const aiki_task_def *find_task(const struct fake_host *h, const char *name)
 {
+    const char *entry = (const char *)h->def->tasks; /* entries may be longer than ours */
     uint32_t i;
-    for (i = 0; i < h->def->task_count; i++)
-        if (strcmp(h->def->tasks[i].name, name) == 0)
-            return &h->def->tasks[i];
+    for (i = 0; i < h->def->task_count; i++, entry += h->def->task_stride) {
+        const aiki_task_def *t = (const void *)entry;
+        if (strcmp(t->name, name) == 0)
+            return t;
+    }
     return NULL;
 }
 
@@ -153,9 +156,9 @@ static aiki_status one_attempt(struct fake_host *h, const aiki_task_def *t, aiki
 static void run_task(struct fake_host *h, const aiki_task_def *t, aiki_view input,
                      const aiki_retry *retry, struct future *f)
 {
-    uint32_t max = retry->kind == AIKI_RETRY_NEVER  ? 1
-                   : retry->attempts_max > 0 ? retry->attempts_max
-                                             : ATTEMPTS_DEFAULT;
+    uint32_t max = retry->kind == AIKI_RETRY_NEVER ? 1
+                   : retry->attempts_max > 0       ? retry->attempts_max
+                                                   : ATTEMPTS_DEFAULT;
     snprintf(h->key, sizeof(h->key), "key-%u", ++h->calls);
     for (h->attempt = 1; h->attempt <= max; h->attempt++)
         if (one_attempt(h, t, input, f) == AIKI_OK || (f->error.flags & AIKI_ERROR_FINAL) != 0)
@@ -343,13 +346,16 @@ void fake_host_signal(struct fake_host *h, const char *name, aiki_view payload)
 aiki_status fake_host_run(struct fake_host *h, const char *workflow, aiki_view input,
                           aiki_view *ret_output, aiki_error *err)
 {
-    uint32_t i;
+    const char *entry = (const char *)h->def->workflows;
     aiki_status st = AIKI_NOT_FOUND;
+    uint32_t i;
     h->failed = false;
     h->output.size_bytes = 0;
-    for (i = 0; i < h->def->workflow_count; i++)
-        if (strcmp(h->def->workflows[i].name, workflow) == 0)
-            st = h->def->workflows[i].fn(&h->run, input, err);
+    for (i = 0; i < h->def->workflow_count; i++, entry += h->def->workflow_stride) {
+        const aiki_workflow_def *w = (const void *)entry;
+        if (strcmp(w->name, workflow) == 0)
+            st = w->fn(&h->run, input, err);
+    }
     if (st == AIKI_OK)
         *ret_output = h->output;
     else if (h->failed)
