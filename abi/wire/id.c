@@ -31,6 +31,15 @@ int id_compare(const struct aiki_id *a, const struct aiki_id *b)
     return memcmp(a->bytes, b->bytes, sizeof(a->bytes));
 }
 
+uint64_t id_hash(const struct aiki_id *id)
+{
+    uint64_t h = aiki_mp_be_read_(id->bytes, 8) ^ aiki_mp_be_read_(id->bytes + 8, 8);
+
+    h ^= h >> 32;
+    h *= 0x9e3779b97f4a7c15u;
+    return h ^ (h >> 32);
+}
+
 struct aiki_id id_make(int64_t at_ms, const uint8_t random[10])
 {
     struct aiki_id id;

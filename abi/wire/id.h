@@ -16,6 +16,9 @@ struct aiki_id {
 bool id_is_zero(const struct aiki_id *id);
 bool id_equal(const struct aiki_id *a, const struct aiki_id *b);
 int id_compare(const struct aiki_id *a, const struct aiki_id *b);
+/* For hash tables: every bit depends on the whole id. Ids made within one millisecond differ in their
+ * last bytes alone, so no part of an id would do. */
+uint64_t id_hash(const struct aiki_id *id);
 /* From a time and 10 random bytes that the caller brings. */
 struct aiki_id id_make(int64_t at_ms, const uint8_t random[10]);
 /* From the clock and libsodium's generator; ids made in one process rise strictly. */

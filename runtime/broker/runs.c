@@ -1,14 +1,11 @@
-/* runs.c - chained hash table over the random tail of the id. */
+/* runs.c - chained hash table over the hash of the id. */
 #include "broker/runs.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static struct run **bucket(struct runs *rs, const struct aiki_id *id)
 {
-    uint32_t tail;
-    memcpy(&tail, id->bytes + sizeof(id->bytes) - sizeof(tail), sizeof(tail));
-    return &rs->buckets[tail % RUN_BUCKETS];
+    return &rs->buckets[id_hash(id) % RUN_BUCKETS];
 }
 
 struct run *runs_find(struct runs *rs, const struct aiki_id *id)

@@ -23,6 +23,23 @@ static struct run *run_of(const aiki_run *handle)
     return container_of(handle, struct run, handle);
 }
 
+/* A task that kept the handle, or a thread of the plugin's own, must not get into a run. */
+static bool is_running(const struct run *r)
+{
+    return r->fiber != NULL && fiber_current() == r->fiber;
+}
+
+static aiki_status check_caller(const struct run *r, aiki_error *err)
+{
+    if (!is_running(r))
+        return error_code(err, AIKI_INVALID, "NOT_IN_WORKFLOW",
+                          "a run was used outside of its workflow function; tasks use their call");
+    if (r->capturing)
+        return error_code(err, AIKI_INVALID, "NOT_IN_WORKFLOW",
+                          "the function of a side value must not take steps of the run");
+    return AIKI_OK;
+}
+
 /* ---- memory and outcome ------------------------------------------------------------------ */
 
 static const char *api_id(const aiki_run *handle)
@@ -34,7 +51,7 @@ static void *api_alloc(aiki_run *handle, uint64_t size_bytes)
 {
     struct run *r = run_of(handle);
 
-    if (size_bytes > RUN_BYTES_MAX - r->user_bytes)
+    if (!is_running(r) || size_bytes > RUN_BYTES_MAX - r->user_bytes)
         return NULL;
     void *p = run_alloc(r, size_bytes);
     if (p != NULL)
@@ -47,6 +64,8 @@ static aiki_status api_output(aiki_run *handle, aiki_view value)
     struct run *r = run_of(handle);
     bool ok;
 
+    if (!is_running(r))
+        return AIKI_INVALID;
     if (value.size_bytes > PAYLOAD_BYTES_MAX)
         return AIKI_LIMIT;
     if (aiki_mp_check(value) != AIKI_OK)
@@ -62,7 +81,7 @@ static aiki_status api_fail(aiki_run *handle, const aiki_error *error)
 {
     struct run *r = run_of(handle);
 
-    if (error != NULL) {
+    if (error != NULL && is_running(r)) {
         aiki_error e = *error;
         e.status = e.status == AIKI_OK ? AIKI_FAILED : e.status;
         r->fail_error = run_error_map(r, &e);
@@ -96,8 +115,10 @@ static aiki_status call(struct run *r, const struct step_call *c, aiki_future *r
                         aiki_error *err)
 {
     struct step *s;
-    aiki_status st = replay_call(&r->replay, c, &s, err);
+    aiki_status st = check_caller(r, err);
 
+    if (st == AIKI_OK)
+        st = replay_call(&r->replay, c, &s, err);
     if (st == AIKI_OK)
         *ret_future = s->future;
     return st;
@@ -149,9 +170,12 @@ static aiki_status api_signal_start(aiki_run *handle, const char *name, int64_t 
 static aiki_status api_await(aiki_run *handle, const aiki_future *futures, uint32_t count,
                              uint32_t needed, aiki_error *err)
 {
+    struct run *r = run_of(handle);
     bool satisfied;
-    aiki_status st = replay_await(&run_of(handle)->replay, futures, count, needed, &satisfied, err);
+    aiki_status st = check_caller(r, err);
 
+    if (st == AIKI_OK)
+        st = replay_await(&r->replay, futures, count, needed, &satisfied, err);
     if (st == AIKI_OK && !satisfied)
         fiber_yield();
     return st;
@@ -169,8 +193,11 @@ static aiki_status api_result(aiki_run *handle, aiki_future future, aiki_view *r
                               aiki_error *err)
 {
     struct run *r = run_of(handle);
-    const struct step *s = replay_future(&r->replay, future);
+    aiki_status st = check_caller(r, err);
 
+    if (st != AIKI_OK)
+        return st;
+    const struct step *s = replay_future(&r->replay, future);
     if (s == NULL)
         return error_set(err, AIKI_INVALID, "future %u does not exist", future);
     if (s->phase != PHASE_SHOWN)
@@ -193,8 +220,10 @@ static aiki_status side_step(struct run *r, aiki_view name, bool once, struct st
                              bool *ret_new, aiki_error *err)
 {
     const struct step_call c = {.kind = STEP_SIDE, .name = name, .once = once};
-    aiki_status st = replay_call(&r->replay, &c, ret, err);
+    aiki_status st = check_caller(r, err);
 
+    if (st == AIKI_OK)
+        st = replay_call(&r->replay, &c, ret, err);
     if (st != AIKI_OK)
         return st;
     *ret_new = (*ret)->phase != PHASE_SHOWN;
@@ -317,7 +346,9 @@ static aiki_status capture(struct run *r, struct step *s,
     aiki_writer w = run_writer(r);
     aiki_error failure;
     aiki_view none = {NULL, 0};
+    r->capturing = true;
     aiki_status st = fn(arg, &w);
+    r->capturing = false;
     int name_size = (int)s->name.size_bytes;
     const char *name = (const char *)s->name.data;
 
@@ -369,7 +400,7 @@ static void api_log(aiki_run *handle, int32_t level, const char *text)
 {
     struct run *r = run_of(handle);
 
-    if (r->replay.live && text != NULL)
+    if (text != NULL && is_running(r) && r->replay.live)
         child_log(r->child, level, &r->id, (aiki_view){NULL, 0}, 0, text);
 }
 

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -149,7 +150,7 @@ static void on_claimed(struct child *c, const struct msg_CLAIMED *m)
 {
     struct run *r = run_find(c, &m->run);
 
-    if (r != NULL)
+    if (r != NULL && r->epoch == m->epoch)
         run_add_page(r, m->journal);
 }
 
@@ -174,9 +175,11 @@ static void on_notify(struct child *c, const struct msg_NOTIFY *m)
 {
     struct run *r = run_find(c, &m->run);
 
+    if (r == NULL || r->epoch != m->epoch)
+        return; /* about a stay that is over */
     if (m->kind == NOTIFY_DROP)
-        on_drop(c, &m->run);
-    else if (m->kind == NOTIFY_SIGNAL && r != NULL)
+        run_drop(r);
+    else if (m->kind == NOTIFY_SIGNAL)
         run_add_signal(r, m->event);
 }
 
@@ -274,6 +277,8 @@ int child_main(int fd)
 {
     struct child *c = calloc(1, sizeof(*c));
 
+    /* A child in the middle of plugin code would not see the end of its socket. */
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* what is missing then is only haste */
     /* The broker decides when a child ends; a Ctrl-C or a stop of the service reaches both. */
     (void)signal(SIGINT, SIG_IGN);
     (void)signal(SIGTERM, SIG_IGN);

@@ -85,10 +85,7 @@ aiki_view value_or_nil(aiki_view v)
 
 static struct run **bucket_of(const struct child *c, const struct aiki_id *id)
 {
-    uint32_t bits; /* the end of an id is random */
-
-    memcpy(&bits, id->bytes + sizeof(id->bytes) - sizeof(bits), sizeof(bits));
-    return (struct run **)&c->runs[bits % RUN_BUCKETS];
+    return (struct run **)&c->runs[id_hash(id) % RUN_BUCKETS];
 }
 
 struct run *run_find(const struct child *c, const struct aiki_id *id)
@@ -134,6 +131,7 @@ static struct run *run_create(struct child *c, const struct aiki_id *id)
         struct arena arena = r->arena;
         uv_timer_t *timer = &r->timer;
         c->free = r->next;
+        c->free_count--;
         /* All but the timer, which the loop knows by its address. */
         memset(r, 0, offsetof(struct run, timer));
         assert(timer == &r->timer);
@@ -155,13 +153,26 @@ static struct run *run_create(struct child *c, const struct aiki_id *id)
     return r;
 }
 
+static void on_timer_closed(uv_handle_t *h)
+{
+    free(container_of((uv_timer_t *)h, struct run, timer));
+}
+
 static void free_if_unused(struct run *r)
 {
+    struct child *c = r->child;
+
     if (r->state != RUN_STATE_GONE || r->attempts != NULL || r->again_queued)
         return;
+    if (c->free_count >= RUNS_WARM_MAX) {
+        arena_deinit(&r->arena);
+        uv_close((uv_handle_t *)&r->timer, on_timer_closed);
+        return;
+    }
     arena_reset(&r->arena);
-    r->next = r->child->free;
-    r->child->free = r;
+    r->next = c->free;
+    c->free = r;
+    c->free_count++;
 }
 
 /* The code will not go on: its stack is freed as it is, its attempts are told. */
@@ -198,17 +209,15 @@ void run_drop(struct run *r)
 #define sent_point(c, name) fault_point(name)
 #endif
 
-static void send_append(struct run *r, uint64_t next, aiki_view events)
+/* waits: empty unless the run parks. */
+static void send_append(struct run *r, uint64_t next, aiki_view events, aiki_view waits)
 {
     bool parks = next == NEXT_PARK;
-    aiki_writer waits = run_writer(r);
 
-    if (parks)
-        replay_write_waits(&r->replay, &waits);
     conn_send(r->child->conn, APPEND, 0, .run = r->id, .epoch = r->epoch, .number = ++r->appends,
               .next = next, .seen = parks ? r->replay.journal.signal_count : 0,
               .wake_at_ms = parks ? replay_wake_at_ms(&r->replay) : 0,
-              .waits = aiki_writer_view(&waits), .events = events);
+              .waits = waits, .events = events);
     replay_append_end(&r->replay);
     if (next == NEXT_CONTINUE) {
         sent_point(r->child->conn, child_append_sent);
@@ -234,31 +243,25 @@ static void block(struct run *r, const aiki_error *err)
     event_write_new(&w, &e);
     log_warn("child", "run %s is blocked: %s: %s", r->id_text, err->code, err->message);
     if (w.status == AIKI_OK && map.status == AIKI_OK)
-        send_append(r, NEXT_BLOCK, aiki_writer_view(&w));
+        send_append(r, NEXT_BLOCK, aiki_writer_view(&w), no_bytes);
     else
-        send_append(r, NEXT_RELEASE, no_bytes); /* out of memory: elsewhere, or later */
+        send_append(r, NEXT_RELEASE, no_bytes, no_bytes); /* out of memory: elsewhere, or later */
     buf_deinit(&w);
 }
 
-void run_give_back(struct run *r)
-{
-    if (r->state != RUN_STATE_LEAVING)
-        send_append(r, NEXT_RELEASE, no_bytes);
-}
-
 /* What replay could not keep or send: the run needs more than one process may give it. */
-static bool block_if_too_large(struct run *r, aiki_view events)
+static bool block_if_too_large(struct run *r, uint64_t append_bytes)
 {
     aiki_error err;
-    bool fits = events.size_bytes + APPEND_OVERHEAD_BYTES <= FRAME_BYTES_MAX;
+    bool fits = append_bytes + APPEND_OVERHEAD_BYTES <= FRAME_BYTES_MAX;
 
     if (r->replay.status == AIKI_OK && fits)
         return false;
     if (!fits)
         (void)error_code(&err, AIKI_LIMIT, "APPEND_TOO_LARGE",
-                         "one step of the run records %llu bytes, over the limit of %d; use "
-                         "smaller payloads",
-                         (unsigned long long)events.size_bytes, FRAME_BYTES_MAX);
+                         "one commit of the run would take %llu bytes, over the limit of %d; use "
+                         "smaller payloads, or fewer waits at once",
+                         (unsigned long long)append_bytes, FRAME_BYTES_MAX);
     else if (r->replay.status == AIKI_LIMIT)
         (void)error_code(&err, AIKI_LIMIT, "TOO_MANY_STEPS",
                          "the run has over %d steps; split it into several runs",
@@ -270,6 +273,23 @@ static bool block_if_too_large(struct run *r, aiki_view events)
                          RUN_HOST_BYTES_MAX / 1024 / 1024);
     block(r, &err);
     return true;
+}
+
+/* What was recorded and not yet sent goes along: a result that is there need not be made again. */
+void run_give_back(struct run *r)
+{
+    if (r->state == RUN_STATE_LEAVING)
+        return;
+    aiki_view events = replay_append_begin(&r->replay, false);
+    if (!block_if_too_large(r, events.size_bytes))
+        send_append(r, NEXT_RELEASE, events, no_bytes);
+}
+
+/* This process cannot go on with the run, and that is not the run's fault. */
+static void give_up(struct run *r, const char *why)
+{
+    log_error("child", "run %s is handed back: %s", r->id_text, why);
+    run_give_back(r);
 }
 
 /* ---- the end of the function ------------------------------------------------------------- */
@@ -306,8 +326,8 @@ static void finish(struct run *r)
         describe_failure(r, &e);
     replay_write_end(&r->replay, &e);
     aiki_view events = replay_append_begin(&r->replay, false);
-    if (!block_if_too_large(r, events))
-        send_append(r, NEXT_FINISH, events);
+    if (!block_if_too_large(r, events.size_bytes))
+        send_append(r, NEXT_FINISH, events, no_bytes);
 }
 
 static void fiber_main(void *arg)
@@ -319,9 +339,10 @@ static void fiber_main(void *arg)
 
 /* ---- attempts ---------------------------------------------------------------------------- */
 
-static void fail_at_once(struct run *r, struct step *s, const aiki_error *err, bool final)
+/* Nothing was called and nothing would be different at a further attempt. */
+static void fail_at_once(struct run *r, struct step *s, const aiki_error *err)
 {
-    replay_attempt_failed(&r->replay, s, run_error_map(r, err), final, 0, no_bytes, 0,
+    replay_attempt_failed(&r->replay, s, run_error_map(r, err), true, 0, no_bytes, 0,
                           child_now_ms(r->child));
 }
 
@@ -368,19 +389,18 @@ static void start_attempt(struct run *r, struct step *s)
                          "plugin %s has no task %.*s; it has %u tasks", r->child->plugin.name,
                          (int)s->name.size_bytes, (const char *)s->name.data,
                          r->child->plugin.task_count);
-        fail_at_once(r, s, &err, true);
+        fail_at_once(r, s, &err);
         return;
     }
     if (task->input != NULL)
         st = schema_validate(task->input, s->input, &err);
     if (st != AIKI_OK) {
-        fail_at_once(r, s, &err, true);
+        fail_at_once(r, s, &err);
         return;
     }
     struct attempt *a = attempt_create(r->child->tasks, r, s, task, &r->id);
     if (a == NULL) {
-        (void)error_set(&err, AIKI_NOMEM, "no memory for an attempt");
-        fail_at_once(r, s, &err, false);
+        give_up(r, "no memory for an attempt");
         return;
     }
     a->run_next = r->attempts;
@@ -391,8 +411,7 @@ static void start_attempt(struct run *r, struct step *s)
     } else if (task_pool_submit(r->child->tasks, a) != AIKI_OK) {
         r->attempts = a->run_next;
         attempt_destroy(a);
-        (void)error_set(&err, AIKI_UNAVAILABLE, "no task thread could be made");
-        fail_at_once(r, s, &err, false);
+        give_up(r, "no task thread can be made");
     }
 }
 
@@ -412,20 +431,30 @@ static void arm_timer(struct run *r)
     (void)uv_timer_start(&r->timer, on_timer, left > 0 ? (uint64_t)left : 0, 0);
 }
 
+static void park(struct run *r)
+{
+    aiki_writer waits = run_writer(r);
+
+    replay_write_waits(&r->replay, &waits);
+    if (waits.status != AIKI_OK)
+        r->replay.status = AIKI_NOMEM;
+    aiki_view events = replay_append_begin(&r->replay, false);
+    if (!block_if_too_large(r, events.size_bytes + waits.size_bytes))
+        send_append(r, NEXT_PARK, events, aiki_writer_view(&waits));
+}
+
 /* Nothing more to do for now: record what has to be, park if everything left is passive. */
 static void settle(struct run *r)
 {
     if (replay_should_park(&r->replay, child_now_ms(r->child))) {
-        aiki_view events = replay_append_begin(&r->replay, false);
-        if (!block_if_too_large(r, events))
-            send_append(r, NEXT_PARK, events);
+        park(r);
         return;
     }
     if (replay_should_append(&r->replay)) {
         aiki_view events = replay_append_begin(&r->replay, true);
-        if (block_if_too_large(r, events))
+        if (block_if_too_large(r, events.size_bytes))
             return;
-        send_append(r, NEXT_CONTINUE, events);
+        send_append(r, NEXT_CONTINUE, events, no_bytes);
     }
     arm_timer(r);
 }
@@ -480,7 +509,7 @@ void run_pump(struct run *r)
     while (r->state == RUN_STATE_ACTIVE) {
         struct step *s;
         if (r->replay.status != AIKI_OK) {
-            (void)block_if_too_large(r, no_bytes);
+            (void)block_if_too_large(r, 0);
             return;
         }
         switch (replay_next(&r->replay, child_now_ms(r->child), &s)) {
@@ -548,8 +577,7 @@ static bool start_fiber(struct run *r)
 {
     r->fiber = fiber_create(r->child->fibers, fiber_main, r);
     if (r->fiber == NULL) {
-        log_error("child", "run %s is handed back: no memory for its stack", r->id_text);
-        run_give_back(r);
+        give_up(r, "no memory for its stack");
         return false;
     }
     fiber_set_label(r->fiber, r->id_text, r->workflow_name);
@@ -563,8 +591,7 @@ static void start(struct run *r)
 
     r->state = RUN_STATE_ACTIVE;
     if (r->replay.journal.ended) {
-        log_warn("child", "run %s came although it has ended; ignored", r->id_text);
-        run_drop(r);
+        give_up(r, "it has ended, by its journal"); /* who offered it must know */
         return;
     }
     for (struct early_signal *s = r->early_first; s != NULL && st == AIKI_OK; s = s->next)
@@ -584,12 +611,16 @@ void run_add_page(struct run *r, aiki_view page)
     aiki_error err;
     bool ok;
     uint64_t before = r->replay.journal.seq;
-    aiki_view copy = run_copy(r, page, &ok);
 
     if (r->state != RUN_STATE_LOADING)
         return;
-    aiki_status st = ok ? journal_load(&r->replay.journal, copy, &err)
-                        : error_set(&err, AIKI_NOMEM, "no memory for a journal page");
+    aiki_view copy = run_copy(r, page, &ok);
+    aiki_status st = ok ? journal_load(&r->replay.journal, copy, &err) : AIKI_NOMEM;
+    if (st == AIKI_NOMEM || st == AIKI_LIMIT) {
+        r->replay.status = st;
+        (void)block_if_too_large(r, 0);
+        return;
+    }
     if (st == AIKI_OK && r->replay.journal.seq == before && before < r->journal_seq)
         st = error_code(&err, AIKI_CORRUPT, "JOURNAL_CORRUPT",
                         "a page is empty: %llu of %llu events came", (unsigned long long)before,
@@ -627,8 +658,10 @@ void run_add_signal(struct run *r, aiki_view event)
 {
     aiki_error err;
     bool ok;
-    aiki_view copy = run_copy(r, event, &ok);
 
+    if (r->state != RUN_STATE_LOADING && r->state != RUN_STATE_ACTIVE)
+        return; /* leaving: the server offers it again if it parked without having seen this */
+    aiki_view copy = run_copy(r, event, &ok);
     if (r->state == RUN_STATE_LOADING) {
         struct early_signal *s = ok ? run_alloc(r, sizeof(*s)) : NULL;
         if (s == NULL) {
@@ -640,14 +673,12 @@ void run_add_signal(struct run *r, aiki_view event)
         r->early_last = &s->next;
         return;
     }
-    if (r->state != RUN_STATE_ACTIVE)
-        return;
-    aiki_status st = ok ? replay_add_signal(&r->replay, copy, &err)
-                        : error_set(&err, AIKI_NOMEM, "no memory for a signal");
-    if (st != AIKI_OK)
+    aiki_status st = ok ? replay_add_signal(&r->replay, copy, &err) : AIKI_NOMEM;
+    if (st == AIKI_NOMEM)
+        r->replay.status = st; /* run_pump blocks it */
+    else if (st != AIKI_OK)
         block(r, &err);
-    else
-        run_pump(r);
+    run_pump(r);
 }
 
 void run_acked(struct run *r, uint64_t number)

@@ -26,6 +26,7 @@ enum {
     RUN_BYTES_MAX = 64 * 1024 * 1024,
     RUN_HOST_BYTES_MAX = 256 * 1024 * 1024,
     RUNS_MAX = 100000,
+    RUNS_WARM_MAX = 1024, /* kept with their first chunk of memory for the next runs */
     RUN_BUCKETS = 4096,
     INLINE_TASKS_A_TURN_MAX = 32, /* then other runs get the thread */
     LOG_UNSENT_BYTES_MAX = 8 * 1024 * 1024 /* log lines are lost while more than this waits to leave */
@@ -45,6 +46,7 @@ struct child {
     struct run *runs[RUN_BUCKETS];
     uint32_t run_count; /* in the table */
     struct run *free;
+    uint32_t free_count;
     int64_t engine_offset_ms, engine_last_ms;
 };
 
@@ -72,6 +74,7 @@ struct run {
     const char *workflow_name, *workflow_version; /* in the arena */
     const struct plugin_workflow *workflow;
     struct fiber *fiber;
+    bool capturing; /* inside the function of a side value */
     aiki_view input, output;
     aiki_view fail_error; /* error map given to fail() */
     aiki_status status;   /* what the function returned */

@@ -8,6 +8,8 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/log.h"
+#include "fiber/fiber.h"
 #include "wire/error.h"
 #include "wire/frame.h"
 #include "wire/hash.h"
@@ -23,6 +25,7 @@ struct task_pool {
     pthread_cond_t filled;
     struct attempt *first, **last;
     uint32_t threads, idle;
+    bool coming; /* a thread was woken or made and has not looked at the queue yet */
 };
 
 static const uint8_t nil_byte = 0xc0;
@@ -199,7 +202,9 @@ void attempt_execute(struct attempt *a)
     int64_t began_ns = clock_mono_ns();
 
     fault_point(child_task_before);
+    fiber_label_thread(a->run_text, a->task->def.name);
     a->status = a->task->def.fn(&a->call, a->input);
+    fiber_label_thread(NULL, NULL);
     fault_point(child_task_after);
     a->duration_us = (clock_mono_ns() - began_ns) / 1000;
     if (a->status == AIKI_OK)
@@ -208,18 +213,68 @@ void attempt_execute(struct attempt *a)
         judge_failure(a);
 }
 
+/* ---- threads ----------------------------------------------------------------------------- */
+
+/* Whether somebody should be woken or made for what is queued: one at a time, who wakes the next.
+ * So a short task is done by a thread that is awake anyway, and a hundred long ones still get a
+ * hundred threads. [under the lock] */
+enum hand { HAND_NONE, HAND_WAKE, HAND_MAKE };
+static enum hand call_hand(struct task_pool *pool)
+{
+    if (pool->first == NULL || pool->coming)
+        return HAND_NONE;
+    if (pool->idle > 0) {
+        pool->coming = true;
+        return HAND_WAKE;
+    }
+    if (pool->threads == pool->threads_max)
+        return HAND_NONE;
+    pool->coming = true;
+    pool->threads++;
+    return HAND_MAKE;
+}
+
+static void *thread_main(void *arg);
+
+static void add_thread(struct task_pool *pool)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, thread_main, pool) == 0) {
+        (void)pthread_detach(thread); /* joinable and ours: cannot fail */
+        return;
+    }
+    pthread_mutex_lock(&pool->lock); /* those there are will have to do */
+    pool->threads--;
+    pool->coming = false;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* After the lock was given back: the woken thread does not run into it. */
+static void bring_hand(struct task_pool *pool, enum hand hand)
+{
+    if (hand == HAND_WAKE)
+        pthread_cond_signal(&pool->filled);
+    else if (hand == HAND_MAKE)
+        add_thread(pool);
+}
+
 static struct attempt *take(struct task_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
     pool->idle++;
-    while (pool->first == NULL)
+    while (pool->first == NULL) {
         pthread_cond_wait(&pool->filled, &pool->lock);
+        pool->coming = false;
+    }
     pool->idle--;
     struct attempt *a = pool->first;
     pool->first = a->next;
     if (pool->first == NULL)
         pool->last = &pool->first;
+    enum hand hand = call_hand(pool);
     pthread_mutex_unlock(&pool->lock);
+    bring_hand(pool, hand);
     return a;
 }
 
@@ -228,6 +283,11 @@ static void *thread_main(void *arg)
 {
     struct task_pool *pool = arg;
 
+    if (fiber_watch_thread() != AIKI_OK)
+        log_warn("child", "a stack overflow on one task thread will not be named: out of memory");
+    pthread_mutex_lock(&pool->lock);
+    pool->coming = false;
+    pthread_mutex_unlock(&pool->lock);
     for (;;) {
         struct attempt *a = take(pool);
         attempt_execute(a);
@@ -236,45 +296,26 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-static bool add_thread(struct task_pool *pool)
-{
-    pthread_t thread;
-
-    if (pthread_create(&thread, NULL, thread_main, pool) != 0)
-        return false;
-    (void)pthread_detach(thread); /* joinable and ours: cannot fail */
-    return true;
-}
-
-/* How many attempts wait that no idle thread will take. */
-static bool needs_thread(const struct task_pool *pool)
-{
-    uint32_t queued = 0;
-
-    for (const struct attempt *a = pool->first; a != NULL && queued <= pool->idle; a = a->next)
-        queued++;
-    return queued > pool->idle && pool->threads < pool->threads_max;
-}
-
 aiki_status task_pool_submit(struct task_pool *pool, struct attempt *a)
 {
     aiki_status st = AIKI_OK;
 
     a->next = NULL;
     pthread_mutex_lock(&pool->lock);
-    struct attempt **place = pool->last;
-    *place = a;
+    *pool->last = a;
     pool->last = &a->next;
-    if (needs_thread(pool)) {
-        if (add_thread(pool)) {
-            pool->threads++;
-        } else if (pool->threads == 0) {
-            pool->first = NULL; /* nobody else could have queued: this thread alone submits */
-            pool->last = &pool->first;
-            st = AIKI_UNAVAILABLE;
-        }
+    enum hand hand = call_hand(pool);
+    pthread_mutex_unlock(&pool->lock);
+    bring_hand(pool, hand);
+    if (hand != HAND_MAKE)
+        return AIKI_OK;
+
+    pthread_mutex_lock(&pool->lock);
+    if (pool->threads == 0) {
+        pool->first = NULL; /* only the loop submits and nobody takes: a stands alone */
+        pool->last = &pool->first;
+        st = AIKI_UNAVAILABLE;
     }
-    pthread_cond_signal(&pool->filled);
     pthread_mutex_unlock(&pool->lock);
     return st;
 }

@@ -3,8 +3,9 @@
  *   attempt_create --> task_pool_submit --> a thread: task function --> mailbox --> on_done [loop]
  *                  \-> attempt_execute (inline tasks, on the loop thread)
  *
- * Threads are made when an attempt finds none idle, up to a maximum; more attempts queue. An
- * attempt's memory is its own arena: it outlives a run that was dropped meanwhile.
+ * Threads are made when an attempt finds none idle, up to a maximum; more attempts queue. Threads
+ * are woken or made one after the other, each by the one before, so that short tasks cost few
+ * wake-ups. An attempt's memory is its own arena: it outlives a run that was dropped meanwhile.
  * Limits: ATTEMPT_BYTES_MAX of memory, PAYLOAD_BYTES_MAX of output, LOG_PENDING_MAX unread lines.
  */
 #ifndef CHILD_TASK_H

@@ -1,11 +1,12 @@
-/* crash.c - one line that names the run before a crashing fiber takes the process with it.
+/* crash.c - one line that names the run before a crash in plugin code takes the process with it.
  *
- * The handler runs on a stack of its own (the fiber's is what overflowed) and calls nothing but
- * write and sigaction. It returns with the default action restored, so the same instruction
- * faults again and the process dies with the right signal, core file included.
+ * The handler runs on a stack of its own (the plugin's is what may have overflowed) and calls
+ * nothing but write and sigaction. It returns with the default action restored, so the same
+ * instruction faults again and the process dies with the right signal, core file included.
  */
 #include "fiber/fiber.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,15 @@
 #include "fiber/checkers.h"
 
 enum { LINE_BYTES = 512, HANDLER_BYTES = 16 * 1024 };
+
+static const int deadly[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+enum { DEADLY_COUNT = sizeof(deadly) / sizeof(deadly[0]) };
+
+/* Of threads that execute tasks. */
+static _Thread_local struct {
+    const char *run, *task; /* NULL: nothing under way */
+    uintptr_t stack_begin;  /* 0: unknown */
+} thread;
 
 struct line {
     char text[LINE_BYTES];
@@ -39,43 +49,78 @@ static void put_number(struct line *l, uintptr_t n, unsigned base)
     put(l, digits + at);
 }
 
-static void describe(struct line *l, const struct fiber_place *p, int signal_number, uintptr_t at)
+static void put_where(struct line *l, bool overflow, const char *run, const char *what,
+                      const char *name)
 {
-    bool overflow = at >= p->guard_begin && at < p->stack_begin;
-
     put(l, overflow ? "STACK OVERFLOW in run " : "CRASH in run ");
-    put(l, p->run);
+    put(l, run);
     put(l, " (");
-    put(l, p->workflow);
+    put(l, what);
+    put(l, name);
     put(l, "): ");
-    if (overflow) {
-        put(l, "address 0x");
-        put_number(l, at, 16);
-        put(l, " is ");
-        put_number(l, p->stack_begin - at, 10);
-        put(l, " bytes below the ");
-        put_number(l, FIBER_STACK_BYTES / 1024, 10);
-        put(l, " KiB stack; put large buffers into aiki_run alloc()\n");
+}
+
+static void put_signal(struct line *l, const siginfo_t *info)
+{
+    put(l, "signal ");
+    put_number(l, (uintptr_t)info->si_signo, 10);
+    if (info->si_signo != SIGABRT) {
+        put(l, " at address 0x");
+        put_number(l, (uintptr_t)info->si_addr, 16);
+    }
+    put(l, "\n");
+}
+
+static void describe_fiber(struct line *l, const struct fiber_place *p, const siginfo_t *info)
+{
+    uintptr_t at = (uintptr_t)info->si_addr;
+    bool overflow =
+        info->si_signo == SIGSEGV && at >= p->guard_begin && at < p->stack_begin;
+
+    put_where(l, overflow, p->run, "workflow ", p->workflow);
+    if (!overflow) {
+        put_signal(l, info);
         return;
     }
-    put(l, "signal ");
-    put_number(l, (uintptr_t)signal_number, 10);
-    put(l, " at address 0x");
+    put(l, "address 0x");
     put_number(l, at, 16);
-    put(l, " in workflow code\n");
+    put(l, " is ");
+    put_number(l, p->stack_begin - at, 10);
+    put(l, " bytes below the ");
+    put_number(l, FIBER_STACK_BYTES / 1024, 10);
+    put(l, " KiB stack; put large buffers into aiki_alloc()\n");
+}
+
+static void describe_task(struct line *l, const siginfo_t *info)
+{
+    /* Libraries differ in whether the guard counts as stack: look on both sides of its border. */
+    uintptr_t at = (uintptr_t)info->si_addr, border = thread.stack_begin;
+    bool overflow = info->si_signo == SIGSEGV && border != 0 && at + FIBER_GUARD_BYTES >= border &&
+                    at < border + FIBER_GUARD_BYTES;
+
+    put_where(l, overflow, thread.run, "task ", thread.task);
+    if (overflow)
+        put(l, "the stack of the task thread is used up; put large buffers into "
+               "aiki_call_alloc()\n");
+    else
+        put_signal(l, info);
 }
 
 static void on_crash(int signal_number, siginfo_t *info, void *context)
 {
     struct sigaction restore = {.sa_handler = SIG_DFL};
     const struct fiber *f = fiber_current();
+    struct line l = {.size = 0};
     (void)context;
 
     if (f != NULL) {
-        struct line l = {.size = 0};
         struct fiber_place place;
         fiber_place(f, &place);
-        describe(&l, &place, signal_number, (uintptr_t)info->si_addr);
+        describe_fiber(&l, &place, info);
+    } else if (thread.run != NULL) {
+        describe_task(&l, info);
+    }
+    if (l.size > 0) {
         ssize_t ignored = write(STDERR_FILENO, l.text, l.size); /* dying: nobody to tell */
         (void)ignored;
     }
@@ -89,22 +134,51 @@ static size_t alternate_stack_bytes(void)
     return (frame > 0 ? (size_t)frame : 16384) + HANDLER_BYTES;
 }
 
+/* The memory lives as long as the process: threads that call this do not end before. */
+static aiki_status use_alternate_stack(void)
+{
+    stack_t alternate = {.ss_sp = malloc(alternate_stack_bytes()),
+                         .ss_size = alternate_stack_bytes()};
+
+    if (alternate.ss_sp == NULL)
+        return AIKI_NOMEM;
+    return sigaltstack(&alternate, NULL) == 0 ? AIKI_OK : AIKI_INTERNAL;
+}
+
 aiki_status fiber_watch_crashes(void)
 {
+    static bool watching;
     struct sigaction act = {.sa_sigaction = on_crash, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-    static void *stack; /* lives as long as the process */
+
+    if (FIBER_ASAN || FIBER_TSAN || watching)
+        return AIKI_OK; /* sanitizers install their own handlers and say more */
+    aiki_status st = use_alternate_stack();
+    (void)sigemptyset(&act.sa_mask);
+    for (int i = 0; i < DEADLY_COUNT && st == AIKI_OK; i++)
+        if (sigaction(deadly[i], &act, NULL) != 0)
+            st = AIKI_INTERNAL;
+    watching = st == AIKI_OK;
+    return st;
+}
+
+aiki_status fiber_watch_thread(void)
+{
+    pthread_attr_t attr;
+    void *begin;
+    size_t size;
 
     if (FIBER_ASAN || FIBER_TSAN)
-        return AIKI_OK; /* they install their own handlers and say more */
-    if (stack == NULL)
-        stack = malloc(alternate_stack_bytes());
-    if (stack == NULL)
-        return AIKI_NOMEM;
+        return AIKI_OK;
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        if (pthread_attr_getstack(&attr, &begin, &size) == 0)
+            thread.stack_begin = (uintptr_t)begin;
+        (void)pthread_attr_destroy(&attr);
+    }
+    return use_alternate_stack();
+}
 
-    stack_t alternate = {.ss_sp = stack, .ss_size = alternate_stack_bytes()};
-    (void)sigemptyset(&act.sa_mask);
-    if (sigaltstack(&alternate, NULL) != 0 || sigaction(SIGSEGV, &act, NULL) != 0 ||
-        sigaction(SIGBUS, &act, NULL) != 0)
-        return AIKI_INTERNAL;
-    return AIKI_OK;
+void fiber_label_thread(const char *run, const char *task)
+{
+    thread.run = run;
+    thread.task = task;
 }

@@ -45,9 +45,15 @@ struct fiber *fiber_current(void);
 
 /* What a crash report says about this fiber. Borrowed as long as it lives. */
 void fiber_set_label(struct fiber *f, const char *run, const char *workflow);
-/* Once per process, on the thread that runs fibers: SIGSEGV and SIGBUS write one line about the
- * fiber they hit, then the process dies as it would have without. AIKI_NOMEM, AIKI_INTERNAL. */
+/* Once per process, on the thread that runs fibers: a deadly signal writes one line about the fiber
+ * or labelled work it hit, then the process dies as it would have without. AIKI_NOMEM,
+ * AIKI_INTERNAL. */
 aiki_status fiber_watch_crashes(void);
+/* The same for a further thread that runs plugin code, so that its stack may overflow too. */
+aiki_status fiber_watch_thread(void);
+/* What this thread executes besides fibers: a task and its run. Borrowed until the next call; NULL:
+ * nothing. [any] */
+void fiber_label_thread(const char *run, const char *task);
 
 /* For crash.c: where the stack of f begins and what it is called. */
 struct fiber_place {

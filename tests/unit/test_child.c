@@ -208,7 +208,7 @@ static void assign(struct broker *b, struct book *k)
     k->number = 0;
     broker_send(b, ASSIGN, .run = k->id, .workflow = view_of(k->workflow),
                 .version = view_of("1.0.0"), .now_ms = engine_ms(),
-                .journal = aiki_writer_view(&k->journal), .seq = k->seq);
+                .journal = aiki_writer_view(&k->journal), .seq = k->seq, .epoch = k->epoch);
 }
 
 static void take_append(struct book *k, const struct msg_APPEND *m)
@@ -218,6 +218,7 @@ static void take_append(struct book *k, const struct msg_APPEND *m)
     aiki_view body;
 
     assert_int_equal(m->number, k->number + 1);
+    assert_int_equal(m->epoch, k->epoch);
     k->number = m->number;
     k->next = m->next;
     k->seen = m->seen;
@@ -666,7 +667,8 @@ static void journals_come_in_pages(void **state)
     signal_run(NULL, &k, "other", 1);
     k.epoch++;
     broker_send(b, ASSIGN, .run = k.id, .workflow = view_of("listen"), .version = view_of("1.0.0"),
-                .now_ms = engine_ms(), .journal = {k.journal.data, first}, .seq = k.seq);
+                .now_ms = engine_ms(), .journal = {k.journal.data, first}, .seq = k.seq,
+                .epoch = k.epoch);
     uint64_t second = k.journal.size_bytes;
     signal_run(b, &k, "go", 5);
     broker_send(b, CLAIMED, .run = k.id, .epoch = k.epoch, .seq = 2,

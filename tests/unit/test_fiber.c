@@ -5,8 +5,10 @@
 
 #include <cmocka.h>
 #include <fenv.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -140,8 +142,42 @@ static void crash(void *arg)
     *nowhere = 1;
 }
 
-/* Run fn on a fiber in a child process; its stderr and the signal it died of come back. */
-static int die_of(fiber_fn fn, char *ret_text, size_t size)
+static void give_up(void *arg)
+{
+    (void)arg;
+    abort();
+}
+
+static void on_fiber(fiber_fn fn)
+{
+    struct fiber_pool *pool = fiber_pool_create(1);
+    struct fiber *f = pool != NULL ? fiber_create(pool, fn, NULL) : NULL;
+    if (f == NULL)
+        _exit(3);
+    fiber_set_label(f, "01JD2V7Q8X3M5N7P9R1S3T5V7W", "order");
+    (void)fiber_resume(f);
+}
+
+static fiber_fn task_fn;
+static void *task_thread(void *arg)
+{
+    if (fiber_watch_thread() != AIKI_OK)
+        _exit(3);
+    fiber_label_thread("01JD2V7Q8X3M5N7P9R1S3T5V7W", "charge");
+    task_fn(arg);
+    return NULL;
+}
+
+static void on_task_thread(fiber_fn fn)
+{
+    pthread_t thread;
+    task_fn = fn;
+    if (pthread_create(&thread, NULL, task_thread, NULL) == 0)
+        (void)pthread_join(thread, NULL);
+}
+
+/* Run fn there in a child process; its stderr and the signal it died of come back. */
+static int die_of(void (*there)(fiber_fn fn), fiber_fn fn, char *ret_text, size_t size)
 {
     int ends[2], status = 0;
     assert_int_equal(pipe(ends), 0);
@@ -150,12 +186,9 @@ static int die_of(fiber_fn fn, char *ret_text, size_t size)
     assert_true(pid >= 0);
     if (pid == 0) {
         (void)dup2(ends[1], STDERR_FILENO);
-        struct fiber_pool *pool = fiber_pool_create(1);
-        if (pool == NULL || fiber_watch_crashes() != AIKI_OK)
+        if (fiber_watch_crashes() != AIKI_OK)
             _exit(3);
-        struct fiber *f = fiber_create(pool, fn, NULL);
-        fiber_set_label(f, "01JD2V7Q8X3M5N7P9R1S3T5V7W", "order");
-        (void)fiber_resume(f);
+        there(fn);
         _exit(4);
     }
     close(ends[1]);
@@ -166,19 +199,35 @@ static int die_of(fiber_fn fn, char *ret_text, size_t size)
     return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
-/* A stack overflow and a wild pointer both name run and workflow and die by the signal. */
+/* Whatever kills workflow or task code: run and function are named, and the signal stays what it was. */
 static void crashes_name_the_run(void **state)
 {
-    char text[2048];
+#define RUN_TEXT " in run 01JD2V7Q8X3M5N7P9R1S3T5V7W "
+    static const struct {
+        void (*there)(fiber_fn fn);
+        fiber_fn fn;
+        int signal_number;
+        const char *text;
+    } cases[] = {
+        {on_fiber, overflow, SIGSEGV, "STACK OVERFLOW" RUN_TEXT "(workflow order): address 0x"},
+        {on_fiber, overflow, SIGSEGV, "bytes below the 256 KiB stack"},
+        {on_fiber, crash, SIGSEGV, "CRASH" RUN_TEXT "(workflow order): signal 11 at address 0x0"},
+        {on_fiber, give_up, SIGABRT, "CRASH" RUN_TEXT "(workflow order): signal 6\n"},
+        {on_task_thread, overflow, SIGSEGV, "STACK OVERFLOW" RUN_TEXT "(task charge): the stack"},
+        {on_task_thread, crash, SIGSEGV, "CRASH" RUN_TEXT "(task charge): signal 11 at address 0x0"},
+        {on_task_thread, give_up, SIGABRT, "CRASH" RUN_TEXT "(task charge): signal 6\n"},
+    };
     (void)state;
 
     if (FIBER_ASAN || FIBER_TSAN)
         skip(); /* the sanitizer's own report comes instead */
-    assert_int_equal(die_of(overflow, text, sizeof(text)), SIGSEGV);
-    assert_non_null(strstr(text, "STACK OVERFLOW in run 01JD2V7Q8X3M5N7P9R1S3T5V7W (order)"));
-    assert_non_null(strstr(text, "bytes below the 256 KiB stack"));
-    assert_int_equal(die_of(crash, text, sizeof(text)), SIGSEGV);
-    assert_non_null(strstr(text, "CRASH in run 01JD2V7Q8X3M5N7P9R1S3T5V7W (order): signal 11"));
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[2048];
+        assert_int_equal(die_of(cases[i].there, cases[i].fn, text, sizeof(text)),
+                         cases[i].signal_number);
+        if (strstr(text, cases[i].text) == NULL)
+            fail_msg("expected \"%s\", found \"%s\"", cases[i].text, text);
+    }
 }
 
 static int set_up(void **state)

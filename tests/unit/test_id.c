@@ -109,12 +109,29 @@ static void new_ids_rise_and_are_unique(void **state)
     assert_true(id_is_zero(&(struct aiki_id){{0}}));
 }
 
+/* Ids of one millisecond differ in their last bytes alone and still spread over a table. */
+static void hashes_spread(void **state)
+{
+    (void)state;
+    enum { BUCKETS = 256, IDS = 16 * BUCKETS };
+    unsigned filled[BUCKETS] = {0}, fullest = 0;
+    struct aiki_id id = id_make(1732174262114, (const uint8_t[10]){7});
+
+    for (unsigned i = 0; i < IDS; i++) {
+        id.bytes[14] = (uint8_t)(i >> 8);
+        id.bytes[15] = (uint8_t)i;
+        unsigned n = ++filled[id_hash(&id) % BUCKETS];
+        fullest = n > fullest ? n : fullest;
+    }
+    assert_true(fullest <= 4 * IDS / BUCKETS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(later_sorts_later),           cmocka_unit_test(text_is_fixed),
         cmocka_unit_test(parse_takes_lookalikes),      cmocka_unit_test(parse_refuses_the_rest),
-        cmocka_unit_test(new_ids_rise_and_are_unique),
+        cmocka_unit_test(new_ids_rise_and_are_unique), cmocka_unit_test(hashes_spread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
