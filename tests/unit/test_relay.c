@@ -1,0 +1,541 @@
+/* test_relay.c - tickets to runs to appends, between a played server, a played child and no Redis. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+#include "../support/fake_server.h"
+#include "base/log.h"
+#include "broker/relay.h"
+#include "wire/error.h"
+#include "wire/event.h"
+
+enum { SLOTS = 8, EPOCH = 41 };
+
+/* The relay's neighbours, played: a build whose process is a socketpair's other end. */
+struct build {
+    struct conn *line;  /* the broker's end; NULL = no process */
+    struct conn *child; /* the other end */
+    bool assignable;
+    unsigned kills;
+};
+static unsigned acked, kicks;
+
+struct conn *build_conn(struct build *b) { return b->line; }
+struct conn *build_assignable(struct build *b) { return b->assignable ? b->line : NULL; }
+const uint8_t *build_hash(const struct build *b)
+{
+    static const uint8_t hash[32] = {0xb1};
+    (void)b;
+    return hash;
+}
+const char *build_label(const struct build *b)
+{
+    (void)b;
+    return "played.so@b1";
+}
+void build_kill(struct build *b) { b->kills++; }
+void consumer_kick(struct consumer *c)
+{
+    (void)c;
+    kicks++;
+}
+void consumer_ack(struct consumer *c, struct stream *s, struct entry_id entry)
+{
+    (void)c;
+    (void)s;
+    assert_int_equal(entry.seq, 5);
+    acked++;
+}
+
+struct fixture {
+    uv_loop_t loop;
+    struct conn_loop *conns;
+    struct fake_server server;
+    struct fake_server child; /* only its memory for frames is used */
+    struct session *session;
+    struct relay *relay;
+    struct build build;
+    struct stream stream;
+    struct aiki_id run;
+    unsigned ups, endings, closed, lefts, conns_gone;
+};
+
+/* ---- the session's and the child's callbacks ----------------------------------------------- */
+
+static void on_up(void *arg)
+{
+    struct fixture *f = arg;
+    f->ups++;
+    relay_session_up(f->relay);
+}
+
+static void on_push(const struct frame *frame, void *arg)
+{
+    struct fixture *f = arg;
+    relay_push(f->relay, frame);
+}
+
+static void on_ending(void *arg)
+{
+    struct fixture *f = arg;
+    f->endings++;
+    relay_session_ending(f->relay);
+}
+
+static uint64_t busy(void *arg)
+{
+    struct fixture *f = arg;
+    return relay_held(f->relay);
+}
+
+static void on_closed(void *arg)
+{
+    struct fixture *f = arg;
+    f->closed++;
+}
+
+static void on_conns_gone(void *arg)
+{
+    struct fixture *f = arg;
+    f->conns_gone++;
+}
+
+static void on_left(uint64_t held, void *arg)
+{
+    struct fixture *f = arg;
+    (void)held;
+    f->lefts++;
+}
+
+static void on_child_line(struct conn *c, const struct frame *frame, void *arg)
+{
+    struct fixture *f = arg;
+    (void)c;
+    relay_child_frame(f->relay, &f->build, frame);
+}
+
+static void on_line_closed(struct conn *c, aiki_status status, const char *why, void *arg)
+{
+    (void)c;
+    (void)status;
+    (void)why;
+    (void)arg;
+}
+
+/* Frames for the child are kept where the fake server keeps its own. */
+static void on_in_child(struct conn *c, const struct frame *frame, void *arg)
+{
+    struct fixture *f = arg;
+    (void)c;
+    struct fake_frame *kept = &f->child.frames[f->child.frame_count++];
+    kept->type = frame->type;
+    kept->correlation = frame->correlation;
+    kept->bytes = malloc(frame->payload.size_bytes + 1);
+    assert_non_null(kept->bytes);
+    memcpy(kept->bytes, frame->payload.data, frame->payload.size_bytes);
+    kept->payload = (aiki_view){kept->bytes, frame->payload.size_bytes};
+}
+
+static void open_child(struct fixture *f)
+{
+    static const struct conn_callbacks line = {.on_frame = on_child_line, .on_closed = on_line_closed};
+    static const struct conn_callbacks child = {.on_frame = on_in_child, .on_closed = on_line_closed};
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    f->build.line = conn_open_fd(f->conns, fds[0], &line, f);
+    f->build.child = conn_open_fd(f->conns, fds[1], &child, f);
+    f->build.assignable = true;
+}
+
+static int setup(void **state)
+{
+    static const struct session_callbacks session_callbacks = {
+        .on_up = on_up, .on_push = on_push, .on_ending = on_ending, .busy = busy,
+        .on_closed = on_closed};
+    static const struct relay_callbacks relay_callbacks = {.on_left = on_left, .on_closed = on_closed};
+    struct fixture *f = calloc(1, sizeof(*f));
+    aiki_error err = AIKI_ERROR_INIT;
+    assert_non_null(f);
+    assert_int_equal(uv_loop_init(&f->loop), 0);
+    f->conns = conn_loop_create(&f->loop);
+    fake_server_start(&f->server, &f->loop, f->conns);
+    f->child.loop = &f->loop;
+    const struct session_options options = {.server = f->server.address, .name = "worker",
+                                            .token = "", .space = "default", .slots = SLOTS};
+    assert_int_equal(
+        session_create(&f->session, &f->loop, f->conns, &options, &session_callbacks, f, &err), AIKI_OK);
+    assert_int_equal(
+        relay_create(&f->relay, &f->loop, SLOTS, f->session, &relay_callbacks, f, &err), AIKI_OK);
+    f->stream.user = &f->build;
+    f->run.bytes[0] = f->run.bytes[15] = 9;
+    acked = kicks = 0;
+    open_child(f);
+    session_start(f->session);
+    fake_run_until(&f->loop, &f->ups, 1);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    relay_stop(f->relay);
+    session_close(f->session);
+    fake_run_until(&f->loop, &f->closed, 1);
+    relay_close(f->relay);
+    fake_run_until(&f->loop, &f->closed, 2);
+    fake_server_stop(&f->server);
+    for (unsigned i = 0; i < f->child.frame_count; i++)
+        free(f->child.frames[i].bytes);
+    conn_loop_destroy(f->conns, on_conns_gone, f);
+    fake_run_until(&f->loop, &f->conns_gone, 1);
+    assert_int_equal(uv_loop_close(&f->loop), 0);
+    free(f);
+    return 0;
+}
+
+/* ---- steps --------------------------------------------------------------------------------- */
+
+static void ticket(struct fixture *f, uint64_t epoch)
+{
+    const struct ticket t = {.run = f->run, .epoch = epoch};
+    relay_ticket(f->relay, &f->stream, (struct entry_id){1, 5}, &t);
+}
+
+/* The claim for the fixture's run, in this epoch. */
+static uint32_t await_claim(struct fixture *f, uint64_t epoch)
+{
+    struct msg_CLAIM m;
+    const struct fake_frame *claim = fake_server_await(&f->server, WIRE_CLAIM);
+    assert_int_equal(msg_CLAIM_read(claim->payload, &m, NULL), AIKI_OK);
+    assert_true(id_equal(&m.run, &f->run));
+    assert_int_equal(m.epoch, epoch);
+    return claim->correlation;
+}
+
+static struct msg_ASSIGN await_assign(struct fixture *f)
+{
+    struct msg_ASSIGN m = {.epoch = 0};
+    assert_int_equal(msg_ASSIGN_read(fake_server_await(&f->child, WIRE_ASSIGN)->payload, &m, NULL),
+                     AIKI_OK);
+    assert_true(id_equal(&m.run, &f->run));
+    return m;
+}
+
+static void grant(struct fixture *f, uint32_t correlation, uint64_t epoch, bool more,
+                  aiki_view journal)
+{
+    conn_send(f->server.conn, CLAIMED, correlation, .run = f->run, .epoch = epoch,
+              .workflow = view_of("hello"), .version = view_of("1.0.0"), .seq = 3, .now_ms = 1000,
+              .more = more, .journal = journal);
+}
+
+/* From the ticket to the child. */
+static void begin_stay(struct fixture *f, uint64_t epoch)
+{
+    ticket(f, epoch);
+    grant(f, await_claim(f, epoch), epoch, false, view_of("journal"));
+    struct msg_ASSIGN m = await_assign(f);
+    assert_int_equal(m.epoch, epoch);
+    assert_true(view_is(m.journal, "journal"));
+}
+
+static void child_appends(struct fixture *f, uint64_t epoch, uint64_t number, uint64_t next)
+{
+    conn_send(f->build.child, APPEND, 100 + number, .run = f->run, .epoch = epoch, .number = number,
+              .next = next, .events = view_of("events"));
+}
+
+static uint32_t await_append(struct fixture *f, uint64_t number, uint64_t next)
+{
+    struct msg_APPEND m;
+    const struct fake_frame *frame = fake_server_await(&f->server, WIRE_APPEND);
+    assert_int_equal(msg_APPEND_read(frame->payload, &m, NULL), AIKI_OK);
+    assert_true(id_equal(&m.run, &f->run));
+    assert_int_equal(m.epoch, EPOCH);
+    assert_int_equal(m.number, number);
+    assert_int_equal(m.next, next);
+    return frame->correlation;
+}
+
+static void server_acks(struct fixture *f, uint32_t correlation, uint64_t number)
+{
+    conn_send(f->server.conn, ACK, correlation, .run = f->run, .number = number, .now_ms = 1001);
+}
+
+static void await_drop(struct fixture *f)
+{
+    struct aiki_id run;
+    assert_int_equal(msg_run(fake_server_await(&f->child, WIRE_DROP)->payload, &run), AIKI_OK);
+    assert_true(id_equal(&run, &f->run));
+}
+
+static void await_held(struct fixture *f, uint64_t held)
+{
+    while (relay_held(f->relay) != held)
+        fake_run_until(&f->loop, &f->lefts, f->lefts + 1);
+}
+
+/* ---- cases --------------------------------------------------------------------------------- */
+
+/* A whole stay: claimed, assigned, an append and its ACK, the end. */
+static void a_run_comes_and_goes(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(relay_free_slots(f->relay), SLOTS);
+    begin_stay(f, EPOCH);
+    assert_int_equal(acked, 1);
+    assert_int_equal(relay_free_slots(f->relay), SLOTS - 1);
+    child_appends(f, EPOCH, 1, NEXT_CONTINUE);
+    server_acks(f, await_append(f, 1, NEXT_CONTINUE), 1);
+    const struct fake_frame *ack = fake_server_await(&f->child, WIRE_ACK);
+    assert_int_equal(ack->correlation, 101);
+    child_appends(f, EPOCH, 2, NEXT_FINISH);
+    server_acks(f, await_append(f, 2, NEXT_FINISH), 2);
+    await_held(f, 0);
+    assert_int_equal(fake_server_await(&f->child, WIRE_ACK)->correlation, 102);
+    assert_int_equal(relay_free_slots(f->relay), SLOTS);
+}
+
+/* A claim that is refused for good ends the ticket. */
+static void a_refused_claim_ends_the_ticket(void **state)
+{
+    struct fixture *f = *state;
+    ticket(f, EPOCH);
+    fake_server_fault(&f->server, await_claim(f, EPOCH), AIKI_STALE);
+    await_held(f, 0);
+    assert_int_equal(acked, 1);
+    assert_int_equal(fake_server_waiting(&f->child, WIRE_ASSIGN), 0);
+}
+
+/* A claim that could not be decided is asked again, its ticket not yet acknowledged. */
+static void an_undecided_claim_is_repeated(void **state)
+{
+    struct fixture *f = *state;
+    ticket(f, EPOCH);
+    fake_server_fault(&f->server, await_claim(f, EPOCH), AIKI_UNAVAILABLE);
+    uint32_t again = await_claim(f, EPOCH);
+    assert_int_equal(acked, 0);
+    grant(f, again, EPOCH, false, view_of("journal"));
+    (void)await_assign(f);
+    assert_int_equal(acked, 1);
+}
+
+/* A journal that came in pages is handed on in pages. */
+static void pages_are_fetched_and_handed_on(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_JOURNAL asked;
+    struct msg_CLAIMED page;
+    aiki_writer first;
+    buf_init(&first);
+    event_write_stored(&first, 2, 5, EPOCH, EVENT_UNBLOCKED, view_of("\x90"));
+    ticket(f, EPOCH);
+    grant(f, await_claim(f, EPOCH), EPOCH, true, aiki_writer_view(&first));
+    const struct fake_frame *request = fake_server_await(&f->server, WIRE_JOURNAL);
+    assert_int_equal(msg_JOURNAL_read(request->payload, &asked, NULL), AIKI_OK);
+    assert_int_equal(asked.after_seq, 2);
+    assert_int_equal(fake_server_waiting(&f->child, WIRE_ASSIGN), 0);
+    grant(f, request->correlation, EPOCH, false, view_of("second"));
+    struct msg_ASSIGN m = await_assign(f);
+    assert_true(view_equal(m.journal, aiki_writer_view(&first)));
+    assert_int_equal(
+        msg_CLAIMED_read(fake_server_await(&f->child, WIRE_CLAIMED)->payload, &page, NULL), AIKI_OK);
+    assert_true(view_is(page.journal, "second"));
+    buf_deinit(&first);
+}
+
+/* FENCED: the child forgets the run, and the lease is asked about. */
+static void a_fenced_append_drops_the_run(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    child_appends(f, EPOCH, 1, NEXT_CONTINUE);
+    fake_server_fault(&f->server, await_append(f, 1, NEXT_CONTINUE), AIKI_FENCED);
+    await_drop(f);
+    await_held(f, 0);
+    (void)fake_server_await(&f->server, WIRE_HEARTBEAT);
+    assert_int_equal(f->endings, 0);
+}
+
+/* What an earlier stay left in the socket is not written under the epoch of the present one. */
+static void frames_of_an_earlier_stay_are_dropped(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    child_appends(f, EPOCH - 1, 7, NEXT_FINISH);
+    child_appends(f, EPOCH, 1, NEXT_CONTINUE);
+    (void)await_append(f, 1, NEXT_CONTINUE);
+    assert_int_equal(fake_server_waiting(&f->server, WIRE_APPEND), 0);
+}
+
+/* A process that died: its runs are given back after what it still wrote. */
+static void a_dead_process_gives_its_runs_back(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    child_appends(f, EPOCH, 1, NEXT_CONTINUE);
+    (void)await_append(f, 1, NEXT_CONTINUE);
+    f->build.assignable = false;
+    relay_build_lost(f->relay, &f->build);
+    server_acks(f, await_append(f, 2, NEXT_RELEASE), 2);
+    await_held(f, 0);
+}
+
+/* Granted to a build that has no process now: handed back at once. */
+static void a_run_nobody_can_take_is_handed_back(void **state)
+{
+    struct fixture *f = *state;
+    ticket(f, EPOCH);
+    f->build.assignable = false;
+    grant(f, await_claim(f, EPOCH), EPOCH, false, view_of("journal"));
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+    assert_int_equal(acked, 1);
+}
+
+/* Nothing survives the session: runs are dropped, undecided claims asked again by the next one. */
+static void the_session_takes_everything_along(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    struct aiki_id first = f->run;
+    f->run.bytes[1] = 1;
+    ticket(f, EPOCH + 1);
+    (void)await_claim(f, EPOCH + 1);
+    fake_server_drop(&f->server);
+    fake_run_until(&f->loop, &f->endings, 1);
+    f->run = first;
+    await_drop(f);
+    f->run.bytes[1] = 1;
+    (void)await_claim(f, EPOCH + 1);
+    assert_int_equal(f->ups, 2);
+    assert_int_equal(acked, 1);
+    assert_int_equal(relay_held(f->relay), 1);
+}
+
+/* A session that this side ends still says which runs it gives back. */
+static void last_words_give_runs_back(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    session_renew(f->session, "test");
+    (void)await_append(f, 1, NEXT_RELEASE);
+    await_drop(f);
+}
+
+static void notify(struct fixture *f, uint64_t epoch, uint64_t kind)
+{
+    conn_send(f->server.conn, NOTIFY, 0, .run = f->run, .epoch = epoch, .kind = kind,
+              .event = view_of("event"));
+}
+
+/* Signals go to the child; a DROP ends the stay; news of an earlier stay is no news. */
+static void notifications_reach_the_child(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_NOTIFY m;
+    begin_stay(f, EPOCH);
+    notify(f, EPOCH - 1, NOTIFY_DROP);
+    notify(f, EPOCH, NOTIFY_SIGNAL);
+    assert_int_equal(
+        msg_NOTIFY_read(fake_server_await(&f->child, WIRE_NOTIFY)->payload, &m, NULL), AIKI_OK);
+    assert_int_equal(m.kind, NOTIFY_SIGNAL);
+    assert_int_equal(relay_held(f->relay), 1);
+    notify(f, EPOCH, NOTIFY_DROP);
+    await_drop(f);
+    await_held(f, 0);
+}
+
+/* The server cannot write: the run waits here without its child, and is given back when it can. */
+static void a_server_that_cannot_write_gets_the_run_back_later(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    child_appends(f, EPOCH, 1, NEXT_CONTINUE);
+    fake_server_fault(&f->server, await_append(f, 1, NEXT_CONTINUE), AIKI_UNAVAILABLE);
+    await_drop(f);
+    assert_int_equal(relay_held(f->relay), 1);
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+}
+
+/* An append the server will never take: the run is blocked with the reason. */
+static void an_unacceptable_append_blocks_the_run(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    child_appends(f, EPOCH, 1, NEXT_CONTINUE);
+    fake_server_fault(&f->server, await_append(f, 1, NEXT_CONTINUE), AIKI_LIMIT);
+    server_acks(f, await_append(f, 1, NEXT_BLOCK), 1);
+    await_held(f, 0);
+}
+
+/* A child that speaks nonsense is killed; the server hears nothing of it. */
+static void a_damaged_append_costs_the_process(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    uint64_t at = frame_begin(conn_out(f->build.child));
+    aiki_mp_raw(conn_out(f->build.child), "\x93\xc4", 2);
+    conn_end_frame(f->build.child, at, WIRE_APPEND, 1);
+    fake_run_until(&f->loop, &f->build.kills, 1);
+    assert_int_equal(fake_server_waiting(&f->server, WIRE_APPEND), 0);
+}
+
+/* Draining: no tickets, and what is granted late goes back. */
+static void a_stopping_relay_takes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    ticket(f, EPOCH);
+    uint32_t claim = await_claim(f, EPOCH);
+    relay_stop(f->relay);
+    assert_int_equal(relay_free_slots(f->relay), 0);
+    grant(f, claim, EPOCH, false, view_of("journal"));
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+    ticket(f, EPOCH + 1);
+    assert_int_equal(relay_held(f->relay), 0);
+}
+
+/* Told to give everything back, it does, and the child forgets. */
+static void release_all_empties_it(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    relay_release_all(f->relay);
+    await_drop(f);
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_run_comes_and_goes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_refused_claim_ends_the_ticket, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_undecided_claim_is_repeated, setup, teardown),
+        cmocka_unit_test_setup_teardown(pages_are_fetched_and_handed_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_fenced_append_drops_the_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(frames_of_an_earlier_stay_are_dropped, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_dead_process_gives_its_runs_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_run_nobody_can_take_is_handed_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_session_takes_everything_along, setup, teardown),
+        cmocka_unit_test_setup_teardown(last_words_give_runs_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(notifications_reach_the_child, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_server_that_cannot_write_gets_the_run_back_later, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(an_unacceptable_append_blocks_the_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_append_costs_the_process, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stopping_relay_takes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(release_all_empties_it, setup, teardown),
+    };
+    log_init("test", LOG_ERROR);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
