@@ -7,7 +7,12 @@
  * Limits: HTTP_CONNECTIONS_MAX connections, further ones wait in the backlog; HTTP_HEADER_BYTES_MAX
  * of request line and headers; HTTP_BODY_BYTES_MAX of body; HTTP_IDLE_MS to send the next
  * request's headers, HTTP_BODY_MS for its body, HTTP_WRITE_MS for reading the answer;
- * HTTP_WAIT_MS_MAX for ?wait=.
+ * HTTP_WAIT_MS_MAX for ?wait=; HTTP_CORE_MS for the core to answer otherwise. Bodies and answers
+ * held at one time: HTTP_HELD_BYTES_MAX, beyond that 503. JSON over HTTP_INLINE_BYTES_MAX is
+ * converted on a thread of the pool. A body that is refused is read to its end, so that the answer
+ * arrives, if it says it has no more than HTTP_DRAIN_BYTES_MAX.
+ *
+ * What is no HTTP at all is answered by libmicrohttpd itself, in HTML, and the connection ends.
  *
  * There is no authentication here. Against web pages in a local browser: the Host header must be a
  * number, localhost, the listening host or an allowed name (DNS rebinding), and an Origin header
@@ -30,6 +35,11 @@ enum {
     HTTP_BODY_MS = 30 * 1000,
     HTTP_WRITE_MS = 60 * 1000,
     HTTP_WAIT_MS_MAX = 300 * 1000,
+    HTTP_CORE_MS = 60 * 1000,
+    HTTP_STOP_MS = 2 * 1000, /* for answers under way to be read when the listener stops */
+    HTTP_HELD_BYTES_MAX = 256 * 1024 * 1024,
+    HTTP_DRAIN_BYTES_MAX = 16 * 1024 * 1024,
+    HTTP_INLINE_BYTES_MAX = 32 * 1024,
     HTTP_HOSTS_MAX = 16
 };
 

@@ -1,0 +1,531 @@
+/* request.c - one request's life.
+ *
+ *            headers          end of body            answer             sent
+ *   NEW ----------> READING ----------> ASKING ----------> READY ------> SENDING --> gone
+ *                      |   \              ^  \               ^
+ *                      |    \--large--> PARSING  \--large--> SHOWING      (thread pool)
+ *                      |                                     |
+ *                      +--- wrong, or known here ------------+
+ *
+ * In PARSING, ASKING and SHOWING the connection is suspended: it costs no thread and MHD does not
+ * touch it. finish() resumes it, and MHD comes back with request_step. A refused body is read to
+ * its end first, since closing a socket with unread bytes would take the answer away.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "http/http_impl.h"
+#include "http/routes.h"
+#include "wire/error.h"
+
+struct request {
+    struct http *http;
+    struct peer *peer;
+    struct MHD_Connection *connection; /* from the first step on */
+    enum { NEW, READING, PARSING, ASKING, SHOWING, READY, SENDING, GONE } state;
+    struct call call;
+    struct answer answer; /* its status is set once it is known */
+    aiki_error err;
+    aiki_status status;  /* of PARSING */
+    uint64_t held_bytes; /* part of http->held_bytes */
+    uint64_t body_bytes; /* received, kept or not */
+    uint64_t token;      /* in the core; 0 = none */
+    uint32_t reply_type; /* SHOWING: the core's answer and a copy of it */
+    aiki_writer reply;
+    uv_work_t work;
+};
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+static void hold(struct request *r, uint64_t bytes)
+{
+    r->held_bytes += bytes;
+    r->http->held_bytes += bytes;
+}
+
+static void let_go(struct request *r)
+{
+    r->http->held_bytes -= r->held_bytes;
+    r->held_bytes = 0;
+}
+
+static aiki_status check_room(struct request *r, uint64_t bytes, aiki_error *err)
+{
+    if (r->http->held_bytes + bytes <= HTTP_HELD_BYTES_MAX)
+        return AIKI_OK;
+    return error_code(
+        err, AIKI_UNAVAILABLE, "OVERLOADED",
+        "HTTP_HELD_BYTES_MAX: %d bytes of bodies and answers are being held; try again",
+        HTTP_HELD_BYTES_MAX);
+}
+
+struct request *request_create(struct http *h, struct peer *peer, const char *target)
+{
+    struct request *r = calloc(1, sizeof(*r));
+    if (r == NULL)
+        return NULL;
+    r->http = h;
+    r->peer = peer;
+    r->err = (aiki_error)AIKI_ERROR_INIT;
+    call_init(&r->call);
+    answer_init(&r->answer);
+    buf_init(&r->reply);
+    h->requests++;
+    aiki_status status = target_parse(target, &r->call.target, &r->err);
+    if (status != AIKI_OK)
+        answer_error(&r->answer,
+                     strcmp(r->err.code, "URI_TOO_LONG") == 0 ? 414 : http_status_of(status),
+                     &r->err);
+    return r;
+}
+
+void request_destroy(struct request *r)
+{
+    if (r == NULL)
+        return;
+    let_go(r);
+    call_deinit(&r->call);
+    answer_deinit(&r->answer);
+    buf_deinit(&r->reply);
+    free(r);
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+/* The first answer stands. */
+static void refuse(struct request *r, unsigned http_status, const aiki_error *err)
+{
+    if (r->answer.status == 0)
+        answer_error(&r->answer, http_status, err);
+}
+
+static bool add_header(struct MHD_Response *response, const char *name, const char *value)
+{
+    return value[0] == '\0' || MHD_add_response_header(response, name, value) == MHD_YES;
+}
+
+/* The bytes belong to MHD now. */
+static struct MHD_Response *make_response(struct request *r)
+{
+    const struct answer *a = &r->answer;
+    uint64_t size_bytes;
+    uint8_t *bytes = buf_take(&r->answer.body, &size_bytes);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(size_bytes, bytes, MHD_RESPMEM_MUST_FREE);
+    if (response == NULL) {
+        free(bytes);
+        return NULL;
+    }
+    if (add_header(response, "Content-Type", a->type != NULL ? a->type : "application/json") &&
+        add_header(response, "Cache-Control", "no-store") &&
+        add_header(response, "X-Content-Type-Options", "nosniff") &&
+        add_header(response, "Location", a->location) && add_header(response, "Allow", a->allow) &&
+        add_header(response, "Retry-After", a->status == 503 ? "1" : "") &&
+        add_header(response, "Connection", a->close || r->http->stopping ? "close" : ""))
+        return response;
+    MHD_destroy_response(response);
+    return NULL;
+}
+
+/* MHD_NO ends the connection. */
+static enum MHD_Result send_answer(struct request *r)
+{
+    unsigned status = r->answer.status;
+    r->http->refused += status >= 400;
+    log_debug("http", "answer %u, %llu bytes", status,
+              (unsigned long long)r->answer.body.size_bytes);
+    struct MHD_Response *response = make_response(r);
+    if (response == NULL)
+        return MHD_NO;
+    r->state = SENDING;
+    peer_enter(&r->http->peers, r->peer, PHASE_WRITE);
+    enum MHD_Result result = MHD_queue_response(r->connection, status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static void resume(struct request *r, int state)
+{
+    r->state = state;
+    r->token = 0;
+    /* Out of WAIT before MHD may close the descriptor. */
+    peer_enter(&r->http->peers, r->peer, PHASE_WRITE);
+    r->http->run_wanted = true;
+    MHD_resume_connection(r->connection);
+}
+
+/* ---- the core ----------------------------------------------------------------------------------
+ */
+
+static void show(uv_work_t *work)
+{
+    struct request *r = container_of(work, struct request, work);
+    call_show(&r->call, r->reply_type, aiki_writer_view(&r->reply), &r->answer);
+}
+
+/* The body and the copy are done with, the answer takes their place. */
+static void shown(struct request *r)
+{
+    buf_deinit(&r->reply);
+    let_go(r);
+    hold(r, r->answer.body.size_bytes);
+    resume(r, READY);
+}
+
+static void on_shown(uv_work_t *work, int status)
+{
+    struct request *r = container_of(work, struct request, work);
+    (void)status; /* never cancelled */
+    r->http->working--;
+    shown(r);
+}
+
+static void on_reply(void *arg, uint32_t type, aiki_view payload)
+{
+    struct request *r = arg;
+    r->token = 0;
+    r->http->waiting -= r->peer->phase == PHASE_WAIT;
+    if (payload.size_bytes <= HTTP_INLINE_BYTES_MAX) {
+        call_show(&r->call, type, payload, &r->answer);
+        shown(r);
+        return;
+    }
+    if (check_room(r, payload.size_bytes, &r->err) == AIKI_OK)
+        aiki_mp_raw(&r->reply, payload.data, payload.size_bytes);
+    else
+        refuse(r, 503, &r->err);
+    if (r->reply.status != AIKI_OK)
+        refuse(r, 503, (error_set(&r->err, AIKI_NOMEM, "no memory for the answer"), &r->err));
+    if (r->answer.status != 0) {
+        shown(r);
+        return;
+    }
+    hold(r, payload.size_bytes);
+    r->reply_type = type;
+    r->state = SHOWING;
+    peer_enter(&r->http->peers, r->peer, PHASE_WORK);
+    r->http->working++;
+    (void)uv_queue_work(r->http->loop, &r->work, show,
+                        on_shown); /* fails only without a callback */
+}
+
+/* The connection is suspended. */
+static void ask(struct request *r)
+{
+    bool waits = r->call.wait_ms > 0;
+    r->state = ASKING;
+    r->http->waiting += waits;
+    peer_enter(&r->http->peers, r->peer, waits ? PHASE_WAIT : PHASE_CORE);
+    r->token =
+        core_request(r->http->core, r->call.type, aiki_writer_view(&r->call.message), on_reply, r);
+    buf_deinit(&r->call.message);
+    buf_deinit(&r->call.body);
+    let_go(r);
+}
+
+static void forget(struct request *r)
+{
+    core_forget(r->http->core, r->token);
+    r->http->waiting -= r->peer->phase == PHASE_WAIT;
+}
+
+void request_gone(struct request *r)
+{
+    forget(r);
+    resume(r, GONE);
+}
+
+void request_expired(struct request *r)
+{
+    forget(r);
+    (void)error_code(&r->err, AIKI_TIMEDOUT, "NO_ANSWER",
+                     "the store has not answered within %d ms; what was asked may still happen, so "
+                     "repeat a start with its key and a signal with its ref",
+                     HTTP_CORE_MS);
+    refuse(r, 504, &r->err);
+    resume(r, READY);
+}
+
+static void refuse_stopping(struct request *r)
+{
+    (void)error_code(&r->err, AIKI_UNAVAILABLE, "STOPPING",
+                     "the server is stopping; try again, a start with its key");
+    refuse(r, 503, &r->err);
+}
+
+void request_stop(struct request *r)
+{
+    if (r->state != ASKING)
+        return;
+    forget(r);
+    refuse_stopping(r);
+    resume(r, READY);
+}
+
+/* ---- what is known here
+ * --------------------------------------------------------------------------- */
+
+static void answer_status(struct answer *a, const char *status)
+{
+    a->status = 200;
+    aiki_mp_raw(&a->body, "{\"status\":\"", 11);
+    aiki_mp_raw(&a->body, status, strlen(status));
+    aiki_mp_raw(&a->body, "\"}\n", 3);
+}
+
+static void answer_ready(struct request *r)
+{
+    const char *why_not = "";
+    if (core_is_ready(r->http->core, &why_not)) {
+        answer_status(&r->answer, "ready");
+        return;
+    }
+    (void)error_code(&r->err, AIKI_UNAVAILABLE, "NOT_READY", "%s", why_not);
+    refuse(r, 503, &r->err);
+}
+
+static void put_metric(aiki_writer *w, const char *name, const char *type, const char *help,
+                       uint64_t value)
+{
+    char text[300];
+    int n = snprintf(text, sizeof(text), "# HELP aiki_%s %s\n# TYPE aiki_%s %s\naiki_%s %llu\n",
+                     name, help, name, type, name, (unsigned long long)value);
+    aiki_mp_raw(w, text, (uint64_t)n);
+}
+
+static void answer_metrics(struct request *r)
+{
+    const struct http *h = r->http;
+    aiki_writer *w = &r->answer.body;
+    r->answer.status = 200;
+    r->answer.type = "text/plain; version=0.0.4; charset=utf-8";
+    core_metrics(h->core, w);
+    put_metric(w, "http_requests_total", "counter", "HTTP requests", h->requests);
+    put_metric(w, "http_refused_total", "counter", "HTTP requests answered with an error",
+               h->refused);
+    put_metric(w, "http_connections", "gauge", "Open HTTP connections", h->peers.count);
+    put_metric(w, "http_waiting", "gauge", "HTTP requests that wait for a run to end", h->waiting);
+    put_metric(w, "http_held_bytes", "gauge", "Bodies and answers in memory", h->held_bytes);
+}
+
+/* ---- the request
+ * ------------------------------------------------------------------------------------ */
+
+static enum MHD_Result on_header(void *arg, enum MHD_ValueKind kind, const char *name,
+                                 const char *value)
+{
+    (void)kind;
+    head_add(arg, name, value);
+    return MHD_YES;
+}
+
+static void read_head(struct request *r, const char *version, struct head *head)
+{
+    const union MHD_ConnectionInfo *size =
+        MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    memset(head, 0, sizeof(*head));
+    head->version = version;
+    head->size_bytes = size != NULL ? size->header_size : 0;
+    (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND, on_header, head);
+}
+
+static void check_head(struct request *r, const struct head *head, const char *method)
+{
+    aiki_error *err = &r->err;
+    aiki_status status = guard_check(head, &r->http->hosts, err);
+    unsigned http_status = http_status_of(status);
+    if (status == AIKI_LIMIT)
+        http_status = 431;
+    else if (status == AIKI_UNSUPPORTED)
+        http_status = 415;
+    if (status == AIKI_OK) {
+        status = call_route(&r->call, method, r->answer.allow, err);
+        http_status = status == AIKI_UNSUPPORTED ? 405 : http_status_of(status);
+    }
+    if (status != AIKI_OK)
+        refuse(r, http_status, err);
+}
+
+/* Headers are there, the body is not. An answer given now ends the connection, so it is given only
+ * when reading on makes no sense. */
+static enum MHD_Result begin(struct request *r, const char *method, const char *version)
+{
+    struct head head;
+    r->state = READING;
+    peer_enter(&r->http->peers, r->peer, PHASE_BODY);
+    read_head(r, version, &head);
+    if (r->answer.status == 0)
+        check_head(r, &head, method);
+    uint64_t announced = head.content_length != NULL ? strtoull(head.content_length, NULL, 10) : 0;
+    if (announced > HTTP_BODY_BYTES_MAX) {
+        (void)error_code(&r->err, AIKI_LIMIT, "BODY_TOO_LARGE",
+                         "the body has %llu bytes, HTTP_BODY_BYTES_MAX is %d",
+                         (unsigned long long)announced, HTTP_BODY_BYTES_MAX);
+        refuse(r, 413, &r->err);
+    }
+    if (r->answer.status != 0 &&
+        (announced > HTTP_DRAIN_BYTES_MAX || head.expect != NULL || !head_is_framed(&head))) {
+        r->answer.close = true;
+        return send_answer(r);
+    }
+    return MHD_YES;
+}
+
+static void keep(struct request *r, const char *data, size_t size)
+{
+    if (r->body_bytes > HTTP_BODY_BYTES_MAX) {
+        (void)error_code(&r->err, AIKI_LIMIT, "BODY_TOO_LARGE",
+                         "the body has more than HTTP_BODY_BYTES_MAX, %d bytes",
+                         HTTP_BODY_BYTES_MAX);
+        refuse(r, 413, &r->err);
+    } else if (check_room(r, size, &r->err) != AIKI_OK) {
+        refuse(r, 503, &r->err);
+    } else {
+        aiki_mp_raw(&r->call.body, data, size);
+        hold(r, size);
+        if (r->call.body.status != AIKI_OK)
+            refuse(r, 503, (error_set(&r->err, AIKI_NOMEM, "no memory for the body"), &r->err));
+    }
+    if (r->answer.status != 0) {
+        buf_deinit(&r->call.body);
+        let_go(r);
+    }
+}
+
+size_t request_raw_answer(unsigned status, const char *reason, const aiki_error *err, char *ret,
+                          size_t capacity_bytes)
+{
+    struct answer a;
+    answer_init(&a);
+    answer_error(&a, status, err);
+    int n = snprintf(ret, capacity_bytes,
+                     "HTTP/1.1 %u %s\r\nContent-Type: application/json\r\nContent-Length: %llu\r\n"
+                     "Connection: close\r\n\r\n%.*s",
+                     status, reason, (unsigned long long)a.body.size_bytes, (int)a.body.size_bytes,
+                     a.body.data != NULL ? (const char *)a.body.data : "");
+    answer_deinit(&a);
+    return n > 0 && (size_t)n < capacity_bytes ? (size_t)n : 0;
+}
+
+/* A chunked body without an end: MHD takes an answer before or after a body, not within. */
+static void cut_off(struct request *r)
+{
+    char text[1024];
+    (void)error_code(&r->err, AIKI_LIMIT, "BODY_TOO_LARGE",
+                     "the body goes on after HTTP_DRAIN_BYTES_MAX, %d bytes", HTTP_DRAIN_BYTES_MAX);
+    size_t size = request_raw_answer(413, "Content Too Large", &r->err, text, sizeof(text));
+    peer_cut_saying(&r->http->peers, r->peer, text, size);
+}
+
+static enum MHD_Result read_on(struct request *r, const char *data, size_t size)
+{
+    r->body_bytes += size;
+    if (r->body_bytes > HTTP_DRAIN_BYTES_MAX) {
+        cut_off(r);
+        return MHD_NO;
+    }
+    if (r->answer.status == 0)
+        keep(r, data, size);
+    return MHD_YES;
+}
+
+static void prepared(struct request *r)
+{
+    if (r->status == AIKI_OK) {
+        ask(r);
+        return;
+    }
+    refuse(r, http_status_of(r->status), &r->err);
+    let_go(r);
+    resume(r, READY);
+}
+
+static void parse(uv_work_t *work)
+{
+    struct request *r = container_of(work, struct request, work);
+    r->status = call_prepare(&r->call, &r->err);
+}
+
+static void on_parsed(uv_work_t *work, int status)
+{
+    struct request *r = container_of(work, struct request, work);
+    (void)status; /* never cancelled */
+    r->http->working--;
+    if (r->http->stopping) {
+        refuse_stopping(r);
+        resume(r, READY);
+        return;
+    }
+    prepared(r);
+}
+
+static void answer_here(struct request *r, enum local local)
+{
+    switch (local) {
+    case LOCAL_HEALTH: answer_status(&r->answer, "ok"); break;
+    case LOCAL_READY: answer_ready(r); break;
+    case LOCAL_METRICS: answer_metrics(r); break;
+    case LOCAL_NONE: abort();
+    }
+}
+
+/* All of the request is there. */
+static enum MHD_Result act(struct request *r)
+{
+    if (r->answer.status == 0 && r->http->stopping)
+        refuse_stopping(r);
+    if (r->answer.status != 0)
+        return send_answer(r);
+    if (r->call.body.size_bytes > HTTP_INLINE_BYTES_MAX) {
+        MHD_suspend_connection(r->connection);
+        r->state = PARSING;
+        peer_enter(&r->http->peers, r->peer, PHASE_WORK);
+        r->http->working++;
+        (void)uv_queue_work(r->http->loop, &r->work, parse, on_parsed); /* as in on_reply */
+        return MHD_YES;
+    }
+    r->status = call_prepare(&r->call, &r->err);
+    if (r->status != AIKI_OK) {
+        refuse(r, http_status_of(r->status), &r->err);
+        return send_answer(r);
+    }
+    if (call_local(&r->call) != LOCAL_NONE) {
+        answer_here(r, call_local(&r->call));
+        return send_answer(r);
+    }
+    MHD_suspend_connection(r->connection);
+    ask(r);
+    return MHD_YES;
+}
+
+enum MHD_Result request_step(struct request *r, struct MHD_Connection *connection,
+                             const char *method, const char *version, const char *data,
+                             size_t *size)
+{
+    switch (r->state) {
+    case NEW:
+        r->connection = connection;
+        log_debug("http", "%.20s /%s", method,
+                  r->call.target.segment_count > 0 ? r->call.target.segments[0] : "");
+        return begin(r, method, version);
+    case READING: {
+        if (*size == 0)
+            return act(r);
+        size_t taken = *size;
+        *size = 0;
+        return read_on(r, data, taken);
+    }
+    case READY: return send_answer(r);
+    case SENDING: return MHD_YES;
+    case PARSING:
+    case ASKING:
+    case SHOWING: return MHD_YES; /* suspended: MHD does not call */
+    case GONE: return MHD_NO;
+    }
+    return MHD_NO;
+}

@@ -1,0 +1,524 @@
+/* routes.c - see routes.h. */
+#include "http/routes.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "http/http.h"
+#include "wire/error.h"
+#include "wire/event.h"
+#include "wire/message.h"
+
+enum { ROUTE_PARAMS_MAX = 7 };
+
+struct param {
+    const char *name;
+    enum { PARAM_TEXT, PARAM_NUMBER, PARAM_WAIT } type;
+    uint64_t min; /* of numbers */
+};
+
+struct route {
+    const char *method, *path;
+    const char *query; /* PREPARE_QUERY: what the document is called */
+    aiki_status (*prepare)(struct call *c, aiki_error *err);
+    struct param params[ROUTE_PARAMS_MAX + 1];
+    bool takes_body;
+    enum local local;
+};
+
+static aiki_status prepare_nothing(struct call *c, aiki_error *err);
+static aiki_status prepare_query(struct call *c, aiki_error *err);
+static aiki_status prepare_start(struct call *c, aiki_error *err);
+static aiki_status prepare_result(struct call *c, aiki_error *err);
+static aiki_status prepare_signal(struct call *c, aiki_error *err);
+
+/* clang-format off */
+static const struct route routes[] = {
+    {"GET", "/healthz", NULL, prepare_nothing, {{0}}, false, LOCAL_HEALTH},
+    {"GET", "/readyz", NULL, prepare_nothing, {{0}}, false, LOCAL_READY},
+    {"GET", "/metrics", NULL, prepare_nothing, {{0}}, false, LOCAL_METRICS},
+    {"GET", "/v1/runs", "runs.list", prepare_query,
+     {{"workflow", PARAM_TEXT, 0}, {"version", PARAM_TEXT, 0}, {"state", PARAM_TEXT, 0},
+      {"key", PARAM_TEXT, 0}, {"limit", PARAM_NUMBER, 1}, {"before", PARAM_NUMBER, 0}},
+     false, LOCAL_NONE},
+    {"GET", "/v1/runs/{id}", "runs.get", prepare_query, {{0}}, false, LOCAL_NONE},
+    {"GET", "/v1/runs/{id}/history", "runs.history", prepare_query,
+     {{"after", PARAM_NUMBER, 0}, {"limit", PARAM_NUMBER, 1}}, false, LOCAL_NONE},
+    {"GET", "/v1/runs/{id}/result", NULL, prepare_result, {{"wait", PARAM_WAIT, 0}}, false,
+     LOCAL_NONE},
+    {"POST", "/v1/runs/{id}/signals/{name}", NULL, prepare_signal, {{"ref", PARAM_TEXT, 0}}, true,
+     LOCAL_NONE},
+    {"GET", "/v1/workflows", "workflows.list", prepare_query, {{0}}, false, LOCAL_NONE},
+    {"GET", "/v1/workflows/{name}", "workflows.get", prepare_query, {{"version", PARAM_TEXT, 0}},
+     false, LOCAL_NONE},
+    {"POST", "/v1/workflows/{name}/runs", NULL, prepare_start, {{0}}, true, LOCAL_NONE},
+    {"GET", "/v1/workers", "workers.list", prepare_query, {{0}}, false, LOCAL_NONE},
+    {"GET", "/v1/plugins", "plugins.list", prepare_query, {{0}}, false, LOCAL_NONE},
+    {"GET", "/v1/server", "server.stats", prepare_query, {{0}}, false, LOCAL_NONE},
+};
+/* clang-format on */
+
+void call_init(struct call *c)
+{
+    memset(c, 0, sizeof(*c));
+    buf_init(&c->body);
+    buf_init(&c->message);
+}
+
+void call_deinit(struct call *c)
+{
+    target_deinit(&c->target);
+    buf_deinit(&c->body);
+    buf_deinit(&c->message);
+}
+
+enum local call_local(const struct call *c)
+{
+    return c->route->local;
+}
+
+/* ---- finding the route --------------------------------------------------------------------------
+ */
+
+/* Segment by segment; "{...}" takes any one segment that is not empty. */
+static bool path_matches(const char *path, const struct target *t,
+                         const char *ret_variables[ROUTE_VARIABLES_MAX])
+{
+    size_t index = 0, variables = 0;
+    while (*path == '/') {
+        size_t length = strcspn(++path, "/");
+        if (index == t->segment_count)
+            return false;
+        const char *segment = t->segments[index++];
+        if (*path == '{' && segment[0] != '\0')
+            ret_variables[variables++] = segment;
+        else if (strlen(segment) != length || memcmp(segment, path, length) != 0)
+            return false;
+        path += length;
+    }
+    return index == t->segment_count;
+}
+
+/* HEAD is a GET whose body MHD leaves out. */
+static bool method_matches(const struct route *r, const char *method)
+{
+    return strcmp(r->method, strcmp(method, "HEAD") == 0 ? "GET" : method) == 0;
+}
+
+aiki_status call_route(struct call *c, const char *method, char ret_allow[ANSWER_ALLOW_SIZE],
+                       aiki_error *err)
+{
+    const char *allow = NULL;
+    for (size_t i = 0; i < ARRAY_COUNT(routes); i++) {
+        const char *variables[ROUTE_VARIABLES_MAX] = {NULL};
+        if (!path_matches(routes[i].path, &c->target, variables))
+            continue;
+        if (method_matches(&routes[i], method)) {
+            c->route = &routes[i];
+            memcpy(c->variables, variables, sizeof(variables));
+            return AIKI_OK;
+        }
+        allow = strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : routes[i].method;
+    }
+    if (allow == NULL)
+        return error_code(err, AIKI_NOT_FOUND, "NO_SUCH_PATH",
+                          "there is no such path; there are /v1/runs /v1/workflows /v1/workers "
+                          "/v1/plugins /v1/server /healthz /readyz /metrics");
+    (void)snprintf(ret_allow, ANSWER_ALLOW_SIZE, "%s", allow);
+    return error_code(err, AIKI_UNSUPPORTED, "METHOD_NOT_ALLOWED",
+                      "%.20s is not for this path; %s is", method, allow);
+}
+
+/* ---- parameters
+ * ----------------------------------------------------------------------------------- */
+
+static aiki_status read_number(const char *name, const char *text, uint64_t min, uint64_t *ret,
+                               aiki_error *err)
+{
+    size_t digits = strspn(text, "0123456789");
+    uint64_t value = digits < 20 ? strtoull(text, NULL, 10) : 0;
+    if (digits == 0 || digits > 19 || text[digits] != '\0' || value < min)
+        return error_code(err, AIKI_INVALID, "BAD_PARAMETER",
+                          "%s: expected a number from %llu on, found \"%.40s\"", name,
+                          (unsigned long long)min, text);
+    *ret = value;
+    return AIKI_OK;
+}
+
+/* "5s", "500ms", "2m"; without a unit seconds. */
+static aiki_status read_wait(const char *text, uint64_t *ret_ms, aiki_error *err)
+{
+    static const struct {
+        const char *unit;
+        uint64_t ms;
+    } units[] = {{"ms", 1}, {"", 1000}, {"s", 1000}, {"m", 60000}};
+    size_t digits = strspn(text, "0123456789");
+    uint64_t number = digits < 10 ? strtoull(text, NULL, 10) : UINT32_MAX;
+    uint64_t unit_ms = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(units); i++)
+        if (strcmp(text + digits, units[i].unit) == 0)
+            unit_ms = units[i].ms;
+    if (digits == 0 || unit_ms == 0)
+        return error_code(err, AIKI_INVALID, "BAD_PARAMETER",
+                          "wait: expected a duration such as 500ms, 5s or 2m, found \"%.40s\"",
+                          text);
+    if (number * unit_ms > HTTP_WAIT_MS_MAX)
+        return error_code(err, AIKI_INVALID, "BAD_PARAMETER",
+                          "wait: %.40s is longer than HTTP_WAIT_MS_MAX, %d ms; ask again instead",
+                          text, HTTP_WAIT_MS_MAX);
+    *ret_ms = number * unit_ms;
+    return AIKI_OK;
+}
+
+static const struct param *find_param(const struct route *r, const char *name)
+{
+    for (const struct param *p = r->params; p->name != NULL; p++)
+        if (strcmp(p->name, name) == 0)
+            return p;
+    return NULL;
+}
+
+static aiki_status refuse_param(const struct call *c, const char *name, aiki_error *err)
+{
+    char known[120] = "";
+    for (const struct param *p = c->route->params; p->name != NULL; p++) {
+        size_t used = strlen(known);
+        (void)snprintf(known + used, sizeof(known) - used, " %s", p->name);
+    }
+    return error_code(err, AIKI_INVALID, "UNKNOWN_PARAMETER",
+                      "%s %s knows no query parameter %.60s; it takes%s", c->route->method,
+                      c->route->path, name, known[0] != '\0' ? known : " none");
+}
+
+/* All of them as a map, for the core; what is of the wrong type is found here. */
+static aiki_status write_params(const struct call *c, aiki_writer *w, aiki_error *err)
+{
+    aiki_status status = AIKI_OK;
+    for (size_t i = 0; i < c->target.param_count && status == AIKI_OK; i++) {
+        const char *name = c->target.params[i].name, *value = c->target.params[i].value;
+        const struct param *p = find_param(c->route, name);
+        uint64_t number = 0;
+        if (p == NULL)
+            return refuse_param(c, name, err);
+        aiki_mp_str(w, name);
+        if (p->type == PARAM_NUMBER)
+            status = read_number(name, value, p->min, &number, err);
+        if (p->type == PARAM_NUMBER)
+            aiki_mp_uint(w, number);
+        else
+            aiki_mp_str(w, value);
+    }
+    return status;
+}
+
+/* ---- what the core is asked
+ * ------------------------------------------------------------------------ */
+
+/* Parameters of routes that ask no query are checked by name alone. */
+static aiki_status check_params(const struct call *c, aiki_error *err)
+{
+    for (size_t i = 0; i < c->target.param_count; i++)
+        if (find_param(c->route, c->target.params[i].name) == NULL)
+            return refuse_param(c, c->target.params[i].name, err);
+    return AIKI_OK;
+}
+
+static aiki_status prepare_nothing(struct call *c, aiki_error *err)
+{
+    return check_params(c, err);
+}
+
+static aiki_status read_id(const struct call *c, struct aiki_id *ret, aiki_error *err)
+{
+    return id_parse(c->variables[0], strlen(c->variables[0]), ret, err);
+}
+
+static aiki_status prepare_query(struct call *c, aiki_error *err)
+{
+    AUTO(buf) aiki_writer args;
+    struct aiki_id id;
+    const char *variable = c->variables[0];
+    bool by_id = variable != NULL && strncmp(c->route->query, "runs.", 5) == 0;
+    buf_init(&args);
+    aiki_status status = by_id ? read_id(c, &id, err) : AIKI_OK;
+    if (status != AIKI_OK)
+        return status;
+    aiki_mp_map(&args, c->target.param_count + (variable != NULL));
+    if (variable != NULL) {
+        aiki_mp_str(&args, by_id ? "id" : "name");
+        aiki_mp_str(&args, variable);
+    }
+    status = write_params(c, &args, err);
+    if (status != AIKI_OK)
+        return status;
+    const struct msg_QUERY m = {.what = view_of(c->route->query), .args = aiki_writer_view(&args)};
+    c->type = WIRE_QUERY;
+    msg_QUERY_write(&c->message, &m);
+    return args.status;
+}
+
+static aiki_status prepare_result(struct call *c, aiki_error *err)
+{
+    struct msg_WAIT m = {.timeout_ms = 0};
+    const char *wait = target_param(&c->target, "wait");
+    aiki_status status = check_params(c, err);
+    if (status == AIKI_OK)
+        status = read_id(c, &m.run, err);
+    if (status == AIKI_OK && wait != NULL)
+        status = read_wait(wait, &m.timeout_ms, err);
+    if (status != AIKI_OK)
+        return status;
+    c->type = WIRE_WAIT;
+    c->wait_ms = m.timeout_ms;
+    msg_WAIT_write(&c->message, &m);
+    return AIKI_OK;
+}
+
+static aiki_status check_payload(aiki_view payload, const char *what, aiki_error *err)
+{
+    if (payload.size_bytes > PAYLOAD_BYTES_MAX)
+        return error_code(err, AIKI_LIMIT, "PAYLOAD_TOO_LARGE",
+                          "the %s has %llu bytes as msgpack, PAYLOAD_BYTES_MAX is %d", what,
+                          (unsigned long long)payload.size_bytes, PAYLOAD_BYTES_MAX);
+    return AIKI_OK;
+}
+
+/* The body's JSON as msgpack; nothing at all is null. Depth is the caller's mistake like any other
+ * malformed JSON, not one of size. */
+static aiki_status read_body(const struct call *c, aiki_writer *value, aiki_error *err)
+{
+    if (c->body.size_bytes == 0) {
+        aiki_mp_nil(value);
+        return value->status;
+    }
+    aiki_status status = json_to_msgpack(aiki_writer_view(&c->body), value, err);
+    if (status == AIKI_LIMIT && strcmp(err->code, "JSON_TOO_DEEP") == 0)
+        return AIKI_INVALID;
+    return status;
+}
+
+static aiki_status prepare_signal(struct call *c, aiki_error *err)
+{
+    AUTO(buf) aiki_writer value;
+    const char *ref = target_param(&c->target, "ref");
+    struct msg_SIGNAL m = {.name = view_of(c->variables[1])};
+    buf_init(&value);
+    aiki_status status = check_params(c, err);
+    if (status == AIKI_OK)
+        status = read_id(c, &m.run, err);
+    if (status == AIKI_OK)
+        status = read_body(c, &value, err);
+    m.payload = aiki_writer_view(&value);
+    if (status == AIKI_OK)
+        status = check_payload(m.payload, "signal payload", err);
+    if (status != AIKI_OK)
+        return status;
+    if (ref != NULL)
+        m.ref = view_of(ref);
+    c->type = WIRE_SIGNAL;
+    msg_SIGNAL_write(&c->message, &m);
+    return AIKI_OK;
+}
+
+static aiki_status read_text_member(aiki_reader *r, aiki_view name, aiki_view *ret, aiki_error *err)
+{
+    aiki_mp_item item;
+    (void)aiki_mp_next(r, &item);
+    if (item.type == AIKI_MP_NIL)
+        return AIKI_OK;
+    if (item.type != AIKI_MP_STR)
+        return error_code(err, AIKI_INVALID, "BAD_BODY", "%.*s: expected text",
+                          (int)name.size_bytes, (const char *)name.data);
+    *ret = item.bytes;
+    return AIKI_OK;
+}
+
+static aiki_status read_member(aiki_reader *r, struct msg_START *m, aiki_error *err)
+{
+    aiki_view name = aiki_mp_read_str(r);
+    if (view_is(name, "input")) {
+        m->input = aiki_mp_value(r);
+        return check_payload(m->input, "input", err);
+    }
+    if (view_is(name, "key"))
+        return read_text_member(r, name, &m->key, err);
+    if (view_is(name, "version"))
+        return read_text_member(r, name, &m->version, err);
+    if (view_is(name, "actor"))
+        return read_text_member(r, name, &m->actor, err);
+    return error_code(err, AIKI_INVALID, "UNKNOWN_MEMBER",
+                      "the body knows no member \"%.*s\"; there are input, key, version, actor",
+                      (int)(name.size_bytes > 60 ? 60 : name.size_bytes), (const char *)name.data);
+}
+
+/* {"input": ..., "key": "...", "version": "...", "actor": "..."}, each may be missing. */
+static aiki_status prepare_start(struct call *c, aiki_error *err)
+{
+    AUTO(buf) aiki_writer value;
+    aiki_reader r;
+    aiki_mp_item item = {.type = AIKI_MP_NIL};
+    struct msg_START m = {.workflow = view_of(c->variables[0])};
+    buf_init(&value);
+    aiki_status status = check_params(c, err);
+    if (status == AIKI_OK)
+        status = read_body(c, &value, err);
+    if (status != AIKI_OK)
+        return status;
+    aiki_reader_init(&r, aiki_writer_view(&value));
+    (void)aiki_mp_next(&r, &item);
+    if (item.type != AIKI_MP_MAP && c->body.size_bytes > 0)
+        return error_code(err, AIKI_INVALID, "BAD_BODY",
+                          "expected an object such as {\"input\": {...}, \"key\": \"...\"}");
+    for (uint64_t left = item.type == AIKI_MP_MAP ? item.as.count : 0; left > 0; left--) {
+        status = read_member(&r, &m, err);
+        if (status != AIKI_OK)
+            return status;
+    }
+    c->type = WIRE_START;
+    msg_START_write(&c->message, &m);
+    return AIKI_OK;
+}
+
+static aiki_status check_body(const struct call *c, aiki_error *err)
+{
+    if (c->body.size_bytes > 0 && !c->route->takes_body)
+        return error_code(err, AIKI_INVALID, "UNEXPECTED_BODY",
+                          "%s %s takes no body; what it is to do goes into the query string",
+                          c->route->method, c->route->path);
+    return AIKI_OK;
+}
+
+aiki_status call_prepare(struct call *c, aiki_error *err)
+{
+    aiki_status status = check_body(c, err);
+    if (status == AIKI_OK)
+        status = c->route->prepare(c, err);
+    if (status == AIKI_OK && c->message.status != AIKI_OK)
+        status = error_set(err, c->message.status, "no memory for a request of %llu bytes",
+                           (unsigned long long)c->body.size_bytes);
+    return status;
+}
+
+/* ---- how answers are shown
+ * -------------------------------------------------------------------------- */
+
+static void put_id(aiki_writer *w, const struct aiki_id *id)
+{
+    char text[AIKI_ID_TEXT_SIZE];
+    id_text(id, text);
+    aiki_mp_str(w, "id");
+    aiki_mp_str(w, text);
+}
+
+static void put_state(aiki_writer *w, uint64_t state)
+{
+    aiki_mp_str(w, "state");
+    aiki_mp_str(w, run_state_name(state));
+}
+
+static void put_raw(aiki_writer *w, const char *name, aiki_view value)
+{
+    aiki_mp_str(w, name);
+    if (value.size_bytes > 0)
+        aiki_mp_raw(w, value.data, value.size_bytes);
+    else
+        aiki_mp_nil(w);
+}
+
+/* 201 for a new run; 200 for one that the key had named before. */
+static aiki_status show_started(const struct call *c, aiki_view payload, aiki_writer *w,
+                                struct answer *a, aiki_error *err)
+{
+    struct msg_STARTED m;
+    char text[AIKI_ID_TEXT_SIZE];
+    aiki_status status = msg_STARTED_read(payload, &m, err);
+    if (status != AIKI_OK)
+        return status;
+    aiki_mp_map(w, 5);
+    put_id(w, &m.run);
+    aiki_mp_str(w, "workflow");
+    aiki_mp_str(w, c->variables[0]);
+    aiki_mp_str(w, "version");
+    aiki_mp_strn(w, m.version.data, m.version.size_bytes);
+    put_state(w, m.state);
+    aiki_mp_str(w, "created");
+    aiki_mp_bool(w, m.created);
+    id_text(&m.run, text);
+    (void)snprintf(a->location, sizeof(a->location), "/v1/runs/%s", text);
+    a->status = m.created ? 201 : 200;
+    return AIKI_OK;
+}
+
+/* 200 once the run has ended, however it did; 202 while it goes on. */
+static aiki_status show_result(aiki_view payload, aiki_writer *w, struct answer *a, aiki_error *err)
+{
+    struct msg_RESULT m;
+    aiki_status status = msg_RESULT_read(payload, &m, err);
+    if (status != AIKI_OK)
+        return status;
+    bool ended = run_state_is_terminal(m.state);
+    aiki_mp_map(w, ended ? 4 : 2);
+    put_id(w, &m.run);
+    put_state(w, m.state);
+    if (ended) {
+        put_raw(w, "output", m.output);
+        put_raw(w, "error", m.error);
+    }
+    a->status = ended ? 200 : 202;
+    return AIKI_OK;
+}
+
+static aiki_status show_signalled(const struct call *c, aiki_view payload, aiki_writer *w,
+                                  struct answer *a, aiki_error *err)
+{
+    struct msg_OK m;
+    aiki_status status = msg_OK_read(payload, &m, err);
+    aiki_mp_map(w, 2);
+    aiki_mp_str(w, "id");
+    aiki_mp_str(w, c->variables[0]);
+    aiki_mp_str(w, "recorded");
+    aiki_mp_bool(w, m.count > 0);
+    a->status = 200;
+    return status;
+}
+
+void call_show(const struct call *c, uint32_t type, aiki_view payload, struct answer *ret)
+{
+    AUTO(buf) aiki_writer w;
+    aiki_error err = AIKI_ERROR_INIT;
+    struct msg_FAULT fault;
+    struct msg_DOCUMENT document;
+    aiki_status status;
+    buf_init(&w);
+    switch (type) {
+    case WIRE_STARTED: status = show_started(c, payload, &w, ret, &err); break;
+    case WIRE_RESULT: status = show_result(payload, &w, ret, &err); break;
+    case WIRE_OK: status = show_signalled(c, payload, &w, ret, &err); break;
+    case WIRE_DOCUMENT:
+        status = msg_DOCUMENT_read(payload, &document, &err);
+        if (status == AIKI_OK) {
+            answer_value(ret, 200, document.value);
+            return;
+        }
+        break;
+    case WIRE_FAULT:
+        status = msg_FAULT_read(payload, &fault, &err);
+        if (status == AIKI_OK) {
+            answer_fault(ret, (aiki_status)fault.status, fault.error);
+            return;
+        }
+        break;
+    default:
+        status = error_set(&err, AIKI_INTERNAL, "the core answered with %s", wire_type_name(type));
+    }
+    if (status == AIKI_OK && w.status != AIKI_OK)
+        status = error_set(&err, AIKI_NOMEM, "no memory for the answer");
+    if (status != AIKI_OK)
+        answer_error(ret, http_status_of(status), &err);
+    else
+        answer_value(ret, ret->status, aiki_writer_view(&w));
+}
