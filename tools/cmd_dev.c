@@ -1,7 +1,7 @@
 /* cmd_dev.c - `aiki dev`: everything on one machine, for one directory of plugins.
  *
- *   lock DATA --> redis-server --(says it accepts)--+
- *             \-> aiki-server  --(ready line)-------+--> aiki-runtime --(ready line)--> READY
+ *   lock DATA --> redis-server --(says it accepts)--> aiki-server --(ready line)-->
+ *                 aiki-runtime --(ready line)--> READY
  *
  *   STARTING --> READY --SIGINT, SIGTERM--> STOPPING: runtime, then server, then redis --> end
  *
@@ -126,7 +126,7 @@ static void choose_address(char ret[ADDRESS_SIZE], const char *asked, const char
         snprintf(ret, ADDRESS_SIZE, "%s", usual);
     } else {
         snprintf(ret, ADDRESS_SIZE, "127.0.0.1:0");
-        log_warn("dev", "%s is taken by another program: %s gets a free port instead", usual, what);
+        log_warn("addresses", "%s is taken by another program: %s gets a free port instead", usual, what);
     }
 }
 
@@ -217,7 +217,7 @@ static void tell_parent(struct dev *d, int fd)
                         "\"redis\":%d}}\n",
                         d->rpc, d->http, d->server.pid, d->runtime.pid, d->redis.pid);
     if (write(fd, line, (size_t)size) != size)
-        log_warn("dev", "nobody reads --ready-fd %d", fd);
+        log_warn("ready", "nobody reads --ready-fd %d", fd);
     close(fd);
 }
 
@@ -239,21 +239,14 @@ static void tell_user(const struct dev *d)
     fflush(stdout);
 }
 
-static void on_redis_or_server_ready(struct dev *d)
-{
-    bool redis_ready = !d->own_redis || d->redis.state == PART_SERVING;
-    if (d->state == STARTING && redis_ready && d->server.state == PART_SERVING &&
-        d->runtime.pid == 0) {
-        runtime_words(d);
-        start_part(d, &d->runtime);
-    }
-}
-
+/* Restarted parts find each other by themselves; only the first time there is an order. */
 static void on_redis_ready(struct part *p, const char *line, void *arg)
 {
+    struct dev *d = arg;
     (void)p;
     (void)line;
-    on_redis_or_server_ready(arg);
+    if (d->state == STARTING && d->server.pid == 0)
+        start_part(d, &d->server);
 }
 
 static void copy_address(char ret[ADDRESS_SIZE], aiki_view document, const char *key)
@@ -270,14 +263,17 @@ static void on_server_ready(struct part *p, const char *line, void *arg)
     (void)p;
     buf_init(&w);
     if (json_to_msgpack(view_of(line), &w, &d->err) != AIKI_OK) {
-        log_error("dev", "the server's ready line is no JSON: %s", d->err.message);
+        log_error("server", "its ready line is no JSON: %s", d->err.message);
         stop(d, EXIT_INCOMPLETE);
         return;
     }
     copy_address(d->rpc, aiki_writer_view(&w), "rpc");
     copy_address(d->http, aiki_writer_view(&w), "http");
     server_words(d);
-    on_redis_or_server_ready(d);
+    if (d->state == STARTING && d->runtime.pid == 0) {
+        runtime_words(d);
+        start_part(d, &d->runtime);
+    }
 }
 
 static void on_runtime_ready(struct part *p, const char *line, void *arg)
@@ -301,9 +297,9 @@ static void on_ended(struct part *p, int wait_status, bool may_restart, void *ar
     if (d->state == STOPPING) {
         stop_next(d);
     } else if (may_restart) {
-        log_warn("dev", "%s ended (%s) and is started again", p->name, how);
+        log_warn(p->name, "ended (%s) and is started again", how);
     } else {
-        log_error("dev", "%s ended before it was ready: %s%s%s", p->name, how,
+        log_error(p->name, "ended before it was ready: %s%s%s", how,
                   p->ready_phrase != NULL ? "; its last line: " : "",
                   p->ready_phrase != NULL ? p->last_line : "");
         stop(d, EXIT_INCOMPLETE);
@@ -381,14 +377,10 @@ static void run(struct dev *d)
     init_part(d, &d->server, "server", on_server_ready);
     init_part(d, &d->runtime, "runtime", on_runtime_ready);
     d->redis.ready_phrase = "eady to accept connections";
-    if (d->own_redis) {
+    server_words(d);
+    if (d->own_redis)
         redis_words(d);
-        start_part(d, &d->redis);
-    }
-    if (d->state != STOPPING) {
-        server_words(d);
-        start_part(d, &d->server);
-    }
+    start_part(d, d->own_redis ? &d->redis : &d->server);
     uv_run(&d->loop, UV_RUN_DEFAULT);
     uv_loop_close(&d->loop);
 }

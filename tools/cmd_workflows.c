@@ -140,7 +140,7 @@ static aiki_status await_workflow(struct cli *cli, const char *name, const char 
 static int run_show(struct cli *cli)
 {
     char name[NAME_SIZE];
-    const char *version;
+    const char *version = "";
     aiki_view document;
     int code = split_name(cli, name, &version);
     if (code == EXIT_OK)
@@ -175,7 +175,7 @@ const struct command cmd_workflows_show = {
 static int run_trigger(struct cli *cli)
 {
     char name[NAME_SIZE], run_id[AIKI_RUN_ID_SIZE];
-    const char *version;
+    const char *version = "";
     AUTO(buf) aiki_writer input;
     buf_init(&input);
     int code = split_name(cli, name, &version);

@@ -150,7 +150,7 @@ static void on_pause_over(uv_timer_t *t)
     aiki_error err = {.struct_size = sizeof(err)};
     if (p->stopping || part_start(p, &err) == AIKI_OK)
         return;
-    log_error("dev", "%s", err.message);
+    log_error(p->name, "%s", err.message);
     pause_then_start(p);
 }
 
@@ -187,7 +187,7 @@ static void on_grace_over(uv_timer_t *t)
     struct part *p = container_of(t, struct part, timer);
     if (p->pid == 0)
         return;
-    log_warn("dev", "%s did not stop in time: killed", p->name);
+    log_warn(p->name, "did not stop in time: killed");
     (void)kill(p->pid, SIGKILL);
 }
 

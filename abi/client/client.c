@@ -364,7 +364,7 @@ aiki_status aiki_client_start(aiki_client *client, const aiki_start *start,
                               aiki_error *err)
 {
     struct waiter w;
-    struct request *r;
+    struct request *r = NULL;
     waiter_init(&w);
     aiki_status st = build_start(client, start, false, fill_waiter, &w, &r, err);
     if (st == AIKI_OK)
@@ -383,7 +383,7 @@ aiki_status aiki_client_start(aiki_client *client, const aiki_start *start,
 static aiki_status wait_outcome(aiki_client *client, const char *run_id, int64_t timeout_ms,
                                 struct waiter *w, aiki_error *err)
 {
-    struct request *r;
+    struct request *r = NULL;
     waiter_init(w);
     aiki_status st = build_wait(client, run_id, timeout_ms, fill_waiter, w, &r, err);
     if (st == AIKI_OK)
@@ -429,7 +429,7 @@ aiki_status aiki_client_signal(aiki_client *client, const char *run_id, const ch
                                aiki_view payload, const char *ref, bool *ret_new, aiki_error *err)
 {
     struct waiter w;
-    struct request *r;
+    struct request *r = NULL;
     waiter_init(&w);
     aiki_status st = build_signal(client, run_id, name, payload, ref, fill_waiter, &w, &r, err);
     if (st == AIKI_OK)
@@ -444,7 +444,7 @@ aiki_status aiki_client_query(aiki_client *client, const char *what, aiki_view a
                               aiki_view *ret_document, aiki_error *err)
 {
     struct waiter w;
-    struct request *r;
+    struct request *r = NULL;
     waiter_init(&w);
     aiki_status st = build_query(client, what, args, fill_waiter, &w, &r, err);
     if (st == AIKI_OK)
@@ -520,7 +520,7 @@ aiki_status aiki_client_start_async(aiki_client *client, const aiki_start *start
                                     aiki_on_started on_started, aiki_on_outcome on_outcome,
                                     void *arg, aiki_error *err)
 {
-    struct request *r;
+    struct request *r = NULL;
     aiki_status st = build_start(client, start, on_outcome != NULL, tell_started, arg, &r, err);
     if (st != AIKI_OK)
         return st;
@@ -531,7 +531,7 @@ aiki_status aiki_client_start_async(aiki_client *client, const aiki_start *start
 aiki_status aiki_client_wait_async(aiki_client *client, const char *run_id, int64_t timeout_ms,
                                    aiki_on_outcome on_outcome, void *arg, aiki_error *err)
 {
-    struct request *r;
+    struct request *r = NULL;
     aiki_status st = build_wait(client, run_id, timeout_ms, tell_outcome, arg, &r, err);
     if (st != AIKI_OK)
         return st;
@@ -542,7 +542,7 @@ aiki_status aiki_client_signal_async(aiki_client *client, const char *run_id, co
                                      aiki_view payload, const char *ref,
                                      aiki_on_signalled on_signalled, void *arg, aiki_error *err)
 {
-    struct request *r;
+    struct request *r = NULL;
     aiki_status st = build_signal(client, run_id, name, payload, ref, tell_signalled, arg, &r, err);
     if (st != AIKI_OK)
         return st;
@@ -552,7 +552,7 @@ aiki_status aiki_client_signal_async(aiki_client *client, const char *run_id, co
 aiki_status aiki_client_query_async(aiki_client *client, const char *what, aiki_view args,
                                     aiki_on_document on_document, void *arg, aiki_error *err)
 {
-    struct request *r;
+    struct request *r = NULL;
     aiki_status st = build_query(client, what, args, tell_document, arg, &r, err);
     if (st != AIKI_OK)
         return st;

@@ -416,7 +416,7 @@ aiki_status canon_borrow(aiki_view value, uint8_t *memory, uint64_t memory_bytes
 aiki_status canon_hash(aiki_view value, uint8_t ret_hash[32], aiki_error *err)
 {
     uint8_t memory[SCRATCH_INLINE];
-    uint8_t *owned;
+    uint8_t *owned = NULL;
     aiki_view canonical;
     aiki_status status = canon_borrow(value, memory, sizeof(memory), &canonical, &owned, err);
     if (status != AIKI_OK)
