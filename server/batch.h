@@ -141,9 +141,10 @@ struct orphan *outcome_add_orphan(struct outcome *o);
 #define frame_add(w, NAME, correlation, ...)                                    \
     do {                                                                        \
         const struct msg_##NAME m_ = {__VA_ARGS__};                             \
-        uint64_t at_ = frame_begin(w);                                          \
-        msg_##NAME##_write(w, &m_);                                             \
-        frame_seal(w, at_, WIRE_##NAME, correlation);                           \
+        aiki_writer *w_ = (w);                                                  \
+        uint64_t at_ = frame_begin(w_);                                         \
+        msg_##NAME##_write(w_, &m_);                                            \
+        frame_seal(w_, at_, WIRE_##NAME, correlation);                          \
     } while (0)
 /* frame_end, with FAULT LIMIT in place of an answer that does not fit a frame. */
 void frame_seal(aiki_writer *w, uint64_t at, uint32_t type, uint32_t correlation);

@@ -92,7 +92,7 @@ static void answer_existing(struct pipeline *p, const struct command *c, const s
                          by_id ? "run %s was started differently; choose another run id"
                                : "the key belongs to run %s, which was started with another input",
                          text);
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
         cache_rest(&p->cache, e);
         return;
     }
@@ -116,7 +116,7 @@ static void answer_existing(struct pipeline *p, const struct command *c, const s
         answer_result(p, e, c->peer, c->correlation);
     else if (s->m.want_result &&
              waiter_add(p, e, c->peer, c->correlation, WAIT_MS_MAX, &err) != AIKI_OK)
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
     cache_rest(&p->cache, e);
 }
 
@@ -173,7 +173,7 @@ void command_start(struct pipeline *p, const struct command *c, aiki_view payloa
     if (status == AIKI_OK)
         status = find_existing(p, &s, &existing, &err);
     if (status != AIKI_OK)
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
     else if (existing != NULL)
         answer_existing(p, c, &s, existing);
     else
@@ -273,7 +273,7 @@ static void record_signal(struct pipeline *p, const struct command *c, struct en
         if (!was_dirty)
             unit_untouch(p, e);
         refusal_error(e, &refusal, &err);
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
         return;
     }
     unit_recorded(p, e, from, &effects);
@@ -302,7 +302,7 @@ void command_signal(struct pipeline *p, const struct command *c, aiki_view paylo
     if (status == AIKI_OK && m.ref.size_bytes > 0)
         status = learn_refs(p, e, &err);
     if (status != AIKI_OK) {
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
     } else if (m.ref.size_bytes > 0 && knows_ref(e, m.ref)) {
         metric_add(signals_deduplicated, 1);
         if (e->dirty != 0)
@@ -335,7 +335,7 @@ void command_wait(struct pipeline *p, const struct command *c, aiki_view payload
             return;
     }
     if (status != AIKI_OK)
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
     else
         answer_result(p, e, c->peer, c->correlation);
     if (e != NULL)

@@ -17,7 +17,7 @@ struct session *session_of(struct pipeline *p, const struct command *c)
         return s;
     metric_add(fenced_writes, 1);
     (void)error_set(&err, AIKI_FENCED, "the session's lease has ended; say HELLO anew");
-    answer_fault(p, c, &err);
+    answer_refusal(p, c, &err);
     return NULL;
 }
 
@@ -185,7 +185,7 @@ void command_register(struct pipeline *p, const struct command *c, aiki_view pay
     free(changed);
     if (status != AIKI_OK) {
         log_warn("registry", "%s: a build is not registered: %s", s->info.name, err.message);
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
         return;
     }
     log_info("registry", "%s serves %s (%zu workflows)", s->info.name, plugin->file,
@@ -202,7 +202,7 @@ void command_unregister(struct pipeline *p, const struct command *c, aiki_view p
     if (s == NULL)
         return;
     if (msg_UNREGISTER_read(payload, &m, &err) != AIKI_OK)
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
     else
         answer(p, c, OK, .count = registry_withdraw(&p->registry, s, m.build));
 }
@@ -218,7 +218,7 @@ void command_refused(struct pipeline *p, const struct command *c, aiki_view payl
     if (status == AIKI_OK)
         status = registry_refused(&p->registry, s, &m, &err);
     if (status != AIKI_OK)
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
     else
         answer(p, c, OK, .count = 1);
 }
@@ -230,7 +230,7 @@ void command_stream_reset(struct pipeline *p, const struct command *c, aiki_view
     if (session_of(p, c) == NULL)
         return;
     if (msg_STREAM_RESET_read(payload, &m, &err) != AIKI_OK) {
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
         return;
     }
     const struct flow *flow = registry_find(&p->registry, m.workflow, m.version);
@@ -264,7 +264,7 @@ static void answer_claimed(struct pipeline *p, const struct command *c, struct e
     aiki_error err = {.struct_size = sizeof(err)};
     if (run_journal(p, e, after_seq, CLAIM_BYTES_MAX, &journal, &last_seq, &err) != AIKI_OK) {
         condemn(p, e, &err);
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
         return;
     }
     answer(p, c, CLAIMED, .run = e->id, .epoch = e->run.epoch,
@@ -315,7 +315,7 @@ void command_claim(struct pipeline *p, const struct command *c, aiki_view payloa
         answer_claimed(p, c, e, 0);
     } else {
         metric_add(claims_refused, 1);
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
     }
     if (e != NULL)
         cache_rest(&p->cache, e);
@@ -332,7 +332,7 @@ static bool owns(struct pipeline *p, const struct command *c, const struct sessi
         return true;
     metric_add(fenced_writes, 1);
     refusal_error(e, &refusal, &err);
-    answer_fault(p, c, &err);
+    answer_refusal(p, c, &err);
     return false;
 }
 
@@ -350,7 +350,7 @@ void command_journal(struct pipeline *p, const struct command *c, aiki_view payl
     if (status == AIKI_OK && unit_barrier(p, e))
         status = run_load(p, &m.run, &e, &err);
     if (status != AIKI_OK)
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
     else if (owns(p, c, s, e, m.epoch))
         answer_claimed(p, c, e, m.after_seq);
     if (e != NULL)
@@ -391,7 +391,7 @@ static void refuse_append(struct pipeline *p, const struct command *c, const str
     if (refusal->status == AIKI_FENCED)
         metric_add(fenced_writes, 1);
     refusal_error(e, refusal, &err);
-    answer_fault(p, c, &err);
+    answer_refusal(p, c, &err);
 }
 
 static void append(struct pipeline *p, const struct command *c, struct session *s,
@@ -449,7 +449,7 @@ void command_append(struct pipeline *p, const struct command *c, aiki_view paylo
     if (status == AIKI_OK)
         status = run_load(p, &m.run, &e, &err);
     if (status != AIKI_OK)
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
     else
         append(p, c, s, e, &m);
     if (e != NULL)

@@ -17,20 +17,10 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "core.h"
-#ifdef AIKI_HTTP
 #include "http/http.h"
-#endif
 #include "version.h"
 #include "wire/error.h"
 #include "wire/keys.h"
-
-#ifndef AIKI_HTTP
-struct http { int unused; };
-#define http_start(r,l,a,c,e) ((void)(r), AIKI_OK)
-#define http_allow_host(h,n,e) AIKI_OK
-#define http_address(h) "127.0.0.1:0"
-#define http_stop(h,f,a) f(a)
-#endif
 
 enum { EXIT_STARTED = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 

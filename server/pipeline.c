@@ -36,7 +36,7 @@ aiki_writer *push_frames(struct pipeline *p, peer_id peer)
     return &parcel_for(p, peer)->frames;
 }
 
-void answer_fault(struct pipeline *p, const struct command *c, const aiki_error *err)
+void answer_refusal(struct pipeline *p, const struct command *c, const aiki_error *err)
 {
     metric_add(requests_refused, 1);
     frame_fault(answer_frames(p, c->peer), c->correlation, err);
@@ -284,7 +284,7 @@ static void refuse_type(struct pipeline *p, const struct command *c)
 {
     aiki_error err = {.struct_size = sizeof(err)};
     (void)error_set(&err, AIKI_INVALID, "message type %u is not a request to the server", c->type);
-    answer_fault(p, c, &err);
+    answer_refusal(p, c, &err);
 }
 
 static void note_beat(struct pipeline *p, peer_id peer, const struct session_beat *beat)

@@ -149,7 +149,7 @@ void pipeline_run(struct pipeline *p);
 aiki_writer *answer_frames(struct pipeline *p, peer_id peer);
 /* Push without answering a request. */
 aiki_writer *push_frames(struct pipeline *p, peer_id peer);
-void answer_fault(struct pipeline *p, const struct command *c, const aiki_error *err);
+void answer_refusal(struct pipeline *p, const struct command *c, const aiki_error *err);
 #define answer(p, c, NAME, ...) \
     frame_add(answer_frames(p, (c)->peer), NAME, (c)->correlation, __VA_ARGS__)
 void post_outcome(struct pipeline *p);

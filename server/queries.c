@@ -254,7 +254,7 @@ void command_query(struct pipeline *p, const struct command *c, aiki_view payloa
     if (status == AIKI_OK && doc.status != AIKI_OK)
         status = error_set(&err, doc.status, "the answer could not be written");
     if (status != AIKI_OK)
-        answer_fault(p, c, &err);
+        answer_refusal(p, c, &err);
     else if (!elsewhere)
         answer(p, c, DOCUMENT, .value = aiki_writer_view(&doc));
 }

@@ -359,7 +359,7 @@ void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t c
     aiki_view output = {NULL, 0}, error = {e->reason, e->reason_size_bytes};
     if (e->run.state == RUN_COMPLETED) {
         if (run_last_event(p, e, &last, &err) != AIKI_OK) {
-            answer_fault(p, &c, &err);
+            answer_refusal(p, &c, &err);
             return;
         }
         if (last.kind == EVENT_COMPLETED)

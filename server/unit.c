@@ -163,7 +163,7 @@ static void pay_result(struct pipeline *p, const struct owed *o)
     if (o->kind != OWED_STARTED || !o->want_result)
         return;
     if (waiter_add(p, o->entry, o->peer, o->correlation, WAIT_MS_MAX, &err) != AIKI_OK)
-        answer_fault(p, &c, &err);
+        answer_refusal(p, &c, &err);
 }
 
 static void settle_run(struct pipeline *p, struct dirty *d)
@@ -313,7 +313,7 @@ static void decide_alone(struct pipeline *p, const struct batch *batch, size_t i
         end_process(&err); /* STALE alone: memory and store disagree about a run */
     roll_back(p);
     metric_add(store_commits_refused, 1);
-    answer_fault(p, c, &err);
+    answer_refusal(p, c, &err);
 }
 
 void unit_commit(struct pipeline *p)

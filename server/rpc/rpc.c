@@ -91,7 +91,7 @@ static void set_due(struct peer *p, struct chain *list, uint64_t in_ms)
     chain_remove(&p->timed);
     p->due_loop_ms = uv_now(p->rpc->loop) + in_ms;
     chain_append(list, &p->timed);
-    if (p->rpc->timer_loop_ms == 0)
+    if (p->rpc->timer_loop_ms == 0 || p->due_loop_ms < p->rpc->timer_loop_ms)
         arm(p->rpc);
 }
 
