@@ -230,10 +230,9 @@ static void tell_user(const struct dev *d)
         printf("%saiki dev%s is ready after %lld ms; Ctrl-C stops it\n", out_bold(), out_plain(),
                (long long)(clock_mono_ms() - d->began_mono_ms));
         printf("  plugins   %s   drop .so files here\n", d->plugins);
-        printf("  commands  %saiki workflows list\n",
-               strcmp(d->rpc, DEFAULT_RPC) == 0 ? "" : "AIKI_SERVER=");
-        if (strcmp(d->rpc, DEFAULT_RPC) != 0)
-            printf("            export AIKI_SERVER=%s\n", d->rpc);
+        bool usual = strcmp(d->rpc, DEFAULT_RPC) == 0;
+        printf("  commands  %s%s%saiki workflows list\n", usual ? "" : "AIKI_SERVER=",
+               usual ? "" : d->rpc, usual ? "" : " ");
         printf("  clients   aiki://%s\n  HTTP      http://%s\n  data      %s\n", d->rpc, d->http, d->data);
     }
     fflush(stdout);
