@@ -2,6 +2,7 @@
 #include <aiki/plugin.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -61,6 +62,62 @@ static aiki_status talk(aiki_call *call, aiki_view input)
     (void)input;
     aiki_call_log(call, AIKI_LOG_INFO, "hello from a task");
     return AIKI_OK;
+}
+
+/* Says nothing for so long that nobody waits for it. */
+static aiki_status stuck(aiki_call *call, aiki_view input)
+{
+    const struct timespec t = {600, 0};
+    (void)call;
+    (void)input;
+    nanosleep(&t, NULL);
+    return AIKI_OK;
+}
+
+static aiki_status strange_task(aiki_call *call, aiki_view input)
+{
+    (void)call;
+    (void)input;
+    return 12345;
+}
+
+enum { TOO_LARGE = 5 * 1024 * 1024 };
+static uint8_t large[TOO_LARGE];
+
+/* One string that fills `size` bytes. */
+static aiki_view large_value(uint32_t size)
+{
+    large[0] = 0xdb;
+    for (int i = 0; i < 4; i++)
+        large[1 + i] = (uint8_t)((size - 5) >> (24 - 8 * i));
+    return (aiki_view){large, size};
+}
+
+static aiki_status oversize_task(aiki_call *call, aiki_view input)
+{
+    (void)input;
+    return call->api->output(call, large_value(TOO_LARGE));
+}
+
+static aiki_run *kept; /* what a plugin must not do */
+
+static aiki_status intruder(aiki_call *call, aiki_view input)
+{
+    aiki_error err = AIKI_ERROR_INIT;
+    aiki_future future;
+    if (kept->api->task_start(kept, "twice", input, NULL, &future, &err) != AIKI_INVALID ||
+        kept->api->await(kept, &future, 1, 1, NULL) != AIKI_INVALID ||
+        kept->api->alloc(kept, 8) != NULL || kept->api->output(kept, input) != AIKI_INVALID)
+        return aiki_fail_final(call, "LET_IN", "a task got into a run");
+    kept->api->log(kept, AIKI_LOG_INFO, "nobody reads this");
+    return aiki_fail_final(call, err.code, "%s", err.message);
+}
+
+static aiki_status aborting(aiki_call *call, aiki_view input)
+{
+    (void)call;
+    (void)input;
+    abort();
 }
 
 /* ---- workflows --------------------------------------------------------------------------- */
@@ -203,6 +260,123 @@ static aiki_status moody(aiki_run *run, aiki_view input, aiki_error *err)
     return finish(run, 0);
 }
 
+static aiki_status silent(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    aiki_view out;
+    AIKI_TRY(aiki_task(run, "talk", input, &out, err));
+    return out.size_bytes == 1 && out.data[0] == 0xc0 ? AIKI_OK : AIKI_FAILED;
+}
+
+static aiki_status strange(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    aiki_error seen = AIKI_ERROR_INIT;
+    (void)err;
+    if (aiki_task(run, "strange-task", input, NULL, &seen) != AIKI_FAILED)
+        return AIKI_FAILED;
+    return -7;
+}
+
+/* input 0: an output over the limit, whose refusal is ignored; 1: one of a task; n: a large one. */
+static aiki_status oversize(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    uint64_t n = number_of(input);
+    if (n == 1)
+        return aiki_task(run, "oversize-task", input, NULL, err);
+    if (n > 1)
+        return run->api->output(run, large_value((uint32_t)n));
+    if (run->api->output(run, large_value(TOO_LARGE)) != AIKI_LIMIT)
+        return AIKI_INTERNAL;
+    return AIKI_OK;
+}
+
+static aiki_status betrayed(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    kept = run;
+    return aiki_task(run, "intruder", input, NULL, err);
+}
+
+static aiki_status steps_inside(void *arg, aiki_writer *output)
+{
+    aiki_run *run = arg;
+    (void)output;
+    return aiki_task(run, "twice", number(run, 1), NULL, NULL);
+}
+
+static aiki_status nested(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    (void)input;
+    return aiki_record_once(run, "nested", steps_inside, run, NULL, err);
+}
+
+/* A frame of this much a level; the compiler may not turn it into a loop. */
+static uint64_t deep(volatile uint8_t *above, uint64_t levels)
+{
+    volatile uint8_t frame[1024];
+    frame[0] = (uint8_t)(above[0] + levels);
+    return levels == 0 ? frame[0] : deep(frame, levels - 1) + frame[0];
+}
+
+static aiki_status bottomless(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    volatile uint8_t top = 1;
+    (void)err;
+    return finish(run, deep(&top, number_of(input)));
+}
+
+static aiki_status aborts(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    return aiki_task(run, "aborting", input, NULL, err);
+}
+
+/* Leaves a task behind. */
+static aiki_status careless(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    aiki_future future;
+    AIKI_TRY(aiki_task_start(run, "stuck", input, &future, err));
+    AIKI_TRY(aiki_task(run, "nap", number(run, 1), NULL, err));
+    return finish(run, 5);
+}
+
+/* One task done, a signal to come, and one that does not end. */
+static aiki_status held_up(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    aiki_future futures[3];
+    AIKI_TRY(aiki_task_start(run, "stuck", input, &futures[0], err));
+    AIKI_TRY(aiki_task_start(run, "twice", input, &futures[1], err));
+    AIKI_TRY(run->api->signal_start(run, "go", AIKI_FOREVER_MS, &futures[2], err));
+    return aiki_await_all(run, futures, 3, err);
+}
+
+static aiki_status patience(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    return aiki_task(run, "stuck", input, NULL, err);
+}
+
+static aiki_status spins(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    volatile bool for_ever = true;
+    (void)run;
+    (void)input;
+    (void)err;
+    while (for_ever)
+        ;
+    return AIKI_OK;
+}
+
+/* input n: n waits at once, for signals and for time. */
+static aiki_status crowd(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    uint32_t count = (uint32_t)number_of(input);
+    aiki_future *futures = aiki_alloc(run, 2 * count * sizeof(*futures));
+    for (uint32_t i = 0; i < count; i++) {
+        const char *name = aiki_format(run, "wait-%u", i);
+        AIKI_TRY(run->api->signal_start(run, name, AIKI_FOREVER_MS, &futures[2 * i], err));
+        AIKI_TRY(run->api->sleep_start(run, name, 3600000 + i, &futures[2 * i + 1], err));
+    }
+    AIKI_TRY(aiki_await_settled(run, futures, 2 * count, err));
+    return finish(run, count);
+}
+
 AIKI_PLUGIN("steps", "1.0.0",
             AIKI_WORKFLOWS(AIKI_WORKFLOW("sequence", "1.0.0", sequence),
                            AIKI_WORKFLOW("sequence-threads", "1.0.0", sequence_threads),
@@ -214,7 +388,22 @@ AIKI_PLUGIN("steps", "1.0.0",
                            AIKI_WORKFLOW("refused", "1.0.0", refused),
                            AIKI_WORKFLOW("missing", "1.0.0", missing),
                            AIKI_WORKFLOW("sides", "1.0.0", sides),
-                           AIKI_WORKFLOW("moody", "1.0.0", moody)),
+                           AIKI_WORKFLOW("moody", "1.0.0", moody),
+                           AIKI_WORKFLOW("silent", "1.0.0", silent),
+                           AIKI_WORKFLOW("strange", "1.0.0", strange),
+                           AIKI_WORKFLOW("oversize", "1.0.0", oversize),
+                           AIKI_WORKFLOW("betrayed", "1.0.0", betrayed),
+                           AIKI_WORKFLOW("nested", "1.0.0", nested),
+                           AIKI_WORKFLOW("bottomless", "1.0.0", bottomless),
+                           AIKI_WORKFLOW("aborts", "1.0.0", aborts),
+                           AIKI_WORKFLOW("careless", "1.0.0", careless),
+                           AIKI_WORKFLOW("held-up", "1.0.0", held_up),
+                           AIKI_WORKFLOW("patience", "1.0.0", patience),
+                           AIKI_WORKFLOW("spins", "1.0.0", spins),
+                           AIKI_WORKFLOW("crowd", "1.0.0", crowd)),
             AIKI_TASKS(AIKI_TASK("twice", twice, AIKI_INLINE), AIKI_TASK("nap", nap),
                        AIKI_TASK("flaky", flaky), AIKI_TASK("refuse", refuse),
-                       AIKI_TASK("talk", talk)));
+                       AIKI_TASK("talk", talk), AIKI_TASK("stuck", stuck),
+                       AIKI_TASK("strange-task", strange_task, AIKI_NO_RETRY),
+                       AIKI_TASK("oversize-task", oversize_task, AIKI_NO_RETRY),
+                       AIKI_TASK("intruder", intruder), AIKI_TASK("aborting", aborting)));

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -21,6 +22,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "child/child.h"
+#include "fiber/checkers.h"
 #include "wire/error.h"
 #include "wire/event.h"
 #include "wire/frame.h"
@@ -743,6 +745,216 @@ static void grace_hands_runs_back(void **state)
     assert_int_equal(broker_stop(&b), 0);
 }
 
+/* A run that is handed back takes along what was done and not yet sent: it is not done again. */
+static void grace_keeps_results(void **state)
+{
+    struct broker b;
+    struct book k;
+    (void)state;
+
+    broker_start(&b);
+    load(&b, "steps");
+    open_book_number(&k, "held-up", 0);
+    assign(&b, &k);
+    /* Not acknowledged, so that what is done after it waits in the child. */
+    assert_true(next_append(&b, &k, ANSWER_MS_MAX));
+    assert_int_equal(k.next, NEXT_CONTINUE);
+    assert_int_equal(count_events(&k, EVENT_STEP_DONE), 1);
+    signal_run(&b, &k, "go", 1);
+    broker_send(&b, DRAIN, .grace_ms = 1);
+    assert_int_equal(serve(&b, &k), NEXT_RELEASE);
+    assert_int_equal(count_events(&k, EVENT_STEP_DONE), 2);
+    close_book(&k);
+    assert_int_equal(broker_stop(&b), 0);
+}
+
+/* A plugin that returns nothing, nonsense, or too much gets an answer and hurts nobody. */
+static void odd_results_are_answered(void **state)
+{
+    static const struct {
+        const char *workflow;
+        uint64_t input;
+        uint64_t kind;
+        const char *code;
+    } cases[] = {
+        {"silent", 0, EVENT_COMPLETED, NULL},
+        {"strange", 0, EVENT_FAILED, "UNKNOWN"},
+        {"oversize", 0, EVENT_COMPLETED, NULL},
+        {"oversize", 1, EVENT_FAILED, "LIMIT"},
+        {"betrayed", 0, EVENT_FAILED, "NOT_IN_WORKFLOW"},
+        {"nested", 0, EVENT_FAILED, "INVALID"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct book k;
+        aiki_error err;
+        open_book_number(&k, cases[i].workflow, cases[i].input);
+        assign(*state, &k);
+        assert_int_equal(serve(*state, &k), NEXT_FINISH);
+        assert_int_equal(k.last_kind, cases[i].kind);
+        if (cases[i].code != NULL) {
+            end_error(&k, cases[i].kind, &err);
+            assert_string_equal(err.code, cases[i].code);
+            assert_int_not_equal(err.message[0], '\0');
+        }
+        close_book(&k);
+    }
+    sequence_commits_each_step(state);
+}
+
+/* The largest payload there may be travels both ways. */
+static void large_payloads_fit(void **state)
+{
+    struct book k;
+    struct broker *b = *state;
+
+    open_book_number(&k, "oversize", PAYLOAD_BYTES_MAX);
+    assign(b, &k);
+    assert_int_equal(serve(b, &k), NEXT_FINISH);
+    assert_int_equal(k.last_kind, EVENT_COMPLETED);
+    assert_true(k.journal.size_bytes > PAYLOAD_BYTES_MAX);
+    close_book(&k);
+
+    aiki_writer w;
+    buf_init(&w);
+    uint8_t *text = calloc(1, PAYLOAD_BYTES_MAX - 5);
+    assert_non_null(text);
+    aiki_mp_strn(&w, text, PAYLOAD_BYTES_MAX - 5);
+    open_book(&k, "silent", aiki_writer_view(&w));
+    assign(b, &k);
+    assert_int_equal(serve(b, &k), NEXT_FINISH);
+    assert_int_equal(k.last_kind, EVENT_COMPLETED);
+    assert_true(k.journal.size_bytes > 2 * (uint64_t)PAYLOAD_BYTES_MAX); /* input, twice */
+    free(text);
+    buf_deinit(&w);
+    close_book(&k);
+}
+
+/* Thousands of waits park in one append and come back from the record. */
+static void crowds_park(void **state)
+{
+    enum { WAITS = 3000 };
+    struct book k;
+
+    open_book_number(&k, "crowd", WAITS);
+    assign(*state, &k);
+    assert_int_equal(serve(*state, &k), NEXT_PARK);
+    assert_int_equal(count_events(&k, EVENT_STEP_BEGUN), 2 * WAITS);
+    assert_true(k.wake_at_ms > engine_ms());
+    signal_run(NULL, &k, "wait-7", 1);
+    assign(*state, &k);
+    assert_int_equal(serve(*state, &k), NEXT_PARK);
+    assert_int_equal(k.seen, 1);
+    close_book(&k);
+}
+
+/* Ownership ends while tasks are under way: their results are nobody's, also when the same run
+ * comes back before they have ended. */
+static void late_results_are_dropped(void **state)
+{
+    struct book k;
+    struct broker *b = *state;
+
+    open_book_number(&k, "fan", 5);
+    assign(b, &k);
+    broker_send(b, NOTIFY, .run = k.id, .epoch = k.epoch + 1, .kind = NOTIFY_DROP); /* not this stay */
+    broker_send(b, NOTIFY, .run = k.id, .epoch = k.epoch, .kind = NOTIFY_DROP);
+    assign(b, &k);
+    assert_int_equal(serve(b, &k), NEXT_FINISH);
+    assert_int_equal(count_events(&k, EVENT_STEP_DONE), 5);
+    close_book(&k);
+
+    /* A task left behind does not hold the completion up, and not the process either. */
+    open_book_number(&k, "careless", 0);
+    assign(b, &k);
+    assert_int_equal(serve(b, &k), NEXT_FINISH);
+    assert_int_equal(output_number(&k), 5);
+    assert_int_equal(count_events(&k, EVENT_STEP_DONE), 1);
+    close_book(&k);
+    open_book_number(&k, "patience", 0);
+    assign(b, &k);
+    sequence_commits_each_step(state);
+    close_book(&k);
+}
+
+/* What the child wrote to stderr before it died of the signal. */
+static int die_of(const char *workflow, uint64_t input, char *ret_text, size_t size)
+{
+    struct broker b;
+    struct book k;
+    struct frame f;
+    int ends[2], status = 0, saved = dup(STDERR_FILENO);
+
+    assert_int_equal(pipe(ends), 0);
+    assert_true(saved >= 0 && dup2(ends[1], STDERR_FILENO) >= 0);
+    broker_start(&b);
+    (void)dup2(saved, STDERR_FILENO);
+    close(saved);
+    close(ends[1]);
+    load(&b, "steps");
+    open_book_number(&k, workflow, input);
+    assign(&b, &k);
+    assert_false(receive(&b, &f, ANSWER_MS_MAX));
+    status = broker_stop(&b);
+    ssize_t n = read(ends[0], ret_text, size - 1);
+    ret_text[n > 0 ? n : 0] = '\0';
+    close(ends[0]);
+    assert_non_null(strstr(ret_text, "in run "));
+    id_text(&k.id, ret_text + size - AIKI_ID_TEXT_SIZE);
+    assert_non_null(strstr(ret_text, ret_text + size - AIKI_ID_TEXT_SIZE));
+    close_book(&k);
+    return status;
+}
+
+/* Endless recursion and abort() kill this process only, which says who it was. */
+static void deaths_name_the_run(void **state)
+{
+    char text[4096];
+    (void)state;
+
+    if (FIBER_ASAN)
+        skip(); /* the sanitizer's own report comes instead */
+    assert_int_equal(die_of("bottomless", 1 << 20, text, sizeof(text)), -SIGSEGV);
+    assert_non_null(strstr(text, "STACK OVERFLOW in run "));
+    assert_non_null(strstr(text, "(workflow bottomless)"));
+    assert_int_equal(die_of("aborts", 0, text, sizeof(text)), -SIGABRT);
+    assert_non_null(strstr(text, "(task aborting)"));
+}
+
+/* When the broker is killed, a child that never looks at its socket dies as well. */
+static void orphans_die(void **state)
+{
+    int status = 0, ready[2];
+    char byte;
+    (void)state;
+
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct broker b;
+        struct book k;
+        broker_start(&b);
+        load(&b, "steps");
+        open_book_number(&k, "spins", 0);
+        assign(&b, &k);
+        (void)!write(ready[1], &b.pid, sizeof(b.pid));
+        for (;;)
+            (void)pause();
+    }
+    close(ready[1]);
+    pid_t child = 0;
+    assert_int_equal(read(ready[0], &child, sizeof(child)), sizeof(child));
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(read(ready[0], &byte, 1), 0);
+    close(ready[0]);
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
+}
+
 /* Garbage on the socket ends the process with a status that says so. */
 static void bad_frames_end_the_process(void **state)
 {
@@ -780,6 +992,13 @@ int main(void)
         STEPS_CASE(corrupt_journals_block),
         cmocka_unit_test(drain_ends_the_process),
         cmocka_unit_test(grace_hands_runs_back),
+        cmocka_unit_test(grace_keeps_results),
+        STEPS_CASE(odd_results_are_answered),
+        STEPS_CASE(large_payloads_fit),
+        STEPS_CASE(crowds_park),
+        STEPS_CASE(late_results_are_dropped),
+        cmocka_unit_test(deaths_name_the_run),
+        cmocka_unit_test(orphans_die),
         cmocka_unit_test(bad_frames_end_the_process),
     };
     return cmocka_run_group_tests_name("child", tests, NULL, NULL);
