@@ -1,7 +1,8 @@
 /* sqlite.c - durable state in one SQLite file.
  *
  *   commit: BEGIN IMMEDIATE, one insert or fenced update per run and one journal row per append,
- *           COMMIT = one fsync of the log; then, when the log is long, a checkpoint
+ *           COMMIT = one fsync of the log; what is in the log gets into the database later
+ *           (sqlite_wal.c)
  *   readers: connections of their own, see what was committed when a statement began
  *
  * Failure: what a commit may survive (conflict, stale, disk full, locked, no memory) is rolled
@@ -9,27 +10,24 @@
  * have dropped the very pages a later fsync would claim to have written. The process ends and
  * reads again what is really there.
  */
+#include "store/sqlite.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "store/checks.h"
-#include "store/sqlite_conn.h"
 #include "store/sqlite_file.h"
 #include "store/sqlite_read.h"
 #include "store/sqlite_schema.h"
 #include "wire/error.h"
 
-/* Length of the log, in pages, at which a commit also checkpoints (LIMITS of the stack: 1000 is
- * the most even, 4000 the fastest). */
-enum { WAL_PAGES_MAX = 8000 };
-
 struct sqlite_store {
     struct store base;
     struct sqlite_file file;
     struct sqlite_conn conn;
-    int wal_pages;        /* after the last commit */
+    struct wal *wal;
     int64_t clock_ms_max; /* including the unit being written */
     bool broken;
     aiki_error why_broken;
@@ -38,6 +36,7 @@ struct sqlite_store {
 struct sqlite_reader {
     struct store_reader base;
     struct sqlite_conn conn;
+    struct wal *wal; /* borrowed from the store, which outlives its readers */
 };
 
 static struct sqlite_store *sqlite_of(struct store *s)
@@ -45,21 +44,12 @@ static struct sqlite_store *sqlite_of(struct store *s)
     return container_of(s, struct sqlite_store, base);
 }
 
-static struct sqlite_conn *reader_conn(struct store_reader *r)
+static struct sqlite_reader *reader_of(struct store_reader *r)
 {
-    return &container_of(r, struct sqlite_reader, base)->conn;
+    return container_of(r, struct sqlite_reader, base);
 }
 
 /* ---- open and close ---- */
-
-static int on_commit(void *arg, sqlite3 *db, const char *schema, int pages)
-{
-    struct sqlite_store *s = arg;
-    (void)db;
-    (void)schema;
-    s->wal_pages = pages;
-    return SQLITE_OK;
-}
 
 static aiki_status read_marks(struct sqlite_store *s, aiki_error *err)
 {
@@ -92,11 +82,14 @@ static aiki_status open_database(struct sqlite_store *s, const char *path, aiki_
                         err);
     if (st == AIKI_OK)
         st = read_marks(s, err);
+    if (st == AIKI_OK)
+        st = wal_create(&s->wal, &s->conn, err);
     return st;
 }
 
 static void destroy(struct sqlite_store *s)
 {
+    wal_destroy(s->wal);
     sql_close(&s->conn);
     sqlite_file_release(&s->file); /* last: nobody else may open while SQLite still writes */
     free(s);
@@ -114,7 +107,6 @@ static aiki_status sqlite_open(struct store **ret, const char *url, aiki_error *
         destroy(s);
         return st;
     }
-    sqlite3_wal_hook(s->conn.db, on_commit, s);
     *ret = &s->base;
     return AIKI_OK;
 }
@@ -125,12 +117,18 @@ static void sqlite_close(struct store *s)
         destroy(sqlite_of(s));
 }
 
+void sqlite_store_limit_wal(struct store *s, const struct wal_limits *limits)
+{
+    wal_set_limits(sqlite_of(s)->wal, limits);
+}
+
 static aiki_status sqlite_open_reader(struct store *s, struct store_reader **ret, aiki_error *err)
 {
     struct sqlite_reader *r = calloc(1, sizeof(*r));
     if (r == NULL)
         return error_set(err, AIKI_NOMEM, "reader of %s", sqlite_of(s)->file.path);
     r->base.ops = &store_sqlite;
+    r->wal = sqlite_of(s)->wal;
     aiki_status st = sql_open(&r->conn, sqlite_of(s)->file.path, true, err);
     if (st != AIKI_OK) {
         free(r);
@@ -144,8 +142,8 @@ static void sqlite_close_reader(struct store_reader *r)
 {
     if (r == NULL)
         return;
-    sql_close(reader_conn(r));
-    free(container_of(r, struct sqlite_reader, base));
+    sql_close(&reader_of(r)->conn);
+    free(reader_of(r));
 }
 
 /* ---- commit ---- */
@@ -326,22 +324,9 @@ static aiki_status transact(struct sqlite_store *s, const struct unit *u, aiki_e
 static void break_store(struct sqlite_store *s, aiki_status st, const aiki_error *why)
 {
     s->broken = true;
+    sql_keep_log(&s->conn);
     s->why_broken = *why;
     s->why_broken.status = st;
-}
-
-/* Copies the log into the database so that it can be started over. What was committed stays
- * committed whatever comes of it, but an I/O error here says that the disk cannot be trusted. */
-static void checkpoint(struct sqlite_store *s)
-{
-    aiki_error err = {.struct_size = sizeof(err)};
-    s->wal_pages = 0;
-    if (sqlite3_wal_checkpoint_v2(s->conn.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) ==
-        SQLITE_OK)
-        return;
-    aiki_status st = sql_error(&s->conn, "checkpoint", &err);
-    if (commit_failure_is_fatal(st))
-        break_store(s, st, &err);
 }
 
 static aiki_status sqlite_commit(struct store *base, const struct unit *u, aiki_error *err)
@@ -359,11 +344,14 @@ static aiki_status sqlite_commit(struct store *base, const struct unit *u, aiki_
     int64_t clock_ms = unit_clock_ms(u);
     if (clock_ms > s->clock_ms_max)
         s->clock_ms_max = clock_ms;
-    st = transact(s, u, &why);
+    st = wal_check_room(s->wal, &why);
+    if (st == AIKI_OK)
+        st = transact(s, u, &why);
     if (st == AIKI_OK) {
         base->commits++;
-        if (s->wal_pages >= WAL_PAGES_MAX)
-            checkpoint(s);
+        st = wal_tend(s->wal, &why);
+        if (st != AIKI_OK)
+            break_store(s, st, &why); /* from the next commit on: this one is on disk */
         return AIKI_OK;
     }
     s->clock_ms_max = clock_ms_before;
@@ -407,36 +395,50 @@ static aiki_status sqlite_scan_open(struct store *s, uint64_t after_no, uint32_t
     return sql_scan_open(&sqlite_of(s)->conn, after_no, limit, fn, arg, err);
 }
 
-static aiki_status sqlite_list(struct store_reader *r, const struct list_filter *filter,
+static aiki_status sqlite_list(struct store_reader *base, const struct list_filter *filter,
                                store_run_fn fn, void *arg, aiki_error *err)
 {
-    return sql_list(reader_conn(r), filter, fn, arg, err);
-}
-
-static aiki_status sqlite_reader_find_run(struct store_reader *r, const struct aiki_id *id,
-                                          store_run_fn fn, void *arg, aiki_error *err)
-{
-    return sql_find_run(reader_conn(r), id, fn, arg, err);
-}
-
-/* One snapshot for the head of the run and its rows, while the store thread goes on. */
-static aiki_status sqlite_reader_journal(struct store_reader *r, uint64_t run_no,
-                                         uint64_t after_seq, uint64_t bytes_max, aiki_writer *w,
-                                         uint64_t *ret_last_seq, aiki_error *err)
-{
-    struct sqlite_conn *c = reader_conn(r);
-    aiki_status st = sql_run(c, SQL_BEGIN_READ, err);
-    if (st != AIKI_OK)
-        return st;
-    st = sql_journal(c, run_no, after_seq, bytes_max, w, ret_last_seq, err);
-    (void)sql_run(c, SQL_ROLLBACK, NULL); /* nothing was written, so nothing can be lost */
+    struct sqlite_reader *r = reader_of(base);
+    wal_read_begin(r->wal);
+    aiki_status st = sql_list(&r->conn, filter, fn, arg, err);
+    wal_read_end(r->wal);
     return st;
 }
 
-static aiki_status sqlite_workflows(struct store_reader *r, const char *space, store_workflow_fn fn,
-                                    void *arg, aiki_error *err)
+static aiki_status sqlite_reader_find_run(struct store_reader *base, const struct aiki_id *id,
+                                          store_run_fn fn, void *arg, aiki_error *err)
 {
-    return sql_workflows(reader_conn(r), space, fn, arg, err);
+    struct sqlite_reader *r = reader_of(base);
+    wal_read_begin(r->wal);
+    aiki_status st = sql_find_run(&r->conn, id, fn, arg, err);
+    wal_read_end(r->wal);
+    return st;
+}
+
+/* One snapshot for the head of the run and its rows, while the store thread goes on. */
+static aiki_status sqlite_reader_journal(struct store_reader *base, uint64_t run_no,
+                                         uint64_t after_seq, uint64_t bytes_max, aiki_writer *w,
+                                         uint64_t *ret_last_seq, aiki_error *err)
+{
+    struct sqlite_reader *r = reader_of(base);
+    wal_read_begin(r->wal);
+    aiki_status st = sql_run(&r->conn, SQL_BEGIN_READ, err);
+    if (st == AIKI_OK) {
+        st = sql_journal(&r->conn, run_no, after_seq, bytes_max, w, ret_last_seq, err);
+        (void)sql_run(&r->conn, SQL_ROLLBACK, NULL); /* nothing was written, nothing is lost */
+    }
+    wal_read_end(r->wal);
+    return st;
+}
+
+static aiki_status sqlite_workflows(struct store_reader *base, const char *space,
+                                    store_workflow_fn fn, void *arg, aiki_error *err)
+{
+    struct sqlite_reader *r = reader_of(base);
+    wal_read_begin(r->wal);
+    aiki_status st = sql_workflows(&r->conn, space, fn, arg, err);
+    wal_read_end(r->wal);
+    return st;
 }
 
 const struct store_ops store_sqlite = {

@@ -10,10 +10,8 @@
 #include "base/clock.h"
 #include "wire/error.h"
 
-enum {
-    BUSY_MS_MAX = 2000,   /* somebody's sqlite3 shell may hold the write lock this long */
-    WATCH_OPCODES = 20000 /* how often a reader looks at its deadline: about every 1 ms */
-};
+/* How often a reader looks at its deadline: about every 1 ms. */
+enum { WATCH_OPCODES = 20000 };
 
 static const char *const sql_text[SQL_COUNT] = {
 #define SQLITE_STATEMENT_TEXT(name, sql) [SQL_##name] = sql,
@@ -22,7 +20,7 @@ static const char *const sql_text[SQL_COUNT] = {
 };
 
 /* Side effects matter here: page_size before the first table, WAL before the first write.
- * Checkpoints are made by commit() itself, so that their errors are seen. */
+ * Checkpoints are sqlite_wal.c's, so that their errors are seen. */
 static const char writer_settings[] = "PRAGMA page_size = 4096;"
                                       "PRAGMA journal_mode = WAL;"
                                       "PRAGMA synchronous = FULL;"
@@ -153,6 +151,11 @@ void sql_close(struct sqlite_conn *c)
         sqlite3_finalize(c->statements[i]);
     sqlite3_close(c->db);
     *c = (struct sqlite_conn){.path = c->path};
+}
+
+void sql_keep_log(struct sqlite_conn *c)
+{
+    (void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL); /* cannot fail */
 }
 
 /* ---- statements ---- */

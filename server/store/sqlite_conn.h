@@ -10,6 +10,9 @@
 
 #include "store/store.h"
 
+/* How long the write lock or a read of somebody else (a sqlite3 shell) is waited for. */
+enum { BUSY_MS_MAX = 2000 };
+
 /* clang-format off: the table keeps its columns */
 /* Columns in the order of run_from_row(). */
 #define SQL_RUN                                                                                    \
@@ -86,6 +89,9 @@ struct sqlite_conn {
  * write, and is stopped at its deadline. */
 aiki_status sql_open(struct sqlite_conn *c, const char *path, bool reader, aiki_error *err);
 void sql_close(struct sqlite_conn *c);
+/* Closing leaves the log as it is. Needed once a sync of the database failed: some of the log
+ * counts as copied but is not on disk, and only who opens the file anew copies all of it again. */
+void sql_keep_log(struct sqlite_conn *c);
 /* What SQLite last said, as one of ours; `doing` reads "write to". */
 aiki_status sql_error(struct sqlite_conn *c, const char *doing, aiki_error *err);
 /* The statement, ready to be bound. Never NULL on AIKI_OK. */

@@ -112,6 +112,23 @@ static aiki_status take_lock(const char *path, int *ret_fd, aiki_error *err)
     return AIKI_OK;
 }
 
+/* Ours uses a write-ahead log from its first byte on. To find out from SQLite it would be too late:
+ * the connection's settings have changed the file by then. */
+static aiki_status check_format(int fd, const char *path, aiki_error *err)
+{
+    static const char magic[16] = "SQLite format 3";
+    enum { WRITE_VERSION_AT = 18, ROLLBACK = 1 }; /* SQLite file format 1.3 */
+    char header[WRITE_VERSION_AT + 1];
+    ssize_t size = pread(fd, header, sizeof(header), 0);
+    if (size < 0)
+        return refuse(err, "read", path);
+    if (size == (ssize_t)sizeof(header) && memcmp(header, magic, sizeof(magic)) == 0 &&
+        header[WRITE_VERSION_AT] == ROLLBACK)
+        return error_set(err, AIKI_UNSUPPORTED,
+                         "%s is the database of another program; give another path", path);
+    return AIKI_OK;
+}
+
 /* SQLite gives its side files the mode of the database. */
 static aiki_status check_file(const char *path, aiki_error *err)
 {
@@ -128,9 +145,10 @@ static aiki_status check_file(const char *path, aiki_error *err)
                          "%s belongs to user %u, this server runs as user %u: start it as the "
                          "owner, or chown the file and its -wal and -shm",
                          path, at.st_uid, geteuid());
-    if ((at.st_mode & 07777) != FILE_MODE && fchmod(fd, FILE_MODE) != 0)
-        return refuse(err, "make private", path);
-    return AIKI_OK;
+    aiki_status st = check_format(fd, path, err);
+    if (st == AIKI_OK && (at.st_mode & 07777) != FILE_MODE && fchmod(fd, FILE_MODE) != 0)
+        st = refuse(err, "make private", path);
+    return st;
 }
 
 aiki_status sqlite_file_claim(const char *path, struct sqlite_file *ret, aiki_error *err)

@@ -85,7 +85,7 @@ struct list_filter {
     uint32_t limit;           /* at most STORE_LIST_MAX; more is cut to that */
 };
 
-/* Return false to stop. */
+/* Return false to stop. May not call the store or the reader again. */
 typedef bool (*store_run_fn)(void *arg, const struct run_row *row);
 typedef bool (*store_workflow_fn)(void *arg, const struct workflow_row *row);
 

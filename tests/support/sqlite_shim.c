@@ -2,6 +2,7 @@
 #include "support/sqlite_shim.h"
 
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -13,8 +14,8 @@ struct shim_file {
 
 static sqlite3_vfs *real_vfs;
 static sqlite3_vfs shim_vfs;
-static enum shim_failure ordered;
-static int syncs;
+static atomic_int ordered; /* enum shim_failure */
+static atomic_int syncs;
 
 static sqlite3_file *real(sqlite3_file *f)
 {
@@ -153,7 +154,5 @@ void shim_order(enum shim_failure failure)
 
 int shim_take_syncs(void)
 {
-    int count = syncs;
-    syncs = 0;
-    return count;
+    return atomic_exchange(&syncs, 0);
 }

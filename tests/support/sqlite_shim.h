@@ -1,4 +1,4 @@
-/* support/sqlite_shim.h - a disk under SQLite that fails when told to. [one thread]
+/* support/sqlite_shim.h - a disk under SQLite that fails when told to. [any]
  *
  * Installs itself as the default VFS: everything goes to the real one, except what was ordered.
  */

@@ -1,9 +1,11 @@
 /* test_store_sqlite.c - the SQLite backend: the common suite, its file, its lock, bad disks. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +17,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "store/sqlite_conn.h"
+#include "store/sqlite.h"
 #include "support/sqlite_shim.h"
 #include "support/store_suite.h"
 
@@ -162,6 +164,21 @@ static void foreign_files(void **state)
     refused(f->url, AIKI_CORRUPT, "not an Aiki database");
 }
 
+/* Another program's database is refused before anything of it is changed. */
+static void foreign_file_is_untouched(void **state)
+{
+    struct fixture *f = *state;
+    store_close(f->s);
+    f->s = NULL;
+    assert_int_equal(unlink(f->path), 0);
+    tamper(f, "CREATE TABLE theirs(x); INSERT INTO theirs VALUES(1)");
+    refused(f->url, AIKI_UNSUPPORTED, "another program");
+    char write_version;
+    AUTO(close_fd) int fd = open(f->path, O_RDONLY);
+    assert_int_equal(pread(fd, &write_version, 1, 18), 1);
+    assert_int_equal(write_version, 1); /* 2 = has been switched to a write-ahead log */
+}
+
 /* A link to the data directory is no way around the lock. */
 static void detour_meets_the_lock(void **state)
 {
@@ -230,6 +247,54 @@ static void killed_server(void **state)
         assert_int_equal(f->s->incarnation, 1 + 2 * round);
         struct draft d;
         draft_init(&d, acknowledged);
+        draft_assert_stored(f->s, &d);
+        draft_deinit(&d);
+        store_close(f->s);
+        f->s = NULL;
+    }
+}
+
+static off_t size_of(const struct fixture *f, const char *suffix)
+{
+    char path[300];
+    struct stat at;
+    (void)snprintf(path, sizeof(path), "%s%s", f->path, suffix);
+    assert_int_equal(stat(path, &at), 0);
+    return at.st_size;
+}
+
+/* A machine that stops in the middle of a write leaves a torn end of the log: everything before
+ * it is there, and the store goes on. */
+static void torn_log(void **state)
+{
+    struct fixture *f = *state;
+    store_close(f->s);
+    f->s = NULL;
+    for (int round = 0; round < 2; round++) {
+        int fd;
+        uint64_t last = 0, first = 0;
+        pid_t pid = start_server(f->url, &fd);
+        assert_int_equal(read(fd, &first, sizeof(first)), sizeof(first));
+        while (last < first + 10)
+            assert_int_equal(read(fd, &last, sizeof(last)), sizeof(last));
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        while (read(fd, &last, sizeof(last)) > 0)
+            ;
+        close(fd);
+
+        char path[300];
+        (void)snprintf(path, sizeof(path), "%s-wal", f->path);
+        if (round == 0) {
+            assert_int_equal(truncate(path, size_of(f, "-wal") - 100), 0);
+        } else {
+            AUTO(close_fd) int wal = open(path, O_WRONLY);
+            assert_int_equal(pwrite(wal, "torn", 4, size_of(f, "-wal") - 100), 4);
+        }
+        assert_int_equal(store_open(&f->s, f->url, NULL), AIKI_OK);
+        assert_true(f->s->run_no_max + 1 >= last); /* only the very last commit may be gone */
+        struct draft d;
+        draft_init(&d, last - 1);
         draft_assert_stored(f->s, &d);
         draft_deinit(&d);
         store_close(f->s);
@@ -354,27 +419,107 @@ static void disk_error(void **state)
     }
 }
 
-/* A checkpoint whose fsync fails does not undo the commit it came with, but it is the last one. */
+enum { COMMITS_ENOUGH = 300, PAGE_BYTES = 4096, FRAME_BYTES = PAGE_BYTES + 24 };
+
+/* A run with an event of several pages. */
+static aiki_status save_long(struct fixture *f, uint64_t no, aiki_error *err)
+{
+    struct draft d, *unit[] = {&d};
+    draft_init(&d, no);
+    draft_event(&d, 3 * PAGE_BYTES);
+    aiki_status st = draft_commit(f->s, unit, 1, err);
+    draft_deinit(&d);
+    return st;
+}
+
+/* A checkpoint whose fsync fails does not undo the commits it came with, but no more are taken,
+ * and the log is kept: what was copied from it may not be on disk. */
 static void checkpoint_error(void **state)
 {
     struct fixture *f = *state;
+    static const struct wal_limits limits = {10, 50, 1000, 0};
     aiki_error err = {.struct_size = sizeof(err)};
+    sqlite_store_limit_wal(f->s, &limits);
     shim_order(SHIM_SYNC_DB);
-    aiki_status st = AIKI_OK;
     uint64_t no = 0;
-    while (st == AIKI_OK && no < 100) {
-        struct draft d, *unit[] = {&d};
-        draft_init(&d, no + 1);
-        draft_next(&d);
-        d.write.insert = true;
-        d.write.row.seq = d.write.seq_before = 0;
-        draft_event(&d, 256 * 1024);
-        st = draft_commit(f->s, unit, 1, &err);
-        no += st == AIKI_OK;
-        draft_deinit(&d);
+    while (no < COMMITS_ENOUGH && save_long(f, no + 1, &err) == AIKI_OK)
+        no++;
+    assert_true(no > 0 && no < COMMITS_ENOUGH);
+    assert_non_null(strstr(err.message, "no commits after a failure: cannot checkpoint"));
+    store_close(f->s);
+    assert_true(size_of(f, "-wal") > (off_t)no * FRAME_BYTES);
+    assert_int_equal(store_open(&f->s, f->url, NULL), AIKI_OK);
+    assert_int_equal(f->s->run_no_max, no);
+}
+
+struct busy_reader {
+    struct store_reader *r;
+    atomic_bool stop;
+};
+
+static bool look_at(void *arg, const struct run_row *row)
+{
+    (void)row;
+    return !atomic_load((atomic_bool *)arg);
+}
+
+static void *read_all_the_time(void *arg)
+{
+    struct busy_reader *b = arg;
+    const struct list_filter filter = {.space = "test", .limit = STORE_LIST_MAX};
+    while (!atomic_load(&b->stop))
+        (void)b->r->ops->list(b->r, &filter, look_at, &b->stop, NULL); /* the log is what counts */
+    return NULL;
+}
+
+/* Under load the log stays within WAL_RESTART_PAGES, although somebody always reads. */
+static void log_is_bounded(void **state)
+{
+    struct fixture *f = *state;
+    static const struct wal_limits limits = {20, 60, 1000, BUSY_MS_MAX};
+    struct busy_reader b = {0};
+    aiki_error err = {.struct_size = sizeof(err)};
+    pthread_t thread;
+    sqlite_store_limit_wal(f->s, &limits);
+    assert_int_equal(f->s->ops->open_reader(f->s, &b.r, &err), AIKI_OK);
+    assert_int_equal(pthread_create(&thread, NULL, read_all_the_time, &b), 0);
+    off_t longest = 0;
+    for (uint64_t no = 1; no <= COMMITS_ENOUGH; no++) {
+        if (save_long(f, no, &err) != AIKI_OK)
+            fail_msg("%s", err.message);
+        off_t size = size_of(f, "-wal");
+        longest = size > longest ? size : longest;
     }
-    assert_int_equal(st, AIKI_INTERNAL);
-    assert_non_null(strstr(err.message, "checkpoint"));
+    atomic_store(&b.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    f->s->ops->close_reader(b.r);
+    assert_true(longest <= (off_t)(limits.restart_pages + 20) * FRAME_BYTES); /* 20: one commit */
+    reopen(f);
+    assert_int_equal(f->s->run_no_max, COMMITS_ENOUGH);
+}
+
+/* A program that reads and does not let go stops the server before it fills the disk; when it
+ * has ended the same handle goes on. */
+static void log_has_an_end(void **state)
+{
+    struct fixture *f = *state;
+    static const struct wal_limits limits = {20, 60, 200, 0};
+    aiki_error err = {.struct_size = sizeof(err)};
+    sqlite3 *db;
+    sqlite_store_limit_wal(f->s, &limits);
+    assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "BEGIN; SELECT * FROM runs", NULL, NULL, NULL), SQLITE_OK);
+    uint64_t no = 0;
+    while (no < COMMITS_ENOUGH && save_long(f, no + 1, &err) == AIKI_OK)
+        no++;
+    assert_true(no < COMMITS_ENOUGH);
+    assert_non_null(strstr(err.message, "WAL_PAGES_MAX"));
+    assert_int_equal(save_long(f, no + 1, &err), AIKI_LIMIT);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    off_t longest = size_of(f, "-wal");
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(save_long(f, ++no, &err), AIKI_OK);
+    assert_true(size_of(f, "-wal") <= longest);
     reopen(f);
     assert_int_equal(f->s->run_no_max, no);
 }
@@ -417,9 +562,11 @@ int main(void)
 #define CASE(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(private_file),      CASE(bad_paths),         CASE(foreign_files),
-        CASE(killed_server),     CASE(tampered_history),  CASE(detour_meets_the_lock),
-        CASE(one_sync_a_commit), CASE(disk_full),         CASE(disk_error),
-        CASE(checkpoint_error),  CASE(locked_by_a_shell), CASE(reader_is_limited),
+        CASE(killed_server),     CASE(torn_log),          CASE(foreign_file_is_untouched),
+        CASE(tampered_history),  CASE(one_sync_a_commit), CASE(detour_meets_the_lock),
+        CASE(disk_full),         CASE(disk_error),        CASE(checkpoint_error),
+        CASE(log_is_bounded),    CASE(log_has_an_end),    CASE(locked_by_a_shell),
+        CASE(reader_is_limited),
     };
 #undef CASE
     const struct store_backend sqlite = {"sqlite", fresh_url, wipe};
