@@ -1,0 +1,226 @@
+"""A worker host and its processes: slots, children, leases, and all that can go away."""
+import os
+import pathlib
+import signal
+import threading
+import time
+
+import chain
+from harness import Ledger, until
+
+
+def start_ledger(s, steps, task_ms, name="ledger.txt", width=1):
+    path = s.directory / name
+    return s.start("ledger", {"steps": steps, "task_ms": task_ms, "path": str(path), "width": width})
+
+
+def ledger(s, name="ledger.txt"):
+    return Ledger(s.directory / name)
+
+
+def executed_once(s, run, steps, repeated_at_most):
+    """Every step ran, and only those under way at a crash ran again."""
+    executions = ledger(s).executions(run)
+    assert sorted(executions) == list(range(steps))
+    extra = sum(len(stamps) - 1 for stamps in executions.values())
+    assert extra <= repeated_at_most, executions
+    chain.check(s.history(run))
+
+
+def alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_no_more_runs_than_slots_at_a_time(stacks):
+    s = stacks(plugins=["ledger"], runtime_args=["--slots", "4"])
+    runs = [start_ledger(s, 1, 100) for _ in range(24)]
+    for run in runs:
+        assert s.result(run) == {"steps": 1}
+    stamps = sorted(ns for _, _, _, _, ns in ledger(s).lines())
+    assert len(stamps) == 24
+    for first, fifth in zip(stamps, stamps[4:]):
+        assert fifth - first >= 99_000_000, "a fifth run began before one of four had ended"
+
+
+def test_a_killed_child_is_replaced_and_its_runs_resume(stacks):
+    s = stacks(plugins=["ledger", "hello"])
+    runs = [start_ledger(s, 20, 10) for _ in range(10)]
+    for _ in range(3):
+        victims = {pid for _, _, _, pid, _ in ledger(s).lines()} & set(s.runtime.children())
+        if victims:
+            os.kill(victims.pop(), signal.SIGKILL)
+        before = len(ledger(s).lines())
+        until(lambda: len(ledger(s).lines()) > before + 20, "the runs go on")
+        assert s.result(s.start("hello", {"name": "unharmed"}))
+    for run in runs:
+        assert s.result(run) == {"steps": 20}
+        executed_once(s, run, 20, repeated_at_most=3)
+    assert "signal 9" in s.runtime.log.read_text()
+
+
+def test_a_killed_child_costs_little_time(stacks):
+    s = stacks(plugins=["ledger"])
+    run = start_ledger(s, 200, 5)
+    until(lambda: len(ledger(s).lines()) > 5, "the run is under way")
+    pid, = {row[3] for row in ledger(s).lines()}
+    killed_ns = time.monotonic_ns()
+    os.kill(pid, signal.SIGKILL)
+    resumed = until(lambda: [row[4] for row in ledger(s).lines() if row[3] != pid], "it resumed")[0]
+    assert resumed - killed_ns < 2_000_000_000, f"{(resumed - killed_ns) / 1e6:.0f} ms"
+    assert s.result(run) == {"steps": 200}
+
+
+def test_a_child_that_keeps_dying_is_replaced_more_and_more_slowly(stacks):
+    s = stacks(plugins=["ledger", "hello"])
+    log = s.runtime.log
+    hello = set(s.runtime.children())
+    for n in range(1, 7):
+        victim = until(lambda: [p for p in s.runtime.children()
+                                if b"ledger.so" in pathlib.Path(f"/proc/{p}/cmdline").read_bytes()],
+                       "a process for ledger")[0]
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: f"crash {n}," in log.read_text(), f"crash {n} is in the log")
+    text = log.read_text()
+    assert "crash 1, replaced in 0 ms" in text and "crash 6, replaced in 400 ms" in text, text[-2000:]
+    assert s.result(start_ledger(s, 2, 0)) == {"steps": 2}
+    assert hello & set(s.runtime.children()), "the other plugin's process was replaced too"
+
+
+def test_children_get_no_secrets_and_no_descriptors(stacks):
+    s = stacks(plugins=["hello"], env={"AIKI_TOKEN": "secret", "AIKI_SLOTS": "9", "OTHER": "kept"})
+    pid, = s.runtime.children()
+    environment = pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+    assert b"AIKI_" not in environment and b"OTHER=kept" in environment
+    fds = {int(fd): os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    assert fds[0] == "/dev/null"
+    assert fds[3].startswith("socket:")
+    sockets = [fd for fd, to in fds.items() if to.startswith("socket:")]
+    broker = [os.readlink(f"/proc/{s.runtime.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{s.runtime.pid}/fd")]
+    shared = [fd for fd, to in fds.items() if fd > 3 and to.startswith(("socket:", "pipe:")) and to in broker]
+    files = [to for to in fds.values() if to.startswith("/") and not to.startswith("/dev/")]
+    assert [fd for fd in sockets if fd > 3] == shared == files == [], fds
+    limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+    core = next(line for line in limits.splitlines() if line.startswith("Max core file size"))
+    assert core.split()[4] == "0", core
+
+
+def test_a_killed_broker_takes_its_children_along(stacks):
+    s = stacks(plugins=["hello", "ledger"])
+    run = start_ledger(s, 50, 10)
+    until(ledger(s).lines, "the run has begun")
+    children = s.runtime.children()
+    assert len(children) == 2
+    s.runtime.kill()
+    until(lambda: not any(alive(pid) for pid in children), "its children are gone")
+    left = list((s.directory / "state0").rglob("*.so"))
+    assert len(left) == 2, "kill -9 leaves the copies"
+    s.start_runtime()
+    assert s.result(run) == {"steps": 50}
+    executed_once(s, run, 50, repeated_at_most=1)
+    assert not set(left) & set((s.directory / "state0").rglob("*.so")), "they were not swept"
+
+
+def test_sigterm_lets_resident_runs_finish(stacks):
+    s = stacks(plugins=["ledger"])
+    run = start_ledger(s, 10, 50)
+    until(ledger(s).lines, "the run has begun")
+    assert s.runtime.stop() == 0
+    assert s.result(run) == {"steps": 10}
+    executed_once(s, run, 10, repeated_at_most=0)
+    assert list((s.directory / "state0").rglob("*.so")) == []
+
+
+def test_what_is_not_done_within_drain_ms_moves_to_another_worker(stacks):
+    for drain_ms in ("0", "200"):
+        s = stacks(plugins=["ledger"], runtime_args=["--drain-ms", drain_ms])
+        runs = [start_ledger(s, 30, 20) for _ in range(5)]
+        until(lambda: len(ledger(s).lines()) > 10, "the runs have begun")
+        s.start_runtime(1)
+        assert s.runtime.stop() == 0
+        for run in runs:
+            assert s.result(run) == {"steps": 30}
+            executed_once(s, run, 30, repeated_at_most=1)
+
+
+def test_a_second_signal_ends_it_at_once(stacks):
+    s = stacks(plugins=["ledger"])
+    run = start_ledger(s, 2, 20_000)
+    until(ledger(s).lines, "the run has begun")
+    s.runtime.send(signal.SIGTERM)
+    until(lambda: "SIGTERM" in s.runtime.log.read_text(), "it drains")
+    assert s.runtime.stop(patience_s=5) == 0
+    assert s.state(run) in ("queued", "running", "stalled")
+
+
+def test_stopped_beyond_its_lease_it_writes_nothing_late_and_serves_on(stacks):
+    s = stacks(plugins=["ledger"], lease_ms=500)
+    runs = [start_ledger(s, 30, 20) for _ in range(8)]
+    until(lambda: len(ledger(s).lines()) > 20, "the runs are under way")
+    s.runtime.send(signal.SIGSTOP)
+    until(lambda: s.metrics()["aiki_sessions_expired_total"] >= 1, "the lease is over")
+    s.start_runtime(1)
+    until(lambda: all(s.state(run) == "completed" for run in runs[:2]), "others go on with the runs")
+    s.runtime.send(signal.SIGCONT)
+    for run in runs:
+        assert s.result(run) == {"steps": 30}
+        chain.check(s.history(run))
+    until(lambda: len(s.get("/v1/workers")["workers"]) == 2, "it is back with a new session")
+    s.runtimes[1].kill()
+    assert s.result(start_ledger(s, 3, 0)) == {"steps": 3}
+
+
+def test_redis_goes_and_comes_back_empty(stacks):
+    s = stacks(plugins=["ledger"])
+    runs = [start_ledger(s, 20, 10) for _ in range(10)]
+    s.redis.kill()
+    runs.append(start_ledger(s, 3, 0))
+    assert s.state(runs[-1]) in ("queued", "stalled")
+    s.redis_socket.unlink()
+    s.start_redis()
+    for run in runs:
+        assert s.result(run)
+    s.redis_command("FLUSHALL")
+    assert s.result(start_ledger(s, 3, 0)) == {"steps": 3}
+    assert all(s.run(run)["state"] == "completed" for run in runs)
+
+
+def test_flushall_under_load_loses_nothing(stacks):
+    s = stacks(plugins=["ledger"], runtime_args=["--slots", "4"])
+    runs = [start_ledger(s, 2, 10) for _ in range(60)]
+    for _ in range(3):
+        s.redis_command("FLUSHALL")
+        done = sum(s.state(run) == "completed" for run in runs)
+        until(lambda: sum(s.state(run) == "completed" for run in runs) > min(done + 5, len(runs) - 1),
+              "work goes on", patience_s=5)
+    for run in runs:
+        assert s.result(run) == {"steps": 2}
+
+
+def test_the_server_goes_and_comes_back(stacks):
+    s = stacks(plugins=["ledger"])
+    runs = [start_ledger(s, 30, 10) for _ in range(10)]
+    children = s.runtime.children()
+    for _ in range(3):
+        before = len(ledger(s).lines())
+        until(lambda: len(ledger(s).lines()) > before + 20, "the runs are under way")
+        s.restart_server()
+    for run in runs:
+        assert s.result(run) == {"steps": 30}
+        executed_once(s, run, 30, repeated_at_most=3)
+    assert s.runtime.children() == children, "a lost server is no reason to replace processes"
+
+
+def test_idle_a_worker_hardly_talks_to_redis(stacks):
+    s = stacks(plugins=["hello", "ledger", "order-processing"])
+    s.result(s.start("hello", {"name": "x"}))
+
+    def commands():
+        stats = s.redis_command("INFO", "stats").splitlines()
+        return int(next(x for x in stats if x.startswith("total_commands_processed")).split(":")[1])
+
+    before = commands()
+    threading.Event().wait(12)  # the subject is time that passes
+    assert commands() - before <= 12
