@@ -168,18 +168,18 @@ void entry_forget_refs(struct entry *e)
     e->refs = NULL;
 }
 
-static void stop_resting(struct cache *c, struct entry *e)
+void cache_hold(struct cache *c, struct entry *e)
 {
     if (!chain_is_linked(&e->resting))
         return;
     chain_remove(&e->resting);
-    *(run_state_is_terminal(e->run.state) ? &c->ended_bytes : &c->open_bytes) -= e->charged_bytes;
+    *(e->charged_as_ended ? &c->ended_bytes : &c->open_bytes) -= e->charged_bytes;
     e->charged_bytes = 0;
 }
 
 void cache_remove(struct cache *c, struct entry *e)
 {
-    stop_resting(c, e);
+    cache_hold(c, e);
     unlink_from(&c->by_id[id_bucket(c, &e->id)], e, offsetof(struct entry, next_by_id));
     unlink_from(&c->by_no[no_bucket(c, e->no)], e, offsetof(struct entry, next_by_no));
     if (e->key.size_bytes > 0)
@@ -219,10 +219,11 @@ void cache_rest(struct cache *c, struct entry *e)
 {
     bool held = e->dirty != 0 || e->owner != NULL || !chain_is_empty(&e->waiters) ||
                 chain_is_linked(&e->lagging);
-    stop_resting(c, e);
+    cache_hold(c, e);
     if (held)
         return;
     bool ended = run_state_is_terminal(e->run.state);
+    e->charged_as_ended = ended;
     e->charged_bytes = entry_bytes(e);
     *(ended ? &c->ended_bytes : &c->open_bytes) += e->charged_bytes;
     chain_append(ended ? &c->ended : &c->open, &e->resting);

@@ -61,6 +61,7 @@ struct entry {
     uint32_t counted_state;         /* as the flow's counters and the timers say */
     uint32_t dirty;                 /* index + 1 in the unit, 0 = clean */
     size_t charged_bytes;           /* while resting */
+    bool charged_as_ended;          /* in which of the two lists that is */
     struct entry *next_by_id, *next_by_no, *next_by_key;
 };
 
@@ -82,6 +83,8 @@ struct entry *cache_add(struct cache *c, const struct aiki_id *id, uint64_t no, 
 /* From a row of the store. */
 struct entry *cache_adopt(struct cache *c, const struct run_row *row, struct flow *flow);
 void cache_remove(struct cache *c, struct entry *e);
+/* In use: not forgotten until the next cache_rest. Whoever keeps a pointer calls this first. */
+void cache_hold(struct cache *c, struct entry *e);
 /* Call after every use: rests the entry when nothing holds it, and forgets the oldest ones over
  * the limit (this one possibly among them). */
 void cache_rest(struct cache *c, struct entry *e);

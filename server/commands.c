@@ -106,6 +106,7 @@ static void answer_existing(struct pipeline *p, const struct command *c, const s
     if (e->dirty != 0) {
         struct owed *o = unit_owe(p, c, e);
         o->kind = OWED_STARTED;
+        o->created = by_id;
         o->want_result = s->m.want_result;
         if (!by_id)
             e->duplicates++;
@@ -160,7 +161,6 @@ static void start_new(struct pipeline *p, const struct command *c, const struct 
     o->kind = OWED_STARTED;
     o->created = true;
     o->want_result = s->m.want_result;
-    metric_add(runs_started, 1);
 }
 
 void command_start(struct pipeline *p, const struct command *c, aiki_view payload)
@@ -325,9 +325,7 @@ void command_wait(struct pipeline *p, const struct command *c, aiki_view payload
     aiki_error err = {.struct_size = sizeof(err)};
     aiki_status status = msg_WAIT_read(payload, &m, &err);
     if (status == AIKI_OK)
-        status = run_load(p, &m.run, &e, &err);
-    if (status == AIKI_OK && unit_barrier(p, e))
-        status = run_load(p, &m.run, &e, &err);
+        status = run_load_clean(p, &m.run, &e, &err);
     if (status == AIKI_OK && !run_state_is_terminal(e->run.state) && m.timeout_ms > 0) {
         int64_t timeout_ms = m.timeout_ms > WAIT_MS_MAX ? WAIT_MS_MAX : (int64_t)m.timeout_ms;
         status = waiter_add(p, e, c->peer, c->correlation, timeout_ms, &err);

@@ -229,6 +229,7 @@ static struct aiki_id *sessions_alive(void *arg, size_t *ret_count)
 
 static void *run_pipeline(void *arg)
 {
+    (void)pthread_setname_np(pthread_self(), "store"); /* for people looking at /proc */
     pipeline_run(arg);
     return NULL;
 }

@@ -179,8 +179,11 @@ void command_register(struct pipeline *p, const struct command *c, aiki_view pay
                                 &changed_count, &err);
     if (status == AIKI_OK) {
         status = store_flows(p, changed, changed_count, &err);
-        if (status != AIKI_OK)
+        if (status != AIKI_OK) {
             (void)registry_withdraw(&p->registry, s, m.build); /* it is there: just added */
+            for (size_t i = 0; i < changed_count; i++)
+                changed[i]->has_build = false; /* so that the next attempt writes it */
+        }
     }
     free(changed);
     if (status != AIKI_OK) {
@@ -256,14 +259,28 @@ static void condemn(struct pipeline *p, struct entry *e, const aiki_error *why)
     e->reason = buf_take(&reason, &e->reason_size_bytes);
 }
 
+/* It does not read for now: the audit of its stream offers it again. */
+static void give_back(struct pipeline *p, struct entry *e)
+{
+    struct engine_effects effects;
+    run_set_owner(e, NULL);
+    if (engine_lose(&e->run, &p->now, &effects))
+        run_settle(p, e);
+}
+
 static void answer_claimed(struct pipeline *p, const struct command *c, struct entry *e,
                            uint64_t after_seq)
 {
     aiki_view journal;
     uint64_t last_seq;
     aiki_error err = {.struct_size = sizeof(err)};
-    if (run_journal(p, e, after_seq, CLAIM_BYTES_MAX, &journal, &last_seq, &err) != AIKI_OK) {
-        condemn(p, e, &err);
+    aiki_status status =
+        run_journal(p, e, after_seq, CLAIM_BYTES_MAX, &journal, &last_seq, &err);
+    if (status != AIKI_OK) {
+        if (status == AIKI_CORRUPT || status == AIKI_NOT_FOUND)
+            condemn(p, e, &err);
+        else
+            give_back(p, e);
         answer_refusal(p, c, &err);
         return;
     }
@@ -277,9 +294,7 @@ static aiki_status claim(struct pipeline *p, struct session *s, const struct msg
                          struct entry **ret, aiki_error *err)
 {
     struct engine_refusal refusal;
-    aiki_status status = run_load(p, &m->run, ret, err);
-    if (status == AIKI_OK && unit_barrier(p, *ret))
-        status = run_load(p, &m->run, ret, err);
+    aiki_status status = run_load_clean(p, &m->run, ret, err);
     if (status != AIKI_OK)
         return status == AIKI_NOT_FOUND
                    ? error_set(err, AIKI_STALE, "the ticket names a run that is not on record")
@@ -346,9 +361,7 @@ void command_journal(struct pipeline *p, const struct command *c, aiki_view payl
         return;
     aiki_status status = msg_JOURNAL_read(payload, &m, &err);
     if (status == AIKI_OK)
-        status = run_load(p, &m.run, &e, &err);
-    if (status == AIKI_OK && unit_barrier(p, e))
-        status = run_load(p, &m.run, &e, &err);
+        status = run_load_clean(p, &m.run, &e, &err);
     if (status != AIKI_OK)
         answer_refusal(p, c, &err);
     else if (owns(p, c, s, e, m.epoch))
@@ -372,8 +385,11 @@ static aiki_status check_events(aiki_view events, aiki_error *err)
     return status;
 }
 
+/* Of the event that goes in front of the first append of a stay. */
 static aiki_view claimed_body(struct pipeline *p, const struct session *s, const struct entry *e)
 {
+    if (e->run.claim_recorded)
+        return (aiki_view){NULL, 0};
     const struct event event = {.kind = EVENT_CLAIMED,
                                 .as.claimed = {.session = s->info.id,
                                                .build = {e->build, HASH_BYTES},

@@ -145,13 +145,19 @@ void command_tickets(struct pipeline *p, aiki_view tickets)
     }
 }
 
+/* Somebody who could execute them reads the stream; a stalled run needs no looking after. */
+static bool is_awaited(const struct flow *f)
+{
+    return f->counts[RUN_QUEUED] > 0 && f->serving_count > 0;
+}
+
 /* Streams with runs queued for long: do they hold their tickets? */
 static void audit(struct pipeline *p)
 {
     p->audit_at_ms = 0;
     for (size_t i = 0; i < p->registry.flow_count; i++) {
         const struct flow *f = p->registry.flows[i];
-        if (f->counts[RUN_QUEUED] == 0)
+        if (!is_awaited(f))
             continue;
         p->audit_at_ms = p->now.at_ms + AUDIT_MS;
         if (f->queued_since_ms > p->now.at_ms - AUDIT_AGE_MS)
@@ -162,10 +168,10 @@ static void audit(struct pipeline *p)
     }
 }
 
-static bool anything_queued(const struct pipeline *p)
+static bool anything_awaited(const struct pipeline *p)
 {
     for (size_t i = 0; i < p->registry.flow_count; i++)
-        if (p->registry.flows[i]->counts[RUN_QUEUED] > 0)
+        if (is_awaited(p->registry.flows[i]))
             return true;
     return false;
 }
@@ -178,20 +184,24 @@ static void wake_run(struct pipeline *p, uint64_t no)
     struct engine_effects effects;
     aiki_error err = {.struct_size = sizeof(err)};
     fault_point(server_timer_due);
-    if (run_load_no(p, no, &e, &err) != AIKI_OK) {
+    aiki_status status = run_load_no(p, no, &e, &err);
+    if (status != AIKI_OK) {
         log_error("store", "the timer of run number %llu is due, but the run cannot be read: %s",
                   (unsigned long long)no, err.message);
+        if (status == AIKI_UNAVAILABLE || status == AIKI_NOMEM)
+            timers_set(&p->timers, no * 2, p->now.at_ms + RETRY_MS);
         return;
     }
     bool was_dirty = e->dirty != 0;
     uint64_t from = e->journal.size_bytes;
-    struct dirty *d = unit_touch(p, e);
+    unit_touch(p, e)->timer = true; /* armed again if the unit is rolled back */
     if (!engine_wake(&e->run, &p->now, &effects)) { /* signalled in this very unit */
-        if (!was_dirty)
+        if (!was_dirty) {
             unit_untouch(p, e);
+            cache_rest(&p->cache, e);
+        }
         return;
     }
-    d->timer = true;
     metric_add(timers_fired, 1);
     unit_recorded(p, e, from, &effects);
 }
@@ -232,7 +242,7 @@ static int64_t deadline(struct pipeline *p)
         const struct entry *e = container_of(p->lagging.next, struct entry, lagging);
         at_ms = earliest(at_ms, e->lags_since_ms + LAG_MS_MAX);
     }
-    if (p->audit_at_ms == 0 && anything_queued(p))
+    if (p->audit_at_ms == 0 && anything_awaited(p))
         p->audit_at_ms = p->now.at_ms + AUDIT_MS;
     at_ms = earliest(at_ms, p->audit_at_ms);
     if (at_ms == 0)

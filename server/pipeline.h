@@ -160,6 +160,10 @@ void offer_run(struct pipeline *p, const struct entry *e);
 /* Cached, or read from the store. AIKI_NOT_FOUND names the run. */
 aiki_status run_load(struct pipeline *p, const struct aiki_id *id, struct entry **ret,
                      aiki_error *err);
+/* The same for a command that is answered at once: a run that is dirty is committed first. *ret is
+ * NULL on failure. */
+aiki_status run_load_clean(struct pipeline *p, const struct aiki_id *id, struct entry **ret,
+                           aiki_error *err);
 aiki_status run_load_no(struct pipeline *p, uint64_t no, struct entry **ret, aiki_error *err);
 /* AIKI_NOT_FOUND: no run has this start key. */
 aiki_status run_load_key(struct pipeline *p, struct flow *flow, aiki_view key, struct entry **ret,
@@ -174,6 +178,8 @@ aiki_status run_last_event(struct pipeline *p, struct entry *e, struct event *re
                            aiki_error *err);
 /* After the engine changed the run: links, counters, timers, lag. Only for changes that stand. */
 void run_settle(struct pipeline *p, struct entry *e);
+/* Memory is ahead of the row. */
+bool run_lags(const struct entry *e);
 void run_set_owner(struct entry *e, struct session *s);
 void session_lose_all(struct pipeline *p, struct session *s);
 void answer_started(struct pipeline *p, const struct command *c, const struct entry *e,

@@ -2,6 +2,7 @@
  * reader thread. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -78,9 +79,7 @@ static aiki_status runs_get(struct pipeline *p, const struct query_args *a, aiki
     struct run_row row;
     aiki_status status = id_parse((const char *)a->id.data, a->id.size_bytes, &id, err);
     if (status == AIKI_OK)
-        status = run_load(p, &id, &e, err);
-    if (status == AIKI_OK && unit_barrier(p, e))
-        status = run_load(p, &id, &e, err);
+        status = run_load_clean(p, &id, &e, err);
     if (status != AIKI_OK)
         return status;
     entry_row(e, p->space, &row);
@@ -95,7 +94,7 @@ static aiki_status runs_get(struct pipeline *p, const struct query_args *a, aiki
     status = put_input(p, e, w, err);
     if (status == AIKI_OK)
         status = put_output(p, e, w, err);
-    cache_rest(&p->cache, e);
+    cache_rest(&p->cache, e); /* e may be gone */
     return status;
 }
 
@@ -180,6 +179,7 @@ static void plugins_list(struct pipeline *p, aiki_writer *w)
 static void server_stats(struct pipeline *p, aiki_writer *w)
 {
     const struct { const char *name; uint64_t value; } numbers[] = {
+        {"pid", (uint64_t)getpid()},
         {"incarnation", p->store->incarnation},
         {"uptime_ms", (uint64_t)(p->now.at_ms - p->started_at_ms)},
         {"cached_runs", p->cache.count},

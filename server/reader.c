@@ -282,6 +282,7 @@ static void job_destroy(struct job *job)
 static void *run_reader(void *arg)
 {
     struct reader *r = arg;
+    (void)pthread_setname_np(pthread_self(), "reader"); /* for people looking at /proc */
     for (bool stop = false; !stop;)
         for (struct mail *m = postbox_take(&r->inbox, 0), *next; m != NULL; m = next) {
             struct job *job = container_of(m, struct job, mail);

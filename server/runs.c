@@ -65,6 +65,18 @@ aiki_status run_load(struct pipeline *p, const struct aiki_id *id, struct entry 
     return loaded(status, &a, ret, err);
 }
 
+aiki_status run_load_clean(struct pipeline *p, const struct aiki_id *id, struct entry **ret,
+                           aiki_error *err)
+{
+    *ret = NULL;
+    aiki_status status = run_load(p, id, ret, err);
+    if (status == AIKI_OK && unit_barrier(p, *ret)) {
+        *ret = NULL;
+        status = run_load(p, id, ret, err);
+    }
+    return status;
+}
+
 aiki_status run_load_no(struct pipeline *p, uint64_t no, struct entry **ret, aiki_error *err)
 {
     struct adoption a = {.p = p, .entry = cache_find_no(&p->cache, no)};
@@ -209,6 +221,12 @@ static bool is_parked(uint32_t state)
     return state == RUN_SLEEPING || state == RUN_AWAITING_SIGNAL || state == RUN_AWAITING_RETRY;
 }
 
+bool run_lags(const struct entry *e)
+{
+    return e->run.state != e->stored_state || e->run.epoch != e->stored_epoch ||
+           e->duplicates != e->stored_duplicates;
+}
+
 void run_settle(struct pipeline *p, struct entry *e)
 {
     bool parked = is_parked(e->run.state);
@@ -217,9 +235,7 @@ void run_settle(struct pipeline *p, struct entry *e)
     flow_count(e->flow, e->counted_state, e->run.state, p->now.at_ms);
     e->counted_state = e->run.state;
 
-    bool lags = e->run.state != e->stored_state || e->run.epoch != e->stored_epoch ||
-                e->duplicates != e->stored_duplicates;
-    if (!lags) {
+    if (!run_lags(e)) {
         chain_remove(&e->lagging);
     } else if (!chain_is_linked(&e->lagging)) {
         e->lags_since_ms = p->now.at_ms;
@@ -297,6 +313,7 @@ aiki_status waiter_add(struct pipeline *p, struct entry *e, peer_id peer, uint32
     w->entry = e;
     w->peer = peer;
     w->correlation = correlation;
+    cache_hold(&p->cache, e);
     chain_append(&e->waiters, &w->of_run);
     chain_append(&party_of(p, peer)->waiters, &w->of_party);
     timers_set(&p->timers, timer_key(w), p->now.at_ms + timeout_ms);
@@ -310,6 +327,9 @@ void waiter_timed_out(struct pipeline *p, uint32_t number)
     struct entry *e = w->entry;
     peer_id peer = w->peer;
     uint32_t correlation = w->correlation;
+    /* What is not committed must not be seen. The commit may be what it waited for. */
+    if (unit_barrier(p, e) && (w->entry == NULL || w->peer != peer || w->correlation != correlation))
+        return;
     waiter_free(p, w);
     answer_result(p, e, peer, correlation);
     cache_rest(&p->cache, e);

@@ -31,13 +31,14 @@ struct dirty *unit_touch(struct pipeline *p, struct entry *e)
                         .duplicates_before = e->duplicates};
     memcpy(d->hash_before, e->hash, HASH_BYTES);
     e->dirty = (uint32_t)u->run_count;
+    cache_hold(&p->cache, e);
     return d;
 }
 
 void unit_untouch(struct pipeline *p, struct entry *e)
 {
     p->work.run_count--;
-    e->dirty = 0;
+    e->dirty = 0; /* the caller rests it */
 }
 
 /* The error map as it came, and for a blocked run the build that blocked it: the same build is
@@ -177,6 +178,8 @@ static void settle_run(struct pipeline *p, struct dirty *d)
     e->stored_state = e->run.state;
     e->stored_epoch = e->run.epoch;
     e->stored_duplicates = e->duplicates;
+    if (d->insert)
+        metric_add(runs_started, 1);
     if (e->run.state != d->before.state) {
         if (e->run.state == RUN_COMPLETED)
             metric_add(runs_completed, 1);
@@ -233,8 +236,8 @@ static void roll_back_run(struct pipeline *p, struct dirty *d)
         run_set_owner(e, d->owner_before);
     if (d->timer)
         timers_set(&p->timers, e->no * 2, p->now.at_ms + RETRY_MS);
-    if (chain_is_linked(&e->lagging)) { /* its turn comes again, later */
-        chain_remove(&e->lagging);
+    chain_remove(&e->lagging);
+    if (!d->insert && run_lags(e)) { /* its turn comes again, later */
         e->lags_since_ms = p->now.at_ms + RETRY_MS;
         chain_append(&p->lagging, &e->lagging);
     }
@@ -313,6 +316,11 @@ static void decide_alone(struct pipeline *p, const struct batch *batch, size_t i
         end_process(&err); /* STALE alone: memory and store disagree about a run */
     roll_back(p);
     metric_add(store_commits_refused, 1);
+    if (status == AIKI_LIMIT) { /* a full disk is nobody's mistake who asks: try again later */
+        aiki_error full = {.struct_size = sizeof(full)};
+        (void)error_code(&full, AIKI_UNAVAILABLE, "STORE_FULL", "%s", err.message);
+        err = full;
+    }
     answer_refusal(p, c, &err);
 }
 
