@@ -31,8 +31,11 @@
 
 #if defined(__GNUC__) || defined(__clang__)
 #define AIKI_UNUSED_ __attribute__((unused))
+/* One copy in a plugin, and no guesses of the compiler about a table it can see. */
+#define AIKI_ONE_COPY_ __attribute__((unused, noinline))
 #else
 #define AIKI_UNUSED_
+#define AIKI_ONE_COPY_
 #endif
 
 /* ---- options ----------------------------------------------------------------------------- */

@@ -536,9 +536,9 @@ static inline aiki_status aiki_read_map_(struct aiki_walk_ *walk, const struct a
 
 /* Decode exactly one value into a zeroed struct. Text and lists come from memory; bytes borrow
  * from `bytes`. On failure *ret_value is half filled and must not be used. */
-static inline aiki_status aiki_record_read(const aiki_record_def *def, aiki_view bytes,
-                                           const aiki_memory *memory, void *ret_value,
-                                           aiki_error *err)
+AIKI_ONE_COPY_ static aiki_status aiki_record_read(const aiki_record_def *def, aiki_view bytes,
+                                                   const aiki_memory *memory, void *ret_value,
+                                                   aiki_error *err)
 {
     struct aiki_walk_ walk = {memory, err, 0, 0};
     const struct aiki_path_ root = {NULL, NULL, 0, NULL};
