@@ -305,7 +305,8 @@ static inline aiki_status aiki_await_any(aiki_run *run, const aiki_future *futur
             return AIKI_OK;
         }
     }
-    return aiki_error_set(err, AIKI_INTERNAL, "INTERNAL", "await ended with nothing done");
+    (void)aiki_error_set(err, AIKI_INTERNAL, "INTERNAL", "await ended with nothing done");
+    return AIKI_INTERNAL; /* a constant, so that compilers see when *ret_index is set */
 }
 
 /* ---- workflow: side values --------------------------------------------------------------- */
