@@ -89,6 +89,8 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
         peer_remove(&h->peers, *context);
         *context = NULL;
     }
+    /* At its limit MHD stops to listen, and looks at that again only in a later run. */
+    h->run_wanted |= what == MHD_CONNECTION_NOTIFY_CLOSED;
 }
 
 /* The request line is there. The result becomes the request's context. */
