@@ -70,6 +70,7 @@ JSON = ['{"a": [1, -2, 3.5e10, true, null, "\\u00e4\\ud83d\\ude00\\n"], "b": {"$
 BODIES = ['{"n": 5, "s": "text"}', '{"n": "five"}', '{"n": 1e400}', '{"n": 1, "n": 2}', "[1, 2", '{"s": null}']
 SETTINGS = ["# comment\nlisten = unix:/run/a\n\nlease-ms = 100\nverbose = yes\n", "lease-ms = 99999999999999999999\n",
             "no equals", "unknown = 1\n", " verbose=maybe"]
+TARGETS = ["/v1/runs/01JD6T3BV2041061050R3GG28A/history?after=10&limit=5", "/a%2Fb/%c3%a4?x=%20+y&x=", "/%zz", "*", "/?=&&"]
 WORDS = ["--lease-ms\n70\nrest", "--verbose\n--\n--listen", "--lease-ms=-6", "--nothing", "--listen", "-x"]
 
 
@@ -154,6 +155,8 @@ def seeds(golden_path):
     yield "elf", "sound", elf()
     yield "elf", "cut", elf()[:-40]
     yield "elf", "text", b"#!/bin/sh\n"
+    for index, text in enumerate(TARGETS):
+        yield "target", f"text{index}", text.encode()
     for name, reply in entry_replies():
         yield "entry", name, reply
 
