@@ -145,19 +145,13 @@ void command_tickets(struct pipeline *p, aiki_view tickets)
     }
 }
 
-/* Somebody who could execute them reads the stream; a stalled run needs no looking after. */
-static bool is_awaited(const struct flow *f)
-{
-    return f->counts[RUN_QUEUED] > 0 && f->serving_count > 0;
-}
-
 /* Streams with runs queued for long: do they hold their tickets? */
 static void audit(struct pipeline *p)
 {
     p->audit_at_ms = 0;
     for (size_t i = 0; i < p->registry.flow_count; i++) {
         const struct flow *f = p->registry.flows[i];
-        if (!is_awaited(f))
+        if (f->counts[RUN_QUEUED] == 0)
             continue;
         p->audit_at_ms = p->now.at_ms + AUDIT_MS;
         if (f->queued_since_ms > p->now.at_ms - AUDIT_AGE_MS)
@@ -168,10 +162,10 @@ static void audit(struct pipeline *p)
     }
 }
 
-static bool anything_awaited(const struct pipeline *p)
+static bool anything_queued(const struct pipeline *p)
 {
     for (size_t i = 0; i < p->registry.flow_count; i++)
-        if (is_awaited(p->registry.flows[i]))
+        if (p->registry.flows[i]->counts[RUN_QUEUED] > 0)
             return true;
     return false;
 }
@@ -242,7 +236,7 @@ static int64_t deadline(struct pipeline *p)
         const struct entry *e = container_of(p->lagging.next, struct entry, lagging);
         at_ms = earliest(at_ms, e->lags_since_ms + LAG_MS_MAX);
     }
-    if (p->audit_at_ms == 0 && anything_awaited(p))
+    if (p->audit_at_ms == 0 && anything_queued(p))
         p->audit_at_ms = p->now.at_ms + AUDIT_MS;
     at_ms = earliest(at_ms, p->audit_at_ms);
     if (at_ms == 0)
