@@ -1,8 +1,9 @@
 /* crash.c - one line that names the run before a crash in plugin code takes the process with it.
  *
  * The handler runs on a stack of its own (the plugin's is what may have overflowed) and calls
- * nothing but write and sigaction. It returns with the default action restored, so the same
- * instruction faults again and the process dies with the right signal, core file included.
+ * nothing but write, sigaction and raise. It returns with the default action restored, so the same
+ * instruction faults again and the process dies with the right signal, core file included. A signal
+ * that was sent (kill, raise) has no such instruction and is sent once more.
  */
 #include "fiber/fiber.h"
 
@@ -60,11 +61,16 @@ static void put_where(struct line *l, bool overflow, const char *run, const char
     put(l, "): ");
 }
 
+static bool was_sent(const siginfo_t *info)
+{
+    return info->si_code <= 0; /* sigaction(2): positive codes are the kernel's own */
+}
+
 static void put_signal(struct line *l, const siginfo_t *info)
 {
     put(l, "signal ");
     put_number(l, (uintptr_t)info->si_signo, 10);
-    if (info->si_signo != SIGABRT) {
+    if (!was_sent(info)) {
         put(l, " at address 0x");
         put_number(l, (uintptr_t)info->si_addr, 16);
     }
@@ -125,6 +131,8 @@ static void on_crash(int signal_number, siginfo_t *info, void *context)
         (void)ignored;
     }
     (void)sigaction(signal_number, &restore, NULL);
+    if (was_sent(info))
+        (void)raise(signal_number); /* blocked until the handler returns, then deadly */
 }
 
 static size_t alternate_stack_bytes(void)

@@ -148,6 +148,13 @@ static void give_up(void *arg)
     abort();
 }
 
+/* No instruction would fault again: the handler has to send it on. */
+static void be_sent_one(void *arg)
+{
+    (void)arg;
+    (void)raise(SIGSEGV); /* comes back only when the handler lost it */
+}
+
 static void on_fiber(fiber_fn fn)
 {
     struct fiber_pool *pool = fiber_pool_create(1);
@@ -212,6 +219,7 @@ static void crashes_name_the_run(void **state)
         {on_fiber, overflow, SIGSEGV, "STACK OVERFLOW" RUN_TEXT "(workflow order): address 0x"},
         {on_fiber, overflow, SIGSEGV, "bytes below the 256 KiB stack"},
         {on_fiber, crash, SIGSEGV, "CRASH" RUN_TEXT "(workflow order): signal 11 at address 0x0"},
+        {on_fiber, be_sent_one, SIGSEGV, "CRASH" RUN_TEXT "(workflow order): signal 11\n"},
         {on_fiber, give_up, SIGABRT, "CRASH" RUN_TEXT "(workflow order): signal 6\n"},
         {on_task_thread, overflow, SIGSEGV, "STACK OVERFLOW" RUN_TEXT "(task charge): the stack"},
         {on_task_thread, crash, SIGSEGV, "CRASH" RUN_TEXT "(task charge): signal 11 at address 0x0"},
