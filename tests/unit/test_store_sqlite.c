@@ -191,9 +191,12 @@ static void detour_meets_the_lock(void **state)
     refused(url, AIKI_CONFLICT, f->path);
 }
 
+/* So that a test meets every state of the log within a few commits. */
+static const struct wal_limits short_log = {6, 20, 1000, BUSY_MS_MAX};
+
 /* Opens the store in a child, says so through the pipe, and commits runs, reporting each, until
- * it is killed. */
-static pid_t start_server(const char *url, int *ret_fd)
+ * it is killed. limits may be NULL. */
+static pid_t start_server(const char *url, const struct wal_limits *limits, int *ret_fd)
 {
     int fds[2];
     assert_int_equal(pipe(fds), 0);
@@ -204,6 +207,8 @@ static pid_t start_server(const char *url, int *ret_fd)
         uint64_t no = 0;
         if (store_open(&s, url, NULL) != AIKI_OK)
             _exit(1);
+        if (limits != NULL)
+            sqlite_store_limit_wal(s, limits);
         for (no = s->run_no_max;; no++) {
             if (write(fds[1], &no, sizeof(no)) != sizeof(no))
                 _exit(2);
@@ -220,7 +225,7 @@ static pid_t start_server(const char *url, int *ret_fd)
 }
 
 /* A second server is told who the first is. kill -9 gives the lock back and loses nothing that was
- * acknowledged. */
+ * acknowledged, also while the log is being copied. */
 static void killed_server(void **state)
 {
     struct fixture *f = *state;
@@ -228,7 +233,7 @@ static void killed_server(void **state)
     f->s = NULL;
     for (int round = 1; round <= 5; round++) {
         int fd;
-        pid_t pid = start_server(f->url, &fd);
+        pid_t pid = start_server(f->url, &short_log, &fd);
         uint64_t acknowledged = 0, count = 0;
         char text[24];
         (void)snprintf(text, sizeof(text), "process %d", pid);
@@ -273,7 +278,7 @@ static void torn_log(void **state)
     for (int round = 0; round < 2; round++) {
         int fd;
         uint64_t last = 0, first = 0;
-        pid_t pid = start_server(f->url, &fd);
+        pid_t pid = start_server(f->url, NULL, &fd);
         assert_int_equal(read(fd, &first, sizeof(first)), sizeof(first));
         while (last < first + 10)
             assert_int_equal(read(fd, &last, sizeof(last)), sizeof(last));
@@ -386,6 +391,7 @@ static void disk_full(void **state)
 {
     struct fixture *f = *state;
     aiki_error err = {.struct_size = sizeof(err)};
+    sqlite_store_limit_wal(f->s, &short_log); /* the log cannot be copied either */
     assert_int_equal(save_another(f, 1, NULL), AIKI_OK);
     shim_order(SHIM_DISK_FULL);
     for (int i = 0; i < 3; i++)
@@ -400,6 +406,21 @@ static void disk_full(void **state)
     assert_int_equal(f->s->run_no_max, 2);
     draft_assert_stored(f->s, &d);
     draft_deinit(&d);
+}
+
+/* A disk that is full from the beginning leaves nothing half made. */
+static void disk_full_at_first(void **state)
+{
+    struct fixture *f = *state;
+    store_close(f->s);
+    f->s = NULL;
+    assert_int_equal(unlink(f->path), 0);
+    shim_order(SHIM_DISK_FULL);
+    refused(f->url, AIKI_LIMIT, "disk is full");
+    shim_order(SHIM_NONE);
+    assert_int_equal(store_open(&f->s, f->url, NULL), AIKI_OK);
+    assert_int_equal(f->s->incarnation, 1);
+    assert_int_equal(save_another(f, 1, NULL), AIKI_OK);
 }
 
 /* The first failed write or fsync is the last: the handle takes no more, a new one does. */
@@ -528,8 +549,10 @@ static void log_has_an_end(void **state)
 static void locked_by_a_shell(void **state)
 {
     struct fixture *f = *state;
+    static const struct wal_limits limits = {20, 60, 200, 50};
     sqlite3 *db;
     aiki_error err = {.struct_size = sizeof(err)};
+    sqlite_store_limit_wal(f->s, &limits);
     assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(save_another(f, 1, &err), AIKI_UNAVAILABLE);
@@ -561,12 +584,12 @@ int main(void)
 {
 #define CASE(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(private_file),      CASE(bad_paths),         CASE(foreign_files),
-        CASE(killed_server),     CASE(torn_log),          CASE(foreign_file_is_untouched),
-        CASE(tampered_history),  CASE(one_sync_a_commit), CASE(detour_meets_the_lock),
-        CASE(disk_full),         CASE(disk_error),        CASE(checkpoint_error),
-        CASE(log_is_bounded),    CASE(log_has_an_end),    CASE(locked_by_a_shell),
-        CASE(reader_is_limited),
+        CASE(private_file),      CASE(bad_paths),          CASE(foreign_files),
+        CASE(killed_server),     CASE(torn_log),           CASE(foreign_file_is_untouched),
+        CASE(tampered_history),  CASE(one_sync_a_commit),  CASE(detour_meets_the_lock),
+        CASE(disk_full),         CASE(disk_error),         CASE(checkpoint_error),
+        CASE(log_is_bounded),    CASE(log_has_an_end),     CASE(locked_by_a_shell),
+        CASE(reader_is_limited), CASE(disk_full_at_first),
     };
 #undef CASE
     const struct store_backend sqlite = {"sqlite", fresh_url, wipe};
