@@ -39,9 +39,7 @@ AIKI_RECORD(order_total, ORDER_TOTAL);
     F(R, i64, bank_trouble_percent, AIKI_REQUIRED)
 AIKI_RECORD(charge, CHARGE);
 
-#define RECEIPT(F, R)                           \
-    F(R, str, payment_reference, AIKI_REQUIRED) \
-    F(R, i64, attempts, AIKI_REQUIRED)
+#define RECEIPT(F, R) F(R, str, payment_reference, AIKI_REQUIRED)
 AIKI_RECORD(receipt, RECEIPT);
 
 #define RESERVATION(F, R) F(R, str, reservation_id, AIKI_REQUIRED)
@@ -60,7 +58,6 @@ AIKI_RECORD(confirmation, CONFIRMATION);
     F(R, str, status, AIKI_REQUIRED, AIKI_ONE_OF("confirmed|declined"))    \
     F(R, i64, total_cents, AIKI_REQUIRED)                                  \
     F(R, str, payment_reference, AIKI_OPTIONAL)                            \
-    F(R, i64, payment_attempts, AIKI_OPTIONAL)                             \
     F(R, str, reservation_id, AIKI_OPTIONAL)
 AIKI_RECORD(order_result, ORDER_RESULT);
 
@@ -102,7 +99,6 @@ static aiki_status charge_payment(aiki_call *call, const struct charge *in, stru
 
     /* A real provider gets the key with the request and answers a repeat with the first result. */
     out->payment_reference = aiki_call_format(call, "pay-%s", key);
-    out->attempts = attempt;
     aiki_call_log(call, AIKI_LOG_INFO, "charged %lld cents for order %s",
                   (long long)in->amount_cents, in->order_id);
     return AIKI_OK;
@@ -143,7 +139,6 @@ static aiki_status pay(aiki_run *run, const struct order *in, struct order_resul
     if (st == AIKI_OK) {
         out->status = "confirmed";
         out->payment_reference = receipt.payment_reference;
-        out->payment_attempts = receipt.attempts;
     } else if (strcmp(why.code, "CARD_DECLINED") == 0) {
         out->status = "declined";
         st = AIKI_OK;

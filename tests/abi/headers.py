@@ -1,4 +1,5 @@
-"""The public headers compile alone, twice in a row, with one compiler, as C and as C++.
+"""The public headers compile alone, twice in a row, with one compiler, as C and as C++; a typed call
+with the wrong struct does not.
 
     headers.py COMPILER ROOT    exit code 0, or 1 with what the compiler said
 """
@@ -10,14 +11,30 @@ WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werr
 C_ONLY = ["-Wstrict-prototypes", "-Wmissing-prototypes"]
 
 
+# MINE is what the task takes; THEIRS must be refused without any warning flag.
+WRONG_STRUCT = """
+#include <aiki/record.h>
+#define NUMBER(F, R) F(R, i64, number, AIKI_REQUIRED)
+AIKI_RECORD(mine, NUMBER);
+AIKI_RECORD(theirs, NUMBER);
+AIKI_CALL_DECLARE(work, "work", mine, mine);
+aiki_status run_it(aiki_run *run, const struct %s *in, struct mine *out, aiki_error *err);
+aiki_status run_it(aiki_run *run, const struct %s *in, struct mine *out, aiki_error *err)
+{
+    return work_call(run, in, out, err);
+}
+"""
+
+
 def standards(compiler):
     cpp = compiler.endswith("++")
     return ("c++", ["c++17", "c++20"]) if cpp else ("c", ["c11", "c17"])
 
 
-def complaint(compiler, root, standard, language, source, text=None):
-    command = [compiler, f"-std={standard}", "-x", language, *WARNINGS,
-               *(C_ONLY if language == "c" else []), "-O1", "-fsyntax-only",
+def complaint(compiler, root, standard, language, source, text=None, warnings=None):
+    if warnings is None:
+        warnings = WARNINGS + (C_ONLY if language == "c" else [])
+    command = [compiler, f"-std={standard}", "-x", language, *warnings, "-O1", "-fsyntax-only",
                f"-I{root}/abi/include", source if text is None else "-"]
     done = subprocess.run(command, input=text, text=True, capture_output=True)
     return done.stderr or f"{compiler} ended with {done.returncode}" if done.returncode else None
@@ -37,6 +54,11 @@ def main(compiler, root):
             include = f"#include <aiki/{header.name}>\n"
             complaints.append(complaint(compiler, root, standard, language, None, include * 2))
         complaints += [complaint(compiler, root, standard, language, str(s)) for s in samples]
+        complaints.append(complaint(compiler, root, standard, language, None,
+                                    WRONG_STRUCT % ("mine", "mine")))
+        if not complaint(compiler, root, standard, language, None,
+                         WRONG_STRUCT % ("theirs", "theirs"), warnings=[]):
+            complaints.append(f"{compiler} -std={standard}: a call with the wrong struct compiled")
     complaints = [c for c in complaints if c]
     print("\n".join(complaints) or f"{compiler}: {len(headers)} headers, {len(samples)} samples")
     return 1 if complaints else 0
