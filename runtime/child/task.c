@@ -142,8 +142,11 @@ static void api_log(aiki_call *call, int32_t level, const char *text)
         atomic_fetch_sub(&pool->logs_pending, 1);
         return;
     }
-    *n = (struct log_note){.note.kind = NOTE_LOG, .level = level, .attempt = a->number,
-                           .run = a->run_id, .task = a->task->def.name};
+    *n = (struct log_note){.note.kind = NOTE_LOG,
+                           .level = level,
+                           .attempt = a->number,
+                           .run = a->run_id,
+                           .task = a->task->def.name};
     if (size > 0)
         memcpy(n->text, text, size);
     n->text[size] = '\0';
@@ -356,9 +359,15 @@ struct attempt *attempt_create(struct task_pool *pool, struct run *run, struct s
             return NULL;
         arena_init(&arena, (uint64_t)ATTEMPT_BYTES_MAX + ATTEMPT_HOST_BYTES_MAX);
     }
-    *a = (struct attempt){.call.api = &task_api, .note.kind = NOTE_ATTEMPT, .pool = pool,
-                          .run = run, .step = step, .task = task, .input = step->input,
-                          .number = (uint32_t)step->attempt + 1, .run_id = *run_id,
+    *a = (struct attempt){.call.api = &task_api,
+                          .note.kind = NOTE_ATTEMPT,
+                          .pool = pool,
+                          .run = run,
+                          .step = step,
+                          .task = task,
+                          .input = step->input,
+                          .number = (uint32_t)step->attempt + 1,
+                          .run_id = *run_id,
                           .arena = arena};
     id_text(run_id, a->run_text);
     make_key(a, step);

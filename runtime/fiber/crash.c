@@ -80,8 +80,7 @@ static void put_signal(struct line *l, const siginfo_t *info)
 static void describe_fiber(struct line *l, const struct fiber_place *p, const siginfo_t *info)
 {
     uintptr_t at = (uintptr_t)info->si_addr;
-    bool overflow =
-        info->si_signo == SIGSEGV && at >= p->guard_begin && at < p->stack_begin;
+    bool overflow = info->si_signo == SIGSEGV && at >= p->guard_begin && at < p->stack_begin;
 
     put_where(l, overflow, p->run, "workflow ", p->workflow);
     if (!overflow) {

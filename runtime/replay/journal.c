@@ -27,19 +27,19 @@ void journal_init(struct journal *j, struct replay_memory memory)
 
 /* ---- steps by address -------------------------------------------------------------------- */
 
-static uint32_t bucket_of(const struct address *a, uint32_t bucket_count)
+static uint32_t bucket_of(const struct address *a, uint64_t nth, uint32_t bucket_count)
 {
-    uint32_t bits; /* an address is a hash already */
+    uint64_t bits; /* an address is a hash already; a loop repeats one with nth rising */
 
     memcpy(&bits, a->bytes, sizeof(bits));
-    return bits & (bucket_count - 1);
+    return (uint32_t)(bits + nth) & (bucket_count - 1);
 }
 
 struct step *journal_find(const struct journal *j, const struct address *a, uint64_t nth)
 {
     if (j->bucket_count == 0)
         return NULL;
-    for (struct step *s = j->buckets[bucket_of(a, j->bucket_count)]; s != NULL; s = s->chain)
+    for (struct step *s = j->buckets[bucket_of(a, nth, j->bucket_count)]; s != NULL; s = s->chain)
         if (s->nth == nth && memcmp(&s->address, a, sizeof(*a)) == 0)
             return s;
     return NULL;
@@ -55,7 +55,7 @@ static bool grow_buckets(struct journal *j)
         return false;
     for (uint32_t i = 0; i < j->bucket_count; i++)
         for (struct step *s = j->buckets[i], *next; s != NULL; s = next) {
-            uint32_t to = bucket_of(&s->address, count);
+            uint32_t to = bucket_of(&s->address, s->nth, count);
             next = s->chain;
             s->chain = buckets[to];
             buckets[to] = s;
@@ -75,7 +75,7 @@ struct step *journal_add(struct journal *j, const struct address *a, uint64_t nt
     struct step *s = j->memory.alloc(j->memory.arg, sizeof(*s));
     if (s == NULL)
         return NULL;
-    uint32_t bucket = bucket_of(a, j->bucket_count);
+    uint32_t bucket = bucket_of(a, nth, j->bucket_count);
     s->address = *a;
     s->nth = nth;
     s->chain = j->buckets[bucket];

@@ -1,6 +1,7 @@
 /* fuzz_body.c - the body of an HTTP request on its way to a run: JSON, payload, schema, hash.
  *
- * What is accepted is one sound msgpack value, and saying it with other spaces makes no difference. */
+ * What is accepted is one sound msgpack value, and saying it with other spaces makes no difference.
+ */
 #include "fuzz.h"
 
 #include "base/json.h"

@@ -1,4 +1,5 @@
-/* fuzz_elf.c - files dropped into the plugins directory: a verdict for any bytes, read in bounds. */
+/* fuzz_elf.c - files dropped into the plugins directory: a verdict for any bytes, read in bounds.
+ */
 #include "fuzz.h"
 
 #include "intake/elf.h"

@@ -83,8 +83,8 @@ static void on_ticket(struct stream *s, struct entry_id entry, const struct tick
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct stream stream = {.key = "s", .active = true};
-    static struct consumer consumer = {.cb.on_ticket = on_ticket, .arg = &tickets,
-                                       .streams = &stream, .closing = true};
+    static struct consumer consumer = {
+        .cb.on_ticket = on_ticket, .arg = &tickets, .streams = &stream, .closing = true};
     struct cursor c = {data, data + size};
     if (size > FUZZ_INPUT_BYTES_MAX)
         return 0;

@@ -1,0 +1,770 @@
+/* test_replay.c - a run from its journal: the same whenever it is interrupted, and never twice.
+ *
+ * A workflow is a function on a fiber here, its owner a loop that acts on replay's verdicts, the
+ * server a buffer that numbers and keeps events. Time is a number. A stay may be cut off behind
+ * any append; the next one begins from the buffer.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fiber/fiber.h"
+#include "replay/replay.h"
+#include "wire/error.h"
+
+enum {
+    STEPS_MAX = 64,
+    TEXT_BYTES = 64,
+    NEVER = 1000000,
+    ALLOCATIONS_MAX = 400000,
+    BUFFER_BYTES = 40 * 1024 * 1024
+};
+
+struct effect { /* attempts of one task and input */
+    char name[TEXT_BYTES];
+    uint64_t input;
+    unsigned count;
+};
+
+struct world;
+typedef uint64_t (*program)(struct world *w);
+
+struct world {
+    /* the server */
+    uint8_t *journal;
+    uint64_t journal_bytes, seq, epoch;
+    int64_t now_ms;
+    unsigned appends;
+    /* the owner */
+    struct replay r;
+    struct fiber_pool *fibers;
+    struct fiber *fiber;
+    void *allocations[ALLOCATIONS_MAX];
+    unsigned allocation_count, fail_at; /* fail_at: number of the allocation that fails; 0 = none */
+    struct step *running[STEPS_MAX];
+    unsigned running_count;
+    bool last_first;       /* finish the newest attempt first */
+    bool commits_first;    /* a commit is faster than any task */
+    unsigned appends_left; /* then the stay is cut off */
+    /* the code and its effects */
+    program fn;
+    uint64_t result;
+    aiki_status fault; /* of a call, for the code's return */
+    struct effect effects[STEPS_MAX];
+    unsigned effect_count;
+};
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
+static void *take(void *arg, uint64_t size_bytes)
+{
+    struct world *w = arg;
+    if (w->allocation_count + 1 == w->fail_at || w->allocation_count == ALLOCATIONS_MAX)
+        return NULL;
+    return w->allocations[w->allocation_count++] = calloc(1, size_bytes + 1);
+}
+
+static void drop_memory(struct world *w)
+{
+    while (w->allocation_count > 0)
+        free(w->allocations[--w->allocation_count]);
+}
+
+/* ---- the server -------------------------------------------------------------------------- */
+
+static void keep(struct world *w, uint64_t kind, aiki_view body)
+{
+    aiki_writer out;
+    aiki_writer_init_fixed(&out, w->journal + w->journal_bytes, BUFFER_BYTES - w->journal_bytes);
+    event_write_stored(&out, ++w->seq, w->now_ms, w->epoch, kind, body);
+    assert_int_equal(out.status, AIKI_OK);
+    w->journal_bytes += out.size_bytes;
+}
+
+static void keep_events(struct world *w, aiki_view events)
+{
+    aiki_reader r;
+    struct event e;
+    aiki_view body;
+    aiki_reader_init(&r, events);
+    while (event_read_new(&r, &e, &body, NULL) == AIKI_OK)
+        keep(w, e.kind, body);
+    assert_true(r.at == r.end);
+}
+
+static void keep_event(struct world *w, const struct event *e)
+{
+    uint8_t memory[1024];
+    aiki_writer out;
+    aiki_writer_init_fixed(&out, memory, sizeof(memory));
+    event_write_new(&out, e);
+    keep_events(w, aiki_writer_view(&out));
+}
+
+static aiki_view view(const char *text)
+{
+    return (aiki_view){(const uint8_t *)text, strlen(text)};
+}
+
+static void send_signal(struct world *w, const char *name, uint8_t payload)
+{
+    const struct event e = {.kind = EVENT_SIGNAL,
+                            .as.signal = {.name = view(name), .payload = {&payload, 1}}};
+    keep_event(w, &e);
+}
+
+static unsigned count(const struct world *w, uint64_t kind)
+{
+    aiki_reader r;
+    struct event e;
+    unsigned n = 0;
+    aiki_reader_init(&r, (aiki_view){w->journal, w->journal_bytes});
+    while (event_read_stored(&r, &e, NULL) == AIKI_OK)
+        n += e.kind == kind;
+    return n;
+}
+
+static void world_begin(struct world *w, program fn)
+{
+    const struct event e = {.kind = EVENT_STARTED};
+    uint8_t *journal = w->journal;
+    memset(w, 0, sizeof(*w));
+    w->journal = journal;
+    w->fn = fn;
+    w->now_ms = 1000000;
+    w->appends_left = NEVER;
+    w->fibers = fiber_pool_create(4);
+    assert_non_null(w->fibers);
+    keep_event(w, &e);
+}
+
+static void world_end(struct world *w)
+{
+    fiber_pool_destroy(w->fibers);
+    drop_memory(w);
+}
+
+/* ---- the code's side --------------------------------------------------------------------- */
+
+static aiki_view number_view(uint8_t memory[16], uint64_t n)
+{
+    aiki_writer out;
+    aiki_writer_init_fixed(&out, memory, 16);
+    aiki_mp_uint(&out, n);
+    return aiki_writer_view(&out);
+}
+
+static uint64_t number_of(aiki_view v)
+{
+    aiki_reader r;
+    aiki_reader_init(&r, v);
+    return v.size_bytes > 0 ? aiki_mp_read_uint(&r) : 0;
+}
+
+static uint32_t begin(struct world *w, const struct step_call *call)
+{
+    struct step *s;
+    aiki_error err = AIKI_ERROR_INIT;
+    aiki_status st = replay_call(&w->r, call, &s, &err);
+    if (st != AIKI_OK) {
+        assert_int_not_equal(err.message[0], '\0');
+        w->fault = st;
+        return 0;
+    }
+    return s->future;
+}
+
+static uint32_t task(struct world *w, const char *name, uint64_t input)
+{
+    uint8_t memory[16];
+    const struct step_call call = {.kind = STEP_TASK,
+                                   .name = view(name),
+                                   .input = number_view(memory, input),
+                                   .retry = {3, 200, 1000, 60000}};
+    return begin(w, &call);
+}
+
+static uint32_t timed(struct world *w, uint64_t kind, const char *name, int64_t duration_ms)
+{
+    const struct step_call call = {.kind = kind, .name = view(name), .duration_ms = duration_ms};
+    return begin(w, &call);
+}
+
+static void await(struct world *w, const uint32_t *futures, uint32_t n, uint32_t needed)
+{
+    bool satisfied = true;
+    if (w->fault == AIKI_OK)
+        assert_int_equal(replay_await(&w->r, futures, n, needed, &satisfied, NULL), AIKI_OK);
+    if (!satisfied)
+        fiber_yield();
+}
+
+static const struct step *shown(struct world *w, uint32_t future)
+{
+    return replay_future(&w->r, future);
+}
+
+static uint64_t result(struct world *w, uint32_t future)
+{
+    await(w, &future, 1, 1);
+    return w->fault == AIKI_OK ? number_of(shown(w, future)->value) : 0;
+}
+
+static uint64_t side(struct world *w, const char *name, uint64_t value)
+{
+    uint8_t memory[16];
+    struct step *s;
+    const struct step_call call = {.kind = STEP_SIDE, .name = view(name)};
+    w->fault = w->fault != AIKI_OK ? w->fault : replay_call(&w->r, &call, &s, NULL);
+    if (w->fault != AIKI_OK)
+        return 0;
+    while (s->phase != PHASE_SHOWN && !replay_side_ready(&w->r))
+        fiber_yield();
+    if (s->phase != PHASE_SHOWN)
+        w->fault = replay_side(&w->r, s, number_view(memory, value), (aiki_view){NULL, 0});
+    return w->fault == AIKI_OK ? number_of(s->value) : 0;
+}
+
+static void fiber_main(void *arg)
+{
+    struct world *w = arg;
+    w->result = w->fn(w);
+}
+
+/* ---- the owner --------------------------------------------------------------------------- */
+
+static void note_effect(struct world *w, const struct step *s)
+{
+    struct effect *e = w->effects;
+    uint64_t input = number_of(s->input);
+    while (e < w->effects + w->effect_count &&
+           (e->input != input || strlen(e->name) != s->name.size_bytes ||
+            memcmp(e->name, s->name.data, s->name.size_bytes) != 0))
+        e++;
+    if (e == w->effects + w->effect_count) {
+        assert_true(w->effect_count++ < STEPS_MAX && s->name.size_bytes < TEXT_BYTES);
+        memcpy(e->name, s->name.data, s->name.size_bytes);
+        e->input = input;
+    }
+    e->count++;
+}
+
+static unsigned effects_of(const struct world *w, const char *name, uint64_t input)
+{
+    for (unsigned i = 0; i < w->effect_count; i++)
+        if (strcmp(w->effects[i].name, name) == 0 && w->effects[i].input == input)
+            return w->effects[i].count;
+    return 0;
+}
+
+/* The task "flaky" fails until its third attempt, any other one gives twice its input. */
+static void end_attempt(struct world *w)
+{
+    unsigned at = w->last_first ? w->running_count - 1 : 0;
+    struct step *s = w->running[at];
+    uint8_t *value = take(w, 16), *map = take(w, 512);
+    aiki_error err;
+    aiki_writer out;
+
+    memmove(w->running + at, w->running + at + 1, (w->running_count - at - 1) * sizeof(s));
+    w->running_count--;
+    if (value == NULL || map == NULL) {
+        w->r.status = AIKI_NOMEM;
+        return;
+    }
+    if (memcmp(s->name.data, "flaky", 5) != 0 || s->attempt >= 2) {
+        replay_attempt_done(&w->r, s, number_view(value, 2 * number_of(s->input)), 5);
+        return;
+    }
+    aiki_writer_init_fixed(&out, map, 512);
+    (void)error_code(&err, AIKI_FAILED, "FLAKY", "not yet");
+    error_write(&out, &err);
+    replay_attempt_failed(&w->r, s, aiki_writer_view(&out), false, 0, (aiki_view){NULL, 0}, 5,
+                          w->now_ms);
+}
+
+enum stay { STAY_DONE, STAY_CUT, STAY_PARKED, STAY_DIVERGED, STAY_FAILED, STAY_STUCK };
+
+/* False: the stay is cut off, behind the commit and before anybody here heard of it. */
+static bool append(struct world *w, bool announce)
+{
+    keep_events(w, replay_append_begin(&w->r, announce));
+    replay_append_end(&w->r);
+    w->appends++;
+    return w->appends_left != 0 && --w->appends_left > 0;
+}
+
+static enum stay returned(struct world *w)
+{
+    const struct event e = {.kind = EVENT_COMPLETED};
+    if (w->r.status != AIKI_OK || w->fault != AIKI_OK)
+        return STAY_FAILED;
+    if (!replay_may_return(&w->r))
+        return STAY_DIVERGED;
+    replay_write_end(&w->r, &e);
+    (void)append(w, false); /* the end either way */
+    return w->r.status == AIKI_OK ? STAY_DONE : STAY_FAILED;
+}
+
+/* Nothing to do at this moment: let something happen. */
+static bool let_happen(struct world *w, enum stay *ret)
+{
+    int64_t wake = replay_wake_at_ms(&w->r);
+    bool commits = replay_should_append(&w->r) && (w->commits_first || w->running_count == 0);
+    if (!commits && w->running_count > 0) {
+        end_attempt(w);
+    } else if (replay_should_park(&w->r, w->now_ms)) {
+        (void)append(w, false); /* the stay ends here either way */
+        *ret = STAY_PARKED;
+        return false;
+    } else if (commits) {
+        *ret = STAY_CUT;
+        if (!append(w, true))
+            return false;
+        replay_acked(&w->r);
+    } else if (wake > w->now_ms) {
+        w->now_ms = wake;
+    } else {
+        *ret = STAY_STUCK;
+        return false;
+    }
+    return true;
+}
+
+static enum stay act(struct world *w)
+{
+    enum stay stay = STAY_FAILED;
+    for (;;) {
+        struct step *s;
+        if (w->r.status != AIKI_OK)
+            return STAY_FAILED;
+        switch (replay_next(&w->r, w->now_ms, &s)) {
+        case REPLAY_RESUME:
+            if (!fiber_resume(w->fiber))
+                return returned(w);
+            break;
+        case REPLAY_START:
+            note_effect(w, s);
+            assert_true(w->running_count < STEPS_MAX);
+            w->running[w->running_count++] = s;
+            break;
+        case REPLAY_DIVERGED: return STAY_DIVERGED;
+        case REPLAY_IDLE:
+            if (!let_happen(w, &stay))
+                return stay;
+        }
+    }
+}
+
+/* One stay: from the journal to its end. Replay's memory lives until the next one begins. */
+static enum stay stay(struct world *w)
+{
+    aiki_error err = AIKI_ERROR_INIT;
+    enum stay how = STAY_FAILED;
+
+    drop_memory(w);
+    w->epoch++;
+    w->running_count = 0;
+    w->fault = AIKI_OK;
+    replay_init(&w->r, (struct replay_memory){take, w});
+    if (journal_load(&w->r.journal, (aiki_view){w->journal, w->journal_bytes}, &err) != AIKI_OK) {
+        assert_int_not_equal(err.message[0], '\0');
+        return STAY_FAILED;
+    }
+    w->fiber = fiber_create(w->fibers, fiber_main, w);
+    assert_non_null(w->fiber);
+    replay_begin(&w->r);
+    how = act(w);
+    fiber_destroy(w->fiber);
+    return how;
+}
+
+/* Stays, each cut off behind `appends` appends, until the run is over. */
+static void run_to_end(struct world *w, unsigned appends)
+{
+    enum stay how;
+    unsigned stays = 0;
+    do {
+        w->appends_left = appends;
+        how = stay(w);
+        if (how == STAY_PARKED)
+            w->now_ms += 24 * 3600 * 1000;
+        assert_true(how == STAY_DONE || how == STAY_CUT || how == STAY_PARKED);
+        assert_true(++stays < 500);
+    } while (how != STAY_DONE);
+}
+
+/* ---- programs ---------------------------------------------------------------------------- */
+
+static uint64_t fifty(struct world *w)
+{
+    uint64_t sum = 0;
+    for (uint64_t i = 0; i < 50; i++)
+        sum += result(w, task(w, "double", i));
+    return sum;
+}
+
+/* Everything at once: a race, a sleep, a side value, a retry, the same step twice. */
+static uint64_t mixture(struct world *w)
+{
+    uint32_t f[3] = {task(w, "double", 1), task(w, "double", 2), task(w, "double", 1)};
+    await(w, f, 3, 1);
+    uint64_t first = 0;
+    for (uint64_t i = 0; i < 3 && w->fault == AIKI_OK; i++)
+        if (shown(w, f[i])->phase == PHASE_SHOWN)
+            first = i + 1;
+    uint64_t luck = side(w, "luck", w->epoch);
+    (void)result(w, timed(w, STEP_SLEEP, "rest", 3600000));
+    uint64_t late = result(w, task(w, "flaky", 9));
+    await(w, f, 3, 3);
+    return 1000 * first + 100 * luck + late + result(w, f[0]) + result(w, f[1]) + result(w, f[2]);
+}
+
+static uint64_t tag; /* what differs between two builds of the same workflow */
+static uint64_t three_parts(struct world *w)
+{
+    uint64_t a, b;
+    if (tag == 1) { /* the first two swapped */
+        b = result(w, task(w, "b", 2));
+        a = result(w, task(w, "a", 1));
+    } else {
+        a = result(w, task(w, "a", tag == 2 ? 7 : 1));
+        if (tag == 3)
+            a += result(w, task(w, "inserted", 1));
+        b = tag == 4 ? 0 : result(w, task(w, tag == 5 ? "renamed" : "b", 2));
+    }
+    if (tag == 6)
+        return a;
+    (void)result(w, timed(w, STEP_SLEEP, "night", 3600000));
+    return a + b + result(w, task(w, "c", 3));
+}
+
+static uint64_t two_signals(struct world *w)
+{
+    uint32_t a = timed(w, STEP_SIGNAL, "go", -1), b = timed(w, STEP_SIGNAL, "go", -1);
+    return 10 * result(w, a) + result(w, b);
+}
+
+static uint64_t signal_or_timeout(struct world *w)
+{
+    uint32_t f = timed(w, STEP_SIGNAL, "go", 60000);
+    await(w, &f, 1, 1);
+    return shown(w, f)->outcome == OUTCOME_TIMEDOUT ? 404 : number_of(shown(w, f)->value);
+}
+
+static uint64_t quick_nap(struct world *w)
+{
+    (void)result(w, timed(w, STEP_SLEEP, "blink", REPLAY_SHORT_SLEEP_MS - 1));
+    return 1;
+}
+
+static uint64_t pair(struct world *w)
+{
+    uint32_t f[2] = {task(w, "double", 1), task(w, "double", 2)};
+    await(w, f, 2, 1);
+    (void)result(w, task(w, "double", 3));
+    await(w, f, 2, 2);
+    return 0;
+}
+
+static uint64_t endless(struct world *w)
+{
+    while (w->fault == AIKI_OK)
+        (void)timed(w, STEP_SLEEP, "x", 1);
+    return 0;
+}
+
+static uint64_t retried(struct world *w)
+{
+    return result(w, task(w, "flaky", 4));
+}
+
+/* ---- cases ------------------------------------------------------------------------------- */
+
+static int set_up(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    w->journal = malloc(BUFFER_BYTES);
+    *state = w;
+    return w->journal != NULL ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    struct world *w = *state;
+    free(w->journal);
+    free(w);
+    return 0;
+}
+
+/* Cut off behind every single append, a run of fifty steps executes each of them once. */
+static void recorded_steps_are_not_repeated(void **state)
+{
+    struct world *w = *state;
+    world_begin(w, fifty);
+    run_to_end(w, 1);
+    assert_int_equal(w->result, 2 * 49 * 50 / 2);
+    assert_int_equal(w->epoch, 50); /* the last result and the completion are one append */
+    for (uint64_t i = 0; i < 50; i++)
+        assert_int_equal(effects_of(w, "double", i), 1);
+    assert_int_equal(count(w, EVENT_STEP_DONE), 50);
+    world_end(w);
+}
+
+/* The outcome of races, side values and retries is that of the first time, wherever it is cut. */
+static void outcomes_stay(void **state)
+{
+    struct world *w = *state;
+    for (unsigned variant = 0; variant < 4; variant++) {
+        for (unsigned appends = 1; appends < 8; appends++) {
+            world_begin(w, mixture);
+            w->last_first = (variant & 1) != 0;
+            w->commits_first = (variant & 2) != 0;
+            run_to_end(w, appends);
+            assert_int_equal(w->result / 1000, w->last_first ? 3 : 1);
+            assert_int_equal(w->result % 100, 18 + 2 + 4 + 2);
+            assert_int_equal(effects_of(w, "flaky", 9), 3); /* its attempts are on record */
+            assert_int_equal(count(w, EVENT_ATTEMPT_FAILED), 2);
+            world_end(w);
+        }
+    }
+}
+
+/* A result is shown before it is durable; the next effect is not begun before. */
+static void effects_wait_for_the_commit(void **state)
+{
+    struct world *w = *state;
+    struct step *s;
+    world_begin(w, three_parts);
+    tag = 0;
+    replay_init(&w->r, (struct replay_memory){take, w});
+    assert_int_equal(journal_load(&w->r.journal, (aiki_view){w->journal, w->journal_bytes}, NULL),
+                     AIKI_OK);
+    w->fiber = fiber_create(w->fibers, fiber_main, w);
+    replay_begin(&w->r);
+    assert_int_equal(replay_next(&w->r, w->now_ms, &s), REPLAY_RESUME);
+    assert_true(fiber_resume(w->fiber));
+    assert_int_equal(replay_next(&w->r, w->now_ms, &s), REPLAY_START);
+    w->running[w->running_count++] = s;
+    assert_int_equal(replay_next(&w->r, w->now_ms, &s), REPLAY_IDLE);
+    assert_false(replay_should_append(&w->r));
+    end_attempt(w);
+    assert_int_equal(replay_next(&w->r, w->now_ms, &s), REPLAY_RESUME);
+    assert_true(fiber_resume(w->fiber));
+    assert_int_equal(replay_next(&w->r, w->now_ms, &s), REPLAY_IDLE); /* b is held */
+    assert_true(replay_should_append(&w->r));
+    w->appends_left = 2;
+    assert_true(append(w, true));
+    assert_int_equal(replay_next(&w->r, w->now_ms, &s), REPLAY_IDLE); /* sent is not durable */
+    assert_false(replay_should_append(&w->r));
+    replay_acked(&w->r);
+    assert_int_equal(replay_next(&w->r, w->now_ms, &s), REPLAY_START);
+    fiber_destroy(w->fiber);
+    world_end(w);
+}
+
+/* Steps are found by what they are: swapping two does no harm, the rest is found out before
+ * anything happens, said in words, and the fitting build goes on. */
+static void changes_are_told(void **state)
+{
+    static const struct {
+        uint64_t tag;
+        const char *text; /* NULL: the build fits */
+    } cases[] = {
+        {1, NULL},
+        {2, "the input changed"},
+        {3, "a step was inserted"},
+        {4, "a step was removed"},
+        {5, "the name changed"},
+        {6, "a step was removed"},
+    };
+    struct world *w = *state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        aiki_error err = AIKI_ERROR_INIT;
+        world_begin(w, three_parts);
+        tag = 0;
+        assert_int_equal(stay(w), STAY_PARKED);
+        unsigned effects = w->effect_count, appends = w->appends;
+        tag = cases[i].tag;
+        if (cases[i].text != NULL) {
+            assert_int_equal(stay(w), STAY_DIVERGED);
+            replay_explain(&w->r, &err);
+            assert_string_equal(err.code, "NONDETERMINISM");
+            if (strstr(err.message, cases[i].text) == NULL)
+                fail_msg("expected \"%s\" in \"%s\"", cases[i].text, err.message);
+            assert_int_equal(aiki_mp_check(err.details), AIKI_OK);
+            assert_int_equal(w->effect_count, effects);
+            assert_int_equal(w->appends, appends);
+            tag = 0;
+        }
+        w->now_ms += 3600000;
+        run_to_end(w, NEVER);
+        assert_int_equal(w->result, 2 + 4 + 6);
+        for (uint64_t n = 0; n < 3; n++)
+            assert_int_equal(effects_of(w, (const char *[]){"a", "b", "c"}[n], n + 1), 1);
+        world_end(w);
+    }
+}
+
+/* Signals of one name are taken in order, early or late, each once. */
+static void signals_are_taken_in_order(void **state)
+{
+    struct world *w = *state;
+    world_begin(w, two_signals);
+    send_signal(w, "other", 9);
+    send_signal(w, "go", 1);
+    assert_int_equal(stay(w), STAY_PARKED);
+    assert_int_equal(w->r.journal.signal_count, 2);
+    assert_int_equal(replay_wake_at_ms(&w->r), 0);
+    send_signal(w, "go", 2);
+    assert_int_equal(stay(w), STAY_DONE);
+    assert_int_equal(w->result, 12);
+    world_end(w);
+
+    world_begin(w, signal_or_timeout);
+    assert_int_equal(stay(w), STAY_PARKED);
+    assert_int_equal(replay_wake_at_ms(&w->r), w->now_ms + 60000);
+    send_signal(w, "go", 5);
+    w->now_ms += 60000; /* both: what is there wins */
+    assert_int_equal(stay(w), STAY_DONE);
+    assert_int_equal(w->result, 5);
+    world_end(w);
+
+    world_begin(w, signal_or_timeout);
+    assert_int_equal(stay(w), STAY_PARKED);
+    w->now_ms += 60000;
+    assert_int_equal(stay(w), STAY_DONE);
+    assert_int_equal(w->result, 404);
+    world_end(w);
+}
+
+/* A wait too short to be worth it is neither announced nor parked. */
+static void short_sleeps_stay_here(void **state)
+{
+    struct world *w = *state;
+    world_begin(w, quick_nap);
+    assert_int_equal(stay(w), STAY_DONE);
+    assert_int_equal(count(w, EVENT_STEP_BEGUN), 0);
+    assert_int_equal(w->appends, 1);
+    world_end(w);
+}
+
+/* What is under way when something is recorded is recorded with it, once. */
+static void tasks_under_way_are_announced(void **state)
+{
+    struct world *w = *state;
+    world_begin(w, pair);
+    w->commits_first = true;
+    run_to_end(w, NEVER);
+    assert_int_equal(count(w, EVENT_STEP_BEGUN),
+                     2); /* of the two that were under way while others ended */
+    assert_int_equal(count(w, EVENT_STEP_DONE), 3);
+    world_end(w);
+}
+
+/* Number of the attempt and the time of the next one survive; a far one parks. */
+static void retries_continue(void **state)
+{
+    struct world *w = *state;
+    world_begin(w, retried);
+    w->appends_left = 1;
+    int64_t began_ms = w->now_ms;
+    assert_int_equal(stay(w), STAY_CUT); /* the first failure is on record */
+    assert_int_equal(count(w, EVENT_ATTEMPT_FAILED), 1);
+    w->now_ms += 400;
+    w->appends_left = 1;
+    assert_int_equal(stay(w), STAY_CUT); /* waited for the rest of the second, failed again */
+    assert_int_equal(w->now_ms, began_ms + 1000);
+    w->appends_left = NEVER;
+    assert_int_equal(stay(w), STAY_DONE);
+    assert_int_equal(w->now_ms, began_ms + 1000 + 2000); /* twice the delay */
+    assert_int_equal(effects_of(w, "flaky", 4), 3);
+    assert_int_equal(w->result, 8);
+    world_end(w);
+}
+
+/* What does not fit the rules of a journal is refused, whatever its checksum says. */
+static void broken_journals_are_refused(void **state)
+{
+    struct world *w = *state;
+    struct journal j;
+    uint8_t memory[16];
+    struct event e = {.kind = EVENT_STEP_DONE,
+                      .as.step = {.identity_kind = STEP_TASK, .name = view("a")}};
+    for (int i = 0; i < 4; i++) {
+        aiki_error err = AIKI_ERROR_INIT;
+        world_begin(w, fifty);
+        if (i == 0)
+            w->seq++; /* a gap */
+        if (i == 1)
+            e.as.step.identity_kind = 0; /* a step without identity */
+        if (i == 3) {
+            e.as.step.identity_kind = STEP_SIGNAL; /* a signal that never came */
+            e.as.step.value = number_view(memory, 1);
+        }
+        keep_event(w, &e);
+        if (i == 2)
+            keep_event(w, &e); /* done twice */
+        journal_init(&j, (struct replay_memory){take, w});
+        assert_int_equal(journal_load(&j, (aiki_view){w->journal, w->journal_bytes}, &err),
+                         AIKI_CORRUPT);
+        assert_string_equal(err.code, "JOURNAL_CORRUPT");
+        e.as.step.identity_kind = STEP_TASK;
+        world_end(w);
+    }
+}
+
+static void steps_are_limited(void **state)
+{
+    struct world *w = *state;
+    world_begin(w, endless);
+    assert_int_equal(stay(w), STAY_FAILED);
+    assert_int_equal(w->r.status, AIKI_LIMIT);
+    assert_int_equal(w->r.journal.step_count, JOURNAL_STEPS_MAX);
+    world_end(w);
+}
+
+/* Whichever allocation fails, the stay ends with a status, and a later stay goes on. */
+static void memory_may_end(void **state)
+{
+    struct world *w = *state;
+    bool enough = false;
+    for (unsigned n = 1; !enough; n++) {
+        world_begin(w, mixture);
+        w->appends_left = NEVER;
+        w->fail_at = n;
+        enum stay how = stay(w);
+        enough = w->allocation_count < n - 1;
+        assert_true(how == STAY_FAILED || how == STAY_PARKED);
+        w->fail_at = 0;
+        w->now_ms += 3600000;
+        run_to_end(w, NEVER);
+        assert_int_equal(w->result % 100, 18 + 2 + 4 + 2);
+        world_end(w);
+    }
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(recorded_steps_are_not_repeated),
+        CASE(outcomes_stay),
+        CASE(effects_wait_for_the_commit),
+        CASE(changes_are_told),
+        CASE(signals_are_taken_in_order),
+        CASE(short_sleeps_stay_here),
+        CASE(tasks_under_way_are_announced),
+        CASE(retries_continue),
+        CASE(broken_journals_are_refused),
+        CASE(steps_are_limited),
+        CASE(memory_may_end),
+    };
+    return cmocka_run_group_tests_name("replay", tests, NULL, NULL);
+}
