@@ -123,7 +123,7 @@ aiki_status guard_check(const struct head *head, const struct hosts *hosts, aiki
     if (head->host != NULL && !host_is_allowed(head->host, hosts))
         return error_code(err, AIKI_DENIED, "HOST_NOT_ALLOWED",
                           "this server does not go by the name %.80s; use its address or "
-                          "localhost, or allow the name in its settings",
+                          "localhost, or allow it with --http-host NAME",
                           head->host);
     if (head->origin != NULL && !origin_agrees(head->origin, head->host))
         return error_code(err, AIKI_DENIED, "ORIGIN_NOT_ALLOWED",

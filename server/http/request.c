@@ -23,11 +23,13 @@
 #include "http/routes.h"
 #include "wire/error.h"
 
+enum state { NEW, READING, PARSING, ASKING, SHOWING, READY, SENDING, GONE };
+
 struct request {
     struct http *http;
     struct peer *peer;
     struct MHD_Connection *connection; /* from the first step on */
-    enum { NEW, READING, PARSING, ASKING, SHOWING, READY, SENDING, GONE } state;
+    enum state state;
     struct call call;
     struct answer answer; /* its status is set once it is known */
     aiki_error err;
@@ -149,7 +151,7 @@ static enum MHD_Result send_answer(struct request *r)
     return result;
 }
 
-static void resume(struct request *r, int state)
+static void resume(struct request *r, enum state state)
 {
     r->state = state;
     r->token = 0;
