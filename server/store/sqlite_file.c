@@ -7,6 +7,7 @@
  */
 #include "store/sqlite_file.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "store/sqlite_schema.h"
 #include "wire/error.h"
 
 enum { DIRECTORY_MODE = 0700, FILE_MODE = 0600 };
@@ -112,21 +114,26 @@ static aiki_status take_lock(const char *path, int *ret_fd, aiki_error *err)
     return AIKI_OK;
 }
 
-/* Ours uses a write-ahead log from its first byte on. To find out from SQLite it would be too late:
- * the connection's settings have changed the file by then. */
+/* Refuses a database that is not ours before SQLite's settings switch it to a write-ahead log. With
+ * a log the truth may be in there, and nothing is switched: schema_apply looks at those. */
 static aiki_status check_format(int fd, const char *path, aiki_error *err)
 {
     static const char magic[16] = "SQLite format 3";
-    enum { WRITE_VERSION_AT = 18, ROLLBACK = 1 }; /* SQLite file format 1.3 */
-    char header[WRITE_VERSION_AT + 1];
+    /* SQLite file format 1.3 */
+    enum { WRITE_VERSION_AT = 18, ROLLBACK = 1, APPLICATION_ID_AT = 68, HEADER_BYTES = 72 };
+    char header[HEADER_BYTES];
     ssize_t size = pread(fd, header, sizeof(header), 0);
     if (size < 0)
         return refuse(err, "read", path);
-    if (size == (ssize_t)sizeof(header) && memcmp(header, magic, sizeof(magic)) == 0 &&
-        header[WRITE_VERSION_AT] == ROLLBACK)
-        return error_set(err, AIKI_UNSUPPORTED,
-                         "%s is the database of another program; give another path", path);
-    return AIKI_OK;
+    if (size < HEADER_BYTES || memcmp(header, magic, sizeof(magic)) != 0 ||
+        header[WRITE_VERSION_AT] != ROLLBACK)
+        return AIKI_OK;
+    uint32_t id;
+    memcpy(&id, header + APPLICATION_ID_AT, sizeof(id));
+    if (be32toh(id) == APPLICATION_ID)
+        return AIKI_OK; /* a copy made by VACUUM INTO */
+    return error_set(err, AIKI_UNSUPPORTED,
+                     "%s is the database of another program; give another path", path);
 }
 
 /* SQLite gives its side files the mode of the database. */

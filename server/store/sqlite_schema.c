@@ -46,7 +46,7 @@ static const char *const steps[] = {
     "  STRICT, WITHOUT ROWID;"
     "PRAGMA application_id = 1097427785;", /* APPLICATION_ID */
 };
-enum { APPLICATION_ID = 0x41696b49 /* "AikI" */, SCHEMA_VERSION = ARRAY_COUNT(steps) };
+enum { SCHEMA_VERSION = ARRAY_COUNT(steps) };
 
 /* The version of the schema on disk; 0 for a file without tables. */
 static aiki_status read_version(struct sqlite_conn *c, int64_t *ret, aiki_error *err)

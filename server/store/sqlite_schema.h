@@ -4,6 +4,9 @@
 
 #include "store/sqlite_conn.h"
 
+/* In the header of every database of ours: "AikI". */
+enum { APPLICATION_ID = 0x41696b49 };
+
 /* Applies the missing steps in one transaction. AIKI_UNSUPPORTED for a newer schema, and for the
  * database of another program; nothing was written then. */
 aiki_status schema_apply(struct sqlite_conn *c, aiki_error *err);

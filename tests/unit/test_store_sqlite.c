@@ -34,8 +34,10 @@ static void fresh_url(char *ret_url, size_t size)
 static void wipe(const char *url)
 {
     (void)url;
-    static const char *const names[] = {"data/aiki.db",      "data/aiki.db-wal", "data/aiki.db-shm",
-                                        "data/aiki.db.lock", "link/aiki.db",     "link"};
+    static const char *const names[] = {
+        "data/aiki.db", "data/aiki.db-wal",  "data/aiki.db-shm", "data/aiki.db.lock",
+        "data/copy.db", "data/copy.db.lock", "link/aiki.db",     "link",
+    };
     char path[128];
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
         (void)snprintf(path, sizeof(path), "%s/%s", root, names[i]);
@@ -177,6 +179,28 @@ static void foreign_file_is_untouched(void **state)
     AUTO(close_fd) int fd = open(f->path, O_RDONLY);
     assert_int_equal(pread(fd, &write_version, 1, 18), 1);
     assert_int_equal(write_version, 1); /* 2 = has been switched to a write-ahead log */
+}
+
+/* A copy made while the server runs can be opened in its place. */
+static void live_copy(void **state)
+{
+    struct fixture *f = *state;
+    char sql[128], url[128];
+    struct draft d;
+    draft_init(&d, 1);
+    draft_save(f->s, &d);
+    (void)snprintf(sql, sizeof(sql), "VACUUM INTO '%s/data/copy.db'", root);
+    tamper(f, sql);
+    store_close(f->s);
+    (void)snprintf(url, sizeof(url), "sqlite:%s/data/copy.db", root);
+    assert_int_equal(store_open(&f->s, url, NULL), AIKI_OK);
+    draft_assert_stored(f->s, &d);
+    draft_next(&d);
+    draft_event(&d, 10);
+    draft_save(f->s, &d);
+    draft_assert_stored(f->s, &d);
+    assert_int_equal(f->s->incarnation, 2);
+    draft_deinit(&d);
 }
 
 /* A link to the data directory is no way around the lock. */
@@ -589,7 +613,7 @@ int main(void)
         CASE(tampered_history),  CASE(one_sync_a_commit),  CASE(detour_meets_the_lock),
         CASE(disk_full),         CASE(disk_error),         CASE(checkpoint_error),
         CASE(log_is_bounded),    CASE(log_has_an_end),     CASE(locked_by_a_shell),
-        CASE(reader_is_limited), CASE(disk_full_at_first),
+        CASE(reader_is_limited), CASE(disk_full_at_first), CASE(live_copy),
     };
 #undef CASE
     const struct store_backend sqlite = {"sqlite", fresh_url, wipe};
