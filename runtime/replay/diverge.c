@@ -10,7 +10,8 @@
 #include "wire/error.h"
 
 enum {
-    TEXT_BYTES = 64,        /* of a step in the message */
+    TEXT_BYTES = 80,        /* of a step in the message */
+    PATH_BYTES = 40,        /* of the field that differs, "customer.address.city" */
     INPUT_TEXT_BYTES = 400, /* of an input in the details */
     DETAILS_BYTES = 2048,
     SHOWN_DEPTH_MAX = 8 /* containers deeper than this are shown as "..." */
@@ -127,7 +128,77 @@ static void input_text(aiki_view input, char *ret, size_t size)
     text_end(&t);
 }
 
-static void step_text(const struct step *s, char ret[TEXT_BYTES])
+/* ---- where two inputs differ ------------------------------------------------------------- */
+
+struct difference {
+    char path[PATH_BYTES];         /* "" = the inputs as a whole */
+    aiki_view recorded, taken;     /* the field's values; empty = not there */
+};
+
+static bool same(aiki_view a, aiki_view b)
+{
+    return a.size_bytes == b.size_bytes &&
+           (a.size_bytes == 0 || memcmp(a.data, b.data, a.size_bytes) == 0);
+}
+
+/* The value under a key of a map; empty when there is none. */
+static aiki_view map_get(aiki_view map, aiki_view key)
+{
+    aiki_reader r;
+    aiki_reader_init(&r, map);
+    for (uint64_t pairs = aiki_mp_read_map(&r); pairs > 0 && r.status == AIKI_OK; pairs--) {
+        aiki_view name = aiki_mp_value(&r), value = aiki_mp_value(&r);
+        if (same(name, key))
+            return value;
+    }
+    return (aiki_view){NULL, 0};
+}
+
+/* A key of `map` whose value is another one in `other`. */
+static bool differing_key(aiki_view map, aiki_view other, aiki_view *ret_key)
+{
+    aiki_reader r;
+    aiki_reader_init(&r, map);
+    for (uint64_t pairs = aiki_mp_read_map(&r); pairs > 0 && r.status == AIKI_OK; pairs--) {
+        *ret_key = aiki_mp_value(&r);
+        if (!same(aiki_mp_value(&r), map_get(other, *ret_key)) && r.status == AIKI_OK)
+            return true;
+    }
+    return false;
+}
+
+static bool is_map(aiki_view v)
+{
+    aiki_reader r;
+    aiki_mp_item item;
+    aiki_reader_init(&r, v);
+    return aiki_mp_peek(&r, &item) && item.type == AIKI_MP_MAP;
+}
+
+/* Down to the innermost field that is not the same on both sides. */
+static void find_difference(aiki_view recorded, aiki_view taken, struct difference *ret)
+{
+    struct text path = {ret->path, ret->path + PATH_BYTES - 1, false};
+    aiki_reader name;
+    aiki_view key;
+    *ret = (struct difference){.recorded = recorded, .taken = taken};
+    while (is_map(ret->recorded) && is_map(ret->taken) &&
+           (differing_key(ret->recorded, ret->taken, &key) ||
+            differing_key(ret->taken, ret->recorded, &key))) {
+        aiki_reader_init(&name, key);
+        aiki_view text = aiki_mp_read_str(&name);
+        if (name.status != AIKI_OK)
+            break; /* a field without a name */
+        if (path.at > ret->path)
+            put_word(&path, ".");
+        put(&path, (const char *)text.data, text.size_bytes);
+        ret->recorded = map_get(ret->recorded, key);
+        ret->taken = map_get(ret->taken, key);
+    }
+    text_end(&path);
+}
+
+static void step_text(const struct step *s, const char *path, aiki_view value, char ret[TEXT_BYTES])
 {
     struct text t = {ret, ret + TEXT_BYTES - 1, false};
     aiki_reader r;
@@ -139,21 +210,19 @@ static void step_text(const struct step *s, char ret[TEXT_BYTES])
     put_word(&t, step_kind_name(s->kind));
     put_word(&t, " ");
     put(&t, (const char *)s->name.data, s->name.size_bytes);
-    if (s->input.size_bytes > 0) {
+    if (path[0] != '\0') {
+        put_word(&t, value.size_bytes > 0 ? " with " : " without ");
+        put_word(&t, path);
+    }
+    if (value.size_bytes > 0) {
         put_word(&t, " ");
-        aiki_reader_init(&r, s->input);
+        aiki_reader_init(&r, value);
         put_value(&t, &r, 0);
     }
     text_end(&t);
 }
 
 /* ---- which two steps --------------------------------------------------------------------- */
-
-static bool same(aiki_view a, aiki_view b)
-{
-    return a.size_bytes == b.size_bytes &&
-           (a.size_bytes == 0 || memcmp(a.data, b.data, a.size_bytes) == 0);
-}
 
 enum likeness { NOT_ALIKE, SAME_KIND, SAME_INPUT, SAME_NAME };
 
@@ -257,16 +326,23 @@ static void write_details(const struct replay *r, const struct pair *p, aiki_err
 
 void replay_explain(const struct replay *r, aiki_error *err)
 {
+    static const aiki_view none = {NULL, 0};
     struct pair p = find_pair(r);
-    char recorded[TEXT_BYTES], taken[TEXT_BYTES];
+    struct difference d = {.recorded = p.recorded != NULL ? p.recorded->input : none,
+                           .taken = p.taken != NULL ? p.taken->input : none};
+    const struct step *recorded = p.recorded;
+    char recorded_text[TEXT_BYTES], taken_text[TEXT_BYTES];
 
-    if (p.recorded == NULL && r->next_delivery < r->journal.delivery_count)
-        step_text(r->journal.deliveries[r->next_delivery], recorded);
-    else
-        step_text(p.recorded, recorded);
-    step_text(p.taken, taken);
+    if (recorded == NULL && r->next_delivery < r->journal.delivery_count) {
+        recorded = r->journal.deliveries[r->next_delivery];
+        d.recorded = recorded->input;
+    }
+    if (p.likeness == SAME_NAME)
+        find_difference(d.recorded, d.taken, &d);
+    step_text(recorded, d.path, d.recorded, recorded_text);
+    step_text(p.taken, d.path, d.taken, taken_text);
     (void)error_code(err, AIKI_DIVERGED, "NONDETERMINISM",
                      "recorded: %s; the code now asks for: %s; likely %s. To continue, " REMEDY,
-                     recorded, taken, cause_of(&p));
+                     recorded_text, taken_text, cause_of(&p));
     write_details(r, &p, err);
 }

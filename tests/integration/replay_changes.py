@@ -47,7 +47,9 @@ def test_changed_input_blocks_and_the_old_build_continues(stacks):
     until(lambda: s.state(run) == "blocked", "the run is blocked")
     error = s.run(run)["error"]
     assert error["code"] == "NONDETERMINISM", error
-    assert "recorded" in error["message"] and "new" in error["message"], error
+    message = error["message"]
+    assert 'recorded: task mark with edition 1;' in message, error
+    assert 'now asks for: task mark with edition 2;' in message and "the input changed" in message, error
     assert sorted(lines(s)) == ["A", "B"], "something was executed after the divergence"
     replace(s, "swap1")
     assert s.result(run) == {"a": "A", "b": "B", "c": "C"}
