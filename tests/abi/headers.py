@@ -34,7 +34,7 @@ def standards(compiler):
 def complaint(compiler, root, standard, language, source, text=None, warnings=None):
     if warnings is None:
         warnings = WARNINGS + (C_ONLY if language == "c" else [])
-    command = [compiler, f"-std={standard}", "-x", language, *warnings, "-O1", "-fsyntax-only",
+    command = [compiler, f"-std={standard}", "-x", language, *warnings, "-O2", "-c", "-o", "/dev/null",
                f"-I{root}/abi/include", source if text is None else "-"]
     done = subprocess.run(command, input=text, text=True, capture_output=True)
     return done.stderr or f"{compiler} ended with {done.returncode}" if done.returncode else None
