@@ -260,7 +260,7 @@ static void decide_batch(struct pipeline *p, const struct batch *b)
     }
 }
 
-static void turn(struct pipeline *p, struct mail *list)
+void pipeline_turn(struct pipeline *p, struct mail *list)
 {
     p->now.at_ms = engine_clock_ms(&p->clock);
     for (struct mail *m = list; m != NULL; m = m->next)
@@ -278,7 +278,7 @@ void pipeline_run(struct pipeline *p)
 {
     while (!p->stopping) {
         int64_t at = deadline(p);
-        turn(p, postbox_take(&p->inbox, at));
+        pipeline_turn(p, postbox_take(&p->inbox, at));
     }
 }
 

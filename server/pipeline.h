@@ -142,6 +142,8 @@ void pipeline_deinit(struct pipeline *p);
 aiki_status pipeline_restore(struct pipeline *p, aiki_error *err);
 /* The thread's function; ends on COMMAND_STOP. */
 void pipeline_run(struct pipeline *p);
+/* One turn of it: batches, and what is due by time. For tests with a clock of their own. */
+void pipeline_turn(struct pipeline *p, struct mail *list);
 
 /* ---- answers ------------------------------------------------------------------------------ */
 
