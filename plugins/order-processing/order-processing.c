@@ -42,6 +42,12 @@ AIKI_RECORD(charge, CHARGE);
 #define RECEIPT(F, R) F(R, str, payment_reference, AIKI_REQUIRED)
 AIKI_RECORD(receipt, RECEIPT);
 
+/* A task gets what it needs and no more: its input is recorded, and is what identifies it. */
+#define STOCK_REQUEST(F, R)            \
+    F(R, str, order_id, AIKI_REQUIRED) \
+    F(R, list(record(order_item)), items, AIKI_REQUIRED)
+AIKI_RECORD(stock_request, STOCK_REQUEST);
+
 #define RESERVATION(F, R) F(R, str, reservation_id, AIKI_REQUIRED)
 AIKI_RECORD(reservation, RESERVATION);
 
@@ -106,14 +112,14 @@ static aiki_status charge_payment(aiki_call *call, const struct charge *in, stru
 AIKI_TASK_TYPED_WITH(charge_payment, "charge-payment", charge, receipt,
                      AIKI_BACKOFF(8, 100, 5000), AIKI_SUMMARY("Charge the customer's card"));
 
-static aiki_status reserve_inventory(aiki_call *call, const struct order *in,
+static aiki_status reserve_inventory(aiki_call *call, const struct stock_request *in,
                                      struct reservation *out)
 {
     out->reservation_id = aiki_call_format(call, "res-%s-%08x", in->order_id,
                                            (unsigned)hash_text(aiki_idempotency_key(call), 0));
     return AIKI_OK;
 }
-AIKI_TASK_TYPED(reserve_inventory, "reserve-inventory", order, reservation);
+AIKI_TASK_TYPED(reserve_inventory, "reserve-inventory", stock_request, reservation);
 
 static aiki_status send_confirmation(aiki_call *call, const struct confirmation *in,
                                      struct aiki_nothing *out)
@@ -131,7 +137,9 @@ AIKI_TASK_TYPED(send_confirmation, "send-confirmation", confirmation, aiki_nothi
 static aiki_status pay(aiki_run *run, const struct order *in, struct order_result *out,
                        aiki_error *err)
 {
-    const struct charge charge = {in->order_id, out->total_cents, in->bank_trouble_percent};
+    const struct charge charge = {.order_id = in->order_id,
+                                  .amount_cents = out->total_cents,
+                                  .bank_trouble_percent = in->bank_trouble_percent};
     struct receipt receipt;
     aiki_error why = AIKI_ERROR_INIT;
     aiki_status st = charge_payment_call(run, &charge, &receipt, &why);
@@ -151,9 +159,10 @@ static aiki_status pay(aiki_run *run, const struct order *in, struct order_resul
 static aiki_status process_order(aiki_run *run, const struct order *in, struct order_result *out,
                                  aiki_error *err)
 {
+    const struct stock_request request = {
+        .order_id = in->order_id, .items = in->items, .items_count = in->items_count};
     struct order_total total;
     struct reservation reservation;
-    struct confirmation confirmation;
 
     out->order_id = in->order_id;
     AIKI_TRY(validate_order_call(run, in, &total, err));
@@ -163,14 +172,14 @@ static aiki_status process_order(aiki_run *run, const struct order *in, struct o
     if (strcmp(out->status, "declined") == 0)
         return AIKI_OK;
 
-    AIKI_TRY(reserve_inventory_call(run, in, &reservation, err));
+    AIKI_TRY(reserve_inventory_call(run, &request, &reservation, err));
     out->reservation_id = reservation.reservation_id;
 
-    confirmation.order_id = in->order_id;
-    confirmation.email = in->email;
-    confirmation.total_cents = total.total_cents;
-    confirmation.payment_reference = out->payment_reference;
-    confirmation.reservation_id = out->reservation_id;
+    const struct confirmation confirmation = {.order_id = in->order_id,
+                                              .email = in->email,
+                                              .total_cents = out->total_cents,
+                                              .payment_reference = out->payment_reference,
+                                              .reservation_id = out->reservation_id};
     return send_confirmation_call(run, &confirmation, NULL, err);
 }
 AIKI_WORKFLOW_TYPED_WITH(process_order, "process-order", "1.0.0", order, order_result,
