@@ -51,7 +51,7 @@ struct dev {
     int64_t began_mono_ms;
     int exit_code;
     int lock_fd;
-    const char *plugins;
+    char plugins[PATH_MAX];
     char data[PATH_MAX];
     char socket[PATH_MAX];        /* of the private Redis */
     char socket_folder[PATH_MAX]; /* made for it when DATA's path is too long; else "" */
@@ -136,10 +136,10 @@ static aiki_status prepare(struct dev *d, aiki_error *err)
     const char *redis_url = args_text(a, "redis");
     char given[PATH_MAX];
     snprintf(given, sizeof(given), "%s", args_text(a, "data"));
-    d->plugins = args_text(a, "plugins");
     d->own_redis = redis_url == NULL;
-    if (access(d->plugins, R_OK | X_OK) != 0)
-        return error_set(err, AIKI_INVALID, "plugins folder %s: %s", d->plugins, strerror(errno));
+    if (realpath(args_text(a, "plugins"), d->plugins) == NULL || access(d->plugins, R_OK | X_OK) != 0)
+        return error_set(err, AIKI_INVALID, "plugins folder %s: %s; make it, or name one with --plugins",
+                         args_text(a, "plugins"), strerror(errno));
     aiki_status st = make_folders(given, err);
     if (st == AIKI_OK && realpath(given, d->data) == NULL)
         st = error_set(err, AIKI_INVALID, "%s: %s", given, strerror(errno));

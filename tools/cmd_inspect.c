@@ -110,7 +110,7 @@ static void print_head(aiki_view run)
     line("key", doc_text(run, "key"), "");
     line("worker", doc_text(doc_get(run, "owner"), "name"), "");
     printf("%-10s%s, last change %s later\n", "created", human_time(created, created_ms),
-           human_us(took, (updated_ms - created_ms) * 1000));
+           human_ms(took, updated_ms - created_ms));
     print_waits(run);
     print_reason(doc_get(run, "error"));
     printf("\n");

@@ -14,7 +14,7 @@ static void worker_row(struct table *t, aiki_view worker, int64_t now_ms)
     table_cell(t, "%lld/%lld", (long long)doc_int(worker, "busy"), (long long)doc_int(worker, "slots"));
     table_cell(t, "%lld", (long long)doc_int(worker, "runs"));
     table_cell(t, "%s", human_age(age, doc_time_ms(worker, "connected_at"), now_ms));
-    table_cell(t, "%s", human_us(beat, doc_int(worker, "last_beat_ms") * 1000));
+    table_cell(t, "%s", human_ms(beat, doc_int(worker, "last_beat_ms")));
     table_view(t, doc_text(worker, "id"));
 }
 

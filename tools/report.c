@@ -65,6 +65,16 @@ static int print_outcome_object(struct cli *cli, const struct report *r, int32_t
     return print_object(cli, &w);
 }
 
+/* What an open run waits for, as far as its state tells. */
+static const char *prospect(int32_t state)
+{
+    switch (state) {
+    case AIKI_RUN_BLOCKED: return "waits for a build that fits; `aiki runs inspect` shows why";
+    case AIKI_RUN_STALLED: return "waits for a runtime that serves its workflow";
+    default: return "goes on";
+    }
+}
+
 static int report_timed_out(struct cli *cli, const struct report *r)
 {
     int32_t state = 0;
@@ -74,8 +84,8 @@ static int report_timed_out(struct cli *cli, const struct report *r)
         return cli_fail(cli, st, &cli->err);
     if (cli->json)
         (void)print_outcome_object(cli, r, state, NULL); /* the exit code says more */
-    fprintf(stderr, "aiki: TIMEDOUT: run %s is still %s; it goes on\n", r->run_id,
-            aiki_run_state_name(state));
+    fprintf(stderr, "aiki: TIMEDOUT: run %s is still %s; it %s\n", r->run_id,
+            aiki_run_state_name(state), prospect(state));
     return exit_code_of(err.status);
 }
 

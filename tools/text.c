@@ -1,10 +1,12 @@
 /* text.c - see text.h. */
 #include "text.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +23,14 @@ bool out_is_terminal(void)
     if (known < 0)
         known = isatty(STDOUT_FILENO);
     return known == 1;
+}
+
+int out_width(void)
+{
+    struct winsize size = {.ws_col = 0};
+    if (!out_is_terminal() || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
+        return INT_MAX;
+    return size.ws_col;
 }
 
 static const char *colour(const char *sequence)
@@ -197,13 +207,21 @@ const char *human_us(char buffer[HUMAN_SIZE], int64_t us)
     return buffer;
 }
 
+const char *human_ms(char buffer[HUMAN_SIZE], int64_t ms)
+{
+    if (ms >= 1000)
+        return human_us(buffer, ms * 1000);
+    snprintf(buffer, HUMAN_SIZE, "%lldms", (long long)(ms > 0 ? ms : 0));
+    return buffer;
+}
+
 const char *human_age(char buffer[HUMAN_SIZE], int64_t at_ms, int64_t now_ms)
 {
     int64_t age_ms = now_ms > at_ms ? now_ms - at_ms : 0;
     if (at_ms <= 0)
         snprintf(buffer, HUMAN_SIZE, "-");
     else
-        (void)human_us(buffer, age_ms * 1000);
+        (void)human_ms(buffer, age_ms);
     return buffer;
 }
 

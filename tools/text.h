@@ -29,6 +29,8 @@ void table_view(struct table *t, aiki_view text);
 void table_print(struct table *t, const char *none);
 
 bool out_is_terminal(void);
+/* Columns of the terminal; INT_MAX when stdout is none. */
+int out_width(void);
 /* Escape sequence when stdout is a terminal that wants colour, else "". */
 const char *out_bold(void);
 const char *out_dim(void);
@@ -38,6 +40,8 @@ const char *out_plain(void);
 enum { HUMAN_SIZE = 32 };
 /* "812us", "12ms", "1.4s", "3m05s", "2h10m", "5d03h" */
 const char *human_us(char buffer[HUMAN_SIZE], int64_t us);
+/* The same of something measured in whole milliseconds. */
+const char *human_ms(char buffer[HUMAN_SIZE], int64_t ms);
 /* How long ago. */
 const char *human_age(char buffer[HUMAN_SIZE], int64_t at_ms, int64_t now_ms);
 /* "07:31:02.114" local time, with the date before it when that is not today. */

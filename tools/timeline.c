@@ -1,9 +1,9 @@
 /* timeline.c - see timeline.h.
  *
- *   07:31:02.114      0us  started         process-order 1.0.0
- *   07:31:02.121    7.1ms  done            task charge-payment, attempt 2, took 3ms
- *                                            in  {"order":"1042"}
- *                                            out {"reference":"pay-77"}
+ *   07:31:02.114      0ms  started         process-order 1.0.0
+ *   07:31:02.121      7ms  done            task charge-payment, attempt 2, took 3.0ms
+ *                            in  {"order":"1042"}
+ *                            out {"reference":"pay-77"}
  */
 #include "timeline.h"
 
@@ -15,7 +15,7 @@
 #include "doc.h"
 #include "text.h"
 
-enum { NAME_SIZE = 128, ADDRESS_SIZE = 64, JSON_SIZE = 2048 };
+enum { NAME_SIZE = 128, ADDRESS_SIZE = 64, JSON_SIZE = 2048, INDENT = 28, BUILD_SHOWN = 12 };
 
 struct step_name {
     char address[ADDRESS_SIZE];
@@ -77,10 +77,18 @@ static const struct step_name *find_step(struct timeline *t, aiki_view event)
     return s;
 }
 
+/* One line: on a terminal what does not fit is cut, `--json` and a pipe show everything. */
 static void detail(const char *title, const char *text)
 {
+    int room = out_width() - (INDENT + 4), size = (int)strlen(text);
+    bool cut = room > (int)strlen("...") && size > room;
+    if (cut)
+        size = room - (int)strlen("...");
+    while (cut && size > 0 && ((unsigned char)text[size] & 0xc0) == 0x80)
+        size--; /* not within a character */
     if (text[0] != '\0')
-        printf("%44s%s%-3s%s %s\n", "", out_dim(), title, out_plain(), text);
+        printf("%*s%s%-3s%s %.*s%s\n", INDENT, "", out_dim(), title, out_plain(), size, text,
+               cut ? "..." : "");
 }
 
 static void detail_value(const char *title, aiki_view value)
@@ -93,7 +101,7 @@ static void detail_error(aiki_view error)
 {
     if (error.size_bytes == 0)
         return;
-    printf("%44s%serr%s ", "", out_state(view_of("failed")), out_plain());
+    printf("%*s%serr%s ", INDENT, "", out_state(view_of("failed")), out_plain());
     print_clean(doc_text(error, "code"));
     printf(": ");
     print_clean(doc_text(error, "message"));
@@ -108,7 +116,7 @@ static void begin_line(struct timeline *t, aiki_view event, const char *what, co
     if (t->started_at_ms == 0)
         t->started_at_ms = at_ms;
     printf("%s%s%s %9s  %s%-16s%s", out_dim(), human_time(at, at_ms), out_plain(),
-           human_us(after, (at_ms - t->started_at_ms) * 1000), out_state(view_of(state)), what,
+           human_ms(after, at_ms - t->started_at_ms), out_state(view_of(state)), what,
            out_state(view_of(state))[0] != '\0' ? out_plain() : "");
 }
 
@@ -149,7 +157,9 @@ static void print_step(struct timeline *t, aiki_view event, aiki_view kind)
     printf("\n");
     if (!t->brief && done && s != NULL)
         detail("in", s->input);
-    if (!t->brief && done)
+    /* A signal's step holds the number of the signal event, which shows the payload itself. */
+    bool is_signal = s != NULL && strncmp(s->text, "signal ", 7) == 0;
+    if (!t->brief && done && !is_signal)
         detail_value("out", doc_get(event, "output"));
     detail_error(error);
 }
@@ -161,6 +171,8 @@ static void print_words(aiki_view event, const char *const *keys)
         aiki_view text = doc_text(event, *keys);
         if (text.size_bytes == 0)
             continue;
+        if (strcmp(*keys, "build") == 0 && text.size_bytes > BUILD_SHOWN)
+            text.size_bytes = BUILD_SHOWN;
         if (any)
             printf(" ");
         print_clean(text);

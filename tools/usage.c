@@ -1,4 +1,4 @@
-/* usage.c - see usage.h. Everything is read from /proc, whose resolution is one clock tick. */
+/* usage.c - see usage.h. Everything is read from /proc, whose resolution is 10 ms. */
 #include "usage.h"
 
 #include <ctype.h>
