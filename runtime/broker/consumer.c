@@ -70,6 +70,12 @@ static void enter(struct consumer *c, enum state next)
         uv_timer_stop(&c->deadline);
 }
 
+/* hiredis gives every error a text; nothing here relies on it. */
+static const char *error_text(const redisReply *r)
+{
+    return r->str != NULL ? r->str : "";
+}
+
 static bool starts_with(const char *text, const char *prefix)
 {
     return strncmp(text, prefix, strlen(prefix)) == 0;
@@ -168,14 +174,14 @@ static void on_group(redisAsyncContext *ac, void *reply, void *privdata)
         c->groups_pending--;
         return; /* on_down follows */
     }
-    if (r->type != REDIS_REPLY_ERROR || starts_with(r->str, "BUSYGROUP")) {
+    if (r->type != REDIS_REPLY_ERROR || starts_with(error_text(r), "BUSYGROUP")) {
         s->group_known = true;
         if (r->type != REDIS_REPLY_ERROR)
             c->cb.on_reset(s, c->arg);
-    } else if (starts_with(r->str, "WRONGTYPE")) {
-        leave_out(c, s, r->str);
+    } else if (starts_with(error_text(r), "WRONGTYPE")) {
+        leave_out(c, s, error_text(r));
     } else if (c->state == GROUPS) {
-        pause_reading(c, r->str);
+        pause_reading(c, error_text(r));
     }
     group_answered(c);
 }
@@ -313,7 +319,7 @@ static void on_read(redisAsyncContext *ac, void *reply, void *privdata)
         return; /* on_down follows */
     c->unblocking = false;
     if (r->type == REDIS_REPLY_ERROR) {
-        read_failed(c, r->str);
+        read_failed(c, error_text(r));
         return;
     }
     c->trouble = 0;

@@ -47,7 +47,7 @@ struct claim {
 /* An APPEND on its way to the server. */
 struct passed {
     struct request request;
-    struct passed *next_free;
+    struct passed *next_spare;
     struct relay *relay;
     struct aiki_id run;
     uint64_t epoch, number;
@@ -67,7 +67,8 @@ struct relay {
     struct claim *active;          /* CLAIMING and PAGING */
     uint64_t active_count, waiting_count;
     struct claim *waiting, **waiting_tail;
-    struct passed *free_passed;
+    struct claim *spare_claims; /* no allocation a ticket, none an append */
+    struct passed *spare_passed;
     uv_timer_t retry;
     uint64_t late_frames; /* of stays that are over; logged in powers of two */
     bool stopping;
@@ -211,16 +212,16 @@ static void on_append_answer(struct request *request, const struct frame *f)
         if (p->ends)
             end_stay(r, run);
     }
-    p->next_free = r->free_passed;
-    r->free_passed = p;
+    p->next_spare = r->spare_passed;
+    r->spare_passed = p;
 }
 
 /* 0 when there is no memory or the session is full: the stay cannot go on. */
 static uint32_t expect_append(struct relay *r, const struct run *run, struct passed as)
 {
-    struct passed *p = r->free_passed;
+    struct passed *p = r->spare_passed;
     if (p != NULL)
-        r->free_passed = p->next_free;
+        r->spare_passed = p->next_spare;
     else
         p = malloc(sizeof(*p));
     if (p == NULL)
@@ -232,8 +233,8 @@ static uint32_t expect_append(struct relay *r, const struct run *run, struct pas
     p->epoch = run->epoch;
     uint32_t number = session_expect(r->session, &p->request);
     if (number == 0) {
-        p->next_free = r->free_passed;
-        r->free_passed = p;
+        p->next_spare = r->spare_passed;
+        r->spare_passed = p;
     }
     return number;
 }
@@ -407,10 +408,24 @@ void relay_push(struct relay *r, const struct frame *f)
 
 static void send_claim(struct relay *r, struct claim *claim);
 
+static struct claim *claim_new(struct relay *r)
+{
+    struct claim *claim = r->spare_claims;
+    if (claim != NULL)
+        r->spare_claims = claim->next;
+    else if ((claim = malloc(sizeof(*claim))) == NULL)
+        return NULL;
+    *claim = (struct claim){.relay = r};
+    buf_init(&claim->pages);
+    return claim;
+}
+
 static void claim_free(struct claim *claim)
 {
+    struct relay *r = claim->relay;
     buf_deinit(&claim->pages);
-    free(claim);
+    claim->next = r->spare_claims;
+    r->spare_claims = claim;
 }
 
 static void activate(struct relay *r, struct claim *claim)
@@ -559,15 +574,13 @@ static void send_claim(struct relay *r, struct claim *claim)
 void relay_ticket(struct relay *r, struct stream *s, struct entry_id entry,
                   const struct ticket *t)
 {
-    struct claim *claim = r->stopping ? NULL : calloc(1, sizeof(*claim));
+    struct claim *claim = r->stopping ? NULL : claim_new(r);
     if (claim == NULL)
         return; /* stays pending; the server offers it again when this session ends */
     claim->request.on_answer = on_claim_answer;
-    claim->relay = r;
     claim->stream = s;
     claim->entry = entry;
     claim->ticket = *t;
-    buf_init(&claim->pages);
     send_claim(r, claim);
 }
 
@@ -693,11 +706,17 @@ void relay_set_consumer(struct relay *r, struct consumer *c)
 static void on_retry_closed(uv_handle_t *h)
 {
     struct relay *r = container_of((uv_timer_t *)h, struct relay, retry);
-    while (r->free_passed != NULL) {
-        struct passed *p = r->free_passed;
-        r->free_passed = p->next_free;
+    while (r->spare_passed != NULL) {
+        struct passed *p = r->spare_passed;
+        r->spare_passed = p->next_spare;
         free(p);
     }
+    while (r->spare_claims != NULL) {
+        struct claim *claim = r->spare_claims;
+        r->spare_claims = claim->next;
+        free(claim);
+    }
+    runs_deinit(&r->runs);
     void (*on_closed)(void *arg) = r->cb.on_closed;
     void *arg = r->arg;
     free(r);

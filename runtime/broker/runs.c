@@ -18,13 +18,13 @@ struct run *runs_find(struct runs *rs, const struct aiki_id *id)
 
 struct run *runs_add(struct runs *rs, const struct aiki_id *id, uint64_t epoch)
 {
-    struct run *r = calloc(1, sizeof(*r));
-    if (r == NULL)
+    struct run *r = rs->spare;
+    if (r != NULL)
+        rs->spare = r->next;
+    else if ((r = malloc(sizeof(*r))) == NULL)
         return NULL;
     struct run **head = bucket(rs, id);
-    r->id = *id;
-    r->epoch = epoch;
-    r->next = *head;
+    *r = (struct run){.next = *head, .id = *id, .epoch = epoch};
     *head = r;
     rs->count++;
     return r;
@@ -36,7 +36,8 @@ void runs_remove(struct runs *rs, struct run *run)
         if (*at == run) {
             *at = run->next;
             rs->count--;
-            free(run);
+            run->next = rs->spare;
+            rs->spare = run;
             return;
         }
     }
@@ -49,5 +50,20 @@ void runs_each(struct runs *rs, void (*fn)(struct run *run, void *arg), void *ar
             next = r->next;
             fn(r, arg);
         }
+    }
+}
+
+static void give_up(struct run *run, void *arg)
+{
+    runs_remove(arg, run);
+}
+
+void runs_deinit(struct runs *rs)
+{
+    runs_each(rs, give_up, rs);
+    while (rs->spare != NULL) {
+        struct run *r = rs->spare;
+        rs->spare = r->next;
+        free(r);
     }
 }

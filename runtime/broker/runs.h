@@ -20,8 +20,11 @@ enum { RUN_BUCKETS = 4096 };
 /* Zeroed is empty. */
 struct runs {
     struct run *buckets[RUN_BUCKETS];
+    struct run *spare; /* removed ones, to be used again */
     uint64_t count;
 };
+
+void runs_deinit(struct runs *rs);
 
 struct run *runs_find(struct runs *rs, const struct aiki_id *id);
 /* NULL when out of memory. The id must not be there yet. */

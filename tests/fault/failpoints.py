@@ -24,6 +24,7 @@ def test_killed_at(stacks, point, nth):
     fault = {"AIKI_FAULT": f"{point}=kill@{nth}"}
     who = owner_of(point)
     s = stacks(plugins=["ledger", "waits"], start=False)
+    fault["AIKI_FAULT_ONCE"] = str(s.directory / "spent")  # a child's replacement goes on
     s.start_redis()
     s.start_server(env=fault if who == "server" else None)
     s.start_runtime(0, env=fault if who != "server" else None, wait=False)

@@ -327,8 +327,8 @@ class Stack:
             except (OSError, http.client.HTTPException):
                 return None
             except HttpError as e:
-                if e.status in (503, 500):
-                    return None
+                if e.status in (503, 500) or e.code == "WORKFLOW_NOT_FOUND":
+                    return None  # or its runtime has not registered it yet
                 raise
         return until(attempt, f"start {workflow} {key}", patience_s=2 * PATIENCE_S)
 
