@@ -4,7 +4,7 @@
  *
  *   STARTED         [workflow, version, input, key, actor]
  *   CLAIMED         [session, build, runtime]
- *   STEP_BEGUN      [address, nth, identity, due_at_ms]
+ *   STEP_BEGUN      [address, nth, identity, due_at_ms, duration_ms]
  *   ATTEMPT_FAILED  [address, nth, identity, attempt, next_at_ms, error, duration_us]
  *   STEP_DONE       [address, nth, identity, attempt, outcome, value, error, duration_us]
  *   SIGNAL          [name, payload, ref]
@@ -29,7 +29,7 @@
 enum {
     STARTED_FIELDS = 5,
     CLAIMED_FIELDS = 3,
-    STEP_BEGUN_FIELDS = 4,
+    STEP_BEGUN_FIELDS = 5,
     ATTEMPT_FAILED_FIELDS = 7,
     STEP_DONE_FIELDS = 8,
     SIGNAL_FIELDS = 3,
@@ -204,6 +204,7 @@ static void put_body(aiki_writer *w, const struct event *e)
     case EVENT_STEP_BEGUN:
         put_step(w, e, STEP_BEGUN_FIELDS);
         aiki_mp_int(w, e->as.step.due_at_ms);
+        aiki_mp_int(w, e->as.step.duration_ms);
         break;
     case EVENT_ATTEMPT_FAILED: put_attempt_failed(w, e); break;
     case EVENT_STEP_DONE: put_step_done(w, e); break;
@@ -372,6 +373,7 @@ static aiki_status get_body(aiki_reader *r, struct event *e)
     case EVENT_STEP_BEGUN:
         unknown = get_step(r, e, STEP_BEGUN_FIELDS);
         e->as.step.due_at_ms = aiki_mp_read_int(r);
+        e->as.step.duration_ms = aiki_mp_read_int(r);
         break;
     case EVENT_ATTEMPT_FAILED: unknown = get_attempt_failed(r, e); break;
     case EVENT_STEP_DONE:

@@ -79,6 +79,8 @@ struct event {
             aiki_view name, input;
             /* STEP_BEGUN: when a sleep ends or a signal wait gives up; 0 = never */
             int64_t due_at_ms;
+            /* and how long the code asked to wait; negative = for ever */
+            int64_t duration_ms;
             /* ATTEMPT_FAILED and STEP_DONE: number of the attempt this ends, from 1 */
             uint64_t attempt;
             /* ATTEMPT_FAILED: when the next one may begin */

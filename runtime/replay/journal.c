@@ -248,6 +248,7 @@ static aiki_status load_step(struct journal *j, const struct event *e, aiki_erro
         return load_done(j, s, e, err);
     if (e->kind == EVENT_STEP_BEGUN) {
         s->due_at_ms = e->as.step.due_at_ms;
+        s->recorded_ms = e->as.step.duration_ms;
         s->since_ms = e->at_ms;
         return AIKI_OK;
     }

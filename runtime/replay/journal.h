@@ -51,6 +51,7 @@ struct step {
     uint32_t awaited; /* how often the current wait lists it */
     /* time */
     int64_t duration_ms; /* as called: sleep, or signal timeout (negative: none) */
+    int64_t recorded_ms; /* the same when the wait began, as the journal has it */
     int64_t since_ms, due_at_ms;
     /* attempts */
     uint64_t attempt; /* failed ones on record */

@@ -68,8 +68,10 @@ static void record_begun(struct replay *r, struct step *s)
 {
     struct event e = step_event(s, EVENT_STEP_BEGUN);
 
-    if (s->kind != STEP_TASK)
+    if (s->kind != STEP_TASK) {
         e.as.step.due_at_ms = s->due_at_ms;
+        e.as.step.duration_ms = s->duration_ms;
+    }
     write_event(r, &e);
 }
 
@@ -100,11 +102,34 @@ void replay_write_end(struct replay *r, const struct event *e)
 
 /* ---- beginning --------------------------------------------------------------------------- */
 
-static int64_t due_after(const struct replay *r, int64_t duration_ms)
+static int64_t bounded(int64_t duration_ms)
 {
     if (duration_ms < 0)
-        duration_ms = 0;
-    return r->now_ms + (duration_ms < WAIT_MS_MAX ? duration_ms : WAIT_MS_MAX);
+        return 0;
+    return duration_ms < WAIT_MS_MAX ? duration_ms : WAIT_MS_MAX;
+}
+
+static int64_t due_after(const struct replay *r, int64_t duration_ms)
+{
+    return r->now_ms + bounded(duration_ms);
+}
+
+static bool is_for_ever(const struct step *s, int64_t duration_ms)
+{
+    return s->kind == STEP_SIGNAL && duration_ms < 0;
+}
+
+/* A wait goes on; the code may meanwhile ask for another length of it. */
+static void adjust_due(struct step *s)
+{
+    if (s->duration_ms == s->recorded_ms)
+        return;
+    if (is_for_ever(s, s->duration_ms))
+        s->due_at_ms = 0;
+    else if (is_for_ever(s, s->recorded_ms))
+        s->due_at_ms = s->since_ms + bounded(s->duration_ms);
+    else
+        s->due_at_ms += bounded(s->duration_ms) - bounded(s->recorded_ms);
 }
 
 void live_start(struct replay *r, struct step *s)
@@ -116,9 +141,10 @@ void live_start(struct replay *r, struct step *s)
         return;
     }
     if (!s->on_record) {
-        bool for_ever = s->kind == STEP_SIGNAL && s->duration_ms < 0;
         s->since_ms = r->now_ms;
-        s->due_at_ms = for_ever ? 0 : due_after(r, s->duration_ms);
+        s->due_at_ms = is_for_ever(s, s->duration_ms) ? 0 : due_after(r, s->duration_ms);
+    } else if (s->kind != STEP_TASK) {
+        adjust_due(s);
     }
     push(&r->waiting, s, PHASE_WAITING);
     r->waiting_dirty = true;

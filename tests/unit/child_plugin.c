@@ -51,6 +51,16 @@ static aiki_status flaky(aiki_call *call, aiki_view input)
     return put_number(call, aiki_attempt(call));
 }
 
+/* Its key, in the failures of the attempts before the one given as input and in its result. */
+static aiki_status tell_key(aiki_call *call, aiki_view input)
+{
+    aiki_writer w = aiki_call_writer(call);
+    if (aiki_attempt(call) < number_of(input))
+        return aiki_fail(call, "NOT_YET", "key %s", aiki_idempotency_key(call));
+    aiki_mp_str(&w, aiki_idempotency_key(call));
+    return aiki_call_output(call, &w);
+}
+
 static aiki_status refuse(aiki_call *call, aiki_view input)
 {
     (void)input;
@@ -189,8 +199,8 @@ static aiki_status listen(aiki_run *run, aiki_view input, aiki_error *err)
 
 static aiki_status retried(aiki_run *run, aiki_view input, aiki_error *err)
 {
-    static const aiki_retry retry = {.struct_size = sizeof(retry), .kind = AIKI_RETRY_FIXED,
-                                     .attempts_max = 3, .delay_ms = 20};
+    static const aiki_retry retry = {
+        .struct_size = sizeof(retry), .kind = AIKI_RETRY_FIXED, .attempts_max = 3, .delay_ms = 20};
     const aiki_task_options options = {.struct_size = sizeof(options), .retry = &retry};
     aiki_future f;
     aiki_view out;
@@ -199,10 +209,25 @@ static aiki_status retried(aiki_run *run, aiki_view input, aiki_error *err)
     return finish(run, number_of(out));
 }
 
+/* The same call twice: the keys of both, one behind the other. */
+static aiki_status keys(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    aiki_view first, second;
+    aiki_writer w = aiki_run_writer(run);
+    AIKI_TRY(aiki_task(run, "tell-key", input, &first, err));
+    AIKI_TRY(aiki_task(run, "tell-key", input, &second, err));
+    aiki_mp_array(&w, 2);
+    aiki_mp_raw(&w, first.data, first.size_bytes);
+    aiki_mp_raw(&w, second.data, second.size_bytes);
+    return run->api->output(run, aiki_writer_view(&w));
+}
+
 static aiki_status patient(aiki_run *run, aiki_view input, aiki_error *err)
 {
-    static const aiki_retry retry = {.struct_size = sizeof(retry), .kind = AIKI_RETRY_FIXED,
-                                     .attempts_max = 3, .delay_ms = 60000};
+    static const aiki_retry retry = {.struct_size = sizeof(retry),
+                                     .kind = AIKI_RETRY_FIXED,
+                                     .attempts_max = 3,
+                                     .delay_ms = 60000};
     const aiki_task_options options = {.struct_size = sizeof(options), .retry = &retry};
     aiki_future f;
     AIKI_TRY(run->api->task_start(run, "flaky", input, &options, &f, err));
@@ -377,33 +402,26 @@ static aiki_status crowd(aiki_run *run, aiki_view input, aiki_error *err)
     return finish(run, count);
 }
 
-AIKI_PLUGIN("steps", "1.0.0",
-            AIKI_WORKFLOWS(AIKI_WORKFLOW("sequence", "1.0.0", sequence),
-                           AIKI_WORKFLOW("sequence-threads", "1.0.0", sequence_threads),
-                           AIKI_WORKFLOW("fan", "1.0.0", fan), AIKI_WORKFLOW("race", "1.0.0", race),
-                           AIKI_WORKFLOW("rest", "1.0.0", rest),
-                           AIKI_WORKFLOW("listen", "1.0.0", listen),
-                           AIKI_WORKFLOW("retried", "1.0.0", retried),
-                           AIKI_WORKFLOW("patient", "1.0.0", patient),
-                           AIKI_WORKFLOW("refused", "1.0.0", refused),
-                           AIKI_WORKFLOW("missing", "1.0.0", missing),
-                           AIKI_WORKFLOW("sides", "1.0.0", sides),
-                           AIKI_WORKFLOW("moody", "1.0.0", moody),
-                           AIKI_WORKFLOW("silent", "1.0.0", silent),
-                           AIKI_WORKFLOW("strange", "1.0.0", strange),
-                           AIKI_WORKFLOW("oversize", "1.0.0", oversize),
-                           AIKI_WORKFLOW("betrayed", "1.0.0", betrayed),
-                           AIKI_WORKFLOW("nested", "1.0.0", nested),
-                           AIKI_WORKFLOW("bottomless", "1.0.0", bottomless),
-                           AIKI_WORKFLOW("aborts", "1.0.0", aborts),
-                           AIKI_WORKFLOW("careless", "1.0.0", careless),
-                           AIKI_WORKFLOW("held-up", "1.0.0", held_up),
-                           AIKI_WORKFLOW("patience", "1.0.0", patience),
-                           AIKI_WORKFLOW("spins", "1.0.0", spins),
-                           AIKI_WORKFLOW("crowd", "1.0.0", crowd)),
-            AIKI_TASKS(AIKI_TASK("twice", twice, AIKI_INLINE), AIKI_TASK("nap", nap),
-                       AIKI_TASK("flaky", flaky), AIKI_TASK("refuse", refuse),
-                       AIKI_TASK("talk", talk), AIKI_TASK("stuck", stuck),
-                       AIKI_TASK("strange-task", strange_task, AIKI_NO_RETRY),
-                       AIKI_TASK("oversize-task", oversize_task, AIKI_NO_RETRY),
-                       AIKI_TASK("intruder", intruder), AIKI_TASK("aborting", aborting)));
+AIKI_PLUGIN(
+    "steps", "1.0.0",
+    AIKI_WORKFLOWS(
+        AIKI_WORKFLOW("sequence", "1.0.0", sequence),
+        AIKI_WORKFLOW("sequence-threads", "1.0.0", sequence_threads),
+        AIKI_WORKFLOW("fan", "1.0.0", fan), AIKI_WORKFLOW("race", "1.0.0", race),
+        AIKI_WORKFLOW("rest", "1.0.0", rest), AIKI_WORKFLOW("listen", "1.0.0", listen),
+        AIKI_WORKFLOW("retried", "1.0.0", retried), AIKI_WORKFLOW("keys", "1.0.0", keys),
+        AIKI_WORKFLOW("patient", "1.0.0", patient), AIKI_WORKFLOW("refused", "1.0.0", refused),
+        AIKI_WORKFLOW("missing", "1.0.0", missing), AIKI_WORKFLOW("sides", "1.0.0", sides),
+        AIKI_WORKFLOW("moody", "1.0.0", moody), AIKI_WORKFLOW("silent", "1.0.0", silent),
+        AIKI_WORKFLOW("strange", "1.0.0", strange), AIKI_WORKFLOW("oversize", "1.0.0", oversize),
+        AIKI_WORKFLOW("betrayed", "1.0.0", betrayed), AIKI_WORKFLOW("nested", "1.0.0", nested),
+        AIKI_WORKFLOW("bottomless", "1.0.0", bottomless), AIKI_WORKFLOW("aborts", "1.0.0", aborts),
+        AIKI_WORKFLOW("careless", "1.0.0", careless), AIKI_WORKFLOW("held-up", "1.0.0", held_up),
+        AIKI_WORKFLOW("patience", "1.0.0", patience), AIKI_WORKFLOW("spins", "1.0.0", spins),
+        AIKI_WORKFLOW("crowd", "1.0.0", crowd)),
+    AIKI_TASKS(AIKI_TASK("twice", twice, AIKI_INLINE), AIKI_TASK("nap", nap),
+               AIKI_TASK("flaky", flaky), AIKI_TASK("tell-key", tell_key),
+               AIKI_TASK("refuse", refuse), AIKI_TASK("talk", talk), AIKI_TASK("stuck", stuck),
+               AIKI_TASK("strange-task", strange_task, AIKI_NO_RETRY),
+               AIKI_TASK("oversize-task", oversize_task, AIKI_NO_RETRY),
+               AIKI_TASK("intruder", intruder), AIKI_TASK("aborting", aborting)));

@@ -574,6 +574,37 @@ static void attempts_are_retried(void **state)
     close_book(&k);
 }
 
+/* One key a call: the same at each attempt, also in another process; another call has another. */
+static void keys_name_the_call(void **state)
+{
+    enum { KEY_CHARS = 32 };
+    struct broker other;
+    struct book k;
+    aiki_view first, again;
+    char key[KEY_CHARS];
+
+    open_book_number(&k, "keys", 2);
+    assign(*state, &k);
+    assert_true(next_append(*state, &k, ANSWER_MS_MAX)); /* the first attempt told its key and failed */
+    aiki_view body = k.last;
+    assert_int_equal(k.last_kind, EVENT_ATTEMPT_FAILED);
+    const uint8_t *at = memmem(body.data, body.size_bytes, "key ", 4);
+    assert_non_null(at);
+    memcpy(key, at + 4, KEY_CHARS);
+    broker_start(&other);
+    load(&other, "steps");
+    assign(&other, &k);
+    assert_int_equal(serve(&other, &k), NEXT_FINISH);
+    output_view(&k, &first);
+    assert_non_null(memmem(first.data, first.size_bytes, key, KEY_CHARS));
+    again = first;
+    again.data += 1 + KEY_CHARS;
+    again.size_bytes -= 1 + KEY_CHARS;
+    assert_null(memmem(again.data, again.size_bytes, key, KEY_CHARS));
+    close_book(&k);
+    assert_int_equal(broker_stop(&other), 0);
+}
+
 /* A far retry parks; the next process goes on with the next attempt number. */
 static void far_retries_park(void **state)
 {
@@ -984,6 +1015,7 @@ int main(void)
         STEPS_CASE(sleep_parks_and_wakes),
         STEPS_CASE(signals_are_consumed),
         STEPS_CASE(attempts_are_retried),
+        STEPS_CASE(keys_name_the_call),
         STEPS_CASE(far_retries_park),
         STEPS_CASE(final_and_unknown_fail_at_once),
         STEPS_CASE(side_values_are_recorded),

@@ -49,6 +49,7 @@ static const struct event *sample(uint64_t kind)
         e.as.step.input = BYTES("\x92\x01\xa3"
                                 "eur");
         e.as.step.due_at_ms = 1732174262114;
+        e.as.step.duration_ms = 60000;
     } else if (kind == EVENT_ATTEMPT_FAILED) {
         e.as.step.attempt = 3;
         e.as.step.next_at_ms = 1732174263114;
@@ -265,15 +266,16 @@ static void longer_bodies_are_understood(void **state)
     assert_int_equal(read_one(BYTES("\x92\x0a\x91\x01"), &e, NULL), AIKI_OK);
     assert_int_equal(read_one(BYTES("\x93\x0a\x90\xa1z"), &e, NULL), AIKI_OK);
     assert_int_equal(e.encoded.size_bytes, 5);
-    assert_int_equal(read_one(BYTES("\x92\x03\x94\xc4\x10"
+    assert_int_equal(read_one(BYTES("\x92\x03\x96\xc4\x10"
                                     "0123456789abcdef"
                                     "\x00"
                                     "\x94\x01\xa1t\xc0\x07"
-                                    "\x05"),
+                                    "\x05\x06\xa1z"),
                               &e, NULL),
                      AIKI_OK);
     assert_int_equal(e.as.step.identity_kind, STEP_TASK);
     assert_int_equal(e.as.step.due_at_ms, 5);
+    assert_int_equal(e.as.step.duration_ms, 6);
 }
 
 /* Kinds and outcomes that are not known are never guessed at. */

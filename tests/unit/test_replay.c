@@ -643,6 +643,41 @@ static void signals_are_taken_in_order(void **state)
     world_end(w);
 }
 
+static int64_t length_ms; /* of a wait, as the build at hand has it */
+static uint64_t long_wait(struct world *w)
+{
+    (void)result(w, timed(w, tag == 1 ? STEP_SIGNAL : STEP_SLEEP, "wait", length_ms));
+    return 1;
+}
+
+/* A build that waits longer or shorter changes a wait that is under way by the difference. */
+static void lengths_may_change(void **state)
+{
+    static const struct {
+        uint64_t tag;
+        int64_t before_ms, after_ms, wake_after_ms; /* wake_after_ms: 0 = never */
+    } cases[] = {
+        {0, 3600000, 3600000, 3600000}, {0, 3600000, 7200000, 7200000},
+        {0, 3600000, 60000, 60000},     {0, INT64_MAX, 60000, 60000},
+        {1, 60000, 90000, 90000},       {1, 60000, -1, 0},
+        {1, -1, 90000, 90000},          {1, -1, -1, 0},
+    };
+    struct world *w = *state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        world_begin(w, long_wait);
+        tag = cases[i].tag;
+        length_ms = cases[i].before_ms;
+        int64_t began_ms = w->now_ms;
+        assert_int_equal(stay(w), STAY_PARKED);
+        length_ms = cases[i].after_ms;
+        w->now_ms += 1000;
+        assert_int_equal(stay(w), STAY_PARKED);
+        assert_int_equal(replay_wake_at_ms(&w->r),
+                         cases[i].wake_after_ms == 0 ? 0 : began_ms + cases[i].wake_after_ms);
+        world_end(w);
+    }
+}
+
 /* A wait too short to be worth it is neither announced nor parked. */
 static void short_sleeps_stay_here(void **state)
 {
@@ -759,6 +794,7 @@ int main(void)
         CASE(effects_wait_for_the_commit),
         CASE(changes_are_told),
         CASE(signals_are_taken_in_order),
+        CASE(lengths_may_change),
         CASE(short_sleeps_stay_here),
         CASE(tasks_under_way_are_announced),
         CASE(retries_continue),
