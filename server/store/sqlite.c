@@ -29,6 +29,7 @@ struct sqlite_store {
     struct sqlite_conn conn;
     struct wal *wal;
     int64_t clock_ms_max; /* including the unit being written */
+    bool locked; /* the last transaction waited in vain for another program */
     bool broken;
     aiki_error why_broken;
 };
@@ -306,9 +307,21 @@ static aiki_status write_unit(struct sqlite_store *s, const struct unit *u, aiki
     return st;
 }
 
-static aiki_status transact(struct sqlite_store *s, const struct unit *u, aiki_error *err)
+/* Who waited in vain once does not wait again before the other program has let go: the refused
+ * commands of a unit are tried one by one, and each would hold up everybody. */
+static aiki_status begin(struct sqlite_store *s, aiki_error *err)
 {
     aiki_status st = sql_run(&s->conn, SQL_BEGIN_WRITE, err);
+    bool locked = st == AIKI_UNAVAILABLE;
+    if (locked != s->locked)
+        sqlite3_busy_timeout(s->conn.db, locked ? 0 : BUSY_MS_MAX);
+    s->locked = locked;
+    return st;
+}
+
+static aiki_status transact(struct sqlite_store *s, const struct unit *u, aiki_error *err)
+{
+    aiki_status st = begin(s, err);
     if (st != AIKI_OK)
         return st;
     st = write_unit(s, u, err);
