@@ -64,7 +64,7 @@ static void take_time(const aiki_call *call, int64_t duration_ms)
 static aiki_status append(aiki_call *call, const struct append_input *in, struct aiki_nothing *out)
 {
     char line[LINE_SIZE];
-    int size = snprintf(line, sizeof(line), "%s %lld %u %ld %lld\n", call->api->run_id(call),
+    int size = snprintf(line, sizeof(line), "%s %lld %u %ld %lld\n", aiki_call_run_id(call),
                         (long long)in->step, aiki_attempt(call), (long)getpid(),
                         (long long)monotonic_ns());
     (void)out;

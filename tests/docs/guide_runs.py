@@ -61,4 +61,4 @@ def test_bad_input_is_refused_with_the_words_of_the_guide(served):
     legs[1]["from"] = "Reykjavik"
     refused = served.aiki("workflows", "trigger", "book-trip", "--input",
                           json.dumps(journey(legs=legs)), check=False)
-    assert "legs[1].from: must have 3 to 3 characters, has 9" in refused.stderr
+    assert "legs[1].from: must have exactly 3 characters, has 9" in refused.stderr

@@ -106,6 +106,9 @@ static inline void address_of(aiki_writer *w, const char *street)
                       aiki_mp_str(w, "Rome"), aiki_mp_str(w, "street"), aiki_mp_int(w, 12345)),   \
       "address.street: must be text")                                                             \
     X(pii_length, address_of(w, "secret"), "address.street: must have 1 to 5 characters, has 6")  \
+    X(exact_length, (pair_begin(w, "address"), aiki_mp_map(w, 2), aiki_mp_str(w, "city"),         \
+                     aiki_mp_str(w, "Rome"), aiki_mp_str(w, "country"), aiki_mp_str(w, "ITA")),   \
+      "address.country: must have exactly 2 characters, has 3")                                   \
     X(no_items, (aiki_mp_map(w, 2), aiki_mp_str(w, "id"), aiki_mp_int(w, 1),                      \
                  aiki_mp_str(w, "items"), aiki_mp_array(w, 0)),                                   \
       "items: must have 1 to 3 elements, has 0")                                                  \

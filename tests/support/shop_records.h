@@ -10,9 +10,10 @@
     F(R, bool, gift, AIKI_OPTIONAL, AIKI_DEFAULT(true))
 AIKI_RECORD(shop_item, SHOP_ITEM);
 
-#define SHOP_ADDRESS(F, R)                              \
-    F(R, str, city, AIKI_REQUIRED)                      \
-    F(R, str, street, AIKI_OPTIONAL, AIKI_PII, AIKI_LENGTH(1, 5))
+#define SHOP_ADDRESS(F, R)                                        \
+    F(R, str, city, AIKI_REQUIRED)                                \
+    F(R, str, street, AIKI_OPTIONAL, AIKI_PII, AIKI_LENGTH(1, 5)) \
+    F(R, str, country, AIKI_OPTIONAL, AIKI_LENGTH(2, 2))
 AIKI_RECORD(shop_address, SHOP_ADDRESS);
 
 #define SHOP_CART(F, R)                                                              \

@@ -69,7 +69,7 @@ static aiki_status any(aiki_run *run, aiki_view input, aiki_error *err)
     struct done done;
     aiki_writer w = aiki_run_writer(run);
     (void)input;
-    AIKI_TRY(run->api->signal_start(run, "go", AIKI_FOREVER_MS, &futures[0], err));
+    AIKI_TRY(aiki_signal_start(run, "go", AIKI_FOREVER_MS, &futures[0], err));
     AIKI_TRY(work_start(run, &job, NULL, &futures[1], err));
     AIKI_TRY(aiki_await_any(run, futures, 2, &index, err));
     AIKI_TRY(work_result(run, futures[index], &done, err));

@@ -247,13 +247,27 @@ static inline aiki_status aiki_task(aiki_run *run, const char *name, aiki_view i
     return aiki_await(run, future, ret_output, err);
 }
 
+/* Start waiting for time, to race it against something else. */
+static inline aiki_status aiki_sleep_start(aiki_run *run, const char *name, int64_t duration_ms,
+                                           aiki_future *ret_future, aiki_error *err)
+{
+    return run->api->sleep_start(run, name, duration_ms, ret_future, err);
+}
+
 /* Wait; the run holds no process meanwhile. */
 static inline aiki_status aiki_sleep(aiki_run *run, const char *name, int64_t duration_ms,
                                      aiki_error *err)
 {
     aiki_future future;
-    AIKI_TRY(run->api->sleep_start(run, name, duration_ms, &future, err));
+    AIKI_TRY(aiki_sleep_start(run, name, duration_ms, &future, err));
     return aiki_await(run, future, NULL, err);
+}
+
+/* Start waiting for the next signal of that name. */
+static inline aiki_status aiki_signal_start(aiki_run *run, const char *name, int64_t timeout_ms,
+                                            aiki_future *ret_future, aiki_error *err)
+{
+    return run->api->signal_start(run, name, timeout_ms, ret_future, err);
 }
 
 /* Wait for the next signal of that name. AIKI_TIMEDOUT when none came in time; with
@@ -262,7 +276,7 @@ static inline aiki_status aiki_wait_signal(aiki_run *run, const char *name, int6
                                            aiki_view *ret_payload, aiki_error *err)
 {
     aiki_future future;
-    AIKI_TRY(run->api->signal_start(run, name, timeout_ms, &future, err));
+    AIKI_TRY(aiki_signal_start(run, name, timeout_ms, &future, err));
     return aiki_await(run, future, ret_payload, err);
 }
 
@@ -375,6 +389,12 @@ static inline uint32_t aiki_attempt(const aiki_call *call) { return call->api->a
 static inline const char *aiki_idempotency_key(const aiki_call *call)
 {
     return call->api->idempotency_key(call);
+}
+
+/* Id of the run the attempt belongs to, for logs; lives as long as the attempt. */
+static inline const char *aiki_call_run_id(const aiki_call *call)
+{
+    return call->api->run_id(call);
 }
 
 /* True once nobody wants the result any more. Long tasks ask now and then. */

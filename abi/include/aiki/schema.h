@@ -224,6 +224,10 @@ static inline aiki_status aiki_check_length_(const struct aiki_walk_ *walk,
     const aiki_field_def *f = path->field;
     if (f->has_length == 0 || (length >= f->length_min && length <= f->length_max))
         return AIKI_OK;
+    if (f->length_min == f->length_max)
+        return aiki_mismatch_(walk, path, NULL, "must have exactly %llu %s, has %llu",
+                              (unsigned long long)f->length_min, unit,
+                              (unsigned long long)length);
     return aiki_mismatch_(walk, path, NULL, "must have %llu to %llu %s, has %llu",
                           (unsigned long long)f->length_min, (unsigned long long)f->length_max,
                           unit, (unsigned long long)length);
