@@ -28,7 +28,7 @@ aiki_status run_it(aiki_run *run, const struct %s *in, struct mine *out, aiki_er
 
 def standards(compiler):
     cpp = compiler.endswith("++")
-    return ("c++", ["c++17", "c++20"]) if cpp else ("c", ["c11", "c17"])
+    return ("c++", ["c++17", "c++20"]) if cpp else ("c", ["c11"])
 
 
 def complaint(compiler, root, standard, language, source, text=None, warnings=None):
