@@ -42,6 +42,8 @@ static void run(struct http *h)
     (void)MHD_run(h->daemon); /* its failures are those of single connections */
     if (MHD_get_timeout(h->daemon, &delay_ms) == MHD_YES)
         (void)uv_timer_start(&h->kick, on_kick, delay_ms, 0);
+    else
+        peers_drop_hung(&h->peers);
     if (h->stopping)
         stop_when_idle(h);
 }
@@ -176,6 +178,12 @@ static void on_expired(struct peer *peer, void *arg)
     }
 }
 
+static void on_hung_up(void *arg)
+{
+    struct http *h = arg;
+    h->run_wanted = true;
+}
+
 static void on_gone(struct peer *peer, void *arg)
 {
     (void)arg;
@@ -263,6 +271,7 @@ static aiki_status start_handles(struct http *h, aiki_error *err)
     h->epoll.data = h->prepare.data = h->kick.data = h;
     h->handles = OWN_HANDLES + PEERS_HANDLES;
     h->peers.on_expired = on_expired;
+    h->peers.on_hung_up = on_hung_up;
     h->peers.on_gone = on_gone;
     h->peers.arg = h;
     return AIKI_OK;

@@ -62,8 +62,25 @@ static void on_watched(uv_poll_t *watch, int status, int events)
     int count = epoll_wait(p->watch_fd, found, WATCH_BATCH, 0);
     for (int i = 0; i < count; i++) {
         struct peer *peer = found[i].data.ptr;
+        if (!chain_is_linked(&peer->in_hung))
+            chain_append(&p->hung, &peer->in_hung);
+    }
+    if (count > 0)
+        p->on_hung_up(p->arg);
+}
+
+void peers_drop_hung(struct peers *p)
+{
+    for (struct chain *m = p->hung.next, *next; m != &p->hung; m = next) {
+        struct peer *peer = container_of(m, struct peer, in_hung);
+        bool reading =
+            peer->phase == PHASE_IDLE || peer->phase == PHASE_HEAD || peer->phase == PHASE_BODY;
+        char byte;
+        next = m->next;
         if (peer->phase == PHASE_WAIT)
             p->on_gone(peer, p->arg);
+        else if (reading && recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
+            peer_cut(p, peer);
     }
 }
 
@@ -72,6 +89,7 @@ aiki_status peers_init(struct peers *p, uv_loop_t *loop, aiki_error *err)
     p->loop = loop;
     for (int i = 0; i < PHASE_COUNT; i++)
         chain_init(&p->phases[i]);
+    chain_init(&p->hung);
     p->watch_fd = epoll_create1(EPOLL_CLOEXEC);
     if (p->watch_fd < 0)
         return error_set(err, AIKI_UNAVAILABLE, "epoll for HTTP: %s", strerror(errno));
@@ -96,22 +114,19 @@ struct peer *peer_add(struct peers *p, int fd)
     struct peer *peer = calloc(1, sizeof(*peer));
     if (peer == NULL)
         return NULL;
+    /* Unwatched (no memory in the kernel) its deadlines end it. */
+    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = peer};
+    (void)epoll_ctl(p->watch_fd, EPOLL_CTL_ADD, fd, &event);
     peer->fd = fd;
     p->count++;
-    peer->phase = PHASE_ENDING;
     peer_enter(p, peer, PHASE_IDLE);
     return peer;
 }
 
-static void unwatch(struct peers *p, const struct peer *peer)
-{
-    if (peer->phase == PHASE_WAIT)
-        (void)epoll_ctl(p->watch_fd, EPOLL_CTL_DEL, peer->fd, NULL); /* absent is as good */
-}
-
 void peer_remove(struct peers *p, struct peer *peer)
 {
-    unwatch(p, peer);
+    (void)epoll_ctl(p->watch_fd, EPOLL_CTL_DEL, peer->fd, NULL); /* absent is as good */
+    chain_remove(&peer->in_hung);
     chain_remove(&peer->in_phase);
     p->count--;
     free(peer);
@@ -119,18 +134,12 @@ void peer_remove(struct peers *p, struct peer *peer)
 
 void peer_enter(struct peers *p, struct peer *peer, enum phase phase)
 {
-    unwatch(p, peer);
     chain_remove(&peer->in_phase);
     peer->phase = phase;
     peer->until_ms = (int64_t)uv_now(p->loop) + phase_ms[phase];
     chain_append(&p->phases[phase], &peer->in_phase);
     if (phase_ms[phase] > 0)
         arm(p, peer->until_ms);
-    if (phase == PHASE_WAIT) {
-        /* Unwatched (no memory in the kernel) it is forgotten when its wait ends. */
-        struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.ptr = peer};
-        (void)epoll_ctl(p->watch_fd, EPOLL_CTL_ADD, peer->fd, &event);
-    }
 }
 
 void peer_cut(struct peers *p, struct peer *peer)

@@ -3,10 +3,11 @@
  *   IDLE --request line--> HEAD --headers--> BODY --all there--> CORE or WAIT --> WRITE --> IDLE
  *                                                  \--large JSON--> WORK --^  \--> WORK --^
  *
- * libmicrohttpd knows one timeout of inactivity, which one byte now and then defeats, and does
- * not look at suspended connections at all. So deadlines are kept here, one chain a phase: all in a
- * phase have the same time, so the first in its chain is the first to run out. A peer in WAIT is
- * watched for hanging up.
+ * libmicrohttpd knows one timeout of inactivity, which one byte now and then defeats. So deadlines
+ * are kept here, one chain a phase: all in a phase have the same time, so the first in its chain is
+ * the first to run out. Nor does it see everybody who hangs up: it does not look at suspended
+ * connections, and an end that arrives together with data is lost to it, since it waits for edges
+ * and reads until a read is short. So all are watched for that here.
  */
 #ifndef SERVER_HTTP_PEER_H
 #define SERVER_HTTP_PEER_H
@@ -36,7 +37,7 @@ enum phase {
 
 struct request;
 struct peer {
-    struct chain in_phase;
+    struct chain in_phase, in_hung;
     enum phase phase;
     int64_t until_ms;        /* of the loop's clock */
     int fd;                  /* borrowed from MHD */
@@ -46,13 +47,16 @@ struct peer {
 struct peers {
     uv_loop_t *loop;
     uv_timer_t timer;
-    uv_poll_t watch; /* of watch_fd, an epoll of those in WAIT */
+    uv_poll_t watch; /* of watch_fd, an epoll of all */
     int watch_fd;
     struct chain phases[PHASE_COUNT];
+    struct chain hung; /* will send no more than the kernel holds of them */
     unsigned count;
     /* It overstayed its phase; moves it to another. */
     void (*on_expired)(struct peer *p, void *arg);
-    /* Hung up while in WAIT; moves it to another phase. */
+    /* Somebody hung up: peers_drop_hung is to be called once MHD has read what it can. */
+    void (*on_hung_up)(void *arg);
+    /* In WAIT and hung up; moves it to another phase. */
     void (*on_gone)(struct peer *p, void *arg);
     void *arg;
 };
@@ -66,6 +70,8 @@ void peers_close(struct peers *p, uv_close_cb on_closed);
 struct peer *peer_add(struct peers *p, int fd);
 void peer_remove(struct peers *p, struct peer *peer);
 void peer_enter(struct peers *p, struct peer *peer, enum phase phase);
+/* Those who hung up, have been read to their end and are not being answered. */
+void peers_drop_hung(struct peers *p);
 /* End the connection whatever it is doing; MHD finds out by itself. Not while it is suspended. */
 void peer_cut(struct peers *p, struct peer *peer);
 /* Send this before cutting it, as far as the socket takes it at once. */

@@ -155,7 +155,6 @@ static void resume(struct request *r, enum state state)
 {
     r->state = state;
     r->token = 0;
-    /* Out of WAIT before MHD may close the descriptor. */
     peer_enter(&r->http->peers, r->peer, PHASE_WRITE);
     r->http->run_wanted = true;
     MHD_resume_connection(r->connection);

@@ -389,6 +389,39 @@ static void gone_before_the_answer(void **state)
     response_deinit(&r);
 }
 
+/* Data and the end that came with it are both seen, wherever the request was cut. */
+static void gone_anywhere(void **state)
+{
+    struct fixture *f = *state;
+    static const char text[] =
+        "POST /nowhere HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\n[1]GET /healthz HTTP/1.1\r\n";
+    for (size_t size = 0; size < sizeof(text); size++) {
+        int fd = client_open(f);
+        client_send(f, fd, text, size);
+        close(fd);
+        turn_until(f, -1, gauge(f, "aiki_http_connections") == 1);
+    }
+}
+
+/* A client that sends no more than its request is answered, unless it is one that waits. */
+static void half_closed(void **state)
+{
+    struct fixture *f = *state;
+    AUTO(buf) aiki_writer value;
+    int fd = begin(f, "GET", "/v1/workers", "");
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    reply(f, await_asked(f, 1), DOCUMENT, .value = packed(&value, "1"));
+    finish(f, fd, 200, "1\n");
+    fd = begin(f, "GET", "/healthz", "");
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    finish(f, fd, 200, "{\"status\":\"ok\"}\n");
+    fd = begin(f, "GET", "/v1/runs/" RUN "/result?wait=30s", "");
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    turn_until(f, fd, f->core.forgotten == 1);
+    turn_until(f, fd, peer_closed(f, fd));
+    close(fd);
+}
+
 /* Stopping answers who waits, refuses who comes now, and ends. */
 static void stop(void **state)
 {
@@ -465,6 +498,8 @@ int main(void)
         TEST(many_wait),
         TEST(gone_while_waiting),
         TEST(gone_before_the_answer),
+        TEST(gone_anywhere),
+        TEST(half_closed),
         TEST(stop),
         TEST(stop_in_a_body),
         TEST(bad_addresses),
