@@ -2,6 +2,7 @@
 import json
 import os
 import pty
+import signal
 import subprocess
 
 import pytest
@@ -177,6 +178,15 @@ def test_waiting_times_out_and_the_run_goes_on(stacks):
     assert json.loads(s.aiki("runs", "result", run, "--wait").stdout) == {"ok": True}
 
 
+def test_a_run_nobody_serves_says_so(stacks):
+    s = stacks(plugins=["hello"])
+    (s.plugins / "hello.so").unlink()
+    until(lambda: not document(s, "workflows", "list")[0]["served"], "hello is no longer served")
+    done = s.aiki("workflows", "trigger", "hello", "--input", '{"name":"x"}', "--wait", "100ms", check=False)
+    assert done.returncode == TIMED_OUT
+    assert "stalled" in done.stderr and "waits for a runtime" in done.stderr
+
+
 def test_flag_wins_over_variable(stacks):
     s = stacks(plugins=["hello"])
     assert alone("runs", "list", "--server", s.rpc, env={"AIKI_SERVER": NOBODY}).returncode == OK
@@ -309,4 +319,18 @@ def test_bench_brings_its_own_stack_and_leaves_nothing(tmp_path):
                  "--single", "2", "--fan-out", "0", "--json")
     assert done.returncode == OK, done.stderr
     assert json.loads(done.stdout)["completed"] == 20
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bench_that_is_interrupted_leaves_nothing(tmp_path):
+    """Ctrl-C reaches the whole process group, as a terminal's does."""
+    process = subprocess.Popen([str(AIKI), "bench", "--dev", "--data", str(tmp_path), "--runs", "9000000"],
+                               start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: list(tmp_path.glob("*/data/aiki.db")), "the stack stores runs")
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 128 + signal.SIGINT
+    finally:
+        process.kill()
+        process.wait()
     assert list(tmp_path.iterdir()) == []
