@@ -1,0 +1,59 @@
+"""What open runs survive: the table in docs/plugin-guide.md, "Changing code while runs are open"."""
+import pytest
+
+from harness import plugin, until
+
+
+def build_of(s):
+    return next((p.get("build") for p in s.get("/v1/plugins")["plugins"] if p.get("name") == "change"), None)
+
+
+def replace(s, variant):
+    """Drop another build over the one that serves, and wait until the new one does."""
+    before = build_of(s)
+    s.drop("change", plugin(f"change-{variant}"))
+    until(lambda: build_of(s) not in (None, before), f"{variant} serves")
+
+
+@pytest.fixture
+def parked(stacks):
+    """A run of the original build that waits for its signal."""
+    s = stacks()
+    s.drop("change", plugin("change-original"))
+    until(lambda: build_of(s), "the original serves")
+    run = s.start("change", {})
+    until(lambda: s.state(run) == "awaiting_signal", "it waits")
+    return s, run
+
+
+def test_a_step_added_behind_the_point_reached_is_taken(parked):
+    s, run = parked
+    replace(s, "added-behind")
+    s.signal(run, "go", None)
+    assert s.result(run) == 4
+
+
+@pytest.mark.parametrize("variant, said", [
+    ("added-before", 'recorded: task take "B"; the code now asks for: task take "NEW"'),
+    ("added-before-wait", 'recorded: signal go; the code now asks for: task take "NEW"'),
+    ("removed", 'recorded: task take "B"; the code now asks for: nothing'),
+])
+def test_a_change_before_the_point_reached_blocks_until_a_fitting_build_is_back(parked, variant, said):
+    s, run = parked
+    replace(s, variant)
+    s.signal(run, "go", None)
+    until(lambda: s.state(run) == "blocked", "it is blocked")
+    assert said in s.run(run)["error"]["message"]
+    assert sum(e["kind"] == "step_done" for e in s.history(run)) == 2, "nothing new was executed"
+    replace(s, "original")
+    assert s.result(run) == 3
+
+
+def test_versions_side_by_side_keep_their_runs(parked):
+    s, run = parked
+    replace(s, "second-version")
+    newer = s.start("change", {})
+    assert s.run(newer)["version"] == "2.0.0"
+    for each in (run, newer):
+        s.signal(each, "go", None)
+    assert (s.result(run), s.result(newer)) == (3, 1)
