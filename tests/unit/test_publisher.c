@@ -108,6 +108,7 @@ static struct aiki_id *sessions(void *arg, size_t *ret_count)
 /* What the store thread would be asked. */
 static void take_commands(struct fixture *f)
 {
+    gather_post(&f->gather); /* what a timer added at the end of a turn */
     struct mail *list = f->inbox.first;
     f->inbox.first = NULL;
     f->inbox.last = &f->inbox.first;
@@ -286,8 +287,8 @@ static void missing_tickets_are_noticed(void **state)
     offer(f, &f->stream, 1, 3, NULL);
     audit(f, 3);
     until_redis(f, ask(f, "XLEN orders") == 3);
-    audit(f, 4);
-    until(f, f->scan_count == 1);
+    /* One question about a stream at a time: an audit may be passed over, the next one comes. */
+    until_redis(f, (audit(f, 4), f->scan_count == 1));
     assert_ptr_equal(f->scans[0].stream, &f->stream);
     assert_int_equal(f->scans[0].min_age_ms, AUDIT_AGE_MS);
     audit(f, 4); /* the scan is under way */
@@ -369,7 +370,7 @@ static void a_key_that_is_no_stream(void **state)
     audit(f, 3);
     offer(f, &f->other, 1, 3, NULL);
     until_redis(f, ask(f, "XLEN bills") == 3);
-    assert_int_equal(metric_read(tickets_failed), failed + 3);
+    until(f, metric_read(tickets_failed) == failed + 3);
     assert_true(publisher_is_up(f->publisher));
 }
 
