@@ -41,7 +41,7 @@ static const struct config_key keys[] = {
     {"slots", CONFIG_INT, "512", 1, 100000, "runs resident at a time"},
     {"task-threads", CONFIG_INT, "64", 1, 1024, "tasks at a time, for each plugin"},
     {"drain-ms", CONFIG_INT, "30000", 0, 86400000,
-     "on SIGTERM: how long resident runs may go on before they are given back"},
+     "how long resident runs may go on when their process is to end"},
     {"log", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error"},
     {"ready-fd", CONFIG_INT, "-1", -1, INT_MAX,
      "write one line of JSON to this descriptor once the plugins found at start serve"},
@@ -82,6 +82,7 @@ static int be_child(const char *fd_text)
         log_error("child", "no broker on descriptor %s; --child is for aiki-runtime itself", fd_text);
         return EXIT_ORPHAN;
     }
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* what plugins print is in the log line by line */
     (void)setrlimit(RLIMIT_CORE, &no_core);           /* lowering cannot fail */
     (void)close_range((unsigned)fd + 1, UINT_MAX, 0); /* the broker opens all with O_CLOEXEC */
     return child_main(fd);

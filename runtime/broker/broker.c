@@ -65,7 +65,8 @@ static void tell_parent(int fd, const char *session, unsigned serving, unsigned 
                         (int)getpid(), session, serving, refused);
     if (write(fd, line, (size_t)size) != size)
         log_warn("broker", "nobody reads --ready-fd %d: %s", fd, strerror(errno));
-    close(fd);
+    if (fd > STDERR_FILENO)
+        close(fd);
 }
 
 static void ready_check(struct broker *b)
@@ -157,10 +158,8 @@ static void drain(struct broker *b, int number)
     b->state = DRAINING;
     consumer_set_session(b->consumer, NULL);
     relay_stop(b->relay);
-    if (grace_ms == 0)
-        relay_release_all(b->relay);
     uv_timer_start(&b->limit, on_limit, grace_ms + BROKER_END_MS, 0);
-    builds_drain(b->builds, grace_ms); /* on_drained may come from inside */
+    builds_drain(b->builds); /* on_drained may come from inside */
 }
 
 static void on_signal(uv_signal_t *s, int number)
@@ -309,7 +308,8 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
     const struct builds_options builds_options = {.plugins_dir = o->plugins_dir,
                                                   .state_dir = o->state_dir,
                                                   .executable = o->executable,
-                                                  .task_threads = o->task_threads};
+                                                  .task_threads = o->task_threads,
+                                                  .drain_ms = o->drain_ms};
     aiki_status st = create_link_to_server(b, err);
     if (st == AIKI_OK)
         st = relay_create(&b->relay, &b->loop, o->slots, b->session, &relay_callbacks, b, err);

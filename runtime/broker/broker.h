@@ -2,14 +2,14 @@
  *
  * Holds nothing that matters: killed at any moment, its runs go on elsewhere and its children
  * die with it.
- * Limit: BROKER_END_MS beyond drain_ms, then the children are killed and it ends all the same.
+ * Limit: BROKER_END_MS beyond drain_ms, then it ends without the server's answers.
  */
 #ifndef BROKER_BROKER_H
 #define BROKER_BROKER_H
 
 #include <aiki/status.h>
 
-enum { BROKER_END_MS = 1000 };
+enum { BROKER_END_MS = 2000 };
 
 /* Borrowed for the length of broker_run. */
 struct broker_options {

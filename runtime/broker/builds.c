@@ -56,7 +56,7 @@ struct build {
     uint32_t correlation;   /* of a REGISTER without an answer; 0 = none */
     bool registered;        /* the present session was told */
     bool rejected; /* by the server of the present session */
-    uv_timer_t restart;
+    uv_timer_t timer; /* REGISTERING, SERVING: until the restart; DRAINING: until it is killed */
     unsigned crashes; /* in a row, each younger than BUILD_QUICK_CRASH_MS */
     unsigned load_tries;
 };
@@ -205,9 +205,9 @@ static void forget_refusal(struct plugin_file *f)
 
 /* ---- a build's end ------------------------------------------------------------------------- */
 
-static void on_restart_closed(uv_handle_t *h)
+static void on_timer_closed(uv_handle_t *h)
 {
-    struct build *b = container_of((uv_timer_t *)h, struct build, restart);
+    struct build *b = container_of((uv_timer_t *)h, struct build, timer);
     if (unlink(b->copy) != 0)
         log_warn("intake", "cannot remove the copy %s", b->copy);
     buf_deinit(&b->descriptor);
@@ -250,21 +250,33 @@ static void bury(struct build *b)
         session_forget(bs->session, b->correlation);
     if (bs->draining)
         unregister(bs, b);
-    uv_close((uv_handle_t *)&b->restart, on_restart_closed);
+    uv_close((uv_handle_t *)&b->timer, on_timer_closed);
     drained_check(bs);
 }
 
-/* Nothing new for it; what is resident finishes. grace_ms 0: without limit. */
-static void drain(struct build *b, uint64_t grace_ms)
+static void on_drain_limit(uv_timer_t *t)
 {
+    struct build *b = container_of(t, struct build, timer);
+    log_warn("child", "%s does not end; killed", b->label);
+    build_kill(b);
+}
+
+/* Nothing new for it; what is resident finishes, or is given back after drain_ms. */
+static void drain(struct build *b)
+{
+    uint64_t grace_ms = b->owner->options.drain_ms;
+    if (b->state == DRAINING)
+        return;
     b->state = DRAINING;
     struct conn *c = build_conn(b);
-    if (c != NULL)
-        conn_send(c, DRAIN, 0, .grace_ms = grace_ms);
-    else if (b->proc != NULL)
-        proc_kill(b->proc); /* not loaded yet */
-    else
+    if (c != NULL) { /* 0 would be: without limit */
+        conn_send(c, DRAIN, 0, .grace_ms = grace_ms > 0 ? grace_ms : 1);
+        uv_timer_start(&b->timer, on_drain_limit, grace_ms + BUILD_END_MS, 0);
+    } else if (b->proc != NULL) {
+        proc_kill(b->proc); /* not loaded yet, or dying */
+    } else {
         bury(b);
+    }
 }
 
 static void drop_candidate(struct plugin_file *f)
@@ -275,7 +287,7 @@ static void drop_candidate(struct plugin_file *f)
     f->candidate = NULL;
     b->file = NULL;
     unregister(b->owner, b);
-    drain(b, 0);
+    drain(b);
 }
 
 /* ---- registration -------------------------------------------------------------------------- */
@@ -301,7 +313,7 @@ static void promote(struct build *b)
     if (before != NULL) {
         unregister(bs, before);
         before->file = NULL;
-        drain(before, 0);
+        drain(before);
         reconsider_conflicts(bs);
     }
     bs->cb.on_routes(bs->arg);
@@ -476,7 +488,7 @@ static void on_proc_frame(struct proc *p, const struct frame *f, void *arg)
 
 static void on_restart(uv_timer_t *t)
 {
-    struct build *b = container_of(t, struct build, restart);
+    struct build *b = container_of(t, struct build, timer);
     if (b->state != DRAINING && b->proc == NULL)
         start_process(b);
 }
@@ -501,7 +513,7 @@ static void replace_process(struct build *b, const struct proc_end *end, const c
     if (delay_ms == 0)
         start_process(b);
     else
-        uv_timer_start(&b->restart, on_restart, delay_ms, 0);
+        uv_timer_start(&b->timer, on_restart, delay_ms, 0);
 }
 
 static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
@@ -561,7 +573,7 @@ static void start_process(struct build *b)
     }
     b->crashes++;
     log_error("child", "%s; trying again", err.message);
-    uv_timer_start(&b->restart, on_restart, BUILD_RESTART_MS_MAX, 0);
+    uv_timer_start(&b->timer, on_restart, BUILD_RESTART_MS_MAX, 0);
 }
 
 /* ---- files --------------------------------------------------------------------------------- */
@@ -599,7 +611,7 @@ static void start_build(struct builds *bs, struct plugin_file *f, const struct a
     build_hex(b->hash, hex);
     snprintf(b->label, sizeof(b->label), "%.96s@%.8s", f->name, hex);
     buf_init(&b->descriptor);
-    uv_timer_init(bs->loop, &b->restart);
+    uv_timer_init(bs->loop, &b->timer);
     b->next = bs->all;
     bs->all = b;
     f->candidate = b;
@@ -726,7 +738,7 @@ static void on_removed(const char *name, void *arg)
         unregister(bs, b);
         f->serving = NULL;
         b->file = NULL;
-        drain(b, 0);
+        drain(b);
         bs->cb.on_routes(bs->arg);
         reconsider_conflicts(bs);
     }
@@ -771,12 +783,12 @@ void builds_start(struct builds *bs)
     settle(bs);
 }
 
-void builds_drain(struct builds *bs, uint64_t grace_ms)
+void builds_drain(struct builds *bs)
 {
     bs->draining = true;
     for (struct build *b = bs->all, *next; b != NULL; b = next) {
         next = b->next;
-        drain(b, grace_ms);
+        drain(b);
     }
     bs->cb.on_routes(bs->arg);
     drained_check(bs);

@@ -23,7 +23,8 @@ enum {
     BUILD_CRASHES_FREE = 3,       /* replaced at once this often */
     BUILD_LOAD_TRIES = 3,         /* processes that may die while loading a new build */
     BUILD_RESTART_MS_MIN = 100,
-    BUILD_RESTART_MS_MAX = 10000
+    BUILD_RESTART_MS_MAX = 10000,
+    BUILD_END_MS = 1000 /* beyond drain_ms until a process that still runs is killed */
 };
 
 struct builds;
@@ -48,6 +49,7 @@ struct builds_callbacks {
 struct builds_options {
     const char *plugins_dir, *state_dir, *executable;
     uint64_t task_threads;
+    uint64_t drain_ms; /* how long a process that is to end may go on with resident runs */
 };
 
 aiki_status builds_create(struct builds **ret, uv_loop_t *loop, struct conn_loop *conns,
@@ -73,8 +75,8 @@ const char *build_label(const struct build *b);   /* "hello.so@1f3a9c12" */
 /* It broke the protocol: its process is killed, on_lost follows. */
 void build_kill(struct build *b);
 
-/* No new files, no restarts; all processes finish within grace_ms. on_drained follows. */
-void builds_drain(struct builds *bs, uint64_t grace_ms);
+/* No new files, no restarts; every process drains. on_drained follows. */
+void builds_drain(struct builds *bs);
 void builds_kill_all(struct builds *bs);
 /* Only after on_drained. */
 void builds_close(struct builds *bs);

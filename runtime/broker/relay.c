@@ -664,22 +664,6 @@ void relay_stop(struct relay *r)
     }
 }
 
-static void release_one(struct run *run, void *arg)
-{
-    const struct loss *loss = arg;
-    if (run->leaving)
-        return;
-    drop_in_child(run);
-    release(loss->relay, loss->conn, run);
-}
-
-void relay_release_all(struct relay *r)
-{
-    struct loss all = {.relay = r, .conn = session_conn(r->session)};
-    if (all.conn != NULL)
-        runs_each(&r->runs, release_one, &all);
-}
-
 aiki_status relay_create(struct relay **ret, uv_loop_t *loop, uint64_t slots,
                          struct session *session, const struct relay_callbacks *cb, void *arg,
                          aiki_error *err)

@@ -41,8 +41,6 @@ void relay_child_frame(struct relay *r, struct build *b, const struct frame *f);
 void relay_build_lost(struct relay *r, struct build *b);
 /* No new tickets from now on. */
 void relay_stop(struct relay *r);
-/* Give every run back now; on_left tells when the server has answered. */
-void relay_release_all(struct relay *r);
 void relay_close(struct relay *r);
 
 #endif

@@ -194,3 +194,17 @@ def test_a_dropped_plugin_serves_soon(stacks):
         serves(s, "hello.so", before)
         best = min(best, time.monotonic() - began)
     assert best < 1, f"{best:.3f} s from the drop to serving"
+
+
+def test_a_replaced_process_that_does_not_end_is_killed_and_its_runs_go_on(stacks):
+    s = stacks(plugins=["crash"], runtime_args=["--drain-ms", "100"])
+    marks = s.directory / "marks"
+    run = s.start("crash", {"how": "loop", "times": 1, "path": str(marks), "where": "workflow"})
+    until(marks.exists, "the workflow spins")
+    pid, = s.runtime.children()
+    before = build(s, "crash.so")
+    install(s, "crash.so", other_build("crash"))
+    serves(s, "crash.so", before)
+    assert s.result(run) == {"crashes": 1}
+    assert pid not in s.runtime.children()
+    assert "does not end; killed" in s.runtime.log.read_text()

@@ -504,17 +504,6 @@ static void a_stopping_relay_takes_nothing(void **state)
     assert_int_equal(relay_held(f->relay), 0);
 }
 
-/* Told to give everything back, it does, and the child forgets. */
-static void release_all_empties_it(void **state)
-{
-    struct fixture *f = *state;
-    begin_stay(f, EPOCH);
-    relay_release_all(f->relay);
-    await_drop(f);
-    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
-    await_held(f, 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -534,7 +523,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_unacceptable_append_blocks_the_run, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_append_costs_the_process, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stopping_relay_takes_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(release_all_empties_it, setup, teardown),
     };
     log_init("test", LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
