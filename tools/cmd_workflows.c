@@ -12,7 +12,11 @@
 #include "text.h"
 #include "wire/error.h"
 
-enum { NAME_SIZE = 256, LOOK_EVERY_MS = 200 };
+enum {
+    NAME_SIZE = 256,
+    LOOK_EVERY_MS = 50,
+    APPEAR_MS_MAX = 1500 /* a plugin that was just dropped in is served by then */
+};
 
 /* "NAME@VERSION" in two; version is empty when none was given. */
 static int split_name(struct cli *cli, char name[NAME_SIZE], const char **ret_version)
@@ -172,6 +176,19 @@ const struct command cmd_workflows_show = {
 
 /* ---- trigger ------------------------------------------------------------------------------ */
 
+/* Whoever copies a plugin and starts its workflow in one go is faster than the runtime. */
+static aiki_status start_patiently(struct cli *cli, const aiki_start *start,
+                                   char ret_run_id[AIKI_RUN_ID_SIZE], bool *ret_created)
+{
+    int64_t deadline_ms = clock_mono_ms() + APPEAR_MS_MAX;
+    for (;;) {
+        aiki_status st = aiki_client_start(cli->client, start, ret_run_id, ret_created, &cli->err);
+        if (st != AIKI_NOT_FOUND || clock_mono_ms() >= deadline_ms)
+            return st;
+        pause_ms(LOOK_EVERY_MS);
+    }
+}
+
 static int run_trigger(struct cli *cli)
 {
     char name[NAME_SIZE], run_id[AIKI_RUN_ID_SIZE];
@@ -197,7 +214,7 @@ static int run_trigger(struct cli *cli)
                               .key = args_text(&cli->args, "key"),
                               .run_id = args_text(&cli->args, "id")};
     struct report report = {.run_id = run_id, .workflow = name, .has_created = true};
-    st = aiki_client_start(cli->client, &start, run_id, &report.created, &cli->err);
+    st = start_patiently(cli, &start, run_id, &report.created);
     if (st != AIKI_OK)
         return cli_fail(cli, st, &cli->err);
     if (!args_has(&cli->args, "wait"))

@@ -135,11 +135,11 @@ def test_a_part_that_crashes_is_started_again(dev, program):
     assert "is started again" in dev.process.log.read_text()
 
 
-def test_a_plugin_dropped_in_later_serves(dev):
+def test_a_plugin_dropped_in_later_serves_at_once(dev):
     dev.start()
     dev.drop("hello")
+    assert dev.greet() == "Hello, world!", "nobody has to wait between cp and trigger"
     assert dev.aiki("workflows", "show", "hello", "--wait", "20s").returncode == 0
-    assert dev.greet() == "Hello, world!"
 
 
 def test_one_stack_for_one_folder(dev):
