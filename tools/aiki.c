@@ -12,22 +12,26 @@
 #include "commands.h"
 #include "version.h"
 
+/* clang-format off */
 static const struct arg help_args[] = {
     {ARG_FLAG, "json", NULL, NULL, NULL, "one JSON object or array on stdout", 0, 0},
     {ARG_FLAG, "help", NULL, NULL, NULL, "show this", 0, 0},
     {.type = ARG_END}};
 
 static const struct arg common_args[] = {
-    {ARG_TEXT, "server", "HOST:PORT", "127.0.0.1:9090", "AIKI_SERVER", "which server, or unix:PATH", 0, 0},
+    {ARG_TEXT, "server", "HOST:PORT", "127.0.0.1:9090", "AIKI_SERVER",
+     "which server, or unix:PATH", 0, 0},
     {ARG_TEXT, "token", "TEXT", NULL, "AIKI_TOKEN", "credential", 0, 0},
     {ARG_TEXT, "namespace", "NAME", "default", "AIKI_NAMESPACE", "whose runs and workflows", 0, 0},
     {ARG_FLAG, "json", NULL, NULL, NULL, "one JSON object or array on stdout", 0, 0},
     {ARG_FLAG, "help", NULL, NULL, NULL, "show this", 0, 0},
     {.type = ARG_END}};
+/* clang-format on */
 
 static int run_help(struct cli *cli);
 static int run_version(struct cli *cli);
 
+/* clang-format off */
 static const struct command cmd_help = {
     .name = "help", .operands = "[COMMAND]", .operand_max = 2, .is_local = true,
     .summary = "what there is, or one command with examples",
@@ -42,6 +46,7 @@ const struct command *const commands[] = {
     &cmd_runs_result,  &cmd_runs_signal,    &cmd_workers_list,   &cmd_plugins_list,
     &cmd_plugins_check, &cmd_bench,          &cmd_help,           &cmd_version,
     NULL};
+/* clang-format on */
 
 static bool in_group(const struct command *c, const char *group)
 {
@@ -112,7 +117,8 @@ static void print_overview(void)
 static int run_help(struct cli *cli)
 {
     int used;
-    char *words[2] = {(char *)(uintptr_t)cli->args.operands[0], (char *)(uintptr_t)cli->args.operands[1]};
+    char *words[2] = {(char *)(uintptr_t)cli->args.operands[0],
+                      (char *)(uintptr_t)cli->args.operands[1]};
     if (cli->args.operand_count == 0) {
         print_overview();
         return EXIT_OK;
@@ -146,8 +152,8 @@ static int no_such_command(int argc, char **argv)
     if (argc == 2 || strcmp(argv[2], "--help") == 0)
         if (print_commands(argv[1]))
             return argc == 2 ? EXIT_USAGE : EXIT_OK;
-    fprintf(stderr, "aiki: INVALID: there is no command '%s%s%s'\n  `aiki help` lists them\n", argv[1],
-            argc > 2 ? " " : "", argc > 2 ? argv[2] : "");
+    fprintf(stderr, "aiki: INVALID: there is no command '%s%s%s'\n  `aiki help` lists them\n",
+            argv[1], argc > 2 ? " " : "", argc > 2 ? argv[2] : "");
     return EXIT_USAGE;
 }
 

@@ -48,8 +48,9 @@ static aiki_status check_value(const struct arg *arg, const char *from, const ch
         errno = 0;
         number = strtoll(value, &end, 10);
         if (errno != 0 || end == value || *end != '\0' || number < arg->min || number > arg->max)
-            return error_set(err, AIKI_INVALID, "%s: expected a number from %lld to %lld, found '%s'",
-                             from, (long long)arg->min, (long long)arg->max, value);
+            return error_set(err, AIKI_INVALID,
+                             "%s: expected a number from %lld to %lld, found '%s'", from,
+                             (long long)arg->min, (long long)arg->max, value);
         return AIKI_OK;
     case ARG_DURATION_MAYBE:
         if (value[0] == '\0')
@@ -158,7 +159,10 @@ static const char *value_of(const struct args *a, const char *name, const struct
     return value != NULL && value[0] != '\0' ? value : arg->fallback;
 }
 
-bool args_has(const struct args *a, const char *name) { return args_text(a, name) != NULL; }
+bool args_has(const struct args *a, const char *name)
+{
+    return args_text(a, name) != NULL;
+}
 
 const char *args_text(const struct args *a, const char *name)
 {

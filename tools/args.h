@@ -25,7 +25,7 @@ struct arg {
     const char *fallback; /* NULL = absent */
     const char *env;      /* NULL = none */
     const char *help;
-    int64_t min, max;     /* ARG_INT */
+    int64_t min, max; /* ARG_INT */
 };
 
 enum { ARGS_TABLES_MAX = 2, ARGS_OPERANDS_MAX = 8, ARGS_FLAGS_MAX = 32 };

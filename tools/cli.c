@@ -36,7 +36,8 @@ int exit_code_of(aiki_status st)
 
 static const char *next_step(const struct cli *cli, aiki_status st)
 {
-    const char *group = cli->command != NULL && cli->command->group != NULL ? cli->command->group : "";
+    const char *group =
+        cli->command != NULL && cli->command->group != NULL ? cli->command->group : "";
     bool about_runs = strcmp(group, "runs") == 0;
     switch (st) {
     case AIKI_UNAVAILABLE:
@@ -56,11 +57,13 @@ static const char *next_step(const struct cli *cli, aiki_status st)
 int cli_fail(const struct cli *cli, aiki_status st, const aiki_error *err)
 {
     const char *code = err != NULL && err->code[0] != '\0' ? err->code : aiki_status_name(st);
-    const char *message = err != NULL && err->message[0] != '\0' ? err->message : aiki_status_text(st);
+    const char *message =
+        err != NULL && err->message[0] != '\0' ? err->message : aiki_status_text(st);
     const char *next = next_step(cli, st);
     fflush(stdout);
     fprintf(stderr, "aiki: %s: %s\n", code, message);
-    for (const aiki_error *cause = err != NULL ? err->cause : NULL; cause != NULL; cause = cause->cause)
+    for (const aiki_error *cause = err != NULL ? err->cause : NULL; cause != NULL;
+         cause = cause->cause)
         fprintf(stderr, "  because %s: %s\n", cause->code, cause->message);
     if (next != NULL)
         fprintf(stderr, "  %s\n", next);
@@ -99,8 +102,8 @@ int cli_query(struct cli *cli, const char *what, const aiki_writer *args, aiki_v
     int code = cli->client == NULL ? cli_connect(cli) : EXIT_OK;
     if (code != EXIT_OK)
         return code;
-    aiki_status st = aiki_client_query(cli->client, what, args != NULL ? aiki_writer_view(args) : none,
-                                       ret_document, &cli->err);
+    aiki_status st = aiki_client_query(
+        cli->client, what, args != NULL ? aiki_writer_view(args) : none, ret_document, &cli->err);
     return st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
 }
 

@@ -65,7 +65,6 @@ aiki_status cli_read_input(const char *value, aiki_writer *w, aiki_error *err);
 aiki_status cli_read_json(const char *value, aiki_writer *w, aiki_error *err);
 /* Path of an installed or built sibling program ("aiki-server") or "" when there is none. */
 enum { CLI_PATH_SIZE = 4096 };
-const char *cli_sibling(const char *program, const char *build_folder,
-                        char buffer[CLI_PATH_SIZE]);
+const char *cli_sibling(const char *program, const char *build_folder, char buffer[CLI_PATH_SIZE]);
 
 #endif

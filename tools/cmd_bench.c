@@ -55,7 +55,10 @@ struct bench {
 /* A msgpack text of size_bytes in all. */
 static void write_payload(aiki_writer *w, uint64_t size_bytes)
 {
-    uint64_t head_bytes = size_bytes <= 32 ? 1 : size_bytes <= 257 ? 2 : size_bytes <= 65538 ? 3 : 5;
+    uint64_t head_bytes = size_bytes <= 32      ? 1
+                          : size_bytes <= 257   ? 2
+                          : size_bytes <= 65538 ? 3
+                                                : 5;
     AUTO(free) char *text = malloc(size_bytes);
     if (text == NULL) {
         w->status = AIKI_NOMEM;
@@ -82,18 +85,27 @@ static void plan_phases(struct bench *b)
     write_fanout_input(&b->fanout_input, width);
     snprintf(b->fanout_title, sizeof(b->fanout_title), "fan-out of %lld", (long long)width);
     aiki_view payload = aiki_writer_view(&b->payload);
-    b->phases[LOAD] = (struct phase){
-        .title = "load", .steps = STEPS,
-        .plan = {.workflow = workflow, .input = payload,
-                 .runs = (uint32_t)args_int(a, "runs"), .inflight = inflight}};
-    b->phases[SINGLE] = (struct phase){
-        .key = "one_at_a_time", .title = "one at a time", .steps = STEPS,
-        .plan = {.workflow = workflow, .input = payload,
-                 .runs = inflight > 1 ? (uint32_t)args_int(a, "single") : 0, .inflight = 1}};
-    b->phases[FANOUT] = (struct phase){
-        .key = "fan_out", .title = b->fanout_title, .steps = (uint64_t)width,
-        .plan = {.workflow = "bench-fanout", .input = aiki_writer_view(&b->fanout_input),
-                 .runs = (uint32_t)args_int(a, "fan-out"), .inflight = 1}};
+    b->phases[LOAD] = (struct phase){.title = "load",
+                                     .steps = STEPS,
+                                     .plan = {.workflow = workflow,
+                                              .input = payload,
+                                              .runs = (uint32_t)args_int(a, "runs"),
+                                              .inflight = inflight}};
+    b->phases[SINGLE] =
+        (struct phase){.key = "one_at_a_time",
+                       .title = "one at a time",
+                       .steps = STEPS,
+                       .plan = {.workflow = workflow,
+                                .input = payload,
+                                .runs = inflight > 1 ? (uint32_t)args_int(a, "single") : 0,
+                                .inflight = 1}};
+    b->phases[FANOUT] = (struct phase){.key = "fan_out",
+                                       .title = b->fanout_title,
+                                       .steps = (uint64_t)width,
+                                       .plan = {.workflow = "bench-fanout",
+                                                .input = aiki_writer_view(&b->fanout_input),
+                                                .runs = (uint32_t)args_int(a, "fan-out"),
+                                                .inflight = 1}};
 }
 
 /* ---- looking at the stack ----------------------------------------------------------------- */
@@ -144,8 +156,8 @@ static int check_served(struct cli *cli, const char *workflow)
     aiki_mp_map(&args, 1);
     aiki_mp_str(&args, "name");
     aiki_mp_str(&args, workflow);
-    aiki_status st = aiki_client_query(cli->client, "workflows.get", aiki_writer_view(&args), &document,
-                                       &cli->err);
+    aiki_status st = aiki_client_query(cli->client, "workflows.get", aiki_writer_view(&args),
+                                       &document, &cli->err);
     if (st == AIKI_OK) {
         served = doc_bool(doc_get(document, "workflow"), "served");
         aiki_client_free(document.data);
@@ -153,7 +165,8 @@ static int check_served(struct cli *cli, const char *workflow)
     if (st == AIKI_NOT_FOUND || (st == AIKI_OK && !served))
         st = error_code(&cli->err, AIKI_NOT_FOUND, "NOT_SERVED",
                         "no runtime serves workflow %s; put bench.so into its plugins folder, or "
-                        "measure a private stack with --dev", workflow);
+                        "measure a private stack with --dev",
+                        workflow);
     return st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
 }
 
@@ -168,7 +181,8 @@ static int put_on_load(struct bench *b, const struct load_plan *plan, struct loa
     if (ret->failed == 0)
         return EXIT_OK;
     (void)cli_fail(cli, cli->err.status, &cli->err);
-    fprintf(stderr, "  %u of %u runs of %s did not complete\n", ret->failed, plan->runs, plan->workflow);
+    fprintf(stderr, "  %u of %u runs of %s did not complete\n", ret->failed, plan->runs,
+            plan->workflow);
     return EXIT_INCOMPLETE;
 }
 
@@ -251,9 +265,9 @@ static void phase_row(struct table *t, const struct phase *p)
 
 static void print_phases(const struct bench *b)
 {
-    static const char *const headers[] = {"MEASURED", "RUNS", "IN FLIGHT", "RUNS/S", "STEPS/S",
-                                          "P50 MS", "P95 MS", "P99 MS", "MAX MS", "FSYNCS",
-                                          "CPU US/RUN", NULL};
+    static const char *const headers[] = {"MEASURED", "RUNS",   "IN FLIGHT",  "RUNS/S",
+                                          "STEPS/S",  "P50 MS", "P95 MS",     "P99 MS",
+                                          "MAX MS",   "FSYNCS", "CPU US/RUN", NULL};
     struct table t;
     table_init(&t, headers, ~1u);
     for (int i = 0; i < PHASE_COUNT; i++)
@@ -319,7 +333,8 @@ static void put_text(aiki_writer *w, const char *name, const char *text)
 
 static void put_cpu(aiki_writer *w, const struct usage *u)
 {
-    enum { USAGE_COUNT = 0
+    enum {
+        USAGE_COUNT = 0
 #define USAGE_ONE(name, text) +1
         USAGE_MAP(USAGE_ONE)
 #undef USAGE_ONE
@@ -386,7 +401,8 @@ static int print_object(const struct bench *b)
         put_phase_pairs(&w, &b->phases[i]);
     }
     put_machine(&w, &b->machine);
-    aiki_status st = w.status == AIKI_OK ? print_json(aiki_writer_view(&w), 0, &b->cli->err) : w.status;
+    aiki_status st =
+        w.status == AIKI_OK ? print_json(aiki_writer_view(&w), 0, &b->cli->err) : w.status;
     return st == AIKI_OK ? EXIT_OK : cli_fail(b->cli, st, &b->cli->err);
 }
 
@@ -422,16 +438,19 @@ static int run_bench(struct cli *cli)
     return bench_server(cli);
 }
 
+/* clang-format off */
 static const struct arg bench_args[] = {
     {ARG_INT, "runs", "N", "20000", NULL, "runs under load", 1, LOAD_RUNS_MAX},
     {ARG_INT, "in-flight", "N", "256", NULL, "that many at the same time", 1, LOAD_INFLIGHT_MAX},
-    {ARG_INT, "payload", "BYTES", "200", NULL, "input of a run and of its tasks", 1, PAYLOAD_BYTES_LIMIT},
+    {ARG_INT, "payload", "BYTES", "200", NULL,
+     "input of a run and of its tasks", 1, PAYLOAD_BYTES_LIMIT},
     {ARG_FLAG, "pool", NULL, NULL, NULL, "through the task threads instead of inline", 0, 0},
     {ARG_INT, "single", "N", "500", NULL, "then so many one at a time; 0 = none", 0, LOAD_RUNS_MAX},
     {ARG_INT, "fan-out", "N", "50", NULL, "then so many that fan out; 0 = none", 0, LOAD_RUNS_MAX},
     {ARG_INT, "width", "N", "100", NULL, "tasks at once in each of those", 1, WIDTH_LIMIT},
     {ARG_FLAG, "dev", NULL, NULL, NULL, "against a stack of its own, gone afterwards", 0, 0},
-    {ARG_TEXT, "data", "DIR", NULL, NULL, "where that stack is put (default the temporary folder)", 0, 0},
+    {ARG_TEXT, "data", "DIR", NULL, NULL,
+     "where that stack is put (default the temporary folder)", 0, 0},
     {.type = ARG_END}};
 
 const struct command cmd_bench = {
@@ -441,3 +460,4 @@ const struct command cmd_bench = {
                 "aiki bench --runs 50000 --in-flight 256 --json\n"
                 "aiki bench --runs 1000 --in-flight 1 --fan-out 0",
     .run = run_bench};
+/* clang-format on */

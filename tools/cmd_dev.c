@@ -34,8 +34,10 @@
 #include "text.h"
 #include "wire/error.h"
 
+/* clang-format off */
 #define DEFAULT_RPC "127.0.0.1:9090"
 #define DEFAULT_HTTP "127.0.0.1:9091"
+/* clang-format on */
 
 enum { GRACE_MS = 5000, ADDRESS_SIZE = 128 };
 
@@ -99,7 +101,8 @@ static aiki_status choose_socket(struct dev *d, aiki_error *err)
     if (size >= (int)sizeof(at.sun_path)) {
         snprintf(d->socket_folder, sizeof(d->socket_folder), "/tmp/aiki-dev-XXXXXX");
         if (mkdtemp(d->socket_folder) == NULL)
-            return error_set(err, AIKI_INVALID, "cannot make a folder in /tmp: %s", strerror(errno));
+            return error_set(err, AIKI_INVALID, "cannot make a folder in /tmp: %s",
+                             strerror(errno));
         snprintf(d->socket, sizeof(d->socket), "%.100s/redis.sock", d->socket_folder);
     }
     snprintf(d->redis_url, sizeof(d->redis_url), "unix:%s", d->socket);
@@ -126,7 +129,8 @@ static void choose_address(char ret[ADDRESS_SIZE], const char *asked, const char
         snprintf(ret, ADDRESS_SIZE, "%s", usual);
     } else {
         snprintf(ret, ADDRESS_SIZE, "127.0.0.1:0");
-        log_warn("addresses", "%s is taken by another program: %s gets a free port instead", usual, what);
+        log_warn("addresses", "%s is taken by another program: %s gets a free port instead", usual,
+                 what);
     }
 }
 
@@ -137,8 +141,10 @@ static aiki_status prepare(struct dev *d, aiki_error *err)
     char given[PATH_MAX];
     snprintf(given, sizeof(given), "%s", args_text(a, "data"));
     d->own_redis = redis_url == NULL;
-    if (realpath(args_text(a, "plugins"), d->plugins) == NULL || access(d->plugins, R_OK | X_OK) != 0)
-        return error_set(err, AIKI_INVALID, "plugins folder %s: %s; make it, or name one with --plugins",
+    if (realpath(args_text(a, "plugins"), d->plugins) == NULL ||
+        access(d->plugins, R_OK | X_OK) != 0)
+        return error_set(err, AIKI_INVALID,
+                         "plugins folder %s: %s; make it, or name one with --plugins",
                          args_text(a, "plugins"), strerror(errno));
     aiki_status st = make_folders(given, err);
     if (st == AIKI_OK && realpath(given, d->data) == NULL)
@@ -160,9 +166,9 @@ static void redis_words(struct dev *d)
 {
     struct words *w = &d->redis.words;
     words_clear(w);
-    words_add(w, "redis-server", "--port", "0", "--unixsocket", d->socket, "--unixsocketperm", "700",
-              "--save", "", "--appendonly", "no", "--dir", d->data, "--daemonize", "no", "--logfile",
-              "", NULL);
+    words_add(w, "redis-server", "--port", "0", "--unixsocket", d->socket, "--unixsocketperm",
+              "700", "--save", "", "--appendonly", "no", "--dir", d->data, "--daemonize", "no",
+              "--logfile", "", NULL);
 }
 
 /* After the first start with the addresses it really got, so that the others find it again. */
@@ -224,16 +230,17 @@ static void tell_parent(struct dev *d, int fd)
 static void tell_user(const struct dev *d)
 {
     if (d->cli->json) {
-        printf("{\"rpc\":\"%s\",\"http\":\"%s\",\"redis\":\"%s\",\"ready_ms\":%lld}\n", d->rpc, d->http,
-               d->redis_url, (long long)(clock_mono_ms() - d->began_mono_ms));
+        printf("{\"rpc\":\"%s\",\"http\":\"%s\",\"redis\":\"%s\",\"ready_ms\":%lld}\n", d->rpc,
+               d->http, d->redis_url, (long long)(clock_mono_ms() - d->began_mono_ms));
     } else {
         printf("%saiki dev%s is ready after %lld ms; Ctrl-C stops it\n", out_bold(), out_plain(),
                (long long)(clock_mono_ms() - d->began_mono_ms));
         printf("  plugins   %s   drop .so files here\n", d->plugins);
         bool usual = strcmp(d->rpc, DEFAULT_RPC) == 0;
-        printf("  commands  %s%s%saiki workflows list\n", usual ? "" : "AIKI_SERVER=",
-               usual ? "" : d->rpc, usual ? "" : " ");
-        printf("  clients   aiki://%s\n  HTTP      http://%s\n  data      %s\n", d->rpc, d->http, d->data);
+        printf("  commands  %s%s%saiki workflows list\n",
+               usual ? "" : "AIKI_SERVER=", usual ? "" : d->rpc, usual ? "" : " ");
+        printf("  clients   aiki://%s\n  HTTP      http://%s\n  data      %s\n", d->rpc, d->http,
+               d->data);
     }
     fflush(stdout);
 }
@@ -417,14 +424,18 @@ static int run_dev(struct cli *cli)
     return code;
 }
 
+/* clang-format off */
 static const struct arg dev_args[] = {
     {ARG_TEXT, "plugins", "DIR", "plugins", NULL, "the folder of .so files to serve", 0, 0},
     {ARG_TEXT, "data", "DIR", ".aiki", NULL, "where runs are kept", 0, 0},
     {ARG_TEXT, "redis", "URL", NULL, NULL, "use this Redis instead of a private one", 0, 0},
-    {ARG_TEXT, "listen", "HOST:PORT", NULL, NULL, "for clients; :0 takes a free port (default " DEFAULT_RPC ")", 0, 0},
-    {ARG_TEXT, "http", "HOST:PORT", NULL, NULL, "for curl; :0 takes a free port (default " DEFAULT_HTTP ")", 0, 0},
+    {ARG_TEXT, "listen", "HOST:PORT", NULL, NULL,
+     "for clients; :0 takes a free port (default " DEFAULT_RPC ")", 0, 0},
+    {ARG_TEXT, "http", "HOST:PORT", NULL, NULL,
+     "for curl; :0 takes a free port (default " DEFAULT_HTTP ")", 0, 0},
     {ARG_INT, "slots", "N", NULL, NULL, "runs that execute at the same time", 1, 1000000},
-    {ARG_INT, "ready-fd", "N", NULL, NULL, "write one line of JSON there once everything serves", 3, 65535},
+    {ARG_INT, "ready-fd", "N", NULL, NULL,
+     "write one line of JSON there once everything serves", 3, 65535},
     {.type = ARG_END}};
 
 const struct command cmd_dev = {
@@ -433,3 +444,4 @@ const struct command cmd_dev = {
     .examples = "aiki dev --plugins build/plugins --data .aiki\n"
                 "aiki dev --plugins DIR --data DIR --listen :0 --http :0 --json",
     .run = run_dev};
+/* clang-format on */

@@ -46,7 +46,10 @@ static int read_history(struct cli *cli, const char *run_id, int64_t *after, eve
     return EXIT_OK;
 }
 
-static void print_event(void *arg, aiki_view event) { timeline_print(arg, event); }
+static void print_event(void *arg, aiki_view event)
+{
+    timeline_print(arg, event);
+}
 
 /* ---- inspect ------------------------------------------------------------------------------ */
 
@@ -101,7 +104,8 @@ static void print_reason(aiki_view error)
 static void print_head(aiki_view run)
 {
     char created[HUMAN_SIZE], took[HUMAN_SIZE];
-    int64_t created_ms = doc_time_ms(run, "created_at"), updated_ms = doc_time_ms(run, "updated_at");
+    int64_t created_ms = doc_time_ms(run, "created_at"),
+            updated_ms = doc_time_ms(run, "updated_at");
     aiki_view state = doc_text(run, "state");
     line("run", doc_text(run, "id"), out_bold());
     line("workflow", doc_text(run, "workflow"), "");
@@ -153,6 +157,7 @@ static int run_inspect(struct cli *cli)
     return code;
 }
 
+/* clang-format off */
 static const struct arg brief_args[] = {
     {ARG_FLAG, "brief", NULL, NULL, NULL, "without inputs and outputs", 0, 0}, {.type = ARG_END}};
 
@@ -162,6 +167,7 @@ const struct command cmd_runs_inspect = {
     .examples = "aiki runs inspect 01JD2V7Q8X3M5N7P9R1S3T5V7W\n"
                 "aiki runs inspect 01JD2V7Q8X3M5N7P9R1S3T5V7W --json | jq .events",
     .run = run_inspect};
+/* clang-format on */
 
 /* ---- watch -------------------------------------------------------------------------------- */
 
@@ -200,9 +206,11 @@ static int run_watch(struct cli *cli)
     return code - 1;
 }
 
+/* clang-format off */
 const struct command cmd_runs_watch = {
     .group = "runs", .name = "watch", .operands = "RUN", .operand_min = 1, .operand_max = 1,
     .args = brief_args, .summary = "print what happens to a run until it ends",
     .examples = "aiki runs watch 01JD2V7Q8X3M5N7P9R1S3T5V7W\n"
                 "aiki runs watch 01JD2V7Q8X3M5N7P9R1S3T5V7W --json   # one event a line",
     .run = run_watch};
+/* clang-format on */

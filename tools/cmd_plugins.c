@@ -34,8 +34,8 @@ static void plugin_row(struct table *t, aiki_view plugin)
 
 static int run_list(struct cli *cli)
 {
-    static const char *const headers[] = {"PLUGIN", "VERSION", "STATE", "BUILD", "WORKER", "FILE",
-                                          "ERROR", NULL};
+    static const char *const headers[] = {"PLUGIN", "VERSION", "STATE", "BUILD",
+                                          "WORKER", "FILE",    "ERROR", NULL};
     aiki_view document;
     int code = cli_query(cli, "plugins.list", NULL, &document);
     if (code != EXIT_OK)
@@ -54,10 +54,12 @@ static int run_list(struct cli *cli)
     return code;
 }
 
+/* clang-format off */
 const struct command cmd_plugins_list = {
     .group = "plugins", .name = "list", .operands = "",
     .summary = "builds that are served, and files that were refused and why",
     .examples = "aiki plugins list\naiki plugins list --json", .run = run_list};
+/* clang-format on */
 
 /* ---- check -------------------------------------------------------------------------------- */
 
@@ -66,20 +68,22 @@ static int run_check(struct cli *cli)
 {
     char path[CLI_PATH_SIZE];
     const char *runtime = cli_sibling("aiki-runtime", "runtime", path);
-    const char *argv[] = {"aiki-runtime", "--check", cli->args.operands[0], cli->json ? "--json" : NULL,
-                          NULL};
+    const char *argv[] = {"aiki-runtime", "--check", cli->args.operands[0],
+                          cli->json ? "--json" : NULL, NULL};
     if (runtime[0] != '\0')
         execv(runtime, (char *const *)(uintptr_t)argv);
     else
         execvp(argv[0], (char *const *)(uintptr_t)argv);
-    aiki_status st = error_set(&cli->err, AIKI_UNSUPPORTED,
-                               "cannot run aiki-runtime: %s; install it beside this program",
-                               strerror(errno));
+    aiki_status st =
+        error_set(&cli->err, AIKI_UNSUPPORTED,
+                  "cannot run aiki-runtime: %s; install it beside this program", strerror(errno));
     return cli_fail(cli, st, &cli->err);
 }
 
+/* clang-format off */
 const struct command cmd_plugins_check = {
     .group = "plugins", .name = "check", .operands = "FILE", .operand_min = 1, .operand_max = 1,
     .is_local = true, .summary = "whether a runtime would serve this file, and what it offers",
     .examples = "aiki plugins check ./hello.so\naiki plugins check ./hello.so --json",
     .run = run_check};
+/* clang-format on */

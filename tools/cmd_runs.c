@@ -69,8 +69,8 @@ static void run_row_cells(struct table *t, aiki_view run, int64_t now_ms)
 }
 
 /* Pages until `limit` runs were seen: into the table, or into an array of raw values. */
-static int collect_runs(struct cli *cli, const struct filters *f, struct table *t, aiki_writer *runs,
-                        uint64_t *ret_count)
+static int collect_runs(struct cli *cli, const struct filters *f, struct table *t,
+                        aiki_writer *runs, uint64_t *ret_count)
 {
     AUTO(buf) aiki_writer cursor;
     buf_init(&cursor);
@@ -110,8 +110,8 @@ static int print_runs(struct cli *cli, const aiki_writer *runs, uint64_t count)
 
 static int run_list(struct cli *cli)
 {
-    static const char *const headers[] = {"RUN", "WORKFLOW", "VERSION", "STATE", "AGE", "CHANGED",
-                                          "KEY", NULL};
+    static const char *const headers[] = {"RUN", "WORKFLOW", "VERSION", "STATE",
+                                          "AGE", "CHANGED",  "KEY",     NULL};
     struct filters f = {.count = 0};
     struct table t;
     uint64_t count = 0;
@@ -128,10 +128,12 @@ static int run_list(struct cli *cli)
     return code;
 }
 
+/* clang-format off */
 static const struct arg list_args[] = {
     {ARG_TEXT, "workflow", "NAME", NULL, NULL, "only runs of this workflow", 0, 0},
     {ARG_TEXT, "version", "VERSION", NULL, NULL, "only runs of this version", 0, 0},
-    {ARG_TEXT, "state", "STATE", NULL, NULL, "only runs in this state, e.g. running, failed, blocked", 0, 0},
+    {ARG_TEXT, "state", "STATE", NULL, NULL,
+     "only runs in this state, e.g. running, failed, blocked", 0, 0},
     {ARG_TEXT, "key", "TEXT", NULL, NULL, "only the run started with this key", 0, 0},
     {ARG_INT, "limit", "N", "50", NULL, "at most so many, newest first", 1, 1000000},
     {.type = ARG_END}};
@@ -142,6 +144,7 @@ const struct command cmd_runs_list = {
     .examples = "aiki runs list\naiki runs list --state blocked\n"
                 "aiki runs list --workflow process-order --limit 500 --json",
     .run = run_list};
+/* clang-format on */
 
 /* ---- wait, result ------------------------------------------------------------------------- */
 
@@ -155,6 +158,7 @@ static int run_wait(struct cli *cli)
     return report_wait(cli, &report, limited ? args_ms(&cli->args, "timeout") : -1);
 }
 
+/* clang-format off */
 static const struct arg wait_args[] = {
     {ARG_DURATION, "timeout", "TIME", NULL, NULL, "give up then, with exit code 124", 0, 0},
     {.type = ARG_END}};
@@ -165,6 +169,7 @@ const struct command cmd_runs_wait = {
     .examples = "aiki runs wait 01JD2V7Q8X3M5N7P9R1S3T5V7W\n"
                 "aiki runs wait 01JD2V7Q8X3M5N7P9R1S3T5V7W --timeout 30s --json",
     .run = run_wait};
+/* clang-format on */
 
 static int run_result(struct cli *cli)
 {
@@ -175,6 +180,7 @@ static int run_result(struct cli *cli)
     return report_wait(cli, &report, args_ms(&cli->args, "wait"));
 }
 
+/* clang-format off */
 static const struct arg result_args[] = {
     {ARG_DURATION_MAYBE, "wait", "TIME", NULL, NULL, "wait for the end first", 0, 0},
     {.type = ARG_END}};
@@ -185,6 +191,7 @@ const struct command cmd_runs_result = {
     .examples = "aiki runs result 01JD2V7Q8X3M5N7P9R1S3T5V7W | jq .\n"
                 "aiki runs result 01JD2V7Q8X3M5N7P9R1S3T5V7W --wait=30s --json",
     .run = run_result};
+/* clang-format on */
 
 /* ---- signal ------------------------------------------------------------------------------- */
 
@@ -213,14 +220,18 @@ static int run_signal(struct cli *cli)
     return EXIT_OK;
 }
 
+/* clang-format off */
 static const struct arg signal_args[] = {
     {ARG_TEXT, "payload", "JSON|@FILE|-", NULL, NULL, "what the waiting code receives", 0, 0},
-    {ARG_TEXT, "ref", "TEXT", NULL, NULL, "signals of a run with the same reference count once", 0, 0},
+    {ARG_TEXT, "ref", "TEXT", NULL, NULL,
+     "signals of a run with the same reference count once", 0, 0},
     {.type = ARG_END}};
 
 const struct command cmd_runs_signal = {
     .group = "runs", .name = "signal", .operands = "RUN NAME", .operand_min = 2, .operand_max = 2,
     .args = signal_args, .summary = "give a run a signal",
     .examples = "aiki runs signal 01JD2V7Q8X3M5N7P9R1S3T5V7W approved\n"
-                "aiki runs signal 01JD2V7Q8X3M5N7P9R1S3T5V7W paid --payload '{\"cents\":900}' --ref inv-7",
+                "aiki runs signal 01JD2V7Q8X3M5N7P9R1S3T5V7W paid "
+                "--payload '{\"cents\":900}' --ref inv-7",
     .run = run_signal};
+/* clang-format on */

@@ -11,7 +11,8 @@ static void worker_row(struct table *t, aiki_view worker, int64_t now_ms)
     char age[HUMAN_SIZE], beat[HUMAN_SIZE];
     table_view(t, doc_text(worker, "name"));
     table_cell(t, "%lld", (long long)doc_int(worker, "pid"));
-    table_cell(t, "%lld/%lld", (long long)doc_int(worker, "busy"), (long long)doc_int(worker, "slots"));
+    table_cell(t, "%lld/%lld", (long long)doc_int(worker, "busy"),
+               (long long)doc_int(worker, "slots"));
     table_cell(t, "%lld", (long long)doc_int(worker, "runs"));
     table_cell(t, "%s", human_age(age, doc_time_ms(worker, "connected_at"), now_ms));
     table_cell(t, "%s", human_ms(beat, doc_int(worker, "last_beat_ms")));
@@ -20,8 +21,8 @@ static void worker_row(struct table *t, aiki_view worker, int64_t now_ms)
 
 static int run_list(struct cli *cli)
 {
-    static const char *const headers[] = {"WORKER", "PID", "BUSY", "RUNS", "CONNECTED", "HEARD",
-                                          "SESSION", NULL};
+    static const char *const headers[] = {"WORKER",    "PID",   "BUSY",    "RUNS",
+                                          "CONNECTED", "HEARD", "SESSION", NULL};
     aiki_view document;
     int code = cli_query(cli, "workers.list", NULL, &document);
     if (code != EXIT_OK)
@@ -40,6 +41,9 @@ static int run_list(struct cli *cli)
     return code;
 }
 
+/* clang-format off */
 const struct command cmd_workers_list = {
-    .group = "workers", .name = "list", .operands = "", .summary = "the runtimes that are connected",
+    .group = "workers", .name = "list", .operands = "",
+    .summary = "the runtimes that are connected",
     .examples = "aiki workers list\naiki workers list --json", .run = run_list};
+/* clang-format on */

@@ -43,7 +43,8 @@ static void list_row(struct table *t, aiki_view workflow)
 
 static int run_list(struct cli *cli)
 {
-    static const char *const headers[] = {"WORKFLOW", "VERSION", "SERVED", "PLUGIN", "SUMMARY", NULL};
+    static const char *const headers[] = {"WORKFLOW", "VERSION", "SERVED",
+                                          "PLUGIN",   "SUMMARY", NULL};
     aiki_view document;
     int code = cli_query(cli, "workflows.list", NULL, &document);
     if (code != EXIT_OK)
@@ -62,10 +63,12 @@ static int run_list(struct cli *cli)
     return code;
 }
 
+/* clang-format off */
 const struct command cmd_workflows_list = {
     .group = "workflows", .name = "list", .operands = "",
     .summary = "what can be started, and whether a runtime serves it",
     .examples = "aiki workflows list\naiki workflows list --json", .run = run_list};
+/* clang-format on */
 
 /* ---- show --------------------------------------------------------------------------------- */
 
@@ -162,6 +165,7 @@ static int run_show(struct cli *cli)
     return st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
 }
 
+/* clang-format off */
 static const struct arg show_args[] = {
     {ARG_DURATION, "wait", "TIME", NULL, NULL, "wait that long for a runtime to serve it", 0, 0},
     {.type = ARG_END}};
@@ -173,6 +177,7 @@ const struct command cmd_workflows_show = {
     .examples = "aiki workflows show hello\naiki workflows show orders@1.2.0 --json\n"
                 "aiki workflows show hello --wait 10s",
     .run = run_show};
+/* clang-format on */
 
 /* ---- trigger ------------------------------------------------------------------------------ */
 
@@ -224,10 +229,13 @@ static int run_trigger(struct cli *cli)
     return report_wait(cli, &report, args_ms(&cli->args, "wait"));
 }
 
+/* clang-format off */
 static const struct arg trigger_args[] = {
-    {ARG_TEXT, "input", "JSON|@FILE|-", NULL, NULL, "the input: text, a file, or standard input", 0, 0},
+    {ARG_TEXT, "input", "JSON|@FILE|-", NULL, NULL,
+     "the input: text, a file, or standard input", 0, 0},
     {ARG_TEXT, "key", "TEXT", NULL, NULL, "at most one run per workflow and key", 0, 0},
-    {ARG_TEXT, "id", "RUN", NULL, NULL, "the id the run shall have, to repeat the very same start", 0, 0},
+    {ARG_TEXT, "id", "RUN", NULL, NULL,
+     "the id the run shall have, to repeat the very same start", 0, 0},
     {ARG_DURATION_MAYBE, "wait", "TIME", NULL, NULL, "wait for the end and print the output", 0, 0},
     {.type = ARG_END}};
 
@@ -238,3 +246,4 @@ const struct command cmd_workflows_trigger = {
                 "aiki workflows trigger process-order --key order-1042 --input @order.json\n"
                 "run=$(cat order.json | aiki workflows trigger process-order --input -)",
     .run = run_trigger};
+/* clang-format on */

@@ -90,7 +90,10 @@ struct doc_list doc_items(aiki_view array)
     return l;
 }
 
-struct doc_list doc_list(aiki_view map, const char *key) { return doc_items(doc_get(map, key)); }
+struct doc_list doc_list(aiki_view map, const char *key)
+{
+    return doc_items(doc_get(map, key));
+}
 
 bool doc_next(struct doc_list *l)
 {

@@ -33,7 +33,8 @@ struct load {
     bool is_finished;
 };
 
-static void on_outcome(void *arg, aiki_status st, const aiki_outcome *outcome, const aiki_error *err);
+static void on_outcome(void *arg, aiki_status st, const aiki_outcome *outcome,
+                       const aiki_error *err);
 
 static void note_failure(struct load *l, const aiki_error *err)
 {
@@ -75,7 +76,8 @@ static void finish_if_over(struct load *l)
     pthread_mutex_unlock(&l->lock);
 }
 
-static void on_outcome(void *arg, aiki_status st, const aiki_outcome *outcome, const aiki_error *err)
+static void on_outcome(void *arg, aiki_status st, const aiki_outcome *outcome,
+                       const aiki_error *err)
 {
     struct slot *s = arg;
     struct load *l = s->load;

@@ -130,9 +130,8 @@ aiki_status part_start(struct part *p, aiki_error *err)
     AUTO(close_fd) int write_end = ends[1];
     bool by_phrase = p->ready_phrase != NULL;
     aiki_status st = open_feed(p, ends[0], err);
-    const struct process_io io = {.ready_fd = by_phrase ? -1 : write_end,
-                                  .out_fd = by_phrase ? write_end : -1,
-                                  .err_fd = -1};
+    const struct process_io io = {
+        .ready_fd = by_phrase ? -1 : write_end, .out_fd = by_phrase ? write_end : -1, .err_fd = -1};
     if (st == AIKI_OK)
         st = process_start(&p->words, &io, &p->pid, err);
     if (st != AIKI_OK)

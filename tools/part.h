@@ -33,12 +33,12 @@ struct part {
 
     /* private */
     uv_loop_t *loop;
-    uv_timer_t timer;         /* pause before a start, or grace before SIGKILL */
-    struct feed *feed;        /* what it writes; NULL once read to its end */
+    uv_timer_t timer;  /* pause before a start, or grace before SIGKILL */
+    struct feed *feed; /* what it writes; NULL once read to its end */
     enum part_state state;
-    pid_t pid;                /* 0 while DOWN */
+    pid_t pid; /* 0 while DOWN */
     bool was_ready, stopping;
-    unsigned quick_ends;      /* in a row */
+    unsigned quick_ends; /* in a row */
     int64_t started_mono_ms;
     char last_line[PART_LINE_SIZE]; /* of a program that is watched by its output */
 };

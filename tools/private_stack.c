@@ -32,17 +32,20 @@
 enum { READY_MS_MAX = 20000, PATH_SIZE = CLI_PATH_SIZE, TREE_DEPTH = 16 };
 
 struct stack {
-    char folder[PATH_SIZE];  /* "" until made */
+    char folder[PATH_SIZE]; /* "" until made */
     char plugins[PATH_SIZE];
     char log[PATH_SIZE];
-    char server[128];        /* HOST:PORT */
+    char server[128]; /* HOST:PORT */
     struct words words;
-    pid_t pid;               /* of aiki dev; 0 = not running */
+    pid_t pid; /* of aiki dev; 0 = not running */
 };
 
 static volatile sig_atomic_t interrupted;
 
-static void on_interrupt(int number) { interrupted = number; }
+static void on_interrupt(int number)
+{
+    interrupted = number;
+}
 
 /* Not restarted, so that waiting ends. */
 static void catch_interrupts(void)
@@ -92,7 +95,8 @@ static aiki_status make_folder(struct stack *s, const char *under, aiki_error *e
         return error_set(err, AIKI_LIMIT, "the path is too long: %.100s", under);
     if (mkdtemp(s->folder) == NULL) {
         s->folder[0] = '\0';
-        return error_set(err, AIKI_INVALID, "cannot make a folder in %s: %s", under, strerror(errno));
+        return error_set(err, AIKI_INVALID, "cannot make a folder in %s: %s", under,
+                         strerror(errno));
     }
     snprintf(s->plugins, sizeof(s->plugins), "%.*s/plugins", PATH_SIZE - 32, s->folder);
     snprintf(s->log, sizeof(s->log), "%.*s/log", PATH_SIZE - 32, s->folder);
@@ -132,10 +136,11 @@ static aiki_status start_stack(struct stack *s, int ready_fd, aiki_error *err)
     AUTO(close_fd) int log_fd = open(s->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (log_fd < 0)
         return error_set(err, AIKI_INVALID, "%s: %s", s->log, strerror(errno));
-    words_add(&s->words, self, "dev", "--plugins", s->plugins, "--data", data, "--listen", "127.0.0.1:0",
-              "--http", "127.0.0.1:0", "--ready-fd", "3", NULL);
-    return process_start(&s->words, &(struct process_io){.ready_fd = ready_fd, .out_fd = log_fd,
-                                                         .err_fd = log_fd}, &s->pid, err);
+    words_add(&s->words, self, "dev", "--plugins", s->plugins, "--data", data, "--listen",
+              "127.0.0.1:0", "--http", "127.0.0.1:0", "--ready-fd", "3", NULL);
+    return process_start(
+        &s->words, &(struct process_io){.ready_fd = ready_fd, .out_fd = log_fd, .err_fd = log_fd},
+        &s->pid, err);
 }
 
 /* Reads the ready line; false when the stack ended or is late. */
@@ -218,7 +223,8 @@ static int run_in_child(struct cli *cli, const struct stack *s, int (*fn)(struct
     if (pid == 0)
         _exit(child_main(cli, s, fn));
     if (pid < 0)
-        return cli_fail(cli, error_set(&cli->err, AIKI_NOMEM, "fork: %s", strerror(errno)), &cli->err);
+        return cli_fail(cli, error_set(&cli->err, AIKI_NOMEM, "fork: %s", strerror(errno)),
+                        &cli->err);
     while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR)
         (void)kill(pid, SIGTERM);
     return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : EXIT_INCOMPLETE;

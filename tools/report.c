@@ -26,7 +26,8 @@ static void begin_object(aiki_writer *w, const struct report *r, uint64_t extra)
 
 static int print_object(struct cli *cli, const aiki_writer *w)
 {
-    aiki_status st = w->status == AIKI_OK ? print_json(aiki_writer_view(w), 0, &cli->err) : w->status;
+    aiki_status st =
+        w->status == AIKI_OK ? print_json(aiki_writer_view(w), 0, &cli->err) : w->status;
     return st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
 }
 
@@ -100,7 +101,8 @@ int report_wait(struct cli *cli, const struct report *r, int64_t timeout_ms)
     int code = EXIT_OK;
     if (cli->json)
         code = print_outcome_object(cli, r, o->state, o);
-    else if (st == AIKI_OK && print_json(o->output, out_is_terminal() ? 2 : 0, &cli->err) != AIKI_OK)
+    else if (st == AIKI_OK &&
+             print_json(o->output, out_is_terminal() ? 2 : 0, &cli->err) != AIKI_OK)
         code = cli_fail(cli, cli->err.status, &cli->err);
     else if (st != AIKI_OK)
         (void)cli_fail(cli, AIKI_FAILED, &cli->err);

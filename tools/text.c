@@ -39,9 +39,18 @@ static const char *colour(const char *sequence)
     return out_is_terminal() && (no == NULL || no[0] == '\0') ? sequence : "";
 }
 
-const char *out_bold(void) { return colour("\033[1m"); }
-const char *out_dim(void) { return colour("\033[2m"); }
-const char *out_plain(void) { return colour("\033[0m"); }
+const char *out_bold(void)
+{
+    return colour("\033[1m");
+}
+const char *out_dim(void)
+{
+    return colour("\033[2m");
+}
+const char *out_plain(void)
+{
+    return colour("\033[0m");
+}
 
 const char *out_state(aiki_view state)
 {

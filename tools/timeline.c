@@ -69,7 +69,8 @@ static const struct step_name *find_step(struct timeline *t, aiki_view event)
     aiki_view kind = doc_text(event, "step"), name = doc_text(event, "name");
     memcpy(s->address, address, sizeof(address));
     s->nth = nth;
-    snprintf(s->text, sizeof(s->text), "%.*s %.*s", (int)(kind.size_bytes < 16 ? kind.size_bytes : 16),
+    snprintf(s->text, sizeof(s->text), "%.*s %.*s",
+             (int)(kind.size_bytes < 16 ? kind.size_bytes : 16),
              kind.data != NULL ? (const char *)kind.data : "",
              (int)(name.size_bytes < 100 ? name.size_bytes : 100),
              name.data != NULL ? (const char *)name.data : "");
@@ -146,7 +147,7 @@ static void print_step(struct timeline *t, aiki_view event, aiki_view kind)
     bool failed = error.size_bytes > 0 || view_is(outcome, "failed");
     const char *what = view_is(kind, "step_begun")       ? "begun"
                        : view_is(kind, "attempt_failed") ? "attempt failed"
-                       : view_is(outcome, "timed_out")    ? "timed out"
+                       : view_is(outcome, "timed_out")   ? "timed out"
                        : failed                          ? "step failed"
                                                          : "done";
     begin_line(t, event, what, failed ? "failed" : done ? "completed" : "");

@@ -121,7 +121,7 @@ void usage_read(const struct usage_pids *pids, struct usage *ret)
 struct usage usage_between(const struct usage *before, const struct usage *after)
 {
     struct usage used;
-#define USAGE_BETWEEN(name, text) \
+#define USAGE_BETWEEN(name, text)                                                                  \
     used.name##_s = after->name##_s > before->name##_s ? after->name##_s - before->name##_s : 0;
     USAGE_MAP(USAGE_BETWEEN)
 #undef USAGE_BETWEEN
@@ -193,7 +193,8 @@ static void read_filesystem(struct machine *m, const char *path)
 {
     char real[PATH_MAX], mount[PATH_MAX], type[32], line[3 * PATH_MAX];
     size_t best = 0;
-    FILE *f = path != NULL && realpath(path, real) != NULL ? fopen("/proc/self/mounts", "re") : NULL;
+    FILE *f =
+        path != NULL && realpath(path, real) != NULL ? fopen("/proc/self/mounts", "re") : NULL;
     if (f == NULL)
         return;
     while (fgets(line, sizeof(line), f) != NULL) {

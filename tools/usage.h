@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 /* Who uses CPU, in the order of reports. store: the server's store thread, part of server. */
+/* clang-format off */
 #define USAGE_MAP(X)                  \
     X(server, "server")               \
     X(store, "  its store thread")    \
@@ -17,6 +18,7 @@
     X(children, "runtime: children")  \
     X(redis, "redis")                 \
     X(bench, "this program")
+/* clang-format on */
 
 /* Seconds of CPU so far, user and system. */
 struct usage {

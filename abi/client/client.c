@@ -17,7 +17,7 @@
 #include "wire/frame.h"
 #include "wire/keys.h"
 
-#define STATE_CHECK(name, number, text, terminal) \
+#define STATE_CHECK(name, number, text, terminal)                                                  \
     static_assert((int)AIKI_RUN_##name == (int)RUN_##name, "client.h repeats wire/event.h");
 RUN_STATE_MAP(STATE_CHECK)
 
@@ -55,7 +55,10 @@ void aiki_run_id_new(char ret_run_id[AIKI_RUN_ID_SIZE])
     id_text(&id, ret_run_id);
 }
 
-void aiki_client_free(const void *memory) { free((void *)(uintptr_t)memory); }
+void aiki_client_free(const void *memory)
+{
+    free((void *)(uintptr_t)memory);
+}
 
 /* ---- waiting for an answer ---------------------------------------------------------------- */
 
@@ -68,8 +71,8 @@ struct waiter {
     aiki_error error;
     aiki_outcome *outcome; /* owned once taken */
     struct aiki_id run;
-    bool flag;             /* created, or new */
-    uint8_t *document;     /* owned */
+    bool flag;         /* created, or new */
+    uint8_t *document; /* owned */
     uint64_t document_bytes;
 };
 
@@ -160,8 +163,8 @@ static aiki_status check_payload(aiki_view *payload, const char *what, aiki_erro
         return AIKI_OK;
     }
     if (payload->size_bytes > PAYLOAD_BYTES_MAX)
-        return error_set(err, AIKI_LIMIT, "over PAYLOAD_BYTES_MAX: %s of %llu bytes, limit %d", what,
-                         (unsigned long long)payload->size_bytes, PAYLOAD_BYTES_MAX);
+        return error_set(err, AIKI_LIMIT, "over PAYLOAD_BYTES_MAX: %s of %llu bytes, limit %d",
+                         what, (unsigned long long)payload->size_bytes, PAYLOAD_BYTES_MAX);
     aiki_status st = aiki_mp_check(*payload);
     if (st != AIKI_OK)
         return error_set(err, st == AIKI_LIMIT ? AIKI_LIMIT : AIKI_INVALID, "%s %s", what,
@@ -185,7 +188,10 @@ static aiki_status check_name(const char *name, const char *what, aiki_error *er
     return AIKI_OK;
 }
 
-static aiki_view text_view(const char *text) { return view_of(text != NULL ? text : ""); }
+static aiki_view text_view(const char *text)
+{
+    return view_of(text != NULL ? text : "");
+}
 
 static aiki_status parse_run(const char *run_id, struct aiki_id *ret, aiki_error *err)
 {
@@ -225,16 +231,16 @@ static aiki_status build_start(aiki_client *client, const aiki_start *given, boo
     r->run = s.run_id != NULL ? run : id_new();
     r->want_result = want_result;
     set_deadline(client, r);
-    msg_START_write(&r->payload,
-                    &(struct msg_START){.workflow = view_of(s.workflow),
-                                        .version = text_view(s.version),
-                                        .input = s.input,
-                                        .key = text_view(s.key),
-                                        .want_result = want_result,
-                                        .run = r->run,
-                                        .actor = text_view(s.actor != NULL
-                                                               ? s.actor
-                                                               : session_name(client->session))});
+    msg_START_write(
+        &r->payload,
+        &(struct msg_START){
+            .workflow = view_of(s.workflow),
+            .version = text_view(s.version),
+            .input = s.input,
+            .key = text_view(s.key),
+            .want_result = want_result,
+            .run = r->run,
+            .actor = text_view(s.actor != NULL ? s.actor : session_name(client->session))});
     *ret = r;
     return AIKI_OK;
 }
@@ -335,8 +341,9 @@ aiki_status aiki_client_open(const char *url, const aiki_client_options *options
     if (r == NULL) {
         st = no_memory(err);
     } else {
-        r->deadline_mono_ms = r->submitted_mono_ms + (o.connect_timeout_ms > 0 ? o.connect_timeout_ms
-                                                                               : CONNECT_TIMEOUT_MS);
+        r->deadline_mono_ms =
+            r->submitted_mono_ms +
+            (o.connect_timeout_ms > 0 ? o.connect_timeout_ms : CONNECT_TIMEOUT_MS);
         st = submit_and_wait(client, r, &w, err);
     }
     waiter_deinit(&w);
@@ -360,8 +367,7 @@ void aiki_client_close(aiki_client *client)
 /* ---- blocking forms ----------------------------------------------------------------------- */
 
 aiki_status aiki_client_start(aiki_client *client, const aiki_start *start,
-                              char ret_run_id[AIKI_RUN_ID_SIZE], bool *ret_created,
-                              aiki_error *err)
+                              char ret_run_id[AIKI_RUN_ID_SIZE], bool *ret_created, aiki_error *err)
 {
     struct waiter w;
     struct request *r = NULL;

@@ -17,8 +17,8 @@
 #include "session.h"
 
 #include <assert.h>
-#include <sodium.h>
 #include <signal.h>
+#include <sodium.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,18 +49,18 @@ enum state { CONNECT, HELLO, UP, BACKOFF, CLOSING };
 struct session {
     uv_loop_t loop;
     struct conn_loop *conns;
-    struct conn *conn; /* NULL unless CONNECT, HELLO or UP */
-    uv_timer_t pace;   /* limit of an attempt in CONNECT and HELLO, pause in BACKOFF */
-    uv_timer_t due;    /* when the list must be looked at */
+    struct conn *conn;   /* NULL unless CONNECT, HELLO or UP */
+    uv_timer_t pace;     /* limit of an attempt in CONNECT and HELLO, pause in BACKOFF */
+    uv_timer_t due;      /* when the list must be looked at */
     int64_t due_mono_ms; /* what `due` is armed for; INT64_MAX = nothing */
     struct mailbox mailbox;
     struct mail stop; /* posted by destroy */
     pthread_t thread;
 
     enum state state;
-    unsigned attempt;          /* connection attempts since it was last up */
-    int64_t down_since_mono_ms; /* 0 while UP */
-    char why[AIKI_MESSAGE_SIZE]; /* the last connection did not work because */
+    unsigned attempt;                 /* connection attempts since it was last up */
+    int64_t down_since_mono_ms;       /* 0 while UP */
+    char why[AIKI_MESSAGE_SIZE];      /* the last connection did not work because */
     char why_busy[AIKI_MESSAGE_SIZE]; /* the server last answered UNAVAILABLE because */
 
     struct request *first, **last;
@@ -186,12 +186,15 @@ static int64_t lost_mono_ms(const struct session *s, const struct request *r)
 {
     if (s->down_since_mono_ms == 0 || r->type == 0)
         return INT64_MAX;
-    int64_t since = s->down_since_mono_ms > r->submitted_mono_ms ? s->down_since_mono_ms
-                                                                 : r->submitted_mono_ms;
+    int64_t since =
+        s->down_since_mono_ms > r->submitted_mono_ms ? s->down_since_mono_ms : r->submitted_mono_ms;
     return since + s->request_timeout_ms;
 }
 
-static int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 /* When r ends without an answer. */
 static int64_t expiry_mono_ms(const struct session *s, const struct request *r)
@@ -692,11 +695,12 @@ static aiki_status reserve(struct session *s, const struct request *r, aiki_erro
     unsigned long long bytes = atomic_fetch_add(&s->bytes, request_bytes(r));
     aiki_status st = AIKI_OK;
     if (count >= AIKI_CLIENT_REQUESTS_MAX)
-        st = error_set(err, AIKI_LIMIT, "over AIKI_CLIENT_REQUESTS_MAX: %u requests have no answer yet",
-                       count);
+        st = error_set(err, AIKI_LIMIT,
+                       "over AIKI_CLIENT_REQUESTS_MAX: %u requests have no answer yet", count);
     else if (bytes + request_bytes(r) > AIKI_CLIENT_BYTES_MAX)
         st = error_set(err, AIKI_LIMIT,
-                       "over AIKI_CLIENT_BYTES_MAX: %llu bytes of requests have no answer yet", bytes);
+                       "over AIKI_CLIENT_BYTES_MAX: %llu bytes of requests have no answer yet",
+                       bytes);
     if (st != AIKI_OK)
         uncount(s, r);
     return st;
@@ -722,9 +726,15 @@ aiki_status session_submit(struct session *s, struct request *r, aiki_error *err
     return AIKI_OK;
 }
 
-const char *session_name(const struct session *s) { return s->name; }
+const char *session_name(const struct session *s)
+{
+    return s->name;
+}
 
-int64_t session_request_timeout_ms(const struct session *s) { return s->request_timeout_ms; }
+int64_t session_request_timeout_ms(const struct session *s)
+{
+    return s->request_timeout_ms;
+}
 
 bool session_is_own_thread(const struct session *s)
 {

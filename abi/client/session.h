@@ -38,19 +38,19 @@ struct request {
     struct mail mail;             /* on the way to the session's thread */
     struct request *next, **link; /* the list of open requests, oldest first */
     struct request *hash_next;
-    uint32_t type;                /* WIRE_*; 0: only wait until the session is up */
+    uint32_t type; /* WIRE_*; 0: only wait until the session is up */
     uint32_t correlation;
-    struct aiki_id run;           /* START and WAIT */
-    bool want_result;             /* START */
-    bool look;                    /* WAIT: one answer is enough, whatever the state */
-    bool started;                 /* START: STARTED was delivered, RESULT is outstanding */
-    aiki_writer payload;          /* owned; kept for repeats */
+    struct aiki_id run;  /* START and WAIT */
+    bool want_result;    /* START */
+    bool look;           /* WAIT: one answer is enough, whatever the state */
+    bool started;        /* START: STARTED was delivered, RESULT is outstanding */
+    aiki_writer payload; /* owned; kept for repeats */
     int64_t submitted_mono_ms;
-    int64_t deadline_mono_ms;     /* 0 = none */
-    int64_t resend_mono_ms;       /* > 0: the server was busy; send again then */
-    bool was_busy;                /* the server's last word was UNAVAILABLE */
+    int64_t deadline_mono_ms; /* 0 = none */
+    int64_t resend_mono_ms;   /* > 0: the server was busy; send again then */
+    bool was_busy;            /* the server's last word was UNAVAILABLE */
     request_fn fn;
-    void (*callback)(void);       /* the caller's functions, cast by fn */
+    void (*callback)(void); /* the caller's functions, cast by fn */
     void (*callback_2)(void);
     void *arg;
 };

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 /* The same field lists as in plugins/hello/hello.c; a real project shares a header. */
-#define HELLO_INPUT(F, R) F(R, str, name, AIKI_REQUIRED, AIKI_LENGTH(1, 100))
+#define HELLO_INPUT(F, R)  F(R, str, name, AIKI_REQUIRED, AIKI_LENGTH(1, 100))
 #define HELLO_OUTPUT(F, R) F(R, str, greeting, AIKI_REQUIRED)
 AIKI_RECORD(hello_input, HELLO_INPUT);
 AIKI_RECORD(hello_output, HELLO_OUTPUT);

@@ -10,6 +10,7 @@
 
 #include "../../tools/args.h"
 
+/* clang-format off */
 static const struct arg table[] = {
     {ARG_TEXT, "server", "HOST:PORT", "here:1", "TEST_ARGS_SERVER", "where", 0, 0},
     {ARG_INT, "limit", "N", NULL, "TEST_ARGS_LIMIT", "how many", 1, 10},
@@ -17,11 +18,13 @@ static const struct arg table[] = {
     {ARG_DURATION, "timeout", "TIME", NULL, NULL, "how long", 0, 0},
     {ARG_FLAG, "json", NULL, NULL, NULL, "as JSON", 0, 0},
     {.type = ARG_END}};
+/* clang-format on */
 
 static aiki_error err;
 
-#define PARSE(a, ...)                                                                    \
-    args_parse(a, (int)(sizeof((char *[]){__VA_ARGS__}) / sizeof(char *)), (char *[]){__VA_ARGS__}, &err)
+#define PARSE(a, ...)                                                                              \
+    args_parse(a, (int)(sizeof((char *[]){__VA_ARGS__}) / sizeof(char *)),                         \
+               (char *[]){__VA_ARGS__}, &err)
 
 static int setup(void **state)
 {
@@ -38,8 +41,8 @@ static int setup(void **state)
 static void flags_and_operands(void **state)
 {
     struct args *a = *state;
-    assert_int_equal(PARSE(a, "one", "--limit", "3", "two", "--limit=4", "--json", "--", "--server"),
-                     AIKI_OK);
+    assert_int_equal(
+        PARSE(a, "one", "--limit", "3", "two", "--limit=4", "--json", "--", "--server"), AIKI_OK);
     assert_int_equal(args_int(a, "limit"), 4);
     assert_true(args_has(a, "json"));
     assert_false(args_has(a, "wait"));
@@ -97,10 +100,10 @@ static void limits(void **state)
     struct args *a = *state;
     char *words[ARGS_FLAGS_MAX + 1];
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-        words[i] = (char *)(uintptr_t)"word";
+        words[i] = (char *)(uintptr_t) "word";
     assert_int_equal(args_parse(a, ARGS_OPERANDS_MAX + 1, words, &err), AIKI_INVALID);
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-        words[i] = (char *)(uintptr_t)"--json";
+        words[i] = (char *)(uintptr_t) "--json";
     assert_int_equal(args_parse(a, ARGS_FLAGS_MAX + 1, words, &err), AIKI_LIMIT);
 }
 
@@ -110,7 +113,8 @@ static void durations(void **state)
     static const struct {
         const char *text;
         int64_t ms;
-    } good[] = {{"0", 0}, {"3", 3000}, {"250ms", 250}, {"1.5s", 1500}, {"5m", 300000}, {"1d", 86400000}};
+    } good[] = {{"0", 0},       {"3", 3000},    {"250ms", 250},
+                {"1.5s", 1500}, {"5m", 300000}, {"1d", 86400000}};
     static const char *const bad[] = {"", "s", "-1s", "1w", "1s2", "nan", "1e300d", " 1s"};
     int64_t ms;
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {

@@ -78,14 +78,14 @@ static void send_out(struct fixture *f, aiki_writer *w)
     buf_deinit(w);
 }
 
-#define SEND(f, NAME, correlation, ...)                              \
-    do {                                                             \
-        aiki_writer w_;                                              \
-        buf_init(&w_);                                               \
-        uint64_t at_ = frame_begin(&w_);                             \
-        msg_##NAME##_write(&w_, &(struct msg_##NAME){__VA_ARGS__});  \
-        (void)frame_end(&w_, at_, WIRE_##NAME, correlation);         \
-        send_out(f, &w_);                                            \
+#define SEND(f, NAME, correlation, ...)                                                            \
+    do {                                                                                           \
+        aiki_writer w_;                                                                            \
+        buf_init(&w_);                                                                             \
+        uint64_t at_ = frame_begin(&w_);                                                           \
+        msg_##NAME##_write(&w_, &(struct msg_##NAME){__VA_ARGS__});                                \
+        (void)frame_end(&w_, at_, WIRE_##NAME, correlation);                                       \
+        send_out(f, &w_);                                                                          \
     } while (0)
 
 static void welcome(struct fixture *f)
@@ -319,7 +319,8 @@ static void requests_and_answers(void **state)
     assert_string_equal(aiki_run_state_name(run_state), "running");
 
     aiki_view none = {NULL, 0}, document;
-    assert_int_equal(aiki_client_signal(f->client, run_id, "paid", none, NULL, &flag, &f->err), AIKI_OK);
+    assert_int_equal(aiki_client_signal(f->client, run_id, "paid", none, NULL, &flag, &f->err),
+                     AIKI_OK);
     assert_int_equal(aiki_client_query(f->client, "runs.list", none, &document, &f->err), AIKI_OK);
     assert_int_equal(document.size_bytes, 3);
     aiki_client_free(document.data);
@@ -520,7 +521,8 @@ static void garbage_answers(void **state)
 
 /* ---- records ------------------------------------------------------------------------------ */
 
-#define GREETED(F, R) F(R, str, name, AIKI_REQUIRED, AIKI_LENGTH(1, 10)) F(R, bytes, seal, AIKI_OPTIONAL)
+#define GREETED(F, R)                                                                              \
+    F(R, str, name, AIKI_REQUIRED, AIKI_LENGTH(1, 10)) F(R, bytes, seal, AIKI_OPTIONAL)
 AIKI_RECORD(greeted, GREETED);
 AIKI_CLIENT_WORKFLOW(greet, "hello", greeted, greeted);
 
@@ -636,8 +638,9 @@ static void callbacks(void **state)
     pthread_cond_init(&h.changed, NULL);
     aiki_start s = hello_start();
     for (int i = 0; i < 3; i++)
-        assert_int_equal(aiki_client_start_async(f->client, &s, heard_started, heard_outcome, &h, NULL),
-                         AIKI_OK);
+        assert_int_equal(
+            aiki_client_start_async(f->client, &s, heard_started, heard_outcome, &h, NULL),
+            AIKI_OK);
     pthread_mutex_lock(&h.lock);
     while (h.started < 3 || h.ended < 2)
         pthread_cond_wait(&h.changed, &h.lock);

@@ -78,7 +78,8 @@ static inline aiki_status aiki_client_start_record_(aiki_client *client, const c
     __builtin_memset(&start, 0, sizeof(start));
     if (options != NULL)
         __builtin_memcpy(&start, options,
-                         options->struct_size < sizeof(start) ? options->struct_size : sizeof(start));
+                         options->struct_size < sizeof(start) ? options->struct_size
+                                                              : sizeof(start));
     aiki_writer_init_fixed(&w, NULL, 0);
     w.grow = aiki_client_grow_;
     st = aiki_record_write(def, input, &w, err);
