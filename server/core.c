@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -54,6 +55,7 @@ struct core {
     struct call *calls;
     size_t call_count, call_capacity;
     uint32_t call_free; /* index + 1 */
+    bool running;       /* the store thread */
     int parts_open;     /* while stopping */
     void (*on_stopped)(void *arg);
     void *arg;
@@ -274,8 +276,11 @@ static aiki_status start_parts(struct core *c, const struct core_options *o, aik
                                   err);
     if (status == AIKI_OK && pthread_create(&c->thread, NULL, run_pipeline, &c->pipeline) != 0)
         status = error_set(err, AIKI_NOMEM, "the store thread cannot be created");
+    c->running = status == AIKI_OK;
     return status;
 }
+
+static void on_undone(void *arg) { (void)arg; }
 
 aiki_status core_start(struct core **ret, uv_loop_t *loop, const struct core_options *options,
                        aiki_error *err)
@@ -287,16 +292,15 @@ aiki_status core_start(struct core **ret, uv_loop_t *loop, const struct core_opt
         free(c);
         return status;
     }
-    int error = mailbox_init(&c->outcomes, loop, on_outcomes, c);
     c->conns = conn_loop_create(loop);
-    if (error != 0 || c->conns == NULL)
-        status = error_set(err, AIKI_NOMEM, "no descriptors or memory for the loop");
+    if (c->conns == NULL || mailbox_init(&c->outcomes, loop, on_outcomes, c) != 0) {
+        log_error("core", "no memory or descriptors for the loop");
+        _exit(1); /* nothing has been promised to anybody */
+    }
     gather_init(&c->gather, loop, &c->pipeline.inbox);
-    if (status == AIKI_OK)
-        status = start_parts(c, options, err);
+    status = start_parts(c, options, err);
     if (status != AIKI_OK) {
-        /* The process ends: what is on the loop goes with it, the store is left in order. */
-        close_store(c);
+        core_stop(c, on_undone, NULL);
         return status;
     }
     log_info("core", "store %s, incarnation %llu, %zu timers, namespace %s", options->store,
@@ -330,9 +334,11 @@ static void on_talkers_closed(void *arg)
         return;
     c->rpc = NULL;
     c->publisher = NULL;
-    gather_add(&c->gather, 0, COMMAND_STOP, 0, (aiki_view){NULL, 0});
-    gather_post(&c->gather);
-    (void)pthread_join(c->thread, NULL);
+    if (c->running) {
+        gather_add(&c->gather, 0, COMMAND_STOP, 0, (aiki_view){NULL, 0});
+        gather_post(&c->gather);
+        (void)pthread_join(c->thread, NULL);
+    }
     c->parts_open = 3;
     mailbox_close(&c->outcomes, on_loop_parts_closed);
     gather_close(&c->gather, on_loop_parts_closed, c);
@@ -343,7 +349,10 @@ void core_stop(struct core *c, void (*on_stopped)(void *arg), void *arg)
 {
     c->on_stopped = on_stopped;
     c->arg = arg;
-    c->parts_open = 2;
-    rpc_close(c->rpc, on_talkers_closed, c);
-    publisher_close(c->publisher, on_talkers_closed, c);
+    c->parts_open = 1 + (c->rpc != NULL) + (c->publisher != NULL);
+    if (c->rpc != NULL)
+        rpc_close(c->rpc, on_talkers_closed, c);
+    if (c->publisher != NULL)
+        publisher_close(c->publisher, on_talkers_closed, c);
+    on_talkers_closed(c); /* this function's own part */
 }

@@ -24,7 +24,8 @@ struct core_options {
     const char *space;  /* namespace; borrowed */
     uint64_t lease_ms;
 };
-/* Opens the store, reads what a restart needs, starts the threads and listens. */
+/* Opens the store, reads what a restart needs, starts the threads and listens. After a failure
+ * the loop has to run out, as what was begun is taken down on it. */
 aiki_status core_start(struct core **ret, uv_loop_t *loop, const struct core_options *options,
                        aiki_error *err);
 /* Address for RPC; borrowed until core_stop. */

@@ -4,6 +4,7 @@
  *
  * Exit codes: 0 ended as asked, 1 could not start or could not trust its store, 2 usage.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -22,7 +23,7 @@
 #include "wire/error.h"
 #include "wire/keys.h"
 
-enum { EXIT_STARTED = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum { EXIT_ENDED = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const struct config_key keys[] = {
     {"listen", CONFIG_TEXT, "127.0.0.1:9090", 0, 0, "where clients and runtimes connect"},
@@ -71,14 +72,24 @@ static void on_http_stopped(void *arg)
     core_stop(s->core, on_core_stopped, s);
 }
 
+static void stop(struct server *s)
+{
+    s->stopping = true;
+    if (s->http != NULL)
+        http_stop(s->http, on_http_stopped, s);
+    else if (s->core != NULL)
+        core_stop(s->core, on_core_stopped, s);
+    else
+        on_core_stopped(s);
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct server *s = handle->data;
     if (s->stopping) /* asked twice: at once, which costs no more than a kill */
         _exit(EXIT_FAILED);
-    s->stopping = true;
     log_info("server", "%s: ending", number == SIGINT ? "SIGINT" : "SIGTERM");
-    http_stop(s->http, on_http_stopped, s);
+    stop(s);
 }
 
 /* ---- start ------------------------------------------------------------------------------------ */
@@ -92,13 +103,13 @@ static aiki_status check_settings(const struct config *c, aiki_error *err)
                          config_positional(c, 0));
     if (!log_level_parse(config_text(c, "log"), &level))
         return error_set(err, AIKI_INVALID,
-                         "%s: log must be debug, info, warn or error, found \"%.60s\"",
-                         config_origin(c, "log"), config_text(c, "log"));
+                         "log must be debug, info, warn or error, found \"%.60s\" (%s)",
+                         config_text(c, "log"), config_origin(c, "log"));
     log_init("server", level);
     if (!name_is_valid((aiki_view){(const uint8_t *)space, strlen(space)}))
         return error_set(err, AIKI_INVALID,
-                         "%s: namespace must be 1 to %d of a-z A-Z 0-9 . _ -, found \"%.60s\"",
-                         config_origin(c, "namespace"), NAME_BYTES_MAX, space);
+                         "namespace must be 1 to %d of a-z A-Z 0-9 . _ -, found \"%.60s\" (%s)",
+                         NAME_BYTES_MAX, space, config_origin(c, "namespace"));
     return AIKI_OK;
 }
 
@@ -170,14 +181,21 @@ static int run(const struct config *c)
         return fail(&err, EXIT_FAILED);
     }
     allow_descriptors();
-    if (start(&s, c, &err) != AIKI_OK)
-        return fail(&err, EXIT_FAILED);
     watch_signals(&s);
-    tell_ready(&s, fd);
+    int code = EXIT_ENDED;
+    if (start(&s, c, &err) == AIKI_OK) {
+        tell_ready(&s, fd);
+    } else {
+        code = fail(&err, EXIT_FAILED);
+        stop(&s);
+    }
     (void)uv_run(&s.loop, UV_RUN_DEFAULT);
-    (void)uv_loop_close(&s.loop);
-    log_info("server", "ended");
-    return EXIT_STARTED;
+    int left = uv_loop_close(&s.loop);
+    assert(left == 0);
+    (void)left;
+    if (code == EXIT_ENDED)
+        log_info("server", "ended");
+    return code;
 }
 
 int main(int argc, char *argv[])
@@ -188,11 +206,11 @@ int main(int argc, char *argv[])
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             print_help();
-            return EXIT_STARTED;
+            return EXIT_ENDED;
         }
         if (strcmp(argv[i], "--version") == 0) {
             printf("aiki-server %s\n", AIKI_VERSION);
-            return EXIT_STARTED;
+            return EXIT_ENDED;
         }
     }
     if (config_load(&c, keys, ARRAY_COUNT(keys), argc, argv, &err) != AIKI_OK)
