@@ -53,6 +53,14 @@ VALUES = [
     {"id": 7, "state": "paid", "amount": 12.5, "gift": True, "note": b"hi",
      "items": [{"sku": "a", "count": 2}], "tags": ["x", "y"]},
     {"id": -1, "items": []}, {"state": "gone"}, [1], None]
+CARTS = [  # of tests/support/shop_records.h
+    {"id": -7, "serial": 9, "rate": 0.25, "express": True, "method": "cash", "token": b"abc",
+     "address": {"city": "Rome", "street": "Via", "country": "IT"},
+     "items": [{"sku": "tea", "price": 450}, {"sku": "pot", "price": 1, "gift": False}],
+     "tags": ["red", "green"], "counts": [-5, 9], "serials": [0], "rates": [0.5], "flags": [True, False],
+     "blobs": [b"", b"x"]},
+    {"id": 1, "items": [{"sku": "tea", "price": 2}], "rate": 1, "later": [None, {"a": 1}]},
+    {"id": 1, "items": []}, {"items": 5}, None]
 DESCRIPTOR = {
     "name": "orders", "version": "1.0.0", "language": "c", "toolchain": "gcc 12", "abi": [1, 0],
     "workflows": [{"name": "order", "version": "1.2.3", "summary": "s", "input": SCHEMA,
@@ -134,6 +142,8 @@ def seeds(golden_path):
             messages += 1
     yield "ticket", "id", b"01JD6T3BV2041061050R3GG28A"
     yield "ticket", "name", b"order-processing"
+    for index, value in enumerate(CARTS):
+        yield "record", f"cart{index}", pack(value)
     for index, value in enumerate(CANON + VALUES):
         yield "canon", f"value{index}", pack(value)
         yield "json", f"value{index}", b"\x01" + pack(value)

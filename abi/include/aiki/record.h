@@ -9,7 +9,8 @@
  * gives `struct receipt`, receipt_encode, receipt_decode and the table receipt_record, from which
  * the host knows the schema. Types and the members they become:
  *
- *   i64 u64 f64 bool   int64_t uint64_t double bool   absent reads as the default, or zero
+ *   i64 u64 f64 bool   int64_t uint64_t double bool   absent reads as the default, or zero;
+ *                                                     optional, without default and zero = absent
  *   str                const char *                   UTF-8, NUL-terminated; NULL = absent
  *   bytes              aiki_view                      data NULL = absent
  *   record(x)          const struct x *               NULL = absent

@@ -575,6 +575,15 @@ static inline const void *aiki_member_pointer_(const char *member)
     return pointer;
 }
 
+/* Zero is what an absent number reads as, so an optional one is left out like a NULL: what was
+ * decoded encodes, even where zero is out of range. */
+static inline bool aiki_number_present_(const aiki_field_def *f, const char *member)
+{
+    uint64_t bits = 0;
+    __builtin_memcpy(&bits, member, f->type == AIKI_FIELD_BOOL ? sizeof(bool) : sizeof(bits));
+    return f->required != 0 || f->has_default != 0 || bits != 0;
+}
+
 static inline bool aiki_member_present_(const aiki_field_def *f, const char *value)
 {
     aiki_view bytes;
@@ -588,7 +597,7 @@ static inline bool aiki_member_present_(const aiki_field_def *f, const char *val
     case AIKI_FIELD_LIST: /* a required list may be empty without an address */
         __builtin_memcpy(&count, value + f->count_offset, sizeof(count));
         return f->required != 0 || count > 0 || aiki_member_pointer_(value + f->offset) != NULL;
-    default: return true;
+    default: return aiki_number_present_(f, value + f->offset);
     }
 }
 
