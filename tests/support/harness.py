@@ -166,6 +166,7 @@ class Stack:
         self.redis = self.server = None
         self.runtimes = {}
         self.dead = []
+        self.closed = False
         self.rpc = "127.0.0.1:0"
         self.http = "127.0.0.1:0"
         for name in plugins:
@@ -260,6 +261,7 @@ class Stack:
         return [p for p in (self.redis, self.server, *self.runtimes.values()) if p]
 
     def close(self, failed=False):
+        self.closed = True
         for process in self.processes():
             process.kill()
         if failed:
@@ -322,6 +324,7 @@ class Stack:
     def start_surely(self, workflow, value, key):
         """Start through faults: repeat with the same key until acknowledged."""
         def attempt():
+            assert not self.closed, "the test is over"
             try:
                 return self.start(workflow, value, key)
             except (OSError, http.client.HTTPException):
@@ -397,7 +400,8 @@ class Ledger:
         if not self.path.exists():
             return []
         rows = []
-        for line in self.path.read_text().splitlines():
+        # A reader may see the first part of a line that is being written across two pages.
+        for line in self.path.read_text().split("\n")[:-1]:
             run, step, attempt, pid, ns = line.split()
             rows.append((run, int(step), int(attempt), int(pid), int(ns)))
         return rows
