@@ -277,7 +277,8 @@ static void end_attempt(struct world *w)
         w->r.status = AIKI_NOMEM;
         return;
     }
-    if (memcmp(s->name.data, "flaky", 5) != 0 || s->attempt >= 2) {
+    bool is_flaky = s->name.size_bytes == 5 && memcmp(s->name.data, "flaky", 5) == 0;
+    if (!is_flaky || s->attempt >= 2) {
         replay_attempt_done(&w->r, s, number_view(value, 2 * number_of(s->input)), 5);
         return;
     }
