@@ -22,7 +22,7 @@
 #include "wire/error.h"
 
 static const uint32_t watched_events = IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM |
-                                       IN_DELETE | IN_ONLYDIR;
+                                       IN_DELETE | IN_MOVE_SELF | IN_DELETE_SELF | IN_ONLYDIR;
 
 /* What tells two states of a file apart without reading it. */
 struct identity {
@@ -200,13 +200,13 @@ void watch_again(struct watch *w, const char *text)
     arm(w);
 }
 
-/* By path, so that a directory swapped in under the same name is followed at the next rescan. */
+/* By path, so that a directory swapped in under the same name is followed. */
 static void watch_path(struct watch *w)
 {
     int id = inotify_add_watch(w->inotify_fd, w->dir, watched_events);
     if (id < 0 && w->watch_id >= 0)
         log_error("intake", "cannot watch %s: %s; its plugins keep serving, looking again every "
-                  "%d s", w->dir, strerror(errno), WATCH_RESCAN_MS / 1000);
+                  "%d ms", w->dir, strerror(errno), WATCH_ABSENT_MS);
     if (w->watch_id >= 0 && w->watch_id != id)
         (void)inotify_rm_watch(w->inotify_fd, w->watch_id); /* gone with its directory already? */
     w->watch_id = id;
@@ -242,6 +242,8 @@ static void on_rescan(uv_timer_t *t)
     struct watch *w = container_of(t, struct watch, rescan);
     watch_path(w);
     scan(w);
+    if (w->watch_id < 0)
+        uv_timer_start(&w->rescan, on_rescan, WATCH_ABSENT_MS, WATCH_RESCAN_MS);
 }
 
 static void on_event(struct watch *w, const struct inotify_event *e)
@@ -249,6 +251,10 @@ static void on_event(struct watch *w, const struct inotify_event *e)
     if (e->mask & IN_Q_OVERFLOW) {
         scan(w);
         return;
+    }
+    if (e->wd == w->watch_id && (e->mask & (IN_MOVE_SELF | IN_DELETE_SELF))) {
+        uv_timer_start(&w->rescan, on_rescan, WATCH_QUIET_MS, WATCH_RESCAN_MS);
+        return; /* another directory may take its place */
     }
     if (e->len == 0 || e->wd != w->watch_id || !is_plugin_name(e->name))
         return;

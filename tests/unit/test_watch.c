@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "intake/watch.h"
 
 enum { PATH_SIZE = 512, PATIENCE_MS = 20000 };
@@ -228,6 +229,50 @@ static void asked_again_it_reports_again(void **state)
     assert_int_equal(f->removed, 0);
 }
 
+/* The directory is swapped for another one: what differs is reported, what is missing removed. */
+static void a_swapped_directory_is_followed(void **state)
+{
+    struct fixture *f = *state;
+    char aside[128], path[PATH_SIZE];
+    put(f, "both.so", "1");
+    put(f, "old.so", "1");
+    watch_start(f->watch);
+    snprintf(aside, sizeof(aside), "%s.aside", f->dir);
+    assert_int_equal(rename(f->dir, aside), 0);
+    assert_int_equal(mkdir(f->dir, 0700), 0);
+    put(f, "both.so", "2");
+    run_until(f, &f->changed, 3);
+    assert_string_equal(f->last, "both.so");
+    run_until(f, &f->removed, 1);
+    assert_string_equal(f->last, "old.so");
+    put(f, "new.so", "3");
+    run_until(f, &f->changed, 4);
+    snprintf(path, sizeof(path), "%s/both.so", aside);
+    assert_int_equal(unlink(path), 0);
+    snprintf(path, sizeof(path), "%s/old.so", aside);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(aside), 0);
+}
+
+/* Gone for a while: nothing is removed, and what comes back is watched again. */
+static void a_directory_that_is_gone_is_looked_for(void **state)
+{
+    struct fixture *f = *state;
+    char aside[128];
+    put(f, "a.so", "1");
+    watch_start(f->watch);
+    snprintf(aside, sizeof(aside), "%s.aside", f->dir);
+    assert_int_equal(rename(f->dir, aside), 0);
+    for (int turn = 0; turn < 3; turn++)
+        (void)uv_run(&f->loop, UV_RUN_ONCE); /* the event, then timers that find nothing */
+    assert_int_equal(f->removed, 0);
+    assert_int_equal(rename(aside, f->dir), 0);
+    put(f, "b.so", "2");
+    run_until(f, &f->changed, 2);
+    assert_string_equal(f->last, "b.so");
+    assert_int_equal(f->removed, 0);
+}
+
 /* A directory that is none is said at once. */
 static void a_missing_directory_is_refused(void **state)
 {
@@ -248,7 +293,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_burst_is_one_change, setup, teardown),
         cmocka_unit_test_setup_teardown(absence_has_to_last, setup, teardown),
         cmocka_unit_test_setup_teardown(asked_again_it_reports_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_swapped_directory_is_followed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_directory_that_is_gone_is_looked_for, setup, teardown),
         cmocka_unit_test_setup_teardown(a_missing_directory_is_refused, setup, teardown),
     };
+    log_init("test", LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
