@@ -2,12 +2,14 @@
 
 The points are read from runtime/base/fault.def; a point that no scenario reaches fails.
 """
+import http.client
 import re
+import threading
 
 import pytest
 
 import chain
-from harness import ROOT, Ledger, until
+from harness import ROOT, HttpError, Ledger, until
 
 POINTS = re.findall(r"^\s*X\((\w+), *\"([^\"]+)\"\)|^\s*X\(\"?([\w.]+)\"?\)",
                     (ROOT / "runtime/base/fault.def").read_text(), re.M)
@@ -44,7 +46,6 @@ def test_killed_at(stacks, point, nth):
         if not s.runtime.alive():
             s.start_runtime(0, wait=False)
 
-    import threading
     done = threading.Event()
 
     def supervise():
@@ -59,25 +60,28 @@ def test_killed_at(stacks, point, nth):
     try:
         for i in range(6):
             started.append(s.start_surely("ledger", {"steps": 3, "task_ms": 0, "path": path, "width": 1}, f"l{i}"))
-        approve = s.start_surely("approve", {"timeout_ms": 600000}, "a")
-        nap = s.start_surely("nap", {"ms": 300}, "n")
+        approvals = [s.start_surely("approve", {"timeout_ms": 600000}, f"a{i}") for i in range(4)]
+        naps = [s.start_surely("nap", {"ms": 300}, f"n{i}") for i in range(4)]
 
-        def signalled():
+        def signalled(run):
             try:
-                s.signal(approve, "decision", {"ok": True}, ref="only")
+                s.signal(run, "decision", {"ok": True}, ref="only")
                 return True
-            except Exception:
+            except (OSError, HttpError, http.client.HTTPException):
                 return False
-        until(signalled, "the signal is acknowledged")
+        for run in approvals:
+            until(lambda: signalled(run), "the signal is acknowledged")
         for run in started:
             assert s.outcome(run)["output"] == {"steps": 3}
-        assert s.outcome(approve)["output"]["ok"] is True
-        assert s.outcome(nap)["state"] == "completed"
+        for run in approvals:
+            assert s.outcome(run)["output"]["ok"] is True
+        for run in naps:
+            assert s.outcome(run)["state"] == "completed"
     finally:
         done.set()
         keeper.join()
     assert seen == [True], f"{point} was never passed {nth} times"
-    for run in [*started, approve, nap]:
+    for run in [*started, *approvals, *naps]:
         events = s.history(run)
         chain.check(events)
     ledger = Ledger(path)
@@ -87,4 +91,5 @@ def test_killed_at(stacks, point, nth):
                                key=lambda x: x[1]):
             assert step >= highest, f"{point}: recorded step {step} executed again"
             highest = max(highest, step)
-    assert sum(e["kind"] == "signal" for e in s.history(approve)) == 1
+    for run in approvals:
+        assert sum(e["kind"] == "signal" for e in s.history(run)) == 1
