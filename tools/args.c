@@ -159,6 +159,14 @@ static const char *value_of(const struct args *a, const char *name, const struct
     return value != NULL && value[0] != '\0' ? value : arg->fallback;
 }
 
+bool args_is_given(const struct args *a, const char *name)
+{
+    for (unsigned i = 0; i < a->given_count; i++)
+        if (strcmp(a->given[i].arg->name, name) == 0)
+            return true;
+    return false;
+}
+
 bool args_has(const struct args *a, const char *name)
 {
     return args_text(a, name) != NULL;

@@ -48,6 +48,7 @@ aiki_status args_parse(struct args *a, int argc, char **argv, aiki_error *err);
 
 /* By name; asking for a flag that is in no table is a bug and aborts. */
 bool args_has(const struct args *a, const char *name);         /* given, or has a default */
+bool args_is_given(const struct args *a, const char *name);    /* on the command line */
 const char *args_text(const struct args *a, const char *name); /* NULL = absent */
 int64_t args_int(const struct args *a, const char *name);      /* 0 = absent */
 int64_t args_ms(const struct args *a, const char *name);       /* 0 = absent */

@@ -431,6 +431,8 @@ static int bench_server(struct cli *cli)
 static int run_bench(struct cli *cli)
 {
     const char *folder = args_text(&cli->args, "data");
+    if (args_has(&cli->args, "dev") && args_is_given(&cli->args, "server"))
+        return cli_usage(cli, "--dev measures a stack of its own, not --server");
     if (args_has(&cli->args, "dev"))
         return private_stack_run(cli, folder, bench_server);
     if (folder != NULL)

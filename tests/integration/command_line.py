@@ -77,6 +77,8 @@ def test_overview_lists_every_command():
     (["workflows", "trigger", "hello", "--input", "{\"name\":"], "JSON"),
     (["workflows", "trigger", "hello", "--input", "@/nowhere/order.json"], "/nowhere/order.json"),
     (["bench", "--runs", "0"], "--runs: expected a number from 1"),
+    (["bench", "--dev", "--server", NOBODY], "not --server"),
+    (["bench", "--data", "/tmp"], "goes with --dev"),
 ])
 def test_bad_arguments_are_usage_errors(args, says):
     done = alone(*args)

@@ -60,8 +60,10 @@ static void precedence(void **state)
     assert_string_equal(args_text(a, "server"), "here:1");
     assert_int_equal(setenv("TEST_ARGS_SERVER", "there:2", 1), 0);
     assert_string_equal(args_text(a, "server"), "there:2");
+    assert_false(args_is_given(a, "server"));
     assert_int_equal(PARSE(a, "--server", "flag:3"), AIKI_OK);
     assert_string_equal(args_text(a, "server"), "flag:3");
+    assert_true(args_is_given(a, "server"));
 }
 
 /* A flag that may go without a value takes the next word only if that is a duration. */
