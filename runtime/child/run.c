@@ -1,10 +1,9 @@
-/* run.c - drive a run: fiber, replay and appends.
+/* run.c - a run comes, records, and goes; drive.c is what happens in between.
  *
- * run_pump asks replay what is next and does it until it answers IDLE; then what has to be
- * recorded leaves in one append. The frame is written into the connection's buffer and goes out
- * before the loop waits: one write for all runs of a turn, at once when there is nothing else.
+ * An append is written into the connection's buffer and goes out before the loop waits: one write
+ * for all runs of a turn, at once when there is nothing else.
  */
-#include "child/run.h"
+#include "child/run_impl.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -12,7 +11,6 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "wire/error.h"
@@ -20,7 +18,6 @@
 enum { APPEND_OVERHEAD_BYTES = 256 }; /* of an APPEND beside events and waits */
 
 static const uint8_t nil_byte = 0xc0;
-static const aiki_view no_bytes = {NULL, 0};
 
 /* ---- memory ------------------------------------------------------------------------------ */
 
@@ -117,11 +114,6 @@ static void table_remove(struct run *r)
 
 /* ---- life -------------------------------------------------------------------------------- */
 
-static void on_timer(uv_timer_t *t)
-{
-    run_pump(container_of(t, struct run, timer));
-}
-
 /* A struct from the pool keeps its first chunk of memory and its timer handle. */
 static struct run *run_create(struct child *c, const struct aiki_id *id)
 {
@@ -158,7 +150,7 @@ static void on_timer_closed(uv_handle_t *h)
     free(container_of((uv_timer_t *)h, struct run, timer));
 }
 
-static void free_if_unused(struct run *r)
+void run_free_if_unused(struct run *r)
 {
     struct child *c = r->child;
 
@@ -192,7 +184,7 @@ void run_drop(struct run *r)
     stop_executing(r);
     table_remove(r);
     r->state = RUN_STATE_GONE;
-    free_if_unused(r);
+    run_free_if_unused(r);
     child_settle(c);
 }
 
@@ -210,7 +202,7 @@ void run_drop(struct run *r)
 #endif
 
 /* waits: empty unless the run parks. */
-static void send_append(struct run *r, uint64_t next, aiki_view events, aiki_view waits)
+void run_send_append(struct run *r, uint64_t next, aiki_view events, aiki_view waits)
 {
     bool parks = next == NEXT_PARK;
 
@@ -229,7 +221,7 @@ static void send_append(struct run *r, uint64_t next, aiki_view events, aiki_vie
 }
 
 /* Block the run with this error, in place of anything not yet sent. */
-static void block(struct run *r, const aiki_error *err)
+void run_block(struct run *r, const aiki_error *err)
 {
     aiki_writer w = {.data = NULL};
     struct event e = {.kind = EVENT_BLOCKED};
@@ -243,14 +235,14 @@ static void block(struct run *r, const aiki_error *err)
     event_write_new(&w, &e);
     log_warn("child", "run %s is blocked: %s: %s", r->id_text, err->code, err->message);
     if (w.status == AIKI_OK && map.status == AIKI_OK)
-        send_append(r, NEXT_BLOCK, aiki_writer_view(&w), no_bytes);
+        run_send_append(r, NEXT_BLOCK, aiki_writer_view(&w), no_bytes);
     else
-        send_append(r, NEXT_RELEASE, no_bytes, no_bytes); /* out of memory: elsewhere, or later */
+        run_send_append(r, NEXT_RELEASE, no_bytes, no_bytes); /* out of memory: elsewhere, or later */
     buf_deinit(&w);
 }
 
 /* What replay could not keep or send: the run needs more than one process may give it. */
-static bool block_if_too_large(struct run *r, uint64_t append_bytes)
+bool run_block_if_too_large(struct run *r, uint64_t append_bytes)
 {
     aiki_error err;
     bool fits = append_bytes + APPEND_OVERHEAD_BYTES <= FRAME_BYTES_MAX;
@@ -271,7 +263,7 @@ static bool block_if_too_large(struct run *r, uint64_t append_bytes)
                          "journal and results of the run need over %d MiB of memory, or the host "
                          "has none left",
                          RUN_HOST_BYTES_MAX / 1024 / 1024);
-    block(r, &err);
+    run_block(r, &err);
     return true;
 }
 
@@ -281,12 +273,12 @@ void run_give_back(struct run *r)
     if (r->state == RUN_STATE_LEAVING)
         return;
     aiki_view events = replay_append_begin(&r->replay, false);
-    if (!block_if_too_large(r, events.size_bytes))
-        send_append(r, NEXT_RELEASE, events, no_bytes);
+    if (!run_block_if_too_large(r, events.size_bytes))
+        run_send_append(r, NEXT_RELEASE, events, no_bytes);
 }
 
 /* This process cannot go on with the run, and that is not the run's fault. */
-static void give_up(struct run *r, const char *why)
+void run_give_up(struct run *r, const char *why)
 {
     log_error("child", "run %s is handed back: %s", r->id_text, why);
     run_give_back(r);
@@ -307,14 +299,14 @@ static void describe_failure(struct run *r, struct event *e)
     e->as.failed.error = run_error_map(r, &r->error);
 }
 
-static void finish(struct run *r)
+void run_finish(struct run *r)
 {
     struct event e = {.kind = EVENT_COMPLETED};
     aiki_error err;
 
     if (r->replay.status == AIKI_OK && !replay_may_return(&r->replay)) {
         replay_explain(&r->replay, &err);
-        block(r, &err);
+        run_block(r, &err);
         return;
     }
     e.as.completed.output = r->output;
@@ -326,8 +318,8 @@ static void finish(struct run *r)
         describe_failure(r, &e);
     replay_write_end(&r->replay, &e);
     aiki_view events = replay_append_begin(&r->replay, false);
-    if (!block_if_too_large(r, events.size_bytes))
-        send_append(r, NEXT_FINISH, events, no_bytes);
+    if (!run_block_if_too_large(r, events.size_bytes))
+        run_send_append(r, NEXT_FINISH, events, no_bytes);
 }
 
 static void fiber_main(void *arg)
@@ -335,204 +327,6 @@ static void fiber_main(void *arg)
     struct run *r = arg;
 
     r->status = r->workflow->def.fn(&r->handle, r->input, &r->error);
-}
-
-/* ---- attempts ---------------------------------------------------------------------------- */
-
-/* Nothing was called and nothing would be different at a further attempt. */
-static void fail_at_once(struct run *r, struct step *s, const aiki_error *err)
-{
-    replay_attempt_failed(&r->replay, s, run_error_map(r, err), true, 0, no_bytes, 0,
-                          child_now_ms(r->child));
-}
-
-/* Copy what the attempt left into the run and tell replay. */
-static void take_result(struct run *r, struct attempt *a)
-{
-    bool output_ok = true, error_ok = true;
-    bool keeps = a->status == AIKI_OK || a->keep_output;
-    aiki_view output = keeps ? run_copy(r, a->output, &output_ok) : no_bytes;
-    aiki_view error = a->status != AIKI_OK ? run_copy(r, a->error, &error_ok) : no_bytes;
-
-    if (!output_ok || !error_ok)
-        r->replay.status = AIKI_NOMEM;
-    if (a->status == AIKI_OK)
-        replay_attempt_done(&r->replay, a->step, output, a->duration_us);
-    else
-        replay_attempt_failed(&r->replay, a->step, error, a->final, a->retry_after_ms, output,
-                              a->duration_us, child_now_ms(r->child));
-}
-
-void run_attempt_ended(struct attempt *a)
-{
-    struct run *r = a->run;
-    struct attempt **at = &r->attempts;
-
-    while (*at != a)
-        at = &(*at)->run_next;
-    *at = a->run_next;
-    if (r->state == RUN_STATE_ACTIVE)
-        take_result(r, a);
-    attempt_destroy(a);
-    if (r->state == RUN_STATE_GONE)
-        free_if_unused(r);
-}
-
-static void start_attempt(struct run *r, struct step *s)
-{
-    const struct plugin_task *task = s->task;
-    aiki_error err = AIKI_ERROR_INIT;
-    aiki_status st = AIKI_OK;
-
-    if (task == NULL) {
-        (void)error_code(&err, AIKI_NOT_FOUND, "TASK_UNKNOWN",
-                         "plugin %s has no task %.*s; it has %u tasks", r->child->plugin.name,
-                         (int)s->name.size_bytes, (const char *)s->name.data,
-                         r->child->plugin.task_count);
-        fail_at_once(r, s, &err);
-        return;
-    }
-    if (task->input != NULL)
-        st = schema_validate(task->input, s->input, &err);
-    if (st != AIKI_OK) {
-        fail_at_once(r, s, &err);
-        return;
-    }
-    struct attempt *a = attempt_create(r->child->tasks, r, s, task, &r->id);
-    if (a == NULL) {
-        give_up(r, "no memory for an attempt");
-        return;
-    }
-    a->run_next = r->attempts;
-    r->attempts = a;
-    if ((task->def.flags & AIKI_TASK_INLINE) != 0) {
-        attempt_execute(a);
-        run_attempt_ended(a);
-    } else if (task_pool_submit(r->child->tasks, a) != AIKI_OK) {
-        r->attempts = a->run_next;
-        attempt_destroy(a);
-        give_up(r, "no task thread can be made");
-    }
-}
-
-/* ---- going on ---------------------------------------------------------------------------- */
-
-static void arm_timer(struct run *r)
-{
-    int64_t wake = replay_wake_at_ms(&r->replay);
-
-    if (wake == 0) {
-        (void)uv_timer_stop(&r->timer);
-        return;
-    }
-    int64_t left = wake - child_now_ms(r->child);
-    /* The loop's clock is that of the beginning of the turn; uv_timer_start counts from there. */
-    uv_update_time(r->child->loop);
-    (void)uv_timer_start(&r->timer, on_timer, left > 0 ? (uint64_t)left : 0, 0);
-}
-
-static void park(struct run *r)
-{
-    aiki_writer waits = run_writer(r);
-
-    replay_write_waits(&r->replay, &waits);
-    if (waits.status != AIKI_OK)
-        r->replay.status = AIKI_NOMEM;
-    aiki_view events = replay_append_begin(&r->replay, false);
-    if (!block_if_too_large(r, events.size_bytes + waits.size_bytes))
-        send_append(r, NEXT_PARK, events, aiki_writer_view(&waits));
-}
-
-/* Nothing more to do for now: record what has to be, park if everything left is passive. */
-static void settle(struct run *r)
-{
-    if (replay_should_park(&r->replay, child_now_ms(r->child))) {
-        park(r);
-        return;
-    }
-    if (replay_should_append(&r->replay)) {
-        aiki_view events = replay_append_begin(&r->replay, true);
-        if (block_if_too_large(r, events.size_bytes))
-            return;
-        send_append(r, NEXT_CONTINUE, events, no_bytes);
-    }
-    arm_timer(r);
-}
-
-static void on_turn(uv_idle_t *h)
-{
-    run_pump_queued(container_of(h, struct child, again));
-}
-
-void run_turns_init(struct child *c)
-{
-    c->again_last = &c->again_first;
-    (void)uv_idle_init(c->loop, &c->again); /* always 0 */
-}
-
-void run_pump_soon(struct run *r)
-{
-    struct child *c = r->child;
-
-    if (r->again_queued)
-        return;
-    r->again_queued = true;
-    r->again_next = NULL;
-    *c->again_last = r;
-    c->again_last = &r->again_next;
-    (void)uv_idle_start(&c->again, on_turn); /* 0 with a callback */
-}
-
-void run_pump_queued(struct child *c)
-{
-    struct run *r = c->again_first;
-
-    c->again_first = NULL;
-    c->again_last = &c->again_first;
-    while (r != NULL) {
-        struct run *next = r->again_next;
-        r->again_queued = false;
-        if (r->state == RUN_STATE_GONE)
-            free_if_unused(r);
-        else
-            run_pump(r);
-        r = next;
-    }
-    if (c->again_first == NULL)
-        (void)uv_idle_stop(&c->again);
-}
-
-void run_pump(struct run *r)
-{
-    int inline_left = INLINE_TASKS_A_TURN_MAX;
-
-    while (r->state == RUN_STATE_ACTIVE) {
-        struct step *s;
-        if (r->replay.status != AIKI_OK) {
-            (void)block_if_too_large(r, 0);
-            return;
-        }
-        switch (replay_next(&r->replay, child_now_ms(r->child), &s)) {
-        case REPLAY_RESUME:
-            if (!fiber_resume(r->fiber))
-                finish(r);
-            break;
-        case REPLAY_START:
-            start_attempt(r, s);
-            if (s->phase == PHASE_READY && --inline_left == 0) {
-                run_pump_soon(r);
-                return;
-            }
-            break;
-        case REPLAY_DIVERGED: {
-            aiki_error err;
-            replay_explain(&r->replay, &err);
-            block(r, &err);
-            break;
-        }
-        case REPLAY_IDLE: settle(r); return;
-        }
-    }
 }
 
 /* ---- coming and going -------------------------------------------------------------------- */
@@ -563,13 +357,13 @@ static bool check_input(struct run *r)
         schema_validate(r->workflow->input, r->input, &err) == AIKI_OK)
         return true;
     if (r->replay.journal.recorded > 0) {
-        block(r, &err);
+        run_block(r, &err);
         return false;
     }
     replay_begin(&r->replay);
     r->status = AIKI_SCHEMA;
     r->error = err;
-    finish(r);
+    run_finish(r);
     return false;
 }
 
@@ -577,7 +371,7 @@ static bool start_fiber(struct run *r)
 {
     r->fiber = fiber_create(r->child->fibers, fiber_main, r);
     if (r->fiber == NULL) {
-        give_up(r, "no memory for its stack");
+        run_give_up(r, "no memory for its stack");
         return false;
     }
     fiber_set_label(r->fiber, r->id_text, r->workflow_name);
@@ -591,13 +385,13 @@ static void start(struct run *r)
 
     r->state = RUN_STATE_ACTIVE;
     if (r->replay.journal.ended) {
-        give_up(r, "it has ended, by its journal"); /* who offered it must know */
+        run_give_up(r, "it has ended, by its journal"); /* who offered it must know */
         return;
     }
     for (struct early_signal *s = r->early_first; s != NULL && st == AIKI_OK; s = s->next)
         st = replay_add_signal(&r->replay, s->event, &err);
     if (st != AIKI_OK) {
-        block(r, &err);
+        run_block(r, &err);
         return;
     }
     if (!check_input(r) || !start_fiber(r))
@@ -618,7 +412,7 @@ void run_add_page(struct run *r, aiki_view page)
     aiki_status st = ok ? journal_load(&r->replay.journal, copy, &err) : AIKI_NOMEM;
     if (st == AIKI_NOMEM || st == AIKI_LIMIT) {
         r->replay.status = st;
-        (void)block_if_too_large(r, 0);
+        (void)run_block_if_too_large(r, 0);
         return;
     }
     if (st == AIKI_OK && r->replay.journal.seq == before && before < r->journal_seq)
@@ -626,7 +420,7 @@ void run_add_page(struct run *r, aiki_view page)
                         "a page is empty: %llu of %llu events came", (unsigned long long)before,
                         (unsigned long long)r->journal_seq);
     if (st != AIKI_OK)
-        block(r, &err);
+        run_block(r, &err);
     else if (r->replay.journal.seq >= r->journal_seq)
         start(r);
 }
@@ -677,7 +471,7 @@ void run_add_signal(struct run *r, aiki_view event)
     if (st == AIKI_NOMEM)
         r->replay.status = st; /* run_pump blocks it */
     else if (st != AIKI_OK)
-        block(r, &err);
+        run_block(r, &err);
     run_pump(r);
 }
 

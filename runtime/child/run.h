@@ -95,7 +95,7 @@ void child_log(struct child *c, int32_t level, const struct aiki_id *run, aiki_v
 /* End the process once a drain has nothing left to wait for. */
 void child_settle(struct child *c);
 
-/* ---- run.c: what the process does with runs ---------------------------------------------- */
+/* ---- run.c, drive.c: what the process does with runs ------------------------------------- */
 
 struct run *run_find(const struct child *c, const struct aiki_id *id);
 void run_assign(struct child *c, const struct msg_ASSIGN *m);

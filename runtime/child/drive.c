@@ -1,0 +1,212 @@
+/* drive.c - go on with a run until it has to wait.
+ *
+ * run_pump asks replay what is next and does it until it answers IDLE; then what has to be
+ * recorded leaves in one append, or the run parks. Runs that have had their share of a turn queue
+ * for another one.
+ */
+#include "child/run_impl.h"
+
+#include "wire/error.h"
+
+/* ---- attempts ---------------------------------------------------------------------------- */
+
+/* Nothing was called and nothing would be different at a further attempt. */
+static void fail_at_once(struct run *r, struct step *s, const aiki_error *err)
+{
+    replay_attempt_failed(&r->replay, s, run_error_map(r, err), true, 0, no_bytes, 0,
+                          child_now_ms(r->child));
+}
+
+/* Copy what the attempt left into the run and tell replay. */
+static void take_result(struct run *r, struct attempt *a)
+{
+    bool output_ok = true, error_ok = true;
+    bool keeps = a->status == AIKI_OK || a->keep_output;
+    aiki_view output = keeps ? run_copy(r, a->output, &output_ok) : no_bytes;
+    aiki_view error = a->status != AIKI_OK ? run_copy(r, a->error, &error_ok) : no_bytes;
+
+    if (!output_ok || !error_ok)
+        r->replay.status = AIKI_NOMEM;
+    if (a->status == AIKI_OK)
+        replay_attempt_done(&r->replay, a->step, output, a->duration_us);
+    else
+        replay_attempt_failed(&r->replay, a->step, error, a->final, a->retry_after_ms, output,
+                              a->duration_us, child_now_ms(r->child));
+}
+
+void run_attempt_ended(struct attempt *a)
+{
+    struct run *r = a->run;
+    struct attempt **at = &r->attempts;
+
+    while (*at != a)
+        at = &(*at)->run_next;
+    *at = a->run_next;
+    if (r->state == RUN_STATE_ACTIVE)
+        take_result(r, a);
+    attempt_destroy(a);
+    if (r->state == RUN_STATE_GONE)
+        run_free_if_unused(r);
+}
+
+static void start_attempt(struct run *r, struct step *s)
+{
+    const struct plugin_task *task = s->task;
+    aiki_error err = AIKI_ERROR_INIT;
+    aiki_status st = AIKI_OK;
+
+    if (task == NULL) {
+        (void)error_code(&err, AIKI_NOT_FOUND, "TASK_UNKNOWN",
+                         "plugin %s has no task %.*s; it has %u tasks", r->child->plugin.name,
+                         (int)s->name.size_bytes, (const char *)s->name.data,
+                         r->child->plugin.task_count);
+        fail_at_once(r, s, &err);
+        return;
+    }
+    if (task->input != NULL)
+        st = schema_validate(task->input, s->input, &err);
+    if (st != AIKI_OK) {
+        fail_at_once(r, s, &err);
+        return;
+    }
+    struct attempt *a = attempt_create(r->child->tasks, r, s, task, &r->id);
+    if (a == NULL) {
+        run_give_up(r, "no memory for an attempt");
+        return;
+    }
+    a->run_next = r->attempts;
+    r->attempts = a;
+    if ((task->def.flags & AIKI_TASK_INLINE) != 0) {
+        attempt_execute(a);
+        run_attempt_ended(a);
+    } else if (task_pool_submit(r->child->tasks, a) != AIKI_OK) {
+        r->attempts = a->run_next;
+        attempt_destroy(a);
+        run_give_up(r, "no task thread can be made");
+    }
+}
+
+/* ---- going on ---------------------------------------------------------------------------- */
+
+static void on_timer(uv_timer_t *t)
+{
+    run_pump(container_of(t, struct run, timer));
+}
+
+static void arm_timer(struct run *r)
+{
+    int64_t wake = replay_wake_at_ms(&r->replay);
+
+    if (wake == 0) {
+        (void)uv_timer_stop(&r->timer);
+        return;
+    }
+    int64_t left = wake - child_now_ms(r->child);
+    /* The loop's clock is that of the beginning of the turn; uv_timer_start counts from there. */
+    uv_update_time(r->child->loop);
+    (void)uv_timer_start(&r->timer, on_timer, left > 0 ? (uint64_t)left : 0, 0);
+}
+
+static void park(struct run *r)
+{
+    aiki_writer waits = run_writer(r);
+
+    replay_write_waits(&r->replay, &waits);
+    if (waits.status != AIKI_OK)
+        r->replay.status = AIKI_NOMEM;
+    aiki_view events = replay_append_begin(&r->replay, false);
+    if (!run_block_if_too_large(r, events.size_bytes + waits.size_bytes))
+        run_send_append(r, NEXT_PARK, events, aiki_writer_view(&waits));
+}
+
+/* Nothing more to do for now: record what has to be, park if everything left is passive. */
+static void settle(struct run *r)
+{
+    if (replay_should_park(&r->replay, child_now_ms(r->child))) {
+        park(r);
+        return;
+    }
+    if (replay_should_append(&r->replay)) {
+        aiki_view events = replay_append_begin(&r->replay, true);
+        if (run_block_if_too_large(r, events.size_bytes))
+            return;
+        run_send_append(r, NEXT_CONTINUE, events, no_bytes);
+    }
+    arm_timer(r);
+}
+
+static void on_turn(uv_idle_t *h)
+{
+    run_pump_queued(container_of(h, struct child, again));
+}
+
+void run_turns_init(struct child *c)
+{
+    c->again_last = &c->again_first;
+    (void)uv_idle_init(c->loop, &c->again); /* always 0 */
+}
+
+void run_pump_soon(struct run *r)
+{
+    struct child *c = r->child;
+
+    if (r->again_queued)
+        return;
+    r->again_queued = true;
+    r->again_next = NULL;
+    *c->again_last = r;
+    c->again_last = &r->again_next;
+    (void)uv_idle_start(&c->again, on_turn); /* 0 with a callback */
+}
+
+void run_pump_queued(struct child *c)
+{
+    struct run *r = c->again_first;
+
+    c->again_first = NULL;
+    c->again_last = &c->again_first;
+    while (r != NULL) {
+        struct run *next = r->again_next;
+        r->again_queued = false;
+        if (r->state == RUN_STATE_GONE)
+            run_free_if_unused(r);
+        else
+            run_pump(r);
+        r = next;
+    }
+    if (c->again_first == NULL)
+        (void)uv_idle_stop(&c->again);
+}
+
+void run_pump(struct run *r)
+{
+    int inline_left = INLINE_TASKS_A_TURN_MAX;
+
+    while (r->state == RUN_STATE_ACTIVE) {
+        struct step *s;
+        if (r->replay.status != AIKI_OK) {
+            (void)run_block_if_too_large(r, 0);
+            return;
+        }
+        switch (replay_next(&r->replay, child_now_ms(r->child), &s)) {
+        case REPLAY_RESUME:
+            if (!fiber_resume(r->fiber))
+                run_finish(r);
+            break;
+        case REPLAY_START:
+            start_attempt(r, s);
+            if (s->phase == PHASE_READY && --inline_left == 0) {
+                run_pump_soon(r);
+                return;
+            }
+            break;
+        case REPLAY_DIVERGED: {
+            aiki_error err;
+            replay_explain(&r->replay, &err);
+            run_block(r, &err);
+            break;
+        }
+        case REPLAY_IDLE: settle(r); return;
+        }
+    }
+}

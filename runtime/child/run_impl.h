@@ -1,0 +1,23 @@
+/* child/run_impl.h - between run.c and drive.c only. [loop] */
+#ifndef CHILD_RUN_IMPL_H
+#define CHILD_RUN_IMPL_H
+
+#include "base/cleanup.h"
+#include "child/run.h"
+
+static const aiki_view no_bytes = {NULL, 0};
+
+/* waits: empty unless the run parks. With any next but NEXT_CONTINUE the run is leaving after it. */
+void run_send_append(struct run *r, uint64_t next, aiki_view events, aiki_view waits);
+/* Block the run with this error, in place of anything not yet sent. */
+void run_block(struct run *r, const aiki_error *err);
+/* True: an append of that size, or what replay keeps, is over a limit, and the run was blocked. */
+bool run_block_if_too_large(struct run *r, uint64_t append_bytes);
+/* This process cannot go on with the run, and that is not the run's fault: hand it back. */
+void run_give_up(struct run *r, const char *why);
+/* The workflow function has returned. */
+void run_finish(struct run *r);
+/* A run that is gone: keep its memory for the next one, unless attempts still use it. */
+void run_free_if_unused(struct run *r);
+
+#endif
