@@ -252,8 +252,11 @@ static aiki_status open_store(struct core *c, const struct core_options *o, aiki
     if (status != AIKI_OK) {
         pipeline_deinit(&c->pipeline);
         store_close(c->store);
+        return status;
     }
-    return status;
+    log_info("core", "store %s, incarnation %llu, %zu timers, namespace %s", o->store,
+             (unsigned long long)c->incarnation, c->pipeline.timers.count, o->space);
+    return AIKI_OK;
 }
 
 static void close_store(struct core *c)
@@ -303,8 +306,6 @@ aiki_status core_start(struct core **ret, uv_loop_t *loop, const struct core_opt
         core_stop(c, on_undone, NULL);
         return status;
     }
-    log_info("core", "store %s, incarnation %llu, %zu timers, namespace %s", options->store,
-             (unsigned long long)c->incarnation, c->pipeline.timers.count, options->space);
     *ret = c;
     return AIKI_OK;
 }

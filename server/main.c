@@ -181,6 +181,7 @@ static int run(const struct config *c)
         return fail(&err, EXIT_FAILED);
     }
     allow_descriptors();
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write(2): disk full */
     watch_signals(&s);
     int code = EXIT_ENDED;
     if (start(&s, c, &err) == AIKI_OK) {

@@ -77,7 +77,6 @@ static void refuse(struct peer *p, uint32_t correlation, const aiki_error *err)
 /* Say why and cut. */
 static void dismiss(struct peer *p, uint32_t correlation, const aiki_error *err)
 {
-    log_warn("rpc", "a connection is refused: %s", err->message);
     refuse(p, correlation, err);
     chain_remove(&p->timed);
     p->phase = LEAVING;
@@ -100,6 +99,7 @@ static void too_late(struct peer *p)
     aiki_error err = {.struct_size = sizeof(err)};
     (void)error_set(&err, AIKI_TIMEDOUT, "no HELLO within RPC_HELLO_MS_MAX (%d ms)",
                     RPC_HELLO_MS_MAX);
+    log_debug("rpc", "a connection is cut: %s", err.message);
     dismiss(p, 0, &err);
 }
 
@@ -203,6 +203,7 @@ static void greet(struct peer *p, const struct frame *f)
     struct msg_HELLO m;
     aiki_error err = {.struct_size = sizeof(err)};
     if (check_hello(p->rpc, f, &m, &err) != AIKI_OK) {
+        log_warn("rpc", "a connection is refused: %s", err.message);
         dismiss(p, f->correlation, &err);
         return;
     }
@@ -340,7 +341,7 @@ static void log_end(const struct peer *p, aiki_status status, const char *why)
     if (damaged || (status != AIKI_OK && status != AIKI_UNAVAILABLE))
         log_warn("rpc", "connection %llu of %s is cut: %s", (unsigned long long)(p->id >> 16), who,
                  why);
-    else if (p->phase == RUNTIME)
+    else if (p->phase == RUNTIME && status != AIKI_OK)
         log_warn("rpc", "runtime %s is gone: %s", who, why);
     else
         log_debug("rpc", "connection of %s ended: %s", who, why);
