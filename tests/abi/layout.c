@@ -1,4 +1,4 @@
-/* layout.c - every public struct and number is where release 1.0 put it. Compiling is the test,
+/* layout.c - every public struct and number is where the release that made it put it. Compiling is the test,
  * in C and in C++.
  */
 #include <assert.h>
@@ -7,7 +7,7 @@
 #include <aiki/client.h>
 #include <aiki/record.h>
 
-#include "layout_1_0.h"
+#include "layout.h"
 
 /* All growing types hold a pointer or an int64_t, so their size is a multiple of this. */
 enum { GROWING_ALIGNMENT = 8 };

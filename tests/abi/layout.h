@@ -1,11 +1,11 @@
-/* layout_1_0.h - the binary layout of release 1.0 on 64-bit machines, for layout.c.
+/* layout.h - the binary layout on 64-bit machines, since release 1.0, for layout.c.
  *
- * Later releases add lines and never change or remove one: a plugin built with 1.0 is out there.
- * FIXED types are passed or contained by value, or lack a struct_size; they never grow. GROWING
- * types may get members behind the last one here; then they get a line here as well.
+ * Lines of members and constants are added and never changed or removed: plugins built with each
+ * release are out there. FIXED types are passed or contained by value, or have no struct_size; they
+ * never grow. GROWING types name their last member; a later release may put one behind it.
  */
-#ifndef LAYOUT_1_0_H
-#define LAYOUT_1_0_H
+#ifndef LAYOUT_H
+#define LAYOUT_H
 
 /* X(type, bytes) */
 #define LAYOUT_FIXED(X) \
