@@ -51,11 +51,13 @@ static void print_json(const struct check *c, const struct descriptor *d)
 {
     AUTO(buf) aiki_writer map;
     AUTO(buf) aiki_writer text;
-    char hex[BUILD_HEX_SIZE];
+    char hex[BUILD_HEX_SIZE] = "";
+    static const uint8_t unread[BUILD_BYTES];
     aiki_error err = AIKI_ERROR_INIT;
     buf_init(&map);
     buf_init(&text);
-    build_hex(c->admission.build, hex);
+    if (memcmp(c->admission.build, unread, BUILD_BYTES) != 0)
+        build_hex(c->admission.build, hex);
     aiki_mp_map(&map, d != NULL ? 6 : 3);
     put_text(&map, "file", view_of(c->file));
     put_text(&map, "build", view_of(hex));
@@ -79,20 +81,29 @@ static const char *clean(aiki_view text, char buffer[TEXT_SIZE])
     return log_clean(text, buffer, TEXT_SIZE);
 }
 
+static void print_summary(aiki_view summary)
+{
+    char text[TEXT_SIZE];
+    printf("%s%s\n", summary.size_bytes > 0 ? "  " : "", clean(summary, text));
+}
+
 static void print_text(const struct check *c, const struct descriptor *d)
 {
-    char hex[BUILD_HEX_SIZE], name[TEXT_SIZE], version[TEXT_SIZE], summary[TEXT_SIZE];
+    char hex[BUILD_HEX_SIZE], name[TEXT_SIZE], version[TEXT_SIZE];
     struct descriptor_workflow workflow;
     struct descriptor_task task;
     aiki_reader r;
     build_hex(c->admission.build, hex);
     printf("%s %s, build %.12s, plugin interface %" PRIu64 ".%" PRIu64 "\n", clean(d->name, name),
            clean(d->version, version), hex, d->abi_major, d->abi_minor);
-    for (descriptor_workflows(d, &r); descriptor_next_workflow(&r, &workflow);)
-        printf("  workflow  %s %s  %s\n", clean(workflow.name, name),
-               clean(workflow.version, version), clean(workflow.summary, summary));
-    for (descriptor_tasks(d, &r); descriptor_next_task(&r, &task);)
-        printf("  task      %s  %s\n", clean(task.name, name), clean(task.summary, summary));
+    for (descriptor_workflows(d, &r); descriptor_next_workflow(&r, &workflow);) {
+        printf("  workflow  %s %s", clean(workflow.name, name), clean(workflow.version, version));
+        print_summary(workflow.summary);
+    }
+    for (descriptor_tasks(d, &r); descriptor_next_task(&r, &task);) {
+        printf("  task      %s", clean(task.name, name));
+        print_summary(task.summary);
+    }
 }
 
 static int show(struct check *c, bool json)
