@@ -1,5 +1,5 @@
-/* layout.c - every public struct and number is where the release that made it put it. Compiling is the test,
- * in C and in C++.
+/* layout.c - every public struct and number is where its release put it. Compiling is the test, in C
+ * and in C++.
  */
 #include <assert.h>
 #include <stddef.h>
