@@ -673,8 +673,8 @@ static inline void aiki_write_map_(aiki_writer *w, const aiki_record_def *def, c
 
 /* Append the record as a map in field order; absent members are left out. What was written is
  * checked by the same rules as on reading, so an encoded record always decodes. */
-static inline aiki_status aiki_record_write(const aiki_record_def *def, const void *value,
-                                            aiki_writer *w, aiki_error *err)
+AIKI_ONE_COPY_ static aiki_status aiki_record_write(const aiki_record_def *def, const void *value,
+                                                    aiki_writer *w, aiki_error *err)
 {
     const uint64_t begin = w->size_bytes;
     aiki_view written;
