@@ -185,7 +185,8 @@ static inline aiki_status aiki_walk_nomem_(const struct aiki_walk_ *walk)
  * (RFC 3629). */
 static inline int64_t aiki_utf8_length(aiki_view text)
 {
-    const uint8_t *p = text.data, *end = text.data + text.size_bytes;
+    const uint8_t *p = text.data;
+    const uint8_t *end = text.size_bytes > 0 ? p + text.size_bytes : p; /* NULL + 0 is undefined */
     int64_t length = 0;
     for (; p < end; length++) {
         uint8_t lead = *p++;
