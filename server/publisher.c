@@ -50,6 +50,7 @@ struct publisher {
     void *sessions_arg;
     bool up;
     uint64_t sent, answered;     /* XADDs on this connection */
+    bool behind;                 /* some were left out; all is offered when the rest is answered */
     struct scan_wait scans[PUBLISHER_SCANS_MAX];
     size_t scan_count;
     struct outlet *outlets;      /* by stream.index */
@@ -170,6 +171,10 @@ static void on_added(redisAsyncContext *ac, void *reply, void *privdata)
         if (is_error(r, "READONLY") && p->up)
             link_reset(p->link, "connected to a replica");
     }
+    if (p->behind && p->up && p->sent == p->answered) {
+        p->behind = false;
+        offer_everything(p);
+    }
     if (p->scan_count > 0 && p->up)
         ask_pages(p);
 }
@@ -187,6 +192,14 @@ static void add_ticket(struct publisher *p, redisAsyncContext *ac, const struct 
 {
     static const char head[] = "*5\r\n$4\r\nXADD\r\n", middle[] = "$1\r\n*\r\n$1\r\n" TICKET_FIELD
                                                                 "\r\n";
+    if (p->sent - p->answered >= PUBLISHER_UNANSWERED_MAX) { /* Redis stands still */
+        if (!p->behind)
+            log_warn("publisher", "redis has not answered %d tickets "
+                     "(PUBLISHER_UNANSWERED_MAX); further ones wait until it has",
+                     PUBLISHER_UNANSWERED_MAX);
+        p->behind = true;
+        return;
+    }
     char command[sizeof(head) + sizeof(middle) + STREAM_KEY_SIZE + TICKET_BYTES_MAX + 64];
     uint8_t ticket[TICKET_BYTES_MAX];
     uint64_t ticket_bytes = ticket_write(ticket, &o->ticket);
@@ -463,6 +476,7 @@ static void on_up(struct link *l, void *arg)
     (void)l;
     p->up = true;
     p->sent = p->answered = 0;
+    p->behind = false;
     p->last_error[0] = '\0';
     if (p->outlet_count > 0)
         memset(p->outlets, 0, p->outlet_count * sizeof(*p->outlets));

@@ -6,7 +6,8 @@
  *
  * Redis holds hints only: what it does not take is offered again when it is back. Nothing is sent
  * while nothing is queued. Runtimes remove the entries they claimed, so streams stay as long as
- * the queues they stand for. Limits: PUBLISHER_SCANS_MAX, PUBLISHER_ORPHANS_MAX.
+ * the queues they stand for. Limits: PUBLISHER_UNANSWERED_MAX, PUBLISHER_SCANS_MAX,
+ * PUBLISHER_ORPHANS_MAX.
  */
 #ifndef SERVER_PUBLISHER_H
 #define SERVER_PUBLISHER_H
@@ -16,6 +17,7 @@
 #include "gather.h"
 
 enum {
+    PUBLISHER_UNANSWERED_MAX = 200000, /* XADDs; more wait in the store until Redis caught up */
     PUBLISHER_SCANS_MAX = 64,       /* offer scans under way; more become one of everything */
     PUBLISHER_ORPHANS_MAX = 100000, /* ended consumers being cleared; more are found later */
     PUBLISHER_PAGE = 500            /* entries of an ended consumer taken at once */

@@ -360,6 +360,21 @@ static void a_new_redis_gets_everything(void **state)
     until_redis(f, ask(f, "XLEN orders") == 10);
 }
 
+/* A Redis that stands still: what is over the limit waits in the store, not in memory, and all
+ * is offered when it goes on. */
+static void a_stopped_redis_is_not_buried(void **state)
+{
+    struct fixture *f = *state;
+    (void)kill(f->redis, SIGSTOP);
+    for (uint64_t at = 0; at < PUBLISHER_UNANSWERED_MAX + 1000; at += 1000)
+        offer(f, &f->stream, at + 1, 1000, NULL);
+    (void)uv_run(&f->loop, UV_RUN_NOWAIT);
+    (void)kill(f->redis, SIGCONT);
+    until(f, f->scan_count == 1);
+    assert_null(f->scans[0].stream);
+    assert_int_equal(ask(f, "XLEN orders"), PUBLISHER_UNANSWERED_MAX);
+}
+
 /* A key that is no stream costs its own tickets only, and each is counted. */
 static void a_key_that_is_no_stream(void **state)
 {
@@ -395,6 +410,7 @@ int main(void)
         CASE(tickets_of_an_ended_session_come_back),
         CASE(left_consumers_are_found),
         CASE(a_new_redis_gets_everything),
+        CASE(a_stopped_redis_is_not_buried),
         CASE(a_key_that_is_no_stream),
         CASE(a_bad_url_is_refused),
     };
