@@ -1,0 +1,414 @@
+/* build.c - one build: its process, its registration, its end.
+ *
+ *   spawn                READY             OK from server             newer build, file gone
+ *   -----> LOADING --------------> REGISTERING ---------> SERVING ------------------> DRAINING
+ *            |  ^                      |                    | ^                          |
+ *            |  +-- newer file: killed |                    v | died: replaced           |
+ *            v refused, died, late     v refused            +-+                          v
+ *          GONE <----------------------+------------- process has ended -----------------+
+ *
+ * REGISTERING waits as long as there is no session.
+ */
+#include "broker/builds_impl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "wire/descriptor.h"
+#include "wire/error.h"
+#include "wire/message.h"
+
+static void start_process(struct build *b);
+
+const uint8_t *build_hash(const struct build *b) { return b->hash; }
+const char *build_label(const struct build *b) { return b->label; }
+
+struct conn *build_conn(struct build *b)
+{
+    return b->proc != NULL && b->ready ? proc_conn(b->proc) : NULL;
+}
+
+struct conn *build_assignable(struct build *b)
+{
+    return b->state == SERVING && !b->rejected ? build_conn(b) : NULL;
+}
+
+void build_kill(struct build *b)
+{
+    if (b->proc != NULL)
+        proc_kill(b->proc);
+}
+
+/* ---- its end ---------------------------------------------------------------------------- */
+
+static void on_timer_closed(uv_handle_t *h)
+{
+    struct build *b = container_of((uv_timer_t *)h, struct build, timer);
+    if (unlink(b->copy) != 0)
+        log_warn("intake", "cannot remove the copy %s", b->copy);
+    buf_deinit(&b->descriptor);
+    free(b->routes);
+    free(b->copy);
+    free(b);
+}
+
+void build_unregister(struct build *b)
+{
+    struct conn *c = session_conn(b->owner->session);
+    if (c != NULL && b->registered)
+        conn_send(c, UNREGISTER, 0, .build = hash_view(b->hash));
+    b->registered = false;
+}
+
+/* Out of every list; memory goes when the timer is closed. */
+static void bury(struct build *b)
+{
+    struct builds *bs = b->owner;
+    for (struct build **at = &bs->all; *at != NULL; at = &(*at)->next) {
+        if (*at == b) {
+            *at = b->next;
+            break;
+        }
+    }
+    if (b->file != NULL && b->file->serving == b)
+        b->file->serving = NULL;
+    if (b->file != NULL && b->file->candidate == b)
+        b->file->candidate = NULL;
+    if (b->correlation != 0)
+        session_forget(bs->session, b->correlation);
+    if (bs->draining)
+        build_unregister(b);
+    uv_close((uv_handle_t *)&b->timer, on_timer_closed);
+    builds_check_drained(bs);
+}
+
+static void on_drain_limit(uv_timer_t *t)
+{
+    struct build *b = container_of(t, struct build, timer);
+    log_warn("child", "%s does not end; killed", b->label);
+    build_kill(b);
+}
+
+/* Nothing new for it; what is resident finishes, or is given back after drain_ms. */
+void build_drain(struct build *b)
+{
+    uint64_t grace_ms = b->owner->options.drain_ms;
+    if (b->state == DRAINING)
+        return;
+    b->state = DRAINING;
+    struct conn *c = build_conn(b);
+    if (c != NULL) { /* 0 would be: without limit */
+        conn_send(c, DRAIN, 0, .grace_ms = grace_ms > 0 ? grace_ms : 1);
+        uv_timer_start(&b->timer, on_drain_limit, grace_ms + BUILD_END_MS, 0);
+    } else if (b->proc != NULL) {
+        proc_kill(b->proc); /* not loaded yet, or dying */
+    } else {
+        bury(b);
+    }
+}
+
+void file_drop_candidate(struct plugin_file *f)
+{
+    struct build *b = f->candidate;
+    if (b == NULL)
+        return;
+    f->candidate = NULL;
+    b->file = NULL;
+    build_unregister(b);
+    build_drain(b);
+}
+
+/* ---- registration -------------------------------------------------------------------------- */
+
+static void promote(struct build *b)
+{
+    struct builds *bs = b->owner;
+    struct build *before = b->file->serving;
+    b->state = SERVING;
+    b->file->serving = b;
+    b->file->candidate = NULL;
+    file_forget_refusal(b->file);
+    log_info("intake", "plugin %s serves %zu workflow%s", b->label, b->route_count,
+             b->route_count == 1 ? "" : "s");
+    if (before != NULL) {
+        build_unregister(before);
+        before->file = NULL;
+        build_drain(before);
+        builds_reconsider(bs);
+    }
+    bs->cb.on_routes(bs->arg);
+    builds_settle(bs);
+}
+
+static void on_registered(struct request *r, const struct frame *answer)
+{
+    struct build *b = container_of(r, struct build, registration);
+    struct msg_FAULT fault;
+    aiki_error err = {.struct_size = sizeof(err)};
+    struct builds *bs = b->owner;
+    b->correlation = 0;
+    b->registered = answer != NULL && answer->type == WIRE_OK;
+    if (answer == NULL)
+        return; /* builds_session_up repeats it */
+    if (answer->type == WIRE_OK) {
+        if (b->state == REGISTERING)
+            promote(b);
+        return;
+    }
+    aiki_view error = {NULL, 0};
+    if (answer->type == WIRE_FAULT && msg_FAULT_read(answer->payload, &fault, &err) == AIKI_OK)
+        error = fault.error;
+    if (b->state == REGISTERING) {
+        file_refuse_with(bs, b->file, b->hash, error);
+        file_drop_candidate(b->file);
+        builds_settle(bs);
+    } else if (b->state == SERVING) {
+        b->rejected = true;
+        file_refuse_with(bs, b->file, b->hash, error);
+        bs->cb.on_routes(bs->arg);
+    }
+}
+
+void build_register(struct build *b)
+{
+    struct conn *c = session_conn(b->owner->session);
+    if (c == NULL || b->correlation != 0)
+        return;
+    b->registration.on_answer = on_registered;
+    b->correlation = session_expect(b->owner->session, &b->registration);
+    if (b->correlation == 0)
+        return; /* SESSION_REQUESTS_MAX: the next session gets it */
+    b->registered = true; /* from here on it takes an UNREGISTER */
+    b->rejected = false;
+    conn_send(c, REGISTER, b->correlation, .build = hash_view(b->hash),
+              .file = view_of(b->file->name), .descriptor = aiki_writer_view(&b->descriptor));
+}
+
+/* ---- a process's news ---------------------------------------------------------------------- */
+
+static aiki_status take_descriptor(struct build *b, aiki_view bytes, aiki_error *err)
+{
+    struct descriptor d;
+    struct descriptor_workflow w;
+    aiki_reader r;
+    buf_clear(&b->descriptor, 0);
+    aiki_mp_raw(&b->descriptor, bytes.data, bytes.size_bytes);
+    aiki_status st = b->descriptor.status;
+    if (st != AIKI_OK)
+        return error_set(err, st, "descriptor of %" PRIu64 " bytes", bytes.size_bytes);
+    st = descriptor_read(aiki_writer_view(&b->descriptor), &d, err);
+    if (st != AIKI_OK)
+        return st;
+    free(b->routes);
+    b->route_count = 0;
+    b->routes = calloc(d.workflow_count + 1, sizeof(*b->routes));
+    if (b->routes == NULL)
+        return error_set(err, AIKI_NOMEM, "descriptor");
+    for (descriptor_workflows(&d, &r);
+         b->route_count < d.workflow_count && descriptor_next_workflow(&r, &w);)
+        b->routes[b->route_count++] = (struct route){w.name, w.version};
+    return AIKI_OK;
+}
+
+static bool offers(const struct build *b, const struct route *wanted)
+{
+    for (size_t i = 0; i < b->route_count; i++)
+        if (view_equal(b->routes[i].workflow, wanted->workflow) &&
+            view_equal(b->routes[i].version, wanted->version))
+            return true;
+    return false;
+}
+
+/* AIKI_CONFLICT when another file's build serves, or is about to, what this one offers. */
+static aiki_status check_conflicts(const struct build *b, aiki_error *err)
+{
+    for (const struct build *o = b->owner->all; o != NULL; o = o->next) {
+        if (o->file == b->file || o->file == NULL || o->state == LOADING || o->state == DRAINING)
+            continue;
+        for (size_t i = 0; i < b->route_count; i++)
+            if (offers(o, &b->routes[i]))
+                return error_code(err, AIKI_CONFLICT, "WORKFLOW_TAKEN",
+                                  "workflow %.*s %.*s is already offered by %s; give one of them "
+                                  "another version, or remove one file",
+                                  (int)b->routes[i].workflow.size_bytes,
+                                  (const char *)b->routes[i].workflow.data,
+                                  (int)b->routes[i].version.size_bytes,
+                                  (const char *)b->routes[i].version.data, o->file->name);
+    }
+    return AIKI_OK;
+}
+
+static void refuse_candidate(struct build *b, const aiki_error *err)
+{
+    struct plugin_file *f = b->file;
+    if (f != NULL) {
+        file_refuse(b->owner, f, b->hash, err);
+        f->conflicted = err->status == AIKI_CONFLICT;
+        file_drop_candidate(f);
+    }
+    builds_settle(b->owner);
+}
+
+static void on_proc_ready(struct proc *p, aiki_view descriptor, void *arg)
+{
+    struct build *b = arg;
+    aiki_error err = {.struct_size = sizeof(err)};
+    (void)p;
+    b->ready = true;
+    if (b->state != LOADING) { /* a replacement: same bytes, same descriptor */
+        b->owner->cb.on_routes(b->owner->arg);
+        return;
+    }
+    aiki_status st = take_descriptor(b, descriptor, &err);
+    if (st == AIKI_OK)
+        st = check_conflicts(b, &err);
+    if (st != AIKI_OK) {
+        refuse_candidate(b, &err);
+        return;
+    }
+    b->state = REGISTERING;
+    build_register(b);
+}
+
+static void on_proc_refused(struct proc *p, aiki_view error, void *arg)
+{
+    struct build *b = arg;
+    struct plugin_file *f = b->file;
+    (void)p;
+    if (b->state != LOADING || f == NULL)
+        return; /* a replacement that does not load counts as a crash */
+    file_refuse_with(b->owner, f, b->hash, error);
+    b->state = DRAINING;
+    b->file = NULL;
+    f->candidate = NULL;
+    builds_settle(b->owner);
+}
+
+static void on_proc_frame(struct proc *p, const struct frame *f, void *arg)
+{
+    struct build *b = arg;
+    (void)p;
+    b->owner->cb.on_frame(b, f, b->owner->arg);
+}
+
+static void on_restart(uv_timer_t *t)
+{
+    struct build *b = container_of(t, struct build, timer);
+    if (b->state != DRAINING && b->proc == NULL)
+        start_process(b);
+}
+
+static uint64_t restart_delay_ms(const struct build *b)
+{
+    uint64_t ms = BUILD_RESTART_MS_MIN;
+    if (b->crashes <= BUILD_CRASHES_FREE)
+        return 0;
+    for (unsigned i = BUILD_CRASHES_FREE + 1; i < b->crashes && ms < BUILD_RESTART_MS_MAX; i++)
+        ms *= 2;
+    return ms < BUILD_RESTART_MS_MAX ? ms : BUILD_RESTART_MS_MAX;
+}
+
+static void replace_process(struct build *b, const struct proc_end *end, const char *text)
+{
+    b->crashes = end->was_ready && end->lived_ms >= BUILD_QUICK_CRASH_MS ? 1 : b->crashes + 1;
+    uint64_t delay_ms = restart_delay_ms(b);
+    log_error("child", "%s %s; its runs are given back; crash %u, replaced in %" PRIu64 " ms",
+              b->label, text, b->crashes, delay_ms);
+    b->owner->cb.on_routes(b->owner->arg);
+    if (delay_ms == 0)
+        start_process(b);
+    else
+        uv_timer_start(&b->timer, on_restart, delay_ms, 0);
+}
+
+static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
+{
+    struct build *b = arg;
+    struct builds *bs = b->owner;
+    char text[128];
+    aiki_error err = {.struct_size = sizeof(err)};
+    (void)p;
+    b->proc = NULL;
+    b->ready = false;
+    proc_end_text(end, text, sizeof(text));
+    bs->cb.on_lost(b, bs->arg);
+    switch (b->state) {
+    case LOADING:
+        if (!end->timed_out && ++b->load_tries < BUILD_LOAD_TRIES) {
+            start_process(b); /* it may have been killed from outside */
+            break;
+        }
+        (void)proc_load_failure(end, &err);
+        refuse_candidate(b, &err); /* with no process left this buries it */
+        break;
+    case REGISTERING:
+    case SERVING: replace_process(b, end, text); break;
+    case DRAINING:
+        if (!end->was_ready)
+            log_debug("child", "%s %s after it was refused", b->label, text);
+        else if (end->signal != 0 || end->exit_code != 0)
+            log_warn("child", "%s %s while it drained", b->label, text);
+        else
+            log_info("child", "%s has ended", b->label);
+        bury(b);
+        break;
+    }
+}
+
+static const struct proc_callbacks proc_callbacks = {.on_ready = on_proc_ready,
+                                                     .on_refused = on_proc_refused,
+                                                     .on_frame = on_proc_frame,
+                                                     .on_gone = on_proc_gone};
+
+static void start_process(struct build *b)
+{
+    struct builds *bs = b->owner;
+    aiki_error err = {.struct_size = sizeof(err)};
+    const struct proc_options options = {
+        .executable = bs->options.executable, .label = b->label, .path = b->copy,
+        .file = b->file->name, .build = hash_view(b->hash),
+        .task_threads = bs->options.task_threads};
+    if (proc_spawn(&b->proc, bs->loop, bs->conns, &options, &proc_callbacks, b, &err) == AIKI_OK) {
+        log_debug("child", "%s: process %d", b->label, proc_pid(b->proc));
+        return;
+    }
+    if (b->state == LOADING) {
+        refuse_candidate(b, &err);
+        return;
+    }
+    b->crashes++;
+    log_error("child", "%s; trying again", err.message);
+    uv_timer_start(&b->timer, on_restart, BUILD_RESTART_MS_MAX, 0);
+}
+
+/* ---- its beginning ----------------------------------------------------------------------- */
+
+void build_start(struct builds *bs, struct plugin_file *f, const struct admission *a)
+{
+    char hex[BUILD_HEX_SIZE];
+    struct build *b = calloc(1, sizeof(*b));
+    if (b == NULL || (b->copy = strdup(a->copy)) == NULL) {
+        log_error("intake", "plugin %s: out of memory", f->name);
+        free(b);
+        (void)unlink(a->copy);
+        return;
+    }
+    file_drop_candidate(f);
+    b->owner = bs;
+    b->file = f;
+    memcpy(b->hash, a->build, sizeof(b->hash));
+    build_hex(b->hash, hex);
+    snprintf(b->label, sizeof(b->label), "%.96s@%.8s", f->name, hex);
+    buf_init(&b->descriptor);
+    uv_timer_init(bs->loop, &b->timer);
+    b->next = bs->all;
+    bs->all = b;
+    f->candidate = b;
+    start_process(b);
+}
