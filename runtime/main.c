@@ -79,11 +79,12 @@ static int be_child(const char *fd_text)
     log_init("child", LOG_INFO);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
         getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &broker, &size) != 0 || getppid() != broker.pid) {
-        log_error("child", "no broker on descriptor %s; --child is for aiki-runtime itself", fd_text);
+        log_error("child", "no broker on descriptor %s; --child is for aiki-runtime itself",
+                  fd_text);
         return EXIT_ORPHAN;
     }
     (void)setvbuf(stdout, NULL, _IOLBF, 0); /* what plugins print is in the log line by line */
-    (void)setrlimit(RLIMIT_CORE, &no_core);           /* lowering cannot fail */
+    (void)setrlimit(RLIMIT_CORE, &no_core); /* lowering cannot fail */
     (void)close_range((unsigned)fd + 1, UINT_MAX, 0); /* the broker opens all with O_CLOEXEC */
     return child_main(fd);
 }

@@ -283,8 +283,10 @@ static aiki_status create_link_to_server(struct broker *b, aiki_error *err)
                                                        .on_closed = on_session_closed};
     const struct broker_options *o = b->options;
     struct endpoint unused;
-    const struct session_options options = {.server = o->server, .name = o->name,
-                                            .token = o->token, .space = o->space,
+    const struct session_options options = {.server = o->server,
+                                            .name = o->name,
+                                            .token = o->token,
+                                            .space = o->space,
                                             .slots = o->slots};
     aiki_status st = endpoint_parse(o->server, &unused, err);
     if (st == AIKI_OK)
@@ -301,9 +303,12 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
                                                                  .on_reset = on_stream_reset,
                                                                  .free_slots = on_free_slots,
                                                                  .on_closed = on_part_closed};
-    static const struct builds_callbacks builds_callbacks = {
-        .on_routes = on_routes, .on_frame = on_child_frame, .on_lost = on_child_lost,
-        .on_settled = on_settled, .on_drained = on_children_ended, .on_closed = on_part_closed};
+    static const struct builds_callbacks builds_callbacks = {.on_routes = on_routes,
+                                                             .on_frame = on_child_frame,
+                                                             .on_lost = on_child_lost,
+                                                             .on_settled = on_settled,
+                                                             .on_drained = on_children_ended,
+                                                             .on_closed = on_part_closed};
     const struct broker_options *o = b->options;
     const struct builds_options builds_options = {.plugins_dir = o->plugins_dir,
                                                   .state_dir = o->state_dir,

@@ -26,8 +26,14 @@
 
 static void start_process(struct build *b);
 
-const uint8_t *build_hash(const struct build *b) { return b->hash; }
-const char *build_label(const struct build *b) { return b->label; }
+const uint8_t *build_hash(const struct build *b)
+{
+    return b->hash;
+}
+const char *build_label(const struct build *b)
+{
+    return b->label;
+}
 
 struct conn *build_conn(struct build *b)
 {
@@ -183,7 +189,7 @@ void build_register(struct build *b)
     b->registration.on_answer = on_registered;
     b->correlation = session_expect(b->owner->session, &b->registration);
     if (b->correlation == 0)
-        return; /* SESSION_REQUESTS_MAX: the next session gets it */
+        return;           /* SESSION_REQUESTS_MAX: the next session gets it */
     b->registered = true; /* from here on it takes an UNREGISTER */
     b->rejected = false;
     conn_send(c, REGISTER, b->correlation, .build = hash_view(b->hash),
@@ -370,10 +376,12 @@ static void start_process(struct build *b)
 {
     struct builds *bs = b->owner;
     aiki_error err = {.struct_size = sizeof(err)};
-    const struct proc_options options = {
-        .executable = bs->options.executable, .label = b->label, .path = b->copy,
-        .file = b->file->name, .build = hash_view(b->hash),
-        .task_threads = bs->options.task_threads};
+    const struct proc_options options = {.executable = bs->options.executable,
+                                         .label = b->label,
+                                         .path = b->copy,
+                                         .file = b->file->name,
+                                         .build = hash_view(b->hash),
+                                         .task_threads = bs->options.task_threads};
     if (proc_spawn(&b->proc, bs->loop, bs->conns, &options, &proc_callbacks, b, &err) == AIKI_OK) {
         log_debug("child", "%s: process %d", b->label, proc_pid(b->proc));
         return;

@@ -35,8 +35,9 @@ static void look_at(struct builds *bs, struct plugin_file *f);
 
 /* ---- small queries ------------------------------------------------------------------------- */
 
-void builds_each_route(struct builds *bs, void (*fn)(void *arg, struct build *b,
-                                                     aiki_view workflow, aiki_view version),
+void builds_each_route(struct builds *bs,
+                       void (*fn)(void *arg, struct build *b, aiki_view workflow,
+                                  aiki_view version),
                        void *arg)
 {
     for (struct build *b = bs->all; b != NULL; b = b->next)
@@ -80,7 +81,7 @@ static void tell_refusal(struct builds *bs, const struct plugin_file *f)
 }
 
 void file_refuse_with(struct builds *bs, struct plugin_file *f, const uint8_t *hash,
-                        aiki_view error)
+                      aiki_view error)
 {
     aiki_error e = {.struct_size = sizeof(e)};
     if (error_read(error, &e, NULL, NULL) != AIKI_OK)
@@ -95,7 +96,7 @@ void file_refuse_with(struct builds *bs, struct plugin_file *f, const uint8_t *h
 }
 
 void file_refuse(struct builds *bs, struct plugin_file *f, const uint8_t *hash,
-                   const aiki_error *err)
+                 const aiki_error *err)
 {
     AUTO(buf) aiki_writer w;
     buf_init(&w);

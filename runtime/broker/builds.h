@@ -63,8 +63,9 @@ bool builds_is_settled(const struct builds *bs);
 void builds_count(const struct builds *bs, unsigned *ret_serving, unsigned *ret_refused);
 
 /* Each workflow version that can be executed now, with the build that does. */
-void builds_each_route(struct builds *bs, void (*fn)(void *arg, struct build *b,
-                                                     aiki_view workflow, aiki_view version),
+void builds_each_route(struct builds *bs,
+                       void (*fn)(void *arg, struct build *b, aiki_view workflow,
+                                  aiki_view version),
                        void *arg);
 /* Connection of a build that takes new runs, or NULL. */
 struct conn *build_assignable(struct build *b);

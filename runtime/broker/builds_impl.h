@@ -25,16 +25,16 @@ struct build {
     enum build_state state;
     uint8_t hash[BUILD_BYTES];
     char label[LABEL_SIZE];
-    char *copy; /* owned; the file is unlinked with the build */
-    struct proc *proc; /* NULL between a death and its replacement */
-    bool ready;        /* proc has said READY */
+    char *copy;             /* owned; the file is unlinked with the build */
+    struct proc *proc;      /* NULL between a death and its replacement */
+    bool ready;             /* proc has said READY */
     aiki_writer descriptor; /* owned bytes; empty before the first READY */
     struct route *routes;   /* owned; texts borrowed from descriptor */
     size_t route_count;
     struct request registration;
-    uint32_t correlation;   /* of a REGISTER without an answer; 0 = none */
-    bool registered;        /* the present session was told */
-    bool rejected; /* by the server of the present session */
+    uint32_t correlation; /* of a REGISTER without an answer; 0 = none */
+    bool registered;      /* the present session was told */
+    bool rejected;        /* by the server of the present session */
     uv_timer_t timer; /* REGISTERING, SERVING: until the restart; DRAINING: until it is killed */
     unsigned crashes; /* in a row, each younger than BUILD_QUICK_CRASH_MS */
     unsigned load_tries;
@@ -44,9 +44,9 @@ struct plugin_file {
     struct plugin_file *next;
     char name[WATCH_NAME_SIZE];
     struct build *serving, *candidate; /* borrowed from builds.all */
-    bool admitting;  /* a pool thread reads it */
-    bool look_again; /* it changed meanwhile */
-    bool removed;    /* it was removed meanwhile */
+    bool admitting;                    /* a pool thread reads it */
+    bool look_again;                   /* it changed meanwhile */
+    bool removed;                      /* it was removed meanwhile */
     bool conflicted; /* refused because another file offers the same: may change */
     bool refused;
     uint8_t refused_hash[BUILD_BYTES];

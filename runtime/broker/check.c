@@ -21,7 +21,13 @@
 #include "wire/descriptor.h"
 #include "wire/error.h"
 
-enum { EXIT_SERVED = 0, EXIT_REFUSED = 1, EXIT_NO_FILE = 4, CHECK_TASK_THREADS = 1, TEXT_SIZE = 160 };
+enum {
+    EXIT_SERVED = 0,
+    EXIT_REFUSED = 1,
+    EXIT_NO_FILE = 4,
+    CHECK_TASK_THREADS = 1,
+    TEXT_SIZE = 160
+};
 
 struct check {
     uv_loop_t loop;
@@ -131,7 +137,8 @@ static void on_ready(struct proc *p, aiki_view descriptor, void *arg)
     aiki_mp_raw(&c->descriptor, descriptor.data, descriptor.size_bytes);
     c->status = c->descriptor.status;
     if (c->status != AIKI_OK)
-        (void)error_set(&c->err, c->status, "descriptor of %" PRIu64 " bytes", descriptor.size_bytes);
+        (void)error_set(&c->err, c->status, "descriptor of %" PRIu64 " bytes",
+                        descriptor.size_bytes);
     conn_close(proc_conn(p)); /* it ends when it sees that */
 }
 
@@ -163,8 +170,10 @@ static void load(struct check *c, const char *executable)
 {
     static const struct proc_callbacks callbacks = {
         .on_ready = on_ready, .on_refused = on_refused, .on_frame = on_frame, .on_gone = on_gone};
-    const struct proc_options options = {.executable = executable, .label = "check",
-                                         .path = c->admission.copy, .file = c->file,
+    const struct proc_options options = {.executable = executable,
+                                         .label = "check",
+                                         .path = c->admission.copy,
+                                         .file = c->file,
                                          .build = {c->admission.build, BUILD_BYTES},
                                          .task_threads = CHECK_TASK_THREADS};
     struct proc *p;

@@ -12,7 +12,7 @@
  * is skipped. Creating it anew means that the stream's past is gone: on_reset.
  * Delivery: at least once. An entry is acknowledged after the server has answered its claim.
  */
-#include "broker/consumer.h"
+#include "broker/consumer_impl.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -27,41 +27,11 @@
 #include "base/log.h"
 #include "wire/error.h"
 
-enum state { DOWN, IDLE, GROUPS, READ, PAUSE };
 static const char *const state_name[] = {"down", "idle", "groups", "read", "pause"};
-
-enum { ENTRY_TEXT_SIZE = 44, NUMBER_TEXT_SIZE = 24 };
-
-struct consumer {
-    uv_loop_t *loop;
-    struct consumer_callbacks cb;
-    void *arg;
-    char space[NAME_BYTES_MAX + 1];
-    enum state state;
-    struct link *reader, *commands;
-    char session[AIKI_ID_TEXT_SIZE]; /* "" = none */
-    char client_id[NUMBER_TEXT_SIZE]; /* of the reader's connection; "" = unknown */
-    struct stream *streams;
-    uint32_t active_count, rotation;
-    unsigned groups_pending;  /* CLIENT ID and XGROUP CREATE without a reply */
-    unsigned trouble;         /* errors in a row, for the pause */
-    bool unblocking;          /* CLIENT UNBLOCK was sent for the read under way */
-    bool acks_waiting;
-    bool wrong_type;          /* some stream is bad: the retry timer is running */
-    char last_error[128];     /* so that a lasting error is said once */
-    uv_timer_t deadline;      /* of READ, and the length of PAUSE */
-    uv_timer_t bad_timer;
-    uv_idle_t turn_end;
-    const char **argv;        /* of XREADGROUP, kept between reads */
-    size_t *arg_sizes;
-    size_t arg_capacity;
-    unsigned open_handles;
-    bool closing;
-};
 
 static void evaluate(struct consumer *c);
 
-static void enter(struct consumer *c, enum state next)
+static void enter(struct consumer *c, enum consumer_state next)
 {
     if (c->state != next)
         log_debug("consumer", "%s -> %s", state_name[c->state], state_name[next]);
@@ -108,9 +78,10 @@ static void pause_reading(struct consumer *c, const char *error)
         ms *= 2;
     c->trouble++;
     if (strncmp(error, c->last_error, sizeof(c->last_error) - 1) != 0)
-        log_error("consumer", "redis refuses to hand out tickets: %s; trying again, up to every %d "
-                  "ms. The user of --redis needs XREADGROUP, XGROUP, XACK, XDEL and CLIENT", error,
-                  CONSUMER_PAUSE_MS_MAX);
+        log_error("consumer",
+                  "redis refuses to hand out tickets: %s; trying again, up to every %d "
+                  "ms. The user of --redis needs XREADGROUP, XGROUP, XACK, XDEL and CLIENT",
+                  error, CONSUMER_PAUSE_MS_MAX);
     snprintf(c->last_error, sizeof(c->last_error), "%s", error);
     enter(c, PAUSE);
     uv_timer_start(&c->deadline, on_deadline,
@@ -132,8 +103,10 @@ static void on_bad_timer(uv_timer_t *t)
 
 static void leave_out(struct consumer *c, struct stream *s, const char *error)
 {
-    log_error("consumer", "redis key %s is not a stream (%s): no tickets for %s %s until it is "
-              "deleted; other workflows go on", s->key, error, s->workflow, s->version);
+    log_error("consumer",
+              "redis key %s is not a stream (%s): no tickets for %s %s until it is "
+              "deleted; other workflows go on",
+              s->key, error, s->workflow, s->version);
     s->bad = true;
     if (!c->wrong_type)
         uv_timer_start(&c->bad_timer, on_bad_timer, CONSUMER_BAD_STREAM_MS, 0);
@@ -150,7 +123,7 @@ static void group_answered(struct consumer *c)
     }
 }
 
-static struct stream *find_key(struct consumer *c, const char *key, size_t size)
+struct stream *consumer_find_key(struct consumer *c, const char *key, size_t size)
 {
     for (struct stream *s = c->streams; s != NULL; s = s->next)
         if (strlen(s->key) == size && memcmp(s->key, key, size) == 0)
@@ -239,63 +212,6 @@ static void create_groups(struct consumer *c, redisAsyncContext *ac)
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
-static bool entry_parse(const char *text, struct entry_id *ret)
-{
-    char *end;
-    ret->ms = strtoull(text, &end, 10);
-    if (end == text || *end != '-')
-        return false;
-    const char *seq = end + 1;
-    ret->seq = strtoull(seq, &end, 10);
-    return end != seq && *end == '\0';
-}
-
-/* Value of field "t" of an entry's field list, or empty. */
-static aiki_view ticket_field(const redisReply *fields)
-{
-    aiki_view none = {NULL, 0};
-    if (fields->type != REDIS_REPLY_ARRAY)
-        return none;
-    for (size_t i = 0; i + 1 < fields->elements; i += 2) {
-        const redisReply *name = fields->element[i], *value = fields->element[i + 1];
-        if (name->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING &&
-            strcmp(name->str, TICKET_FIELD) == 0)
-            return (aiki_view){(const uint8_t *)value->str, (uint64_t)value->len};
-    }
-    return none;
-}
-
-static void take_entry(struct consumer *c, struct stream *s, const redisReply *entry)
-{
-    struct entry_id id;
-    struct ticket ticket;
-    aiki_error err = {.struct_size = sizeof(err)};
-    if (entry->type != REDIS_REPLY_ARRAY || entry->elements < 2 ||
-        entry->element[0]->type != REDIS_REPLY_STRING || !entry_parse(entry->element[0]->str, &id))
-        return;
-    if (ticket_read(ticket_field(entry->element[1]), &ticket, &err) == AIKI_OK) {
-        c->cb.on_ticket(s, id, &ticket, c->arg);
-        return;
-    }
-    log_warn("consumer", "entry %s of %s is not a ticket (%s); removed", entry->element[0]->str,
-             s->key, err.message);
-    consumer_ack(c, s, id);
-}
-
-static void take_entries(struct consumer *c, const redisReply *r)
-{
-    for (size_t i = 0; i < r->elements; i++) {
-        const redisReply *pair = r->element[i];
-        if (pair->type != REDIS_REPLY_ARRAY || pair->elements < 2 ||
-            pair->element[0]->type != REDIS_REPLY_STRING ||
-            pair->element[1]->type != REDIS_REPLY_ARRAY)
-            continue;
-        struct stream *s = find_key(c, pair->element[0]->str, (size_t)pair->element[0]->len);
-        for (size_t k = 0; s != NULL && k < pair->element[1]->elements; k++)
-            take_entry(c, s, pair->element[1]->element[k]);
-    }
-}
-
 static void read_failed(struct consumer *c, const char *error)
 {
     enter(c, IDLE);
@@ -327,7 +243,7 @@ static void on_read(redisAsyncContext *ac, void *reply, void *privdata)
     enter(c, IDLE);
     if (r->type == REDIS_REPLY_ARRAY) {
         fault_point(runtime_ticket_read);
-        take_entries(c, r);
+        consumer_take_entries(c, r);
     }
     evaluate(c);
 }
@@ -382,8 +298,8 @@ static void read_tickets(struct consumer *c, redisAsyncContext *ac, uint64_t fre
         pause_reading(c, "out of memory");
         return;
     }
-    const char *head[] = {"XREADGROUP", "GROUP", STREAM_GROUP, c->session, "COUNT", count_text,
-                          "BLOCK", block_text, "STREAMS"};
+    const char *head[] = {"XREADGROUP", "GROUP", STREAM_GROUP, c->session, "COUNT",
+                          count_text,   "BLOCK", block_text,   "STREAMS"};
     count = ARRAY_COUNT(head);
     uint32_t streams = push_keys(c, &count);
     if (streams == 0)
@@ -453,7 +369,7 @@ void consumer_routes_add(struct consumer *c, aiki_view workflow, aiki_view versi
     aiki_error err = {.struct_size = sizeof(err)};
     if (stream_key(key, c->space, workflow, version) != AIKI_OK)
         return; /* the child has refused such names */
-    struct stream *s = find_key(c, key, strlen(key));
+    struct stream *s = consumer_find_key(c, key, strlen(key));
     if (s == NULL) {
         s = calloc(1, sizeof(*s));
         if (s == NULL) {
@@ -482,67 +398,7 @@ void consumer_routes_end(struct consumer *c)
     evaluate(c);
 }
 
-/* ---- acknowledging ------------------------------------------------------------------------- */
-
-struct ack_batch {
-    struct consumer *consumer;
-    struct stream *stream;
-    uint32_t count;
-    struct entry_id ids[];
-};
-
-static void on_deleted(redisAsyncContext *ac, void *reply, void *privdata)
-{
-    AUTO(free) struct ack_batch *b = privdata;
-    (void)ac;
-    if (reply == NULL && !b->consumer->closing) /* not known to have arrived; both are idempotent */
-        for (uint32_t i = 0; i < b->count; i++)
-            consumer_ack(b->consumer, b->stream, b->ids[i]);
-}
-
-static bool send_acks(struct consumer *c, redisAsyncContext *ac, struct stream *s)
-{
-    char text[CONSUMER_ACK_BATCH_MAX][ENTRY_TEXT_SIZE];
-    const char *argv[CONSUMER_ACK_BATCH_MAX + 3];
-    uint32_t count =
-        s->ack_count < CONSUMER_ACK_BATCH_MAX ? s->ack_count : CONSUMER_ACK_BATCH_MAX;
-    struct ack_batch *b = malloc(sizeof(*b) + count * sizeof(b->ids[0]));
-    if (b == NULL)
-        return false;
-    *b = (struct ack_batch){.consumer = c, .stream = s, .count = count};
-    uint32_t first = s->ack_count - count;
-    memcpy(b->ids, s->acks + first, count * sizeof(b->ids[0]));
-    for (uint32_t i = 0; i < count; i++) {
-        snprintf(text[i], sizeof(text[i]), "%" PRIu64 "-%" PRIu64, b->ids[i].ms, b->ids[i].seq);
-        argv[3 + i] = text[i];
-    }
-    argv[0] = "XACK";
-    argv[1] = s->key;
-    argv[2] = STREAM_GROUP;
-    int rc = redisAsyncCommandArgv(ac, NULL, NULL, (int)count + 3, argv, NULL);
-    argv[1] = "XDEL";
-    argv[2] = s->key;
-    if (rc != REDIS_OK ||
-        redisAsyncCommandArgv(ac, on_deleted, b, (int)count + 2, argv + 1, NULL) != REDIS_OK) {
-        free(b);
-        return false;
-    }
-    s->ack_count = first;
-    return true;
-}
-
-static void flush_acks(struct consumer *c)
-{
-    redisAsyncContext *ac = link_context(c->commands);
-    if (ac == NULL)
-        return;
-    fault_point(runtime_ack_before);
-    c->acks_waiting = false;
-    for (struct stream *s = c->streams; s != NULL; s = s->next)
-        while (s->ack_count > 0 && send_acks(c, ac, s))
-            ;
-    fault_point(runtime_ack_after);
-}
+/* ---- turns ------------------------------------------------------------------------------- */
 
 /* Idle handles run before the loop writes and waits: what one turn brought leaves together. */
 static void on_turn_end(uv_idle_t *h)
@@ -550,31 +406,20 @@ static void on_turn_end(uv_idle_t *h)
     struct consumer *c = container_of(h, struct consumer, turn_end);
     uv_idle_stop(h);
     if (c->acks_waiting)
-        flush_acks(c);
+        consumer_flush_acks(c);
     evaluate(c);
+}
+
+void consumer_turn_soon(struct consumer *c)
+{
+    if (!c->closing)
+        uv_idle_start(&c->turn_end, on_turn_end);
 }
 
 void consumer_kick(struct consumer *c)
 {
-    if (c->state == IDLE && !c->closing)
-        uv_idle_start(&c->turn_end, on_turn_end);
-}
-
-void consumer_ack(struct consumer *c, struct stream *s, struct entry_id entry)
-{
-    if (s->ack_count == s->ack_capacity) {
-        uint32_t capacity = s->ack_capacity == 0 ? 64 : s->ack_capacity * 2;
-        struct entry_id *bigger =
-            capacity <= CONSUMER_ACKS_MAX ? realloc(s->acks, capacity * sizeof(*bigger)) : NULL;
-        if (bigger == NULL)
-            return; /* stays pending for this session; the server clears that at its end */
-        s->acks = bigger;
-        s->ack_capacity = capacity;
-    }
-    s->acks[s->ack_count++] = entry;
-    c->acks_waiting = true;
-    if (!c->closing)
-        uv_idle_start(&c->turn_end, on_turn_end);
+    if (c->state == IDLE)
+        consumer_turn_soon(c);
 }
 
 /* ---- links --------------------------------------------------------------------------------- */
@@ -604,7 +449,7 @@ static void on_commands_up(struct link *l, void *arg)
     struct consumer *c = arg;
     (void)l;
     if (c->acks_waiting)
-        flush_acks(c);
+        consumer_flush_acks(c);
 }
 
 static void on_commands_down(struct link *l, const char *why, void *arg)
@@ -677,7 +522,8 @@ aiki_status consumer_create(struct consumer **ret, uv_loop_t *loop, const char *
     c->reader = link_create(loop, redis_url, &reader_callbacks, c);
     if (c->reader == NULL) {
         free(c);
-        return error_set(err, AIKI_INVALID, "redis: not a usable url; write "
+        return error_set(err, AIKI_INVALID,
+                         "redis: not a usable url; write "
                          "redis://[:password@]host:port[/db] or unix:PATH");
     }
     c->commands = link_create(loop, redis_url, &commands_callbacks, c);
@@ -695,7 +541,7 @@ void consumer_close(struct consumer *c)
 {
     assert(!c->closing);
     if (c->acks_waiting)
-        flush_acks(c);
+        consumer_flush_acks(c);
     c->closing = true;
     enter(c, DOWN);
     link_close(c->reader);

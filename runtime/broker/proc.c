@@ -121,8 +121,8 @@ static void on_log(struct proc *p, const struct frame *f)
     if (msg_LOG_read(f->payload, &m, &err) != AIKI_OK || !may_log(p))
         return; /* a child's log line is worth no more than that */
     int level = m.level <= LOG_ERROR ? (int)m.level : LOG_ERROR;
-    int text_bytes = m.text.size_bytes < PROC_LINE_BYTES_MAX ? (int)m.text.size_bytes
-                                                             : PROC_LINE_BYTES_MAX;
+    int text_bytes =
+        m.text.size_bytes < PROC_LINE_BYTES_MAX ? (int)m.text.size_bytes : PROC_LINE_BYTES_MAX;
     if (id_is_zero(&m.run)) {
         log_at(level, p->label, "%.*s", text_bytes, (const char *)m.text.data);
         return;
@@ -132,8 +132,8 @@ static void on_log(struct proc *p, const struct frame *f)
         log_at(level, p->label, "run %s: %.*s", run, text_bytes, (const char *)m.text.data);
     else
         log_at(level, p->label, "run %s task %.*s attempt %" PRIu64 ": %.*s", run,
-               (int)(m.task.size_bytes < 128 ? m.task.size_bytes : 128),
-               (const char *)m.task.data, m.attempt, text_bytes, (const char *)m.text.data);
+               (int)(m.task.size_bytes < 128 ? m.task.size_bytes : 128), (const char *)m.task.data,
+               m.attempt, text_bytes, (const char *)m.text.data);
 }
 
 /* ---- ending -------------------------------------------------------------------------------- */
@@ -340,8 +340,12 @@ static int spawn(struct proc *p, const char *executable, int child_fd)
     char **env = clean_environment();
     if (env == NULL)
         return UV_ENOMEM;
-    uv_process_options_t options = {.exit_cb = on_exited, .file = executable, .args = args,
-                                    .env = env, .stdio = stdio, .stdio_count = 4};
+    uv_process_options_t options = {.exit_cb = on_exited,
+                                    .file = executable,
+                                    .args = args,
+                                    .env = env,
+                                    .stdio = stdio,
+                                    .stdio_count = 4};
     int rc = uv_spawn(p->loop, &p->process, &options);
     free(env);
     return rc;

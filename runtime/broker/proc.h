@@ -26,8 +26,8 @@ struct proc;
 /* How it ended. */
 struct proc_end {
     int64_t exit_code;
-    int signal;      /* 0 = it exited */
-    bool timed_out;  /* did not load within PROC_LOAD_MS */
+    int signal;     /* 0 = it exited */
+    bool timed_out; /* did not load within PROC_LOAD_MS */
     bool was_ready;
     int64_t lived_ms; /* since it was ready, or spawned */
 };

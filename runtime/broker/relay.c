@@ -1,48 +1,26 @@
-/* relay.c - tickets, claims, stays.
+/* relay.c - stays: runs in children, and their appends.
  *
- *   ticket --> WAITING --session--> CLAIMING --CLAIMED, more--> PAGING --last page--+
- *                 ^                    | | refused: XACK, forgotten                 v
- *                 +--- session lost, --+ +-- CLAIMED ------------------------> stay begins
- *                      passing failure
+ *   claim granted --> ASSIGN --> APPEND(continue) -> ACK ... APPEND(the last one) -> ACK --> over
+ *                       |            |                           ^
+ *                       |            +-- FENCED, STALE: DROP, over
+ *                       +-- process dead, drained: APPEND(release)
  *
- *   stay:  ASSIGN --> APPEND(continue) -> ACK ... APPEND(finish, park, block, release) -> ACK --> over
- *            |            |                                    ^
- *            |            +-- FENCED, STALE: DROP, over        |
- *            +-- process dead, drained: APPEND(release) -------+
- *
- * A ticket is acknowledged to Redis when the server has answered its claim, one way or the
- * other. What a child wrote before it learned of a DROP arrives here later: it carries the epoch
- * of its stay, finds no stay of that epoch, and is dropped.
+ * The last one of a stay finishes, parks, blocks or releases the run. What a child wrote before
+ * it learned of a DROP arrives here later: it carries the epoch of its stay, finds no stay of that
+ * epoch, and is dropped.
  */
-#include "broker/relay.h"
+#include "broker/relay_impl.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "broker/runs.h"
 #include "wire/error.h"
 #include "wire/event.h"
-#include "wire/message.h"
-
-/* A ticket in hand. */
-struct claim {
-    struct claim *next; /* while it waits */
-    struct request request;
-    struct relay *relay;
-    struct stream *stream;
-    struct entry_id entry;
-    struct ticket ticket;
-    struct build *build; /* borrowed; named in the CLAIM; NULL when it was lost meanwhile */
-    struct claim *next_active, **active_link;
-    bool acked;
-    aiki_writer pages; /* of a journal that did not come in one: each as one msgpack bin */
-};
 
 /* An APPEND on its way to the server. */
 struct passed {
@@ -56,24 +34,6 @@ struct passed {
     bool ends;            /* the stay, once acknowledged */
 };
 
-struct relay {
-    uv_loop_t *loop;
-    struct session *session;
-    struct consumer *consumer;
-    struct relay_callbacks cb;
-    void *arg;
-    uint64_t slots;
-    struct runs runs;
-    struct claim *active;          /* CLAIMING and PAGING */
-    uint64_t active_count, waiting_count;
-    struct claim *waiting, **waiting_tail;
-    struct claim *spare_claims; /* no allocation a ticket, none an append */
-    struct passed *spare_passed;
-    uv_timer_t retry;
-    uint64_t late_frames; /* of stays that are over; logged in powers of two */
-    bool stopping;
-};
-
 uint64_t relay_held(const struct relay *r)
 {
     return r->runs.count + r->active_count;
@@ -85,16 +45,10 @@ uint64_t relay_free_slots(const struct relay *r)
     return r->stopping || used >= r->slots ? 0 : r->slots - used;
 }
 
-static void left(struct relay *r)
+void relay_left(struct relay *r)
 {
     consumer_kick(r->consumer);
     r->cb.on_left(relay_held(r), r->arg);
-}
-
-static const char *text_of(const struct aiki_id *id, char text[AIKI_ID_TEXT_SIZE])
-{
-    id_text(id, text);
-    return text;
 }
 
 /* ---- appends to the server ----------------------------------------------------------------- */
@@ -109,7 +63,7 @@ static void drop_in_child(struct run *run)
 static void end_stay(struct relay *r, struct run *run)
 {
     runs_remove(&r->runs, run);
-    left(r);
+    relay_left(r);
 }
 
 static void pass_to_child(struct run *run, const struct frame *f, uint32_t correlation)
@@ -128,7 +82,7 @@ static void append_last(struct relay *r, struct conn *c, struct run *run, uint64
 
 static void on_retry(uv_timer_t *t);
 
-static void retry_later(struct relay *r)
+void relay_retry_later(struct relay *r)
 {
     uv_timer_start(&r->retry, on_retry, RELAY_RETRY_MS, 0);
 }
@@ -137,10 +91,10 @@ static void retry_later(struct relay *r)
 static void block(struct relay *r, struct run *run, aiki_view error)
 {
     AUTO(buf) aiki_writer events;
+    buf_init(&events);
     struct conn *c = session_conn(r->session);
     if (c == NULL)
         return; /* given back with everything else */
-    buf_init(&events);
     event_write_new(&events, &(struct event){.kind = EVENT_BLOCKED, .as.blocked.error = error});
     append_last(r, c, run, NEXT_BLOCK, aiki_writer_view(&events));
 }
@@ -167,13 +121,12 @@ static void cannot_record(struct relay *r, struct run *run, const struct passed 
     run->leaving = false;
     run->number = p->number - 1;
     if (may_pass(status))
-        retry_later(r);
+        relay_retry_later(r);
     else
         block(r, run, error);
 }
 
-static void refused(struct relay *r, struct run *run, const struct passed *p,
-                    const struct frame *f)
+static void refused(struct relay *r, struct run *run, const struct passed *p, const struct frame *f)
 {
     struct msg_FAULT fault = {.status = AIKI_INTERNAL};
     aiki_error err = {.struct_size = sizeof(err)};
@@ -249,7 +202,8 @@ static void append_last(struct relay *r, struct conn *c, struct run *run, uint64
     uint32_t correlation =
         expect_append(r, run, (struct passed){.number = run->number, .own = true, .ends = true});
     if (correlation == 0) {
-        session_renew(r->session, "out of memory or over SESSION_REQUESTS_MAX");
+        r->overrun = true; /* not here: the caller goes through all runs */
+        uv_timer_start(&r->retry, on_retry, 0, 0);
         return;
     }
     conn_send(c, APPEND, correlation, .run = run->id, .epoch = run->epoch, .number = run->number,
@@ -350,8 +304,8 @@ static void assign(struct conn *child, const struct msg_CLAIMED *m, aiki_view pa
     }
 }
 
-/* The claim was granted and the journal is complete: a stay begins. */
-static void begin_stay(struct relay *r, const struct claim *claim, const struct msg_CLAIMED *m)
+void relay_begin_stay(struct relay *r, struct build *build, const struct msg_CLAIMED *m,
+                      aiki_view pages)
 {
     struct conn *server = session_conn(r->session);
     if (server == NULL)
@@ -366,13 +320,13 @@ static void begin_stay(struct relay *r, const struct claim *claim, const struct 
         session_renew(r->session, "out of memory"); /* gives everything back */
         return;
     }
-    struct conn *child = claim->build != NULL ? build_assignable(claim->build) : NULL;
+    struct conn *child = build != NULL ? build_assignable(build) : NULL;
     if (child == NULL || r->stopping) {
         release(r, server, run);
         return;
     }
-    run->build = claim->build;
-    assign(child, m, aiki_writer_view(&claim->pages));
+    run->build = build;
+    assign(child, m, pages);
     fault_point(runtime_assign_sent);
 }
 
@@ -404,194 +358,11 @@ void relay_push(struct relay *r, const struct frame *f)
                   wire_type_name(f->type));
 }
 
-/* ---- claims -------------------------------------------------------------------------------- */
-
-static void send_claim(struct relay *r, struct claim *claim);
-
-static struct claim *claim_new(struct relay *r)
-{
-    struct claim *claim = r->spare_claims;
-    if (claim != NULL)
-        r->spare_claims = claim->next;
-    else if ((claim = malloc(sizeof(*claim))) == NULL)
-        return NULL;
-    *claim = (struct claim){.relay = r};
-    buf_init(&claim->pages);
-    return claim;
-}
-
-static void claim_free(struct claim *claim)
-{
-    struct relay *r = claim->relay;
-    buf_deinit(&claim->pages);
-    claim->next = r->spare_claims;
-    r->spare_claims = claim;
-}
-
-static void activate(struct relay *r, struct claim *claim)
-{
-    claim->next_active = r->active;
-    claim->active_link = &r->active;
-    if (r->active != NULL)
-        r->active->active_link = &claim->next_active;
-    r->active = claim;
-    r->active_count++;
-}
-
-static void deactivate(struct relay *r, struct claim *claim)
-{
-    *claim->active_link = claim->next_active;
-    if (claim->next_active != NULL)
-        claim->next_active->active_link = claim->active_link;
-    r->active_count--;
-}
-
-static void postpone(struct relay *r, struct claim *claim)
-{
-    buf_clear(&claim->pages, 0);
-    claim->next = NULL;
-    *r->waiting_tail = claim;
-    r->waiting_tail = &claim->next;
-    r->waiting_count++;
-}
-
-static struct claim *take_waiting(struct relay *r)
-{
-    struct claim *first = r->waiting;
-    r->waiting = NULL;
-    r->waiting_tail = &r->waiting;
-    r->waiting_count = 0;
-    return first;
-}
-
-/* The server has decided about the ticket. */
-static void acknowledge(struct relay *r, struct claim *claim)
-{
-    if (!claim->acked)
-        consumer_ack(r->consumer, claim->stream, claim->entry);
-    claim->acked = true;
-}
-
-static void claim_refused(struct relay *r, struct claim *claim, const struct frame *f)
-{
-    struct msg_FAULT fault = {.status = AIKI_INTERNAL};
-    aiki_error err = {.struct_size = sizeof(err)};
-    char id[AIKI_ID_TEXT_SIZE];
-    (void)msg_FAULT_read(f->payload, &fault, &err);
-    (void)error_read(fault.error, &err, NULL, NULL);
-    log_debug("relay", "claim of run %s refused: %s", text_of(&claim->ticket.run, id), err.message);
-    if (aiki_status_category((aiki_status)fault.status) == AIKI_CATEGORY_TRANSIENT && !r->stopping) {
-        postpone(r, claim);
-        retry_later(r);
-        return;
-    }
-    acknowledge(r, claim);
-    claim_free(claim);
-    if (fault.status == AIKI_FENCED)
-        session_suspect(r->session);
-}
-
-/* seq of the last event in a page; 0 when there is none that reads. */
-static uint64_t last_seq(aiki_view page)
-{
-    aiki_reader reader;
-    struct event e = {.seq = 0};
-    uint64_t seq = 0;
-    for (aiki_reader_init(&reader, page); event_read_stored(&reader, &e, NULL) == AIKI_OK;)
-        seq = e.seq;
-    return seq;
-}
-
-/* Ask for what follows this page. False: the claim is lost, and with it the session. */
-static bool next_page(struct relay *r, struct claim *claim, const struct msg_CLAIMED *m)
-{
-    uint64_t after = last_seq(m->journal);
-    struct conn *c = session_conn(r->session);
-    if (c == NULL)
-        return false;
-    uint32_t correlation = after > 0 && claim->pages.status == AIKI_OK
-                               ? session_expect(r->session, &claim->request) : 0;
-    if (correlation == 0) {
-        session_renew(r->session, "a journal page that cannot be kept");
-        return false;
-    }
-    activate(r, claim);
-    conn_send(c, JOURNAL, correlation, .run = m->run, .epoch = m->epoch, .after_seq = after);
-    return true;
-}
-
-/* The journal, or a page of it. True: there is another one to come. */
-static bool take_page(struct relay *r, struct claim *claim, const struct frame *f)
-{
-    struct msg_CLAIMED m;
-    aiki_error err = {.struct_size = sizeof(err)};
-    if (msg_CLAIMED_read(f->payload, &m, &err) != AIKI_OK ||
-        !id_equal(&m.run, &claim->ticket.run)) {
-        session_renew(r->session, "a damaged CLAIMED");
-        return false;
-    }
-    fault_point(runtime_claim_granted);
-    acknowledge(r, claim);
-    if (m.more || claim->pages.size_bytes > 0)
-        aiki_mp_bin(&claim->pages, m.journal.data, m.journal.size_bytes);
-    if (m.more)
-        return next_page(r, claim, &m);
-    begin_stay(r, claim, &m);
-    return false;
-}
-
-static void on_claim_answer(struct request *request, const struct frame *f)
-{
-    struct claim *claim = container_of(request, struct claim, request);
-    struct relay *r = claim->relay;
-    deactivate(r, claim);
-    if (f == NULL && !claim->acked && !r->stopping)
-        postpone(r, claim); /* never known to have been decided: asked again by the next session */
-    else if (f != NULL && f->type == WIRE_FAULT)
-        claim_refused(r, claim, f);
-    else if (f == NULL || !take_page(r, claim, f))
-        claim_free(claim);
-    left(r);
-}
-
-static void send_claim(struct relay *r, struct claim *claim)
-{
-    struct build *b = claim->stream->user;
-    struct conn *c = session_conn(r->session);
-    static const uint8_t no_build[BUILD_BYTES];
-    uint32_t correlation = c != NULL ? session_expect(r->session, &claim->request) : 0;
-    if (correlation == 0) {
-        postpone(r, claim);
-        return;
-    }
-    claim->build = b;
-    activate(r, claim);
-    conn_send(c, CLAIM, correlation, .run = claim->ticket.run, .epoch = claim->ticket.epoch,
-              .build = {b != NULL ? build_hash(b) : no_build, BUILD_BYTES});
-    fault_point(runtime_claim_sent);
-}
-
-void relay_ticket(struct relay *r, struct stream *s, struct entry_id entry,
-                  const struct ticket *t)
-{
-    struct claim *claim = r->stopping ? NULL : claim_new(r);
-    if (claim == NULL)
-        return; /* stays pending; the server offers it again when this session ends */
-    claim->request.on_answer = on_claim_answer;
-    claim->stream = s;
-    claim->entry = entry;
-    claim->ticket = *t;
-    send_claim(r, claim);
-}
-
 /* ---- the whole ----------------------------------------------------------------------------- */
 
 void relay_session_up(struct relay *r)
 {
-    for (struct claim *c = take_waiting(r), *next; c != NULL; c = next) {
-        next = c->next;
-        send_claim(r, c);
-    }
+    claims_send_waiting(r);
 }
 
 static void release_homeless(struct run *run, void *arg)
@@ -605,7 +376,10 @@ static void release_homeless(struct run *run, void *arg)
 static void on_retry(uv_timer_t *t)
 {
     struct relay *r = container_of(t, struct relay, retry);
-    relay_session_up(r);
+    if (r->overrun)
+        session_renew(r->session, "out of memory or over SESSION_REQUESTS_MAX");
+    r->overrun = false;
+    claims_send_waiting(r);
     if (session_conn(r->session) != NULL)
         runs_each(&r->runs, release_homeless, r);
 }
@@ -626,7 +400,7 @@ void relay_session_ending(struct relay *r)
     if (r->runs.count > 0)
         log_warn("relay", "the session has ended: %" PRIu64 " runs dropped", r->runs.count);
     runs_each(&r->runs, give_back, r);
-    left(r);
+    relay_left(r);
 }
 
 struct loss {
@@ -648,9 +422,7 @@ static void lose(struct run *run, void *arg)
 void relay_build_lost(struct relay *r, struct build *b)
 {
     struct loss loss = {r, b, session_conn(r->session)};
-    for (struct claim *c = r->active; c != NULL; c = c->next_active)
-        if (c->build == b)
-            c->build = NULL;
+    claims_forget_build(r, b);
     if (loss.conn != NULL) /* otherwise nothing is held */
         runs_each(&r->runs, lose, &loss);
 }
@@ -658,10 +430,7 @@ void relay_build_lost(struct relay *r, struct build *b)
 void relay_stop(struct relay *r)
 {
     r->stopping = true;
-    for (struct claim *c = take_waiting(r), *next; c != NULL; c = next) {
-        next = c->next;
-        claim_free(c); /* still pending in Redis: the server offers it again */
-    }
+    claims_drop_waiting(r);
 }
 
 aiki_status relay_create(struct relay **ret, uv_loop_t *loop, uint64_t slots,
@@ -695,11 +464,7 @@ static void on_retry_closed(uv_handle_t *h)
         r->spare_passed = p->next_spare;
         free(p);
     }
-    while (r->spare_claims != NULL) {
-        struct claim *claim = r->spare_claims;
-        r->spare_claims = claim->next;
-        free(claim);
-    }
+    claims_deinit(r);
     runs_deinit(&r->runs);
     void (*on_closed)(void *arg) = r->cb.on_closed;
     void *arg = r->arg;

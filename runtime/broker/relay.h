@@ -30,8 +30,7 @@ uint64_t relay_free_slots(const struct relay *r);
 uint64_t relay_held(const struct relay *r); /* runs here, and claims under way */
 
 /* s->user of a stream is the build that serves it, or NULL. */
-void relay_ticket(struct relay *r, struct stream *s, struct entry_id entry,
-                  const struct ticket *t);
+void relay_ticket(struct relay *r, struct stream *s, struct entry_id entry, const struct ticket *t);
 void relay_session_up(struct relay *r);
 /* Give back what is held as far as the connection still carries it, and forget everything. */
 void relay_session_ending(struct relay *r);

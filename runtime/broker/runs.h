@@ -8,7 +8,7 @@ struct build;
 
 /* One stay of a run here. */
 struct run {
-    struct run *next;    /* in its bucket */
+    struct run *next; /* in its bucket */
     struct aiki_id id;
     uint64_t epoch;      /* of this stay */
     struct build *build; /* whose process executes it; NULL once it does no longer */

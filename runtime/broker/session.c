@@ -50,10 +50,10 @@ struct session {
     struct session_callbacks cb;
     void *arg;
     enum state state;
-    struct conn *conn;    /* of DIAL, GREETING and UP */
-    unsigned conns_open;  /* also those that are closing */
+    struct conn *conn;   /* of DIAL, GREETING and UP */
+    unsigned conns_open; /* also those that are closing */
     unsigned handles_open;
-    uv_timer_t timer;     /* backoff, greeting limit */
+    uv_timer_t timer; /* backoff, greeting limit */
     uv_timer_t beat_timer;
     uv_timer_t fence_timer;
     struct request greeting;
@@ -241,8 +241,10 @@ static void on_welcome(struct request *r, const struct frame *f)
         return;
     }
     if (f->type == WIRE_WELCOME && err.status == AIKI_OK)
-        (void)error_set(&err, AIKI_UNSUPPORTED, "it speaks wire version %" PRIu64
-                        ", this runtime %d; install matching releases", m.major, WIRE_MAJOR);
+        (void)error_set(&err, AIKI_UNSUPPORTED,
+                        "it speaks wire version %" PRIu64
+                        ", this runtime %d; install matching releases",
+                        m.major, WIRE_MAJOR);
     else if (f->type == WIRE_FAULT && msg_FAULT_read(f->payload, &fault, &err) == AIKI_OK)
         (void)error_read(fault.error, &err, NULL, NULL);
     session_renew(s, err.message[0] != '\0' ? err.message : "refused without a reason");

@@ -16,8 +16,8 @@
 enum { PLUGIN_BYTES_MAX = 256 * 1024 * 1024 };
 
 struct admission {
-    uint8_t build[BUILD_BYTES];  /* zero when the file could not be read */
-    char copy[CACHE_PATH_SIZE];  /* the caller unlinks it when its last user has ended */
+    uint8_t build[BUILD_BYTES]; /* zero when the file could not be read */
+    char copy[CACHE_PATH_SIZE]; /* the caller unlinks it when its last user has ended */
 };
 
 /* draft_path: from cache_draft_path; the copy gets its final name beside it. On failure nothing

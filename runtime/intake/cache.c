@@ -68,7 +68,8 @@ static aiki_status own_directory(const char *path, aiki_error *err)
     if (s.st_uid != geteuid() || (s.st_mode & (S_IWGRP | S_IWOTH)) != 0)
         return error_code(err, AIKI_DENIED, "STATE_DIR",
                           "state: %s must belong to uid %u and be writable by nobody else; "
-                          "chown it and chmod 700", path, (unsigned)geteuid());
+                          "chown it and chmod 700",
+                          path, (unsigned)geteuid());
     return AIKI_OK;
 }
 

@@ -17,10 +17,10 @@
 
 #if defined(__x86_64__)
 #define HOST_MACHINE EM_X86_64
-#define HOST_NAME "x86-64"
+#define HOST_NAME    "x86-64"
 #elif defined(__aarch64__)
 #define HOST_MACHINE EM_AARCH64
-#define HOST_NAME "aarch64"
+#define HOST_NAME    "aarch64"
 #else
 #error "add this machine's ELF number"
 #endif
@@ -45,9 +45,10 @@ static aiki_status cut_short(const struct image *m, const char *what, uint64_t o
                              uint64_t size, aiki_error *err)
 {
     return error_code(err, AIKI_INVALID, "TRUNCATED",
-                      "%s at byte %" PRIu64 ", %" PRIu64 " bytes long, is not inside the file of %"
-                      PRIu64 " bytes; it was cut short: copy it again", what, offset, size,
-                      m->file.size_bytes);
+                      "%s at byte %" PRIu64 ", %" PRIu64
+                      " bytes long, is not inside the file of %" PRIu64
+                      " bytes; it was cut short: copy it again",
+                      what, offset, size, m->file.size_bytes);
 }
 
 static aiki_status broken(const char *what, aiki_error *err)
@@ -64,18 +65,19 @@ static aiki_status check_header(struct image *m, aiki_error *err)
         return error_code(err, AIKI_INVALID, "NOT_ELF",
                           "not a shared object; build it with cc -shared -fPIC");
     if (b[EI_CLASS] != ELFCLASS64 || b[EI_DATA] != ELFDATA2LSB)
-        return error_code(err, AIKI_INVALID, "WRONG_MACHINE",
-                          "built for a %s-bit %s-endian machine, this host is 64-bit little-endian "
-                          HOST_NAME "; build it for this host",
-                          b[EI_CLASS] == ELFCLASS64 ? "64" : "32",
-                          b[EI_DATA] == ELFDATA2LSB ? "little" : "big");
+        return error_code(
+            err, AIKI_INVALID, "WRONG_MACHINE",
+            "built for a %s-bit %s-endian machine, this host is 64-bit little-endian " HOST_NAME
+            "; build it for this host",
+            b[EI_CLASS] == ELFCLASS64 ? "64" : "32", b[EI_DATA] == ELFDATA2LSB ? "little" : "big");
     if (m->file.size_bytes < sizeof(m->header))
         return cut_short(m, "the ELF header", 0, sizeof(m->header), err);
     memcpy(&m->header, b, sizeof(m->header));
     if (m->header.e_machine != HOST_MACHINE)
         return error_code(err, AIKI_INVALID, "WRONG_MACHINE",
                           "built for ELF machine %u, this host is " HOST_NAME
-                          " (%u); build it for this host", m->header.e_machine, HOST_MACHINE);
+                          " (%u); build it for this host",
+                          m->header.e_machine, HOST_MACHINE);
     if (m->header.e_type != ET_DYN)
         return error_code(err, AIKI_INVALID, "NOT_SHARED",
                           "ELF type %u is not a shared object; link it with -shared",
@@ -141,7 +143,8 @@ static aiki_status check_sections(const struct image *m, aiki_error *err)
         if (s.sh_type == SHT_NULL)
             return error_code(err, AIKI_INVALID, "TRUNCATED",
                               "section header %u is all zeros: the end of the file was never "
-                              "written; copy it again", i);
+                              "written; copy it again",
+                              i);
         if (s.sh_type != SHT_NOBITS && !inside(s.sh_offset, s.sh_size, m->file.size_bytes))
             return cut_short(m, "a section", s.sh_offset, s.sh_size, err);
     }
@@ -172,7 +175,8 @@ static aiki_status check_tables(const struct image *m, const uint64_t value[TAG_
         const char *what;
     } tables[] = {
         {DT_STRTAB, DT_STRSZ, 0, true, "its string table is missing or outside its segments"},
-        {DT_SYMTAB, 0, sizeof(Elf64_Sym), true, "its symbol table is missing or outside its segments"},
+        {DT_SYMTAB, 0, sizeof(Elf64_Sym), true,
+         "its symbol table is missing or outside its segments"},
         {DT_RELA, DT_RELASZ, 0, false, "its relocations lie outside its segments"},
         {DT_JMPREL, DT_PLTRELSZ, 0, false, "its jump relocations lie outside its segments"},
         {DT_INIT_ARRAY, DT_INIT_ARRAYSZ, 0, false, "its constructors lie outside its segments"},

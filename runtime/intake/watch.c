@@ -106,8 +106,10 @@ static struct name *find_or_add(struct watch *w, const char *text)
         return n;
     if (w->name_count == WATCH_NAMES_MAX) {
         if (!w->over_limit)
-            log_error("intake", "%s holds more than WATCH_NAMES_MAX (%d) plugins; %s and others "
-                      "are not loaded: remove some", w->dir, WATCH_NAMES_MAX, text);
+            log_error("intake",
+                      "%s holds more than WATCH_NAMES_MAX (%d) plugins; %s and others "
+                      "are not loaded: remove some",
+                      w->dir, WATCH_NAMES_MAX, text);
         w->over_limit = true;
         return NULL;
     }
@@ -205,8 +207,10 @@ static void watch_path(struct watch *w)
 {
     int id = inotify_add_watch(w->inotify_fd, w->dir, watched_events);
     if (id < 0 && w->watch_id >= 0)
-        log_error("intake", "cannot watch %s: %s; its plugins keep serving, looking again every "
-                  "%d ms", w->dir, strerror(errno), WATCH_ABSENT_MS);
+        log_error("intake",
+                  "cannot watch %s: %s; its plugins keep serving, looking again every "
+                  "%d ms",
+                  w->dir, strerror(errno), WATCH_ABSENT_MS);
     if (w->watch_id >= 0 && w->watch_id != id)
         (void)inotify_rm_watch(w->inotify_fd, w->watch_id); /* gone with its directory already? */
     w->watch_id = id;
@@ -299,7 +303,8 @@ aiki_status watch_create(struct watch **ret, uv_loop_t *loop, const char *dir,
     if (w->inotify_fd < 0 || uv_poll_init(loop, &w->poll, w->inotify_fd) != 0) {
         aiki_status st = error_code(err, AIKI_LIMIT, "INOTIFY",
                                     "plugins: no inotify instance: %s; raise "
-                                    "fs.inotify.max_user_instances", strerror(errno));
+                                    "fs.inotify.max_user_instances",
+                                    strerror(errno));
         cleanup_close_fd(&w->inotify_fd);
         free(w->dir);
         free(w);

@@ -3,8 +3,9 @@
  * inotify names what to look at; a name is looked at once it was quiet for WATCH_QUIET_MS, so
  * that the several events of one installation count once. A file must be absent for
  * WATCH_ABSENT_MS before it counts as removed: installers delete first. A rescan on overflow,
- * when the directory itself is moved or deleted, and every WATCH_RESCAN_MS backs the events up. Dot-files and names without .so are ignored.
- * Limit: WATCH_NAMES_MAX plugins; more are not looked at, and the log says so.
+ * when the directory itself is moved or deleted, and every WATCH_RESCAN_MS backs the events up.
+ * Dot-files and names without .so are ignored. Limit: WATCH_NAMES_MAX plugins; more are not looked
+ * at, and the log says so.
  */
 #ifndef INTAKE_WATCH_H
 #define INTAKE_WATCH_H

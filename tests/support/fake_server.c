@@ -86,8 +86,8 @@ void fake_server_listen(struct fake_server *s, bool on)
         s->listener = NULL;
     }
     if (on && s->listener == NULL)
-        assert_int_equal(
-            conn_listen(s->conns, s->address, on_connection, s, &s->listener, &err), AIKI_OK);
+        assert_int_equal(conn_listen(s->conns, s->address, on_connection, s, &s->listener, &err),
+                         AIKI_OK);
 }
 
 void fake_server_start(struct fake_server *s, uv_loop_t *loop, struct conn_loop *conns)

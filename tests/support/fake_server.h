@@ -1,4 +1,5 @@
-/* fake_server.h - a server played by a test on its own loop: keeps what it is sent, answers when told.
+/* fake_server.h - a server played by a test on its own loop: keeps what it is sent, answers when
+ * told.
  *
  * HELLO is answered by itself while `welcomes` is set, heartbeats while `beats` is. */
 #ifndef TESTS_FAKE_SERVER_H

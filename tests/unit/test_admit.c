@@ -1,4 +1,5 @@
-/* test_admit.c - private copies of plugins: what is let in, under which name, what is left behind. */
+/* test_admit.c - private copies of plugins: what is let in, under which name, what is left behind.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,5 @@
-/* test_consumer.c - tickets from a real redis-server that is flushed, filled with junk and killed. */
+/* test_consumer.c - tickets from a real redis-server that is flushed, filled with junk and killed.
+ */
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -88,7 +89,8 @@ static long long ask(struct fixture *f, const char *format, ...)
         fail_msg("%s: %s", format, r->str);
     long long answer = r->type == REDIS_REPLY_ARRAY && r->elements > 0 &&
                                r->element[0]->type == REDIS_REPLY_INTEGER
-                           ? r->element[0]->integer : r->integer;
+                           ? r->element[0]->integer
+                           : r->integer;
     freeReplyObject(r);
     return answer;
 }
@@ -140,8 +142,10 @@ static void on_closed(void *arg)
 
 static int setup(void **state)
 {
-    static const struct consumer_callbacks callbacks = {
-        .on_ticket = on_ticket, .on_reset = on_reset, .free_slots = free_slots, .on_closed = on_closed};
+    static const struct consumer_callbacks callbacks = {.on_ticket = on_ticket,
+                                                        .on_reset = on_reset,
+                                                        .free_slots = free_slots,
+                                                        .on_closed = on_closed};
     struct fixture *f = calloc(1, sizeof(*f));
     aiki_error err = AIKI_ERROR_INIT;
     assert_non_null(f);
@@ -152,8 +156,8 @@ static int setup(void **state)
     start_redis(f);
     f->slots = TICKETS_MAX;
     assert_int_equal(uv_loop_init(&f->loop), 0);
-    assert_int_equal(consumer_create(&f->consumer, &f->loop, f->url, "default", &callbacks, f, &err),
-                     AIKI_OK);
+    assert_int_equal(
+        consumer_create(&f->consumer, &f->loop, f->url, "default", &callbacks, f, &err), AIKI_OK);
     *state = f;
     return 0;
 }

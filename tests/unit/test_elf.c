@@ -125,7 +125,8 @@ static void a_tail_of_zeros_is_refused(void **state)
     uint8_t *copy = malloc(good_bytes);
     assert_non_null(copy);
     memcpy(copy, good, good_bytes);
-    for (uint64_t keep = good_bytes - sizeof(Elf64_Shdr); keep > 0; keep -= keep < 512 ? keep : 512) {
+    for (uint64_t keep = good_bytes - sizeof(Elf64_Shdr); keep > 0;
+         keep -= keep < 512 ? keep : 512) {
         memset(copy + keep, 0, good_bytes - keep);
         assert_int_equal(check(copy, good_bytes, &err), AIKI_INVALID);
     }

@@ -1,5 +1,5 @@
-/* test_proc.c - child processes that load, refuse, hang, shout and die. This program plays the child,
- * too: started with --child it behaves as its label says. */
+/* test_proc.c - child processes that load, refuse, hang, shout and die. This program plays the
+ * child, too: started with --child it behaves as its label says. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -183,8 +183,10 @@ static aiki_status spawn_from(struct fixture *f, const char *executable, const c
 {
     static const struct proc_callbacks callbacks = {
         .on_ready = on_ready, .on_refused = on_refused, .on_frame = on_frame, .on_gone = on_gone};
-    const struct proc_options options = {.executable = executable, .label = label,
-                                         .path = "/nowhere.so", .file = "nowhere.so",
+    const struct proc_options options = {.executable = executable,
+                                         .label = label,
+                                         .path = "/nowhere.so",
+                                         .file = "nowhere.so",
                                          .build = view_of("01234567890123456789012345678901"),
                                          .task_threads = 1};
     return proc_spawn(&f->proc, &f->loop, f->conns, &options, &callbacks, f, &f->err);

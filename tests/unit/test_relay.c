@@ -1,4 +1,5 @@
-/* test_relay.c - tickets to runs to appends, between a played server, a played child and no Redis. */
+/* test_relay.c - tickets to runs to appends, between a played server, a played child and no Redis.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,8 +27,14 @@ struct build {
 };
 static unsigned acked, kicks;
 
-struct conn *build_conn(struct build *b) { return b->line; }
-struct conn *build_assignable(struct build *b) { return b->assignable ? b->line : NULL; }
+struct conn *build_conn(struct build *b)
+{
+    return b->line;
+}
+struct conn *build_assignable(struct build *b)
+{
+    return b->assignable ? b->line : NULL;
+}
 const uint8_t *build_hash(const struct build *b)
 {
     static const uint8_t hash[32] = {0xb1};
@@ -39,7 +46,10 @@ const char *build_label(const struct build *b)
     (void)b;
     return "played.so@b1";
 }
-void build_kill(struct build *b) { b->kills++; }
+void build_kill(struct build *b)
+{
+    b->kills++;
+}
 void consumer_kick(struct consumer *c)
 {
     (void)c;
@@ -144,8 +154,10 @@ static void on_in_child(struct conn *c, const struct frame *frame, void *arg)
 
 static void open_child(struct fixture *f)
 {
-    static const struct conn_callbacks line = {.on_frame = on_child_line, .on_closed = on_line_closed};
-    static const struct conn_callbacks child = {.on_frame = on_in_child, .on_closed = on_line_closed};
+    static const struct conn_callbacks line = {.on_frame = on_child_line,
+                                               .on_closed = on_line_closed};
+    static const struct conn_callbacks child = {.on_frame = on_in_child,
+                                                .on_closed = on_line_closed};
     int fds[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     f->build.line = conn_open_fd(f->conns, fds[0], &line, f);
@@ -155,10 +167,13 @@ static void open_child(struct fixture *f)
 
 static int setup(void **state)
 {
-    static const struct session_callbacks session_callbacks = {
-        .on_up = on_up, .on_push = on_push, .on_ending = on_ending, .busy = busy,
-        .on_closed = on_closed};
-    static const struct relay_callbacks relay_callbacks = {.on_left = on_left, .on_closed = on_closed};
+    static const struct session_callbacks session_callbacks = {.on_up = on_up,
+                                                               .on_push = on_push,
+                                                               .on_ending = on_ending,
+                                                               .busy = busy,
+                                                               .on_closed = on_closed};
+    static const struct relay_callbacks relay_callbacks = {.on_left = on_left,
+                                                           .on_closed = on_closed};
     struct fixture *f = calloc(1, sizeof(*f));
     aiki_error err = AIKI_ERROR_INIT;
     assert_non_null(f);
@@ -166,10 +181,14 @@ static int setup(void **state)
     f->conns = conn_loop_create(&f->loop);
     fake_server_start(&f->server, &f->loop, f->conns);
     f->child.loop = &f->loop;
-    const struct session_options options = {.server = f->server.address, .name = "worker",
-                                            .token = "", .space = "default", .slots = SLOTS};
+    const struct session_options options = {.server = f->server.address,
+                                            .name = "worker",
+                                            .token = "",
+                                            .space = "default",
+                                            .slots = SLOTS};
     assert_int_equal(
-        session_create(&f->session, &f->loop, f->conns, &options, &session_callbacks, f, &err), AIKI_OK);
+        session_create(&f->session, &f->loop, f->conns, &options, &session_callbacks, f, &err),
+        AIKI_OK);
     assert_int_equal(
         relay_create(&f->relay, &f->loop, SLOTS, f->session, &relay_callbacks, f, &err), AIKI_OK);
     f->stream.user = &f->build;
@@ -346,7 +365,8 @@ static void pages_are_fetched_and_handed_on(void **state)
     struct msg_ASSIGN m = await_assign(f);
     assert_true(view_equal(m.journal, aiki_writer_view(&first)));
     assert_int_equal(
-        msg_CLAIMED_read(fake_server_await(&f->child, WIRE_CLAIMED)->payload, &page, NULL), AIKI_OK);
+        msg_CLAIMED_read(fake_server_await(&f->child, WIRE_CLAIMED)->payload, &page, NULL),
+        AIKI_OK);
     assert_true(view_is(page.journal, "second"));
     buf_deinit(&first);
 }
@@ -444,8 +464,8 @@ static void notifications_reach_the_child(void **state)
     begin_stay(f, EPOCH);
     notify(f, EPOCH - 1, NOTIFY_DROP);
     notify(f, EPOCH, NOTIFY_SIGNAL);
-    assert_int_equal(
-        msg_NOTIFY_read(fake_server_await(&f->child, WIRE_NOTIFY)->payload, &m, NULL), AIKI_OK);
+    assert_int_equal(msg_NOTIFY_read(fake_server_await(&f->child, WIRE_NOTIFY)->payload, &m, NULL),
+                     AIKI_OK);
     assert_int_equal(m.kind, NOTIFY_SIGNAL);
     assert_int_equal(relay_held(f->relay), 1);
     notify(f, EPOCH, NOTIFY_DROP);

@@ -73,8 +73,11 @@ static void on_answer(struct request *r, const struct frame *answer)
     f->lost_answers += answer == NULL;
 }
 
-static const struct session_callbacks callbacks = {
-    .on_up = on_up, .on_push = on_push, .on_ending = on_ending, .busy = busy, .on_closed = on_closed};
+static const struct session_callbacks callbacks = {.on_up = on_up,
+                                                   .on_push = on_push,
+                                                   .on_ending = on_ending,
+                                                   .busy = busy,
+                                                   .on_closed = on_closed};
 
 static int setup(void **state)
 {
@@ -85,8 +88,11 @@ static int setup(void **state)
     f->conns = conn_loop_create(&f->loop);
     assert_non_null(f->conns);
     fake_server_start(&f->server, &f->loop, f->conns);
-    const struct session_options options = {.server = f->server.address, .name = "worker",
-                                            .token = "", .space = "default", .slots = 12};
+    const struct session_options options = {.server = f->server.address,
+                                            .name = "worker",
+                                            .token = "",
+                                            .space = "default",
+                                            .slots = 12};
     assert_int_equal(session_create(&f->session, &f->loop, f->conns, &options, &callbacks, f, &err),
                      AIKI_OK);
     f->request.on_answer = on_answer;
@@ -244,7 +250,8 @@ static void other_versions_are_refused(void **state)
     f->server.welcomes = false;
     session_start(f->session);
     const struct fake_frame *hello = fake_server_await(&f->server, WIRE_HELLO);
-    conn_send(f->server.conn, WELCOME, hello->correlation, .major = WIRE_MAJOR + 1, .lease_ms = 5000);
+    conn_send(f->server.conn, WELCOME, hello->correlation, .major = WIRE_MAJOR + 1,
+              .lease_ms = 5000);
     hello = fake_server_await(&f->server, WIRE_HELLO);
     fake_server_fault(&f->server, hello->correlation, AIKI_DENIED);
     hello = fake_server_await(&f->server, WIRE_HELLO);

@@ -51,7 +51,8 @@ static void on_closed(void *arg)
     f->closed++;
 }
 
-static const struct watch_callbacks callbacks = {.on_changed = on_changed, .on_removed = on_removed};
+static const struct watch_callbacks callbacks = {.on_changed = on_changed,
+                                                 .on_removed = on_removed};
 
 static int setup(void **state)
 {
@@ -279,7 +280,8 @@ static void a_missing_directory_is_refused(void **state)
     struct fixture *f = *state;
     struct watch *w = NULL;
     aiki_error err = AIKI_ERROR_INIT;
-    assert_int_equal(watch_create(&w, &f->loop, "/nonexistent", &callbacks, f, &err), AIKI_NOT_FOUND);
+    assert_int_equal(watch_create(&w, &f->loop, "/nonexistent", &callbacks, f, &err),
+                     AIKI_NOT_FOUND);
     assert_string_equal(err.code, "PLUGINS_DIR");
     assert_null(w);
 }

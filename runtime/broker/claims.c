@@ -1,0 +1,243 @@
+/* claims.c - from a ticket to a granted claim.
+ *
+ *   ticket --> WAITING --session--> CLAIMING --CLAIMED, more--> PAGING --last page--+
+ *                 ^                    | | refused: XACK, forgotten                 v
+ *                 +--- session lost, --+ +-- CLAIMED ------------------------> stay begins
+ *                      passing failure
+ *
+ * A ticket is acknowledged to Redis when the server has answered its claim, one way or the
+ * other.
+ */
+#include "broker/relay_impl.h"
+
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "wire/error.h"
+#include "wire/event.h"
+
+/* A ticket in hand. */
+struct claim {
+    struct claim *next; /* while it waits */
+    struct request request;
+    struct relay *relay;
+    struct stream *stream;
+    struct entry_id entry;
+    struct ticket ticket;
+    struct build *build; /* borrowed; named in the CLAIM; NULL when it was lost meanwhile */
+    struct claim *next_active, **active_link;
+    bool acked;
+    aiki_writer pages; /* of a journal that did not come in one: each as one msgpack bin */
+};
+
+static struct claim *claim_new(struct relay *r)
+{
+    struct claim *claim = r->spare_claims;
+    if (claim != NULL)
+        r->spare_claims = claim->next;
+    else if ((claim = malloc(sizeof(*claim))) == NULL)
+        return NULL;
+    *claim = (struct claim){.relay = r};
+    buf_init(&claim->pages);
+    return claim;
+}
+
+static void claim_free(struct claim *claim)
+{
+    struct relay *r = claim->relay;
+    buf_deinit(&claim->pages);
+    claim->next = r->spare_claims;
+    r->spare_claims = claim;
+}
+
+static void activate(struct relay *r, struct claim *claim)
+{
+    claim->next_active = r->active;
+    claim->active_link = &r->active;
+    if (r->active != NULL)
+        r->active->active_link = &claim->next_active;
+    r->active = claim;
+    r->active_count++;
+}
+
+static void deactivate(struct relay *r, struct claim *claim)
+{
+    *claim->active_link = claim->next_active;
+    if (claim->next_active != NULL)
+        claim->next_active->active_link = claim->active_link;
+    r->active_count--;
+}
+
+static void postpone(struct relay *r, struct claim *claim)
+{
+    buf_clear(&claim->pages, 0);
+    claim->next = NULL;
+    *r->waiting_tail = claim;
+    r->waiting_tail = &claim->next;
+    r->waiting_count++;
+}
+
+static struct claim *take_waiting(struct relay *r)
+{
+    struct claim *first = r->waiting;
+    r->waiting = NULL;
+    r->waiting_tail = &r->waiting;
+    r->waiting_count = 0;
+    return first;
+}
+
+/* The server has decided about the ticket. */
+static void acknowledge(struct relay *r, struct claim *claim)
+{
+    if (!claim->acked)
+        consumer_ack(r->consumer, claim->stream, claim->entry);
+    claim->acked = true;
+}
+
+static void claim_refused(struct relay *r, struct claim *claim, const struct frame *f)
+{
+    struct msg_FAULT fault = {.status = AIKI_INTERNAL};
+    aiki_error err = {.struct_size = sizeof(err)};
+    char id[AIKI_ID_TEXT_SIZE];
+    (void)msg_FAULT_read(f->payload, &fault, &err);
+    (void)error_read(fault.error, &err, NULL, NULL);
+    log_debug("relay", "claim of run %s refused: %s", text_of(&claim->ticket.run, id), err.message);
+    if (aiki_status_category((aiki_status)fault.status) == AIKI_CATEGORY_TRANSIENT &&
+        !r->stopping) {
+        postpone(r, claim);
+        relay_retry_later(r);
+        return;
+    }
+    acknowledge(r, claim);
+    claim_free(claim);
+    if (fault.status == AIKI_FENCED)
+        session_suspect(r->session);
+}
+
+/* seq of the last event in a page; 0 when there is none that reads. */
+static uint64_t last_seq(aiki_view page)
+{
+    aiki_reader reader;
+    struct event e = {.seq = 0};
+    uint64_t seq = 0;
+    for (aiki_reader_init(&reader, page); event_read_stored(&reader, &e, NULL) == AIKI_OK;)
+        seq = e.seq;
+    return seq;
+}
+
+/* Ask for what follows this page. False: the claim is lost, and with it the session. */
+static bool next_page(struct relay *r, struct claim *claim, const struct msg_CLAIMED *m)
+{
+    uint64_t after = last_seq(m->journal);
+    struct conn *c = session_conn(r->session);
+    if (c == NULL)
+        return false;
+    uint32_t correlation = after > 0 && claim->pages.status == AIKI_OK
+                               ? session_expect(r->session, &claim->request)
+                               : 0;
+    if (correlation == 0) {
+        session_renew(r->session, "a journal page that cannot be kept");
+        return false;
+    }
+    activate(r, claim);
+    conn_send(c, JOURNAL, correlation, .run = m->run, .epoch = m->epoch, .after_seq = after);
+    return true;
+}
+
+/* The journal, or a page of it. True: there is another one to come. */
+static bool take_page(struct relay *r, struct claim *claim, const struct frame *f)
+{
+    struct msg_CLAIMED m;
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (msg_CLAIMED_read(f->payload, &m, &err) != AIKI_OK ||
+        !id_equal(&m.run, &claim->ticket.run)) {
+        session_renew(r->session, "a damaged CLAIMED");
+        return false;
+    }
+    fault_point(runtime_claim_granted);
+    acknowledge(r, claim);
+    if (m.more || claim->pages.size_bytes > 0)
+        aiki_mp_bin(&claim->pages, m.journal.data, m.journal.size_bytes);
+    if (m.more)
+        return next_page(r, claim, &m);
+    relay_begin_stay(r, claim->build, &m, aiki_writer_view(&claim->pages));
+    return false;
+}
+
+static void on_claim_answer(struct request *request, const struct frame *f)
+{
+    struct claim *claim = container_of(request, struct claim, request);
+    struct relay *r = claim->relay;
+    deactivate(r, claim);
+    if (f == NULL && !claim->acked && !r->stopping)
+        postpone(r, claim); /* never known to have been decided: asked again by the next session */
+    else if (f != NULL && f->type == WIRE_FAULT)
+        claim_refused(r, claim, f);
+    else if (f == NULL || !take_page(r, claim, f))
+        claim_free(claim);
+    relay_left(r);
+}
+
+static void send_claim(struct relay *r, struct claim *claim)
+{
+    struct build *b = claim->stream->user;
+    struct conn *c = session_conn(r->session);
+    static const uint8_t no_build[BUILD_BYTES];
+    uint32_t correlation = c != NULL ? session_expect(r->session, &claim->request) : 0;
+    if (correlation == 0) {
+        postpone(r, claim);
+        return;
+    }
+    claim->build = b;
+    activate(r, claim);
+    conn_send(c, CLAIM, correlation, .run = claim->ticket.run, .epoch = claim->ticket.epoch,
+              .build = {b != NULL ? build_hash(b) : no_build, BUILD_BYTES});
+    fault_point(runtime_claim_sent);
+}
+
+void relay_ticket(struct relay *r, struct stream *s, struct entry_id entry, const struct ticket *t)
+{
+    struct claim *claim = r->stopping ? NULL : claim_new(r);
+    if (claim == NULL)
+        return; /* stays pending; the server offers it again when this session ends */
+    claim->request.on_answer = on_claim_answer;
+    claim->stream = s;
+    claim->entry = entry;
+    claim->ticket = *t;
+    send_claim(r, claim);
+}
+
+void claims_send_waiting(struct relay *r)
+{
+    for (struct claim *c = take_waiting(r), *next; c != NULL; c = next) {
+        next = c->next;
+        send_claim(r, c);
+    }
+}
+
+void claims_forget_build(struct relay *r, const struct build *b)
+{
+    for (struct claim *c = r->active; c != NULL; c = c->next_active)
+        if (c->build == b)
+            c->build = NULL;
+}
+
+void claims_drop_waiting(struct relay *r)
+{
+    for (struct claim *c = take_waiting(r), *next; c != NULL; c = next) {
+        next = c->next;
+        claim_free(c);
+    }
+}
+
+void claims_deinit(struct relay *r)
+{
+    while (r->spare_claims != NULL) {
+        struct claim *claim = r->spare_claims;
+        r->spare_claims = claim->next;
+        free(claim);
+    }
+}

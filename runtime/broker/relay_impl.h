@@ -1,0 +1,60 @@
+/* broker/relay_impl.h - what relay.c and claims.c share. Private. [loop]
+ *
+ * claims.c: from a ticket to a granted claim with its journal. relay.c: the stay that follows.
+ */
+#ifndef BROKER_RELAY_IMPL_H
+#define BROKER_RELAY_IMPL_H
+
+#include "broker/relay.h"
+#include "broker/runs.h"
+#include "wire/message.h"
+
+struct claim;
+
+struct relay {
+    uv_loop_t *loop;
+    struct session *session;
+    struct consumer *consumer;
+    struct relay_callbacks cb;
+    void *arg;
+    uint64_t slots;
+    struct runs runs;
+    struct claim *active; /* CLAIMING and PAGING */
+    uint64_t active_count, waiting_count;
+    struct claim *waiting, **waiting_tail;
+    struct claim *spare_claims; /* no allocation a ticket, none an append */
+    struct passed *spare_passed;
+    uv_timer_t retry;
+    uint64_t late_frames; /* of stays that are over; logged in powers of two */
+    bool overrun; /* a run could not be given back: the session goes, and all runs with it */
+    bool stopping;
+};
+
+static inline const char *text_of(const struct aiki_id *id, char text[AIKI_ID_TEXT_SIZE])
+{
+    id_text(id, text);
+    return text;
+}
+
+/* ---- relay.c ---- */
+
+/* A claim is not under way any more, or a stay is over. */
+void relay_left(struct relay *r);
+/* Look again at what waits, RELAY_RETRY_MS from now. */
+void relay_retry_later(struct relay *r);
+/* A claim was granted and its journal is complete. build: named in the claim; NULL when it was
+ * lost meanwhile. pages: empty, or the journal's pages, each as one msgpack bin. */
+void relay_begin_stay(struct relay *r, struct build *build, const struct msg_CLAIMED *m,
+                      aiki_view pages);
+
+/* ---- claims.c ---- */
+
+/* Claims that wait for a session or for time are sent. */
+void claims_send_waiting(struct relay *r);
+/* The build's process is dead. */
+void claims_forget_build(struct relay *r, const struct build *b);
+/* Waiting ones are dropped: still pending in Redis, the server offers them again. */
+void claims_drop_waiting(struct relay *r);
+void claims_deinit(struct relay *r);
+
+#endif
