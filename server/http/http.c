@@ -30,8 +30,7 @@ enum { LISTEN_BACKLOG = 1024, OWN_HANDLES = 3 };
 
 static void stop_when_idle(struct http *h);
 
-/* ---- running MHD --------------------------------------------------------------------------------
- */
+/* ---- running MHD --------------------------------------------------------------------------- */
 
 static void on_kick(uv_timer_t *timer);
 
@@ -69,8 +68,7 @@ static void on_prepare(uv_prepare_t *prepare)
         run(h);
 }
 
-/* ---- what MHD tells
- * ------------------------------------------------------------------------------- */
+/* ---- what MHD tells ------------------------------------------------------------------------ */
 
 static struct peer *peer_of(struct MHD_Connection *connection)
 {
@@ -149,8 +147,7 @@ static void on_log(void *arg, const char *format, va_list args)
     log_debug("http", "%s", text);
 }
 
-/* ---- deadlines
- * ------------------------------------------------------------------------------------- */
+/* ---- deadlines ----------------------------------------------------------------------------- */
 
 static void say_too_slow(struct http *h, struct peer *peer, int64_t limit_ms, const char *limit)
 {
@@ -190,8 +187,7 @@ static void on_gone(struct peer *peer, void *arg)
     request_gone(peer->request);
 }
 
-/* ---- starting
- * ---------------------------------------------------------------------------------------- */
+/* ---- starting ------------------------------------------------------------------------------ */
 
 static aiki_status look_up(struct http *h, const struct endpoint *e, struct sockaddr_storage *ret,
                            aiki_error *err)
@@ -314,8 +310,7 @@ aiki_status http_allow_host(struct http *h, const char *name, aiki_error *err)
     return hosts_add(&h->hosts, name, err);
 }
 
-/* ---- stopping
- * ----------------------------------------------------------------------------------------- */
+/* ---- stopping ------------------------------------------------------------------------------ */
 
 static void handle_closed(struct http *h)
 {

@@ -8,6 +8,7 @@
 #include "http/guard.h"
 #include "http/http.h"
 #include "http/peer.h"
+#include "http/routes.h"
 
 struct http {
     uv_loop_t *loop;
@@ -31,6 +32,9 @@ struct http {
     void (*on_stopped)(void *arg);
     void *arg;
 };
+
+/* Health, readiness or metrics. */
+void answer_here(const struct http *h, enum local local, struct answer *ret);
 
 /* One request from its first line to the last byte of its answer. */
 struct request;

@@ -42,7 +42,7 @@ struct request {
     uv_work_t work;
 };
 
-/* ---- memory --------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------- */
 
 static void hold(struct request *r, uint64_t bytes)
 {
@@ -97,7 +97,7 @@ void request_destroy(struct request *r)
     free(r);
 }
 
-/* ---- answers --------------------------------------------------------------------------------- */
+/* ---- answers ------------------------------------------------------------------------------- */
 
 /* The first answer stands. */
 static void refuse(struct request *r, unsigned http_status, const aiki_error *err)
@@ -134,13 +134,25 @@ static struct MHD_Response *make_response(struct request *r)
     return NULL;
 }
 
+/* What is our fault is where it stops travelling; what is the caller's they are told. */
+static void log_answer(const struct request *r)
+{
+    const aiki_writer *body = &r->answer.body;
+    if (r->answer.status == 500 || r->answer.status == 504)
+        log_error("http", "%s %s: %u %.*s", call_method(&r->call), call_path(&r->call),
+                  r->answer.status, body->size_bytes > 0 ? (int)body->size_bytes - 1 : 0,
+                  body->data != NULL ? (const char *)body->data : "");
+    else
+        log_debug("http", "%s %s: %u, %llu bytes", call_method(&r->call), call_path(&r->call),
+                  r->answer.status, (unsigned long long)body->size_bytes);
+}
+
 /* MHD_NO ends the connection. */
 static enum MHD_Result send_answer(struct request *r)
 {
     unsigned status = r->answer.status;
     r->http->refused += status >= 400;
-    log_debug("http", "answer %u, %llu bytes", status,
-              (unsigned long long)r->answer.body.size_bytes);
+    log_answer(r);
     struct MHD_Response *response = make_response(r);
     if (response == NULL)
         return MHD_NO;
@@ -160,8 +172,7 @@ static void resume(struct request *r, enum state state)
     MHD_resume_connection(r->connection);
 }
 
-/* ---- the core ----------------------------------------------------------------------------------
- */
+/* ---- the core ------------------------------------------------------------------------------ */
 
 static void show(uv_work_t *work)
 {
@@ -244,10 +255,10 @@ void request_gone(struct request *r)
 void request_expired(struct request *r)
 {
     forget(r);
-    (void)error_code(&r->err, AIKI_TIMEDOUT, "NO_ANSWER",
-                     "the store has not answered within %d ms; what was asked may still happen, so "
-                     "repeat a start with its key and a signal with its ref",
-                     HTTP_CORE_MS);
+    (void)error_code(
+        &r->err, AIKI_TIMEDOUT, "NO_ANSWER",
+        "the store has not answered in time; what was asked may still happen, so repeat "
+        "a start with its key and a signal with its ref");
     refuse(r, 504, &r->err);
     resume(r, READY);
 }
@@ -268,54 +279,7 @@ void request_stop(struct request *r)
     resume(r, READY);
 }
 
-/* ---- what is known here
- * --------------------------------------------------------------------------- */
-
-static void answer_status(struct answer *a, const char *status)
-{
-    a->status = 200;
-    aiki_mp_raw(&a->body, "{\"status\":\"", 11);
-    aiki_mp_raw(&a->body, status, strlen(status));
-    aiki_mp_raw(&a->body, "\"}\n", 3);
-}
-
-static void answer_ready(struct request *r)
-{
-    const char *why_not = "";
-    if (core_is_ready(r->http->core, &why_not)) {
-        answer_status(&r->answer, "ready");
-        return;
-    }
-    (void)error_code(&r->err, AIKI_UNAVAILABLE, "NOT_READY", "%s", why_not);
-    refuse(r, 503, &r->err);
-}
-
-static void put_metric(aiki_writer *w, const char *name, const char *type, const char *help,
-                       uint64_t value)
-{
-    char text[300];
-    int n = snprintf(text, sizeof(text), "# HELP aiki_%s %s\n# TYPE aiki_%s %s\naiki_%s %llu\n",
-                     name, help, name, type, name, (unsigned long long)value);
-    aiki_mp_raw(w, text, (uint64_t)n);
-}
-
-static void answer_metrics(struct request *r)
-{
-    const struct http *h = r->http;
-    aiki_writer *w = &r->answer.body;
-    r->answer.status = 200;
-    r->answer.type = "text/plain; version=0.0.4; charset=utf-8";
-    core_metrics(h->core, w);
-    put_metric(w, "http_requests_total", "counter", "HTTP requests", h->requests);
-    put_metric(w, "http_refused_total", "counter", "HTTP requests answered with an error",
-               h->refused);
-    put_metric(w, "http_connections", "gauge", "Open HTTP connections", h->peers.count);
-    put_metric(w, "http_waiting", "gauge", "HTTP requests that wait for a run to end", h->waiting);
-    put_metric(w, "http_held_bytes", "gauge", "Bodies and answers in memory", h->held_bytes);
-}
-
-/* ---- the request
- * ------------------------------------------------------------------------------------ */
+/* ---- the request --------------------------------------------------------------------------- */
 
 static enum MHD_Result on_header(void *arg, enum MHD_ValueKind kind, const char *name,
                                  const char *value)
@@ -465,16 +429,6 @@ static void on_parsed(uv_work_t *work, int status)
     prepared(r);
 }
 
-static void answer_here(struct request *r, enum local local)
-{
-    switch (local) {
-    case LOCAL_HEALTH: answer_status(&r->answer, "ok"); break;
-    case LOCAL_READY: answer_ready(r); break;
-    case LOCAL_METRICS: answer_metrics(r); break;
-    case LOCAL_NONE: abort();
-    }
-}
-
 /* All of the request is there. */
 static enum MHD_Result act(struct request *r)
 {
@@ -496,7 +450,7 @@ static enum MHD_Result act(struct request *r)
         return send_answer(r);
     }
     if (call_local(&r->call) != LOCAL_NONE) {
-        answer_here(r, call_local(&r->call));
+        answer_here(r->http, call_local(&r->call), &r->answer);
         return send_answer(r);
     }
     MHD_suspend_connection(r->connection);
@@ -509,11 +463,7 @@ enum MHD_Result request_step(struct request *r, struct MHD_Connection *connectio
                              size_t *size)
 {
     switch (r->state) {
-    case NEW:
-        r->connection = connection;
-        log_debug("http", "%.20s /%s", method,
-                  r->call.target.segment_count > 0 ? r->call.target.segments[0] : "");
-        return begin(r, method, version);
+    case NEW: r->connection = connection; return begin(r, method, version);
     case READING: {
         if (*size == 0)
             return act(r);

@@ -33,6 +33,9 @@ void call_deinit(struct call *c);
 aiki_status call_route(struct call *c, const char *method, char ret_allow[ANSWER_ALLOW_SIZE],
                        aiki_error *err);
 enum local call_local(const struct call *c);
+/* "GET /v1/runs/{id}" in two parts, for the log. */
+const char *call_method(const struct call *c);
+const char *call_path(const struct call *c);
 /* Check parameters and body, fill type and message. */
 aiki_status call_prepare(struct call *c, aiki_error *err);
 /* The core's answer as JSON. */
