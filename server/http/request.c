@@ -17,7 +17,6 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "http/http_impl.h"
 #include "http/routes.h"
