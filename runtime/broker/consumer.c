@@ -314,6 +314,7 @@ static void read_tickets(struct consumer *c, redisAsyncContext *ac, uint64_t fre
         push_arg(c, &count, ">");
     if (redisAsyncCommandArgv(ac, on_read, c, (int)count, c->argv, c->arg_sizes) != REDIS_OK)
         return; /* the link is going down and says so */
+    c->outdated = false;
     enter(c, READ);
     uv_timer_start(&c->deadline, on_deadline, CONSUMER_DEADLINE_MS, 0);
 }
@@ -333,15 +334,34 @@ static void evaluate(struct consumer *c)
         read_tickets(c, ac, free_slots);
 }
 
+static void on_unblocked(redisAsyncContext *ac, void *reply, void *privdata);
+
 /* What the read under way asks for is out of date: end it. */
 static void unblock(struct consumer *c)
 {
     redisAsyncContext *ac = link_context(c->commands);
-    if (c->state != READ || c->unblocking || ac == NULL || c->client_id[0] == '\0')
+    if (c->state != READ)
+        return;
+    c->outdated = true;
+    if (c->unblocking || ac == NULL || c->client_id[0] == '\0')
         return;
     const char *argv[] = {"CLIENT", "UNBLOCK", c->client_id};
     c->unblocking =
-        redisAsyncCommandArgv(ac, NULL, NULL, ARRAY_COUNT(argv), argv, NULL) == REDIS_OK;
+        redisAsyncCommandArgv(ac, on_unblocked, c, ARRAY_COUNT(argv), argv, NULL) == REDIS_OK;
+}
+
+/* 0: nobody was blocked. The read travels on the other connection and may only just be on its
+ * way; left alone it would block for its whole time. Or its answer is on its way: that ends this. */
+static void on_unblocked(redisAsyncContext *ac, void *reply, void *privdata)
+{
+    struct consumer *c = privdata;
+    const redisReply *r = reply;
+    (void)ac;
+    bool missed = c->unblocking && r != NULL && r->type == REDIS_REPLY_INTEGER && r->integer == 0;
+    if (missed || r == NULL)
+        c->unblocking = false;
+    if (missed)
+        unblock(c);
 }
 
 void consumer_set_session(struct consumer *c, const struct aiki_id *session)
@@ -450,6 +470,8 @@ static void on_commands_up(struct link *l, void *arg)
     (void)l;
     if (c->acks_waiting)
         consumer_flush_acks(c);
+    if (c->outdated)
+        unblock(c);
 }
 
 static void on_commands_down(struct link *l, const char *why, void *arg)

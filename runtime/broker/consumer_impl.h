@@ -25,7 +25,8 @@ struct consumer {
     uint32_t active_count, rotation;
     unsigned groups_pending; /* CLIENT ID and XGROUP CREATE without a reply */
     unsigned trouble;        /* errors in a row, for the pause */
-    bool unblocking;         /* CLIENT UNBLOCK was sent for the read under way */
+    bool outdated;           /* the read under way asks for something else than is wanted now */
+    bool unblocking;         /* CLIENT UNBLOCK was sent for it */
     bool acks_waiting;
     bool wrong_type;      /* some stream is bad: the retry timer is running */
     char last_error[128]; /* so that a lasting error is said once */
