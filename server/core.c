@@ -63,7 +63,7 @@ struct core {
 
 static const peer_id own_peer = (peer_id)1 << 16 | CONNECTIONS_MAX;
 
-/* ---- calls --------------------------------------------------------------------------------------- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 static uint32_t call_number(const struct core *c, uint32_t index)
 {
@@ -145,8 +145,8 @@ uint64_t core_request(struct core *c, uint32_t type, aiki_view payload, core_rep
     assert(type == WIRE_START || type == WIRE_WAIT || type == WIRE_SIGNAL || type == WIRE_QUERY);
     uint32_t index = add_call(c, fn, arg), number = call_number(c, index);
     struct call *call = &c->calls[index];
-    call->answered_twice = type == WIRE_START && msg_START_read(payload, &start, NULL) == AIKI_OK &&
-                           start.want_result;
+    call->answered_twice =
+        type == WIRE_START && msg_START_read(payload, &start, NULL) == AIKI_OK && start.want_result;
     call->waits = type == WIRE_WAIT || call->answered_twice;
     bool writes = type == WIRE_START || type == WIRE_SIGNAL;
     if (writes && gather_room(&c->gather, payload.size_bytes, &err) != AIKI_OK)
@@ -167,7 +167,7 @@ void core_forget(struct core *c, uint64_t token)
     free_call(c, call);
 }
 
-/* ---- outcomes -------------------------------------------------------------------------------------- */
+/* ---- outcomes -------------------------------------------------------------------------------- */
 
 static void on_outcomes(void *arg, struct mail *list)
 {
@@ -189,7 +189,7 @@ static void on_outcomes(void *arg, struct mail *list)
     }
 }
 
-/* ---- health ---------------------------------------------------------------------------------------- */
+/* ---- health ---------------------------------------------------------------------------------- */
 
 bool core_is_ready(const struct core *c, const char **ret_why_not)
 {
@@ -201,7 +201,10 @@ bool core_is_ready(const struct core *c, const char **ret_why_not)
 
 void core_metrics(struct core *c, aiki_writer *w)
 {
-    const struct { const char *name, *help; uint64_t value; } gauges[] = {
+    const struct {
+        const char *name, *help;
+        uint64_t value;
+    } gauges[] = {
         {"connections_open", "RPC connections", rpc_connection_count(c->rpc)},
         {"sessions_open", "Runtimes with a lease", rpc_session_count(c->rpc)},
         {"commands_waiting_bytes", "Requests the store thread has not decided yet",
@@ -212,15 +215,14 @@ void core_metrics(struct core *c, aiki_writer *w)
     metrics_write(w);
     for (size_t i = 0; i < ARRAY_COUNT(gauges); i++) {
         char text[400];
-        int n = snprintf(text, sizeof(text),
-                         "# HELP aiki_%s %s\n# TYPE aiki_%s gauge\naiki_%s %" PRIu64 "\n",
-                         gauges[i].name, gauges[i].help, gauges[i].name, gauges[i].name,
-                         gauges[i].value);
+        int n = snprintf(
+            text, sizeof(text), "# HELP aiki_%s %s\n# TYPE aiki_%s gauge\naiki_%s %" PRIu64 "\n",
+            gauges[i].name, gauges[i].help, gauges[i].name, gauges[i].name, gauges[i].value);
         aiki_mp_raw(w, text, (uint64_t)n);
     }
 }
 
-/* ---- start ------------------------------------------------------------------------------------------ */
+/* ---- start ----------------------------------------------------------------------------------- */
 
 static struct aiki_id *sessions_alive(void *arg, size_t *ret_count)
 {
@@ -246,8 +248,8 @@ static aiki_status open_store(struct core *c, const struct core_options *o, aiki
     pipeline_init(&c->pipeline, c->store, o->space, &c->outcomes);
     status = pipeline_restore(&c->pipeline, err);
     if (status == AIKI_OK)
-        status = reader_start(&c->reader, c->store, o->space, c->incarnation << 32, &c->outcomes,
-                              err);
+        status =
+            reader_start(&c->reader, c->store, o->space, c->incarnation << 32, &c->outcomes, err);
     c->pipeline.reader = c->reader;
     if (status != AIKI_OK) {
         pipeline_deinit(&c->pipeline);
@@ -275,15 +277,18 @@ static aiki_status start_parts(struct core *c, const struct core_options *o, aik
                                     .clock = c->pipeline.clock};
     aiki_status status = rpc_start(&c->rpc, c->loop, c->conns, &c->gather, &rpc, err);
     if (status == AIKI_OK)
-        status = publisher_create(&c->publisher, c->loop, o->redis, &c->gather, sessions_alive, c,
-                                  err);
+        status =
+            publisher_create(&c->publisher, c->loop, o->redis, &c->gather, sessions_alive, c, err);
     if (status == AIKI_OK && pthread_create(&c->thread, NULL, run_pipeline, &c->pipeline) != 0)
         status = error_set(err, AIKI_NOMEM, "the store thread cannot be created");
     c->running = status == AIKI_OK;
     return status;
 }
 
-static void on_undone(void *arg) { (void)arg; }
+static void on_undone(void *arg)
+{
+    (void)arg;
+}
 
 aiki_status core_start(struct core **ret, uv_loop_t *loop, const struct core_options *options,
                        aiki_error *err)
@@ -310,9 +315,12 @@ aiki_status core_start(struct core **ret, uv_loop_t *loop, const struct core_opt
     return AIKI_OK;
 }
 
-const char *core_address(const struct core *c) { return rpc_address(c->rpc); }
+const char *core_address(const struct core *c)
+{
+    return rpc_address(c->rpc);
+}
 
-/* ---- stop ------------------------------------------------------------------------------------------- */
+/* ---- stop ------------------------------------------------------------------------------------ */
 
 static void on_loop_parts_closed(void *arg)
 {

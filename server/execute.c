@@ -56,7 +56,7 @@ void session_end(struct pipeline *p, peer_id peer)
     session_destroy(&p->registry, s);
 }
 
-/* ---- register --------------------------------------------------------------------------------- */
+/* ---- register -------------------------------------------------------------------------------- */
 
 struct blocked {
     const struct plugin *plugin;
@@ -242,7 +242,7 @@ void command_stream_reset(struct pipeline *p, const struct command *c, aiki_view
     answer(p, c, OK, .count = flow != NULL ? flow->counts[RUN_QUEUED] : 0);
 }
 
-/* ---- claim ------------------------------------------------------------------------------------ */
+/* ---- claim ----------------------------------------------------------------------------------- */
 
 /* Its journal does not read: block it by its row alone, so that it does not go round for ever. */
 static void condemn(struct pipeline *p, struct entry *e, const aiki_error *why)
@@ -370,7 +370,7 @@ void command_journal(struct pipeline *p, const struct command *c, aiki_view payl
         cache_rest(&p->cache, e);
 }
 
-/* ---- append ----------------------------------------------------------------------------------- */
+/* ---- append ---------------------------------------------------------------------------------- */
 
 /* Every event must decode: a replay is going to depend on it. */
 static aiki_status check_events(aiki_view events, aiki_error *err)

@@ -8,8 +8,14 @@
 
 enum { SPARE_MAX = 8 };
 
-static void on_check(uv_check_t *h) { gather_post(container_of(h, struct gather, check)); }
-static void on_prepare(uv_prepare_t *h) { gather_post(container_of(h, struct gather, prepare)); }
+static void on_check(uv_check_t *h)
+{
+    gather_post(container_of(h, struct gather, check));
+}
+static void on_prepare(uv_prepare_t *h)
+{
+    gather_post(container_of(h, struct gather, prepare));
+}
 
 void gather_init(struct gather *g, uv_loop_t *loop, struct postbox *inbox)
 {

@@ -92,7 +92,7 @@ static void on_signal(uv_signal_t *handle, int number)
     stop(s);
 }
 
-/* ---- start ------------------------------------------------------------------------------------ */
+/* ---- start ----------------------------------------------------------------------------------- */
 
 static aiki_status check_settings(const struct config *c, aiki_error *err)
 {

@@ -65,7 +65,7 @@ void offer_run(struct pipeline *p, const struct entry *e)
     o->ticket = (struct ticket){.run = e->id, .epoch = e->run.epoch};
 }
 
-/* ---- offers ----------------------------------------------------------------------------------- */
+/* ---- offers ---------------------------------------------------------------------------------- */
 
 struct scan {
     struct pipeline *p;
@@ -170,7 +170,7 @@ static bool anything_queued(const struct pipeline *p)
     return false;
 }
 
-/* ---- time -------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static void wake_run(struct pipeline *p, uint64_t no)
 {
@@ -245,7 +245,7 @@ static int64_t deadline(struct pipeline *p)
     return clock_mono_ms() + (wait_ms > 0 ? wait_ms : 0);
 }
 
-/* ---- the turn ------------------------------------------------------------------------------------ */
+/* ---- the turn -------------------------------------------------------------------------------- */
 
 static void decide_batch(struct pipeline *p, const struct batch *b)
 {
@@ -282,7 +282,7 @@ void pipeline_run(struct pipeline *p)
     }
 }
 
-/* ---- decide --------------------------------------------------------------------------------------- */
+/* ---- decide ---------------------------------------------------------------------------------- */
 
 static void refuse_type(struct pipeline *p, const struct command *c)
 {
@@ -348,7 +348,7 @@ void command_decide(struct pipeline *p, const struct command *c, aiki_view paylo
     }
 }
 
-/* ---- restart --------------------------------------------------------------------------------------- */
+/* ---- restart --------------------------------------------------------------------------------- */
 
 struct restore {
     struct pipeline *p;
@@ -410,7 +410,7 @@ aiki_status pipeline_restore(struct pipeline *p, aiki_error *err)
     return status;
 }
 
-/* ---- life ---------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 void pipeline_init(struct pipeline *p, struct store *store, const char *space,
                    struct mailbox *outbox)

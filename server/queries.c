@@ -21,7 +21,7 @@ static void put_nil_or_raw(aiki_writer *w, const char *name, aiki_view value)
         aiki_mp_nil(w);
 }
 
-/* ---- runs.get ----------------------------------------------------------------------------------- */
+/* ---- runs.get -------------------------------------------------------------------------------- */
 
 static aiki_status put_input(struct pipeline *p, struct entry *e, aiki_writer *w, aiki_error *err)
 {
@@ -98,7 +98,7 @@ static aiki_status runs_get(struct pipeline *p, const struct query_args *a, aiki
     return status;
 }
 
-/* ---- workflows, workers, plugins ------------------------------------------------------------------- */
+/* ---- workflows, workers, plugins ------------------------------------------------------------- */
 
 static int by_name(const void *a, const void *b)
 {
@@ -199,7 +199,7 @@ static void server_stats(struct pipeline *p, aiki_writer *w)
     metrics_write_map(w);
 }
 
-/* ---- dispatch ---------------------------------------------------------------------------------------- */
+/* ---- dispatch -------------------------------------------------------------------------------- */
 
 static aiki_status ask_reader(struct pipeline *p, const struct command *c,
                               const struct msg_QUERY *m, aiki_error *err)

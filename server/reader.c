@@ -36,7 +36,7 @@ struct reader {
     atomic_uint waiting;
 };
 
-/* ---- runs.list --------------------------------------------------------------------------------- */
+/* ---- runs.list ------------------------------------------------------------------------------- */
 
 struct list {
     const struct reader *reader;
@@ -149,7 +149,7 @@ static aiki_status runs_list(struct reader *r, const struct job *job, const stru
     return rows.status;
 }
 
-/* ---- runs.history ------------------------------------------------------------------------------- */
+/* ---- runs.history ---------------------------------------------------------------------------- */
 
 struct history {
     uint64_t no, seq;
@@ -245,7 +245,7 @@ static aiki_status runs_history(struct reader *r, const struct query_args *a, ai
     return events.status;
 }
 
-/* ---- the thread ----------------------------------------------------------------------------------- */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 static void do_job(struct reader *r, const struct job *job)
 {

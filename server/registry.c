@@ -72,7 +72,7 @@ void registry_deinit(struct registry *r)
     memset(r, 0, sizeof(*r));
 }
 
-/* ---- flows -------------------------------------------------------------------------------- */
+/* ---- flows ----------------------------------------------------------------------------------- */
 
 struct family *registry_family(const struct registry *r, aiki_view name)
 {
@@ -272,7 +272,7 @@ uint32_t flow_display_state(const struct flow *f, uint32_t state)
     return state == RUN_QUEUED && f->serving_count == 0 ? RUN_STALLED : state;
 }
 
-/* ---- sessions ------------------------------------------------------------------------------ */
+/* ---- sessions -------------------------------------------------------------------------------- */
 
 struct session *session_create(struct registry *r, peer_id peer, const struct session_open *info,
                                int64_t now_ms)

@@ -8,7 +8,7 @@
 #include "pipeline.h"
 #include "wire/error.h"
 
-/* ---- load ----------------------------------------------------------------------------------- */
+/* ---- load ------------------------------------------------------------------------------------ */
 
 struct adoption {
     struct pipeline *p;
@@ -100,7 +100,7 @@ aiki_status run_load_key(struct pipeline *p, struct flow *flow, aiki_view key, s
                   &a, ret, err);
 }
 
-/* ---- journal -------------------------------------------------------------------------------- */
+/* ---- journal --------------------------------------------------------------------------------- */
 
 static uint64_t seq_of(aiki_view event)
 {
@@ -359,7 +359,7 @@ void waiters_forget(struct pipeline *p, peer_id peer, const uint32_t *correlatio
     }
 }
 
-/* ---- answers about a run ---------------------------------------------------------------------- */
+/* ---- answers about a run --------------------------------------------------------------------- */
 
 void answer_started(struct pipeline *p, const struct command *c, const struct entry *e,
                     bool created, bool want_result)

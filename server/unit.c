@@ -136,7 +136,7 @@ struct owed *unit_owe_push(struct pipeline *p, struct entry *e)
     return o;
 }
 
-/* ---- settle -------------------------------------------------------------------------------- */
+/* ---- settle ---------------------------------------------------------------------------------- */
 
 static void pay(struct pipeline *p, const struct owed *o)
 {
@@ -214,7 +214,7 @@ static void settle(struct pipeline *p)
     u->run_count = u->owed_count = u->command_count = 0;
 }
 
-/* ---- roll back ------------------------------------------------------------------------------ */
+/* ---- roll back ------------------------------------------------------------------------------- */
 
 static void roll_back_run(struct pipeline *p, struct dirty *d)
 {
@@ -258,7 +258,7 @@ static void roll_back(struct pipeline *p)
     u->run_count = u->owed_count = u->command_count = 0;
 }
 
-/* ---- commit --------------------------------------------------------------------------------- */
+/* ---- commit ---------------------------------------------------------------------------------- */
 
 static aiki_status commit(struct pipeline *p, aiki_error *err)
 {

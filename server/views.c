@@ -10,7 +10,7 @@
 #include "base/cleanup.h"
 #include "wire/error.h"
 
-/* ---- arguments -------------------------------------------------------------------------------- */
+/* ---- arguments ------------------------------------------------------------------------------- */
 
 static uint64_t read_number(aiki_reader *r)
 {
@@ -77,7 +77,7 @@ aiki_status query_args_read(aiki_view map, struct query_args *ret, aiki_error *e
     return AIKI_OK;
 }
 
-/* ---- values ------------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static void put(aiki_writer *w, const char *name) { aiki_mp_str(w, name); }
 
@@ -157,7 +157,7 @@ void view_id(aiki_writer *w, const struct aiki_id *id)
     aiki_mp_str(w, text);
 }
 
-/* ---- runs -------------------------------------------------------------------------------------- */
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 static void put_waits(aiki_writer *w, aiki_view waits)
 {
@@ -297,7 +297,7 @@ void view_event(aiki_writer *w, const struct event *e, const uint8_t hash[HASH_B
     view_hex(w, hash, HASH_BYTES);
 }
 
-/* ---- registry ------------------------------------------------------------------------------------ */
+/* ---- registry -------------------------------------------------------------------------------- */
 
 static void put_schema(aiki_writer *w, const char *name, aiki_view schema)
 {

@@ -30,8 +30,8 @@ enum phase { GREETING, CLIENT, RUNTIME, EXPIRED, LEAVING };
 enum { LATE_MS = 100 }; /* a timer later than this says that this process stood still */
 
 struct peer {
-    struct chain timed;     /* in rpc.greeting or rpc.leases */
-    uint64_t due_loop_ms;   /* of the greeting or the lease */
+    struct chain timed;   /* in rpc.greeting or rpc.leases */
+    uint64_t due_loop_ms; /* of the greeting or the lease */
     struct rpc *rpc;
     struct conn *conn;
     peer_id id;
@@ -48,16 +48,16 @@ struct rpc {
     struct gather *gather;
     struct rpc_options options;
     struct conn_listener *listener;
-    struct peer **peers;        /* by slot */
-    uint32_t *free_slots;       /* stack */
+    struct peer **peers;  /* by slot */
+    uint32_t *free_slots; /* stack */
     uint32_t free_count;
     uint64_t serial;
     size_t peer_count, session_count;
-    unsigned turned_away;       /* connections over the limit that are not closed yet */
+    unsigned turned_away; /* connections over the limit that are not closed yet */
     struct chain greeting, leases;
     uv_timer_t timer;
-    uint64_t timer_loop_ms;     /* when it is due; 0 = not armed */
-    bool second_look;           /* it was late: what waits in the sockets is read first */
+    uint64_t timer_loop_ms; /* when it is due; 0 = not armed */
+    bool second_look;       /* it was late: what waits in the sockets is read first */
     bool closing, timer_closed;
     void (*on_closed)(void *arg);
     void *arg;
@@ -65,7 +65,7 @@ struct rpc {
 
 static void arm(struct rpc *r);
 
-/* ---- answers ---------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void refuse(struct peer *p, uint32_t correlation, const aiki_error *err)
 {
@@ -83,7 +83,7 @@ static void dismiss(struct peer *p, uint32_t correlation, const aiki_error *err)
     conn_close(p->conn);
 }
 
-/* ---- time ------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static void set_due(struct peer *p, struct chain *list, uint64_t in_ms)
 {
@@ -151,7 +151,7 @@ static void arm(struct rpc *r)
         (void)uv_timer_start(&r->timer, on_timer, due > now ? due - now : 0, 0);
 }
 
-/* ---- greeting ---------------------------------------------------------------------------------- */
+/* ---- greeting -------------------------------------------------------------------------------- */
 
 static aiki_status check_hello(const struct rpc *r, const struct frame *f, struct msg_HELLO *m,
                                aiki_error *err)
@@ -172,7 +172,8 @@ static aiki_status check_hello(const struct rpc *r, const struct frame *f, struc
     if (m->major != WIRE_MAJOR)
         return error_set(err, AIKI_UNSUPPORTED,
                          "this server speaks wire version %d, the peer %llu; install matching "
-                         "releases", WIRE_MAJOR, (unsigned long long)m->major);
+                         "releases",
+                         WIRE_MAJOR, (unsigned long long)m->major);
     if (m->role != WIRE_ROLE_CLIENT && m->role != WIRE_ROLE_RUNTIME)
         return error_set(err, AIKI_INVALID, "HELLO for role %llu; 1 is client, 2 is runtime",
                          (unsigned long long)m->role);
@@ -222,7 +223,7 @@ static void greet(struct peer *p, const struct frame *f)
                  (unsigned long long)m.pid, (unsigned long long)m.slots);
 }
 
-/* ---- requests ---------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 enum { FOR_CLIENT = 1, FOR_RUNTIME = 2 };
 
@@ -255,7 +256,8 @@ static aiki_status check_request(const struct peer *p, const struct frame *f, ai
     if (p->requests >= CONNECTION_REQUESTS_MAX)
         return error_set(err, AIKI_LIMIT,
                          "CONNECTION_REQUESTS_MAX: %d requests of this connection wait for an "
-                         "answer", CONNECTION_REQUESTS_MAX);
+                         "answer",
+                         CONNECTION_REQUESTS_MAX);
     if (f->type == WIRE_START || f->type == WIRE_SIGNAL) /* what is under way may go on */
         return gather_room(p->rpc->gather, f->payload.size_bytes, err);
     return AIKI_OK;
@@ -317,7 +319,7 @@ void rpc_deliver(struct rpc *r, const struct parcel *parcel)
     p->slow = !conn_is_open(p->conn);
 }
 
-/* ---- connections -------------------------------------------------------------------------------- */
+/* ---- connections ----------------------------------------------------------------------------- */
 
 static void closed_check(struct rpc *r)
 {
@@ -334,8 +336,8 @@ static void closed_check(struct rpc *r)
 static void log_end(const struct peer *p, aiki_status status, const char *why)
 {
     const char *who = p->name[0] != '\0' ? p->name : "a peer without a name";
-    bool damaged = status == AIKI_CORRUPT || status == AIKI_UNSUPPORTED ||
-                   (status == AIKI_LIMIT && !p->slow);
+    bool damaged =
+        status == AIKI_CORRUPT || status == AIKI_UNSUPPORTED || (status == AIKI_LIMIT && !p->slow);
     if (damaged)
         metric_add(frames_damaged, 1);
     if (damaged || (status != AIKI_OK && status != AIKI_UNAVAILABLE))
@@ -425,7 +427,7 @@ static void on_connection(uv_stream_t *listener, void *arg)
     set_due(p, &r->greeting, RPC_HELLO_MS_MAX);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 aiki_status rpc_start(struct rpc **ret, uv_loop_t *loop, struct conn_loop *conns,
                       struct gather *gather, const struct rpc_options *options, aiki_error *err)
@@ -451,11 +453,23 @@ aiki_status rpc_start(struct rpc **ret, uv_loop_t *loop, struct conn_loop *conns
     return AIKI_OK;
 }
 
-const char *rpc_address(const struct rpc *r) { return conn_listener_address(r->listener); }
-size_t rpc_connection_count(const struct rpc *r) { return r->peer_count; }
-size_t rpc_session_count(const struct rpc *r) { return r->session_count; }
+const char *rpc_address(const struct rpc *r)
+{
+    return conn_listener_address(r->listener);
+}
+size_t rpc_connection_count(const struct rpc *r)
+{
+    return r->peer_count;
+}
+size_t rpc_session_count(const struct rpc *r)
+{
+    return r->session_count;
+}
 
-static int by_id(const void *a, const void *b) { return id_compare(a, b); }
+static int by_id(const void *a, const void *b)
+{
+    return id_compare(a, b);
+}
 
 struct aiki_id *rpc_sessions(const struct rpc *r, size_t *ret_count)
 {
