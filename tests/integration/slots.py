@@ -2,11 +2,13 @@
 import os
 import pathlib
 import signal
+import subprocess
 import threading
 import time
 
 import chain
-from harness import Ledger, until
+import pytest
+from harness import RUNTIME, Ledger, until
 
 
 def start_ledger(s, steps, task_ms, name="ledger.txt", width=1):
@@ -224,3 +226,39 @@ def test_idle_a_worker_hardly_talks_to_redis(stacks):
     before = commands()
     threading.Event().wait(12)  # the subject is time that passes
     assert commands() - before <= 12
+
+
+def test_started_before_everything_else_it_waits_and_serves(stacks):
+    s = stacks(plugins=["hello"], start=False)
+    s.rpc = f"unix:{s.directory}/rpc"
+    s.start_runtime(wait=False)
+    until(lambda: "no session with" in s.runtime.log.read_text(), "it looks for the server")
+    s.start_server()
+    s.start_redis()
+    s.runtime.await_ready()
+    assert s.result(s.start("hello", {"name": "late"}))
+
+
+def test_told_to_end_before_it_ever_met_a_server_it_ends(stacks):
+    s = stacks(plugins=["hello", "ledger"], start=False)
+    s.rpc = f"unix:{s.directory}/rpc"
+    s.start_runtime(wait=False)
+    until(lambda: len(s.runtime.children()) == 2, "the plugins are loaded")
+    assert s.runtime.stop(patience_s=10) == 0
+
+
+@pytest.mark.parametrize("flags,word", [
+    (["--plugins", "/nonexistent"], "plugins"), ([], "--plugins"), (["--slots", "0"], "slots"),
+    (["--plugins", "{dir}", "--redis", "http://x"], "redis"), (["--plugins", "{dir}", "--server", "nowhere"], "nowhere"),
+    (["--plugins", "{dir}", "--namespace", "a b"], "namespace"), (["--plugins", "{dir}", "--log", "loud"], "log"),
+    (["--unheard-of"], "--unheard-of"), (["--plugins", "{dir}", "--state", "/proc/nowhere"], "state"),
+])
+def test_settings_that_cannot_work_end_it_with_the_reason(stacks, flags, word):
+    s = stacks(start=False)
+    flags = [flag.format(dir=s.plugins) for flag in flags]
+    if "--state" not in flags:
+        flags += ["--state", str(s.directory / "state")]
+    done = subprocess.run([RUNTIME, *flags], capture_output=True, text=True, timeout=20)
+    assert done.returncode in (1, 2), done
+    reason = [line for line in done.stderr.splitlines() if "ERROR" in line][-1]
+    assert word in reason, done.stderr
