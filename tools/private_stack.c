@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,23 +38,35 @@ struct stack {
     char log[PATH_SIZE];
     char server[128]; /* HOST:PORT */
     struct words words;
-    pid_t pid; /* of aiki dev; 0 = not running */
+    pid_t pid;       /* of aiki dev; 0 = not running */
+    int signal_fd;   /* SIGINT, SIGTERM and SIGCHLD; -1 until open */
+    int interrupted; /* by this signal; 0 = not */
 };
 
-static volatile sig_atomic_t interrupted;
+/* ---- signals ------------------------------------------------------------------------------ */
 
-static void on_interrupt(int number)
+/* They are read rather than handled, so that none falls between a look and a wait. */
+static aiki_status open_signals(struct stack *s, aiki_error *err)
 {
-    interrupted = number;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGCHLD);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL); /* fails for a bad argument only */
+    s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+    if (s->signal_fd < 0)
+        return error_set(err, AIKI_NOMEM, "signalfd: %s", strerror(errno));
+    return AIKI_OK;
 }
 
-/* Not restarted, so that waiting ends. */
-static void catch_interrupts(void)
+/* Blocks until there is one. */
+static void take_signal(struct stack *s)
 {
-    struct sigaction action = {.sa_handler = on_interrupt};
-    sigemptyset(&action.sa_mask);
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
+    struct signalfd_siginfo info;
+    if (read(s->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info) &&
+        info.ssi_signo != SIGCHLD)
+        s->interrupted = (int)info.ssi_signo;
 }
 
 /* ---- the folder --------------------------------------------------------------------------- */
@@ -143,16 +156,20 @@ static aiki_status start_stack(struct stack *s, int ready_fd, aiki_error *err)
         &s->pid, err);
 }
 
-/* Reads the ready line; false when the stack ended or is late. */
-static bool read_ready_line(int fd, char *line, size_t size)
+/* Reads the ready line; false when the stack ended or is late, or a signal came. */
+static bool read_ready_line(struct stack *s, int fd, char *line, size_t size)
 {
     int64_t deadline_ms = clock_mono_ms() + READY_MS_MAX;
     size_t used = 0;
-    while (used < size - 1 && !interrupted) {
+    while (used < size - 1 && s->interrupted == 0) {
         int64_t left_ms = deadline_ms - clock_mono_ms();
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        if (left_ms <= 0 || poll(&p, 1, (int)left_ms) <= 0)
+        struct pollfd p[] = {{.fd = fd, .events = POLLIN}, {.fd = s->signal_fd, .events = POLLIN}};
+        if (left_ms <= 0 || poll(p, ARRAY_COUNT(p), (int)left_ms) <= 0)
             return false;
+        if (p[1].revents != 0)
+            take_signal(s);
+        if (p[0].revents == 0)
+            continue;
         ssize_t n = read(fd, line + used, size - 1 - used);
         if (n <= 0)
             return false;
@@ -180,7 +197,10 @@ static aiki_status await_stack(struct stack *s, int fd, aiki_error *err)
     char line[1024];
     AUTO(buf) aiki_writer w;
     buf_init(&w);
-    if (!read_ready_line(fd, line, sizeof(line))) {
+    bool ready = read_ready_line(s, fd, line, sizeof(line));
+    if (s->interrupted != 0)
+        return error_set(err, AIKI_CANCELLED, "interrupted");
+    if (!ready) {
         show_log(s);
         return error_code(err, AIKI_FAILED, "STACK_FAILED",
                           "the private stack did not start; its log is above");
@@ -206,8 +226,9 @@ static void stop_stack(struct stack *s)
 
 static int child_main(struct cli *cli, const struct stack *s, int (*fn)(struct cli *cli))
 {
-    (void)signal(SIGINT, SIG_DFL);
-    (void)signal(SIGTERM, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)setenv("AIKI_SERVER", s->server, 1);
     int code = fn(cli);
@@ -215,7 +236,7 @@ static int child_main(struct cli *cli, const struct stack *s, int (*fn)(struct c
     return fflush(stdout) == 0 ? code : EXIT_INCOMPLETE;
 }
 
-static int run_in_child(struct cli *cli, const struct stack *s, int (*fn)(struct cli *cli))
+static int run_in_child(struct cli *cli, struct stack *s, int (*fn)(struct cli *cli))
 {
     int wait_status = 0;
     fflush(stdout);
@@ -225,15 +246,20 @@ static int run_in_child(struct cli *cli, const struct stack *s, int (*fn)(struct
     if (pid < 0)
         return cli_fail(cli, error_set(&cli->err, AIKI_NOMEM, "fork: %s", strerror(errno)),
                         &cli->err);
-    while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR)
-        (void)kill(pid, SIGTERM);
+    while (waitpid(pid, &wait_status, WNOHANG) != pid) {
+        take_signal(s);
+        if (s->interrupted != 0)
+            (void)kill(pid, SIGTERM);
+    }
     return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : EXIT_INCOMPLETE;
 }
 
 static aiki_status bring_up(struct stack *s, const char *under, aiki_error *err)
 {
     int ends[2];
-    aiki_status st = make_folder(s, under, err);
+    aiki_status st = open_signals(s, err);
+    if (st == AIKI_OK)
+        st = make_folder(s, under, err);
     if (st != AIKI_OK)
         return st;
     if (pipe2(ends, O_CLOEXEC) != 0)
@@ -251,11 +277,19 @@ int private_stack_run(struct cli *cli, const char *under, int (*fn)(struct cli *
     struct stack *s = calloc(1, sizeof(*s));
     if (s == NULL)
         return cli_fail(cli, AIKI_NOMEM, NULL);
-    catch_interrupts();
+    s->signal_fd = -1;
     aiki_status st = bring_up(s, under, &cli->err);
-    int code = st == AIKI_OK ? run_in_child(cli, s, fn) : cli_fail(cli, st, &cli->err);
+    int code = EXIT_OK;
+    if (st == AIKI_OK)
+        code = run_in_child(cli, s, fn);
+    else if (s->interrupted == 0)
+        code = cli_fail(cli, st, &cli->err);
     stop_stack(s);
     remove_folder(s);
+    if (s->interrupted != 0)
+        code = 128 + s->interrupted;
+    if (s->signal_fd >= 0)
+        close(s->signal_fd);
     free(s);
-    return interrupted ? 128 + interrupted : code;
+    return code;
 }
