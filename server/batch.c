@@ -158,7 +158,8 @@ void frame_seal(aiki_writer *w, uint64_t at, uint32_t type, uint32_t correlation
     if (frame_end(w, at, type, correlation) == AIKI_OK)
         return;
     aiki_error err = {.struct_size = sizeof(err)};
-    (void)error_set(&err, AIKI_LIMIT, "the answer has %llu bytes, FRAME_BYTES_MAX is %d; ask for less",
+    (void)error_set(&err, AIKI_LIMIT,
+                    "the answer has %llu bytes, FRAME_BYTES_MAX is %d; ask for less",
                     (unsigned long long)size_bytes, FRAME_BYTES_MAX);
     frame_fault(w, correlation, &err);
 }

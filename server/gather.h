@@ -1,4 +1,4 @@
-/* gather.h - collects the commands of one turn of the loop and hands them to the store thread. [loop]
+/* gather.h - collects the commands of one turn of the loop for the store thread. [loop]
  *
  *   connections, HTTP, publisher --gather_add--> batch --once a turn--> inbox of the store thread
  *                                                  ^------- used batches come back with outcomes

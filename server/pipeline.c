@@ -79,7 +79,8 @@ struct scan {
 static bool offer_of(struct pipeline *p, const struct run_row *row, int64_t min_age_ms,
                      struct offer *ret)
 {
-    struct run run = {.state = row->state, .epoch = row->epoch, .updated_at_ms = row->updated_at_ms};
+    struct run run = {
+        .state = row->state, .epoch = row->epoch, .updated_at_ms = row->updated_at_ms};
     const struct entry *e = cache_find_no(&p->cache, row->no);
     const struct flow *flow =
         e != NULL ? e->flow : registry_find(&p->registry, row->workflow, row->version);

@@ -145,7 +145,7 @@ void pipeline_run(struct pipeline *p);
 /* One turn of it: batches, and what is due by time. For tests with a clock of their own. */
 void pipeline_turn(struct pipeline *p, struct mail *list);
 
-/* ---- answers ------------------------------------------------------------------------------ */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 /* Frames for a connection in the outcome at hand; valid until the next call. */
 aiki_writer *answer_frames(struct pipeline *p, peer_id peer);
@@ -157,7 +157,7 @@ void answer_refusal(struct pipeline *p, const struct command *c, const aiki_erro
 void post_outcome(struct pipeline *p);
 void offer_run(struct pipeline *p, const struct entry *e);
 
-/* ---- runs ---------------------------------------------------------------------------------- */
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 /* Cached, or read from the store. AIKI_NOT_FOUND names the run. */
 aiki_status run_load(struct pipeline *p, const struct aiki_id *id, struct entry **ret,
@@ -188,7 +188,7 @@ void answer_started(struct pipeline *p, const struct command *c, const struct en
                     bool created, bool want_result);
 void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation);
 
-/* ---- unit ---------------------------------------------------------------------------------- */
+/* ---- unit ------------------------------------------------------------------------------------ */
 
 /* Note the run's state before a durable change; call before the engine. */
 struct dirty *unit_touch(struct pipeline *p, struct entry *e);
@@ -208,7 +208,7 @@ void unit_finish(struct pipeline *p);
 bool unit_barrier(struct pipeline *p, const struct entry *e);
 void unit_deinit(struct work *u);
 
-/* ---- commands ------------------------------------------------------------------------------ */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 /* The engine's refusal as an error about this run. */
 void refusal_error(const struct entry *e, const struct engine_refusal *r, aiki_error *err);
@@ -231,7 +231,7 @@ void session_end(struct pipeline *p, peer_id peer);
 /* The session of a connection that has one with a lease; else answers FENCED and NULL. */
 struct session *session_of(struct pipeline *p, const struct command *c);
 
-/* ---- waiters -------------------------------------------------------------------------------- */
+/* ---- waiters --------------------------------------------------------------------------------- */
 
 enum { WAITER_TIMER = 1 }; /* timer keys: run number * 2, or waiter number * 2 + WAITER_TIMER */
 aiki_status waiter_add(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation,

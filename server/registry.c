@@ -186,7 +186,8 @@ aiki_status registry_resolve(const struct registry *r, aiki_view name, aiki_view
         return error_code(err, AIKI_NOT_FOUND, "WORKFLOW_NOT_FOUND",
                           "no runtime has ever served workflow %.*s; known: %s",
                           (int)name.size_bytes, (const char *)name.data,
-                          known[0] != '\0' ? known : "none, drop a plugin into a plugins directory");
+                          known[0] != '\0' ? known
+                                           : "none, drop a plugin into a plugins directory");
     }
     struct flow *f = version.size_bytes > 0 ? version_in(family, version) : newest(family, true);
     if (f == NULL && version.size_bytes == 0)

@@ -328,7 +328,8 @@ void waiter_timed_out(struct pipeline *p, uint32_t number)
     peer_id peer = w->peer;
     uint32_t correlation = w->correlation;
     /* What is not committed must not be seen. The commit may be what it waited for. */
-    if (unit_barrier(p, e) && (w->entry == NULL || w->peer != peer || w->correlation != correlation))
+    if (unit_barrier(p, e) &&
+        (w->entry == NULL || w->peer != peer || w->correlation != correlation))
         return;
     waiter_free(p, w);
     answer_result(p, e, peer, correlation);

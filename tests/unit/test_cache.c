@@ -1,4 +1,4 @@
-/* test_cache.c - runs in memory: found by id, number and key, forgotten only when nothing holds them. */
+/* test_cache.c - runs in memory: found three ways, forgotten only when nothing holds them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

@@ -122,7 +122,7 @@ static bool signal_run(struct fixture *f, const char *name)
                          &f->refusal);
 }
 
-/* ---- all transitions --------------------------------------------------------------------------- */
+/* ---- all transitions ------------------------------------------------------------------------- */
 
 /* Bring a fresh run into that state. */
 static void bring_to(struct fixture *f, uint32_t state)
@@ -199,7 +199,7 @@ static void every_transition(void **state)
     }
 }
 
-/* ---- ownership ----------------------------------------------------------------------------------- */
+/* ---- ownership ------------------------------------------------------------------------------- */
 
 /* Epochs lie above the incarnation and only rise. */
 static void epochs_rise_above_the_incarnation(void **state)
@@ -267,7 +267,7 @@ static void a_repeated_append_changes_nothing(void **state)
     assert_false(send(f, &last));
 }
 
-/* ---- appends ---------------------------------------------------------------------------------------- */
+/* ---- appends --------------------------------------------------------------------------------- */
 
 /* CLAIMED goes in front of the first append of an epoch and of no other. */
 static void the_first_append_records_the_claim(void **state)
@@ -357,7 +357,7 @@ static void limits_leave_a_way_to_end(void **state)
     assert_int_equal(f->run.state, RUN_COMPLETED);
 }
 
-/* ---- signals and time ---------------------------------------------------------------------------------- */
+/* ---- signals and time ------------------------------------------------------------------------ */
 
 /* A signal that came while the code decided to wait: it looks again instead of sleeping. */
 static void a_park_that_missed_a_signal_goes_on(void **state)
@@ -397,7 +397,7 @@ static void a_timer_wakes_when_due(void **state)
     assert_false(engine_wake(&f->run, &f->now, &f->effects));
 }
 
-/* ---- property --------------------------------------------------------------------------------------------- */
+/* ---- property -------------------------------------------------------------------------------- */
 
 /* Whatever is asked in whatever order: epochs and numbers rise, events are gap-free and in order
  * of time, an ended run stays ended, and only the owner of the epoch writes. */

@@ -43,7 +43,7 @@ struct fixture {
 
 static peer_id peer(uint32_t who) { return peer_make(1, who); }
 
-/* ---- what comes back ---------------------------------------------------------------------------- */
+/* ---- what comes back ------------------------------------------------------------------------- */
 
 static void keep_frames(struct fixture *f, const struct parcel *parcel)
 {
@@ -100,7 +100,7 @@ static void forget(struct fixture *f)
     f->scanned = false;
 }
 
-/* ---- what goes in -------------------------------------------------------------------------------- */
+/* ---- what goes in ---------------------------------------------------------------------------- */
 
 static void command(struct fixture *f, uint32_t who, uint32_t type, uint32_t correlation,
                     const void *payload, size_t size_bytes)
@@ -187,7 +187,7 @@ static void expect_fault(struct fixture *f, uint32_t who, uint32_t correlation,
     assert_string_equal(err.code, code);
 }
 
-/* ---- fixture ---------------------------------------------------------------------------------------- */
+/* ---- fixture --------------------------------------------------------------------------------- */
 
 static const uint8_t build[HASH_BYTES] = {1}, other_build[HASH_BYTES] = {2};
 static const uint8_t input[] = {0x81, 0xa1, 'a', 1}, other_input[] = {0x81, 0xa1, 'a', 2};
@@ -281,7 +281,7 @@ static void restart(struct fixture *f)
     start_server(f, f->url);
 }
 
-/* ---- steps that many cases take ------------------------------------------------------------------------ */
+/* ---- steps that many cases take -------------------------------------------------------------- */
 
 static void ask_start(struct fixture *f, uint32_t correlation, const char *key)
 {
@@ -381,7 +381,7 @@ static void park(struct fixture *f, struct aiki_id run, uint64_t epoch, const ch
     forget(f);
 }
 
-/* ---- the main road ----------------------------------------------------------------------------------------- */
+/* ---- the main road --------------------------------------------------------------------------- */
 
 /* Start, claim, finish; who waits is told, and the count of answered requests is exact. */
 static void a_run_from_start_to_result(void **state)
@@ -439,7 +439,7 @@ static void reading_commits_nothing(void **state)
     assert_int_equal(f->store->commits, before + 1);
 }
 
-/* ---- starts ------------------------------------------------------------------------------------------------- */
+/* ---- starts ---------------------------------------------------------------------------------- */
 
 static void one_key_is_one_run(void **state)
 {
@@ -463,7 +463,7 @@ static void one_key_is_one_run(void **state)
     assert_int_equal(f->offer_count, 0);
 }
 
-/* A start repeated because its answer was lost, to a server that knows the run from its store only. */
+/* A start repeated because its answer was lost; the server may know the run from its store only. */
 static void a_repeated_start_finds_its_run(void **state)
 {
     struct fixture *f = *state;
@@ -511,7 +511,7 @@ static void bad_starts_change_nothing(void **state)
     assert_int_equal(f->p.cache.count, 0);
 }
 
-/* ---- refused commits ------------------------------------------------------------------------------------------ */
+/* ---- refused commits ------------------------------------------------------------------------- */
 
 /* A commit that fails once: the unit is decided again one by one and everybody gets an answer. */
 static void a_refused_unit_is_decided_one_by_one(void **state)
@@ -583,7 +583,7 @@ static void a_refused_append_can_be_repeated(void **state)
     assert_int_equal(state_of(f, run), RUN_COMPLETED);
 }
 
-/* A wait that ends in the very turn in which the run completes sees the end only if it is on record. */
+/* A wait that ends in the turn in which the run completes sees the end only if it is on record. */
 static void a_wait_never_sees_what_is_not_committed(void **state)
 {
     struct fixture *f = *state;
@@ -602,7 +602,7 @@ static void a_wait_never_sees_what_is_not_committed(void **state)
     assert_int_equal(f->answered[CLIENT], 1);
 }
 
-/* ---- ownership --------------------------------------------------------------------------------------------------- */
+/* ---- ownership ------------------------------------------------------------------------------- */
 
 /* A lease that ends: a new offer, and the former owner is fenced for good. */
 static void an_expired_session_is_fenced(void **state)
@@ -693,7 +693,7 @@ static void a_scan_goes_page_by_page(void **state)
     assert_true(f->scanned && f->scan.after_no == 0);
 }
 
-/* ---- parked runs ------------------------------------------------------------------------------------------------ */
+/* ---- parked runs ----------------------------------------------------------------------------- */
 
 static void a_timer_wakes_a_parked_run(void **state)
 {

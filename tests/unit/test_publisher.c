@@ -40,7 +40,7 @@ struct fixture {
     int closed;
 };
 
-/* ---- redis --------------------------------------------------------------------------------- */
+/* ---- redis ----------------------------------------------------------------------------------- */
 
 static void start_redis(struct fixture *f)
 {
@@ -93,7 +93,7 @@ static long long ask(struct fixture *f, const char *format, ...)
     return answer;
 }
 
-/* ---- fixture ------------------------------------------------------------------------------- */
+/* ---- fixture --------------------------------------------------------------------------------- */
 
 static struct aiki_id *sessions(void *arg, size_t *ret_count)
 {
@@ -246,7 +246,7 @@ static void read_as(struct fixture *f, const struct aiki_id *id)
     (void)ask(f, "XREADGROUP GROUP aiki %s COUNT 5000 STREAMS orders >", name);
 }
 
-/* ---- cases ---------------------------------------------------------------------------------- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 /* What is offered is an entry that reads as the ticket it was. */
 static void an_offer_is_a_ticket(void **state)

@@ -135,7 +135,7 @@ static void greet(struct fixture *f, struct caller *c, uint64_t role)
     c->type = 0;
 }
 
-/* ---- fixture ------------------------------------------------------------------------------------ */
+/* ---- fixture --------------------------------------------------------------------------------- */
 
 static int setup(void **state)
 {
@@ -180,7 +180,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- greeting -------------------------------------------------------------------------------------- */
+/* ---- greeting -------------------------------------------------------------------------------- */
 
 /* A client is welcome and has no session; a runtime gets one, and the store thread hears of it. */
 static void both_roles_are_welcome(void **state)
@@ -252,7 +252,7 @@ static void strangers_are_cut_off(void **state)
     assert_null(seen(f, WIRE_START));
 }
 
-/* ---- requests ---------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 /* A request goes to the store thread under its peer; what is not the role's to ask does not. */
 static void requests_go_by_role(void **state)
@@ -346,7 +346,7 @@ static void starts_wait_for_room(void **state)
     conn_close(runtime.conn);
 }
 
-/* ---- leases --------------------------------------------------------------------------------------------- */
+/* ---- leases ---------------------------------------------------------------------------------- */
 
 /* Silence for the length of the lease ends the session, not the connection. A heartbeat then is
  * FENCED at once; other requests go to the store thread, which counts and fences them. */
