@@ -275,7 +275,9 @@ class Stack:
 
     def check_sanitizers(self):
         for log in self.directory.glob("*.log"):
-            text = log.read_text(errors="replace")
+            # The plugin `crash` dies on purpose, and a sanitizer in its process has its say.
+            text = "\n".join(line for line in log.read_text(errors="replace").splitlines()
+                             if not ("/crash.so@" in line and "AddressSanitizer: " in line))
             for sign in ("ERROR: AddressSanitizer", "runtime error:", "ERROR: LeakSanitizer",
                          "Assertion `"):
                 assert sign not in text, f"{log.name}: {sign}\n" + "\n".join(text.splitlines()[-80:])

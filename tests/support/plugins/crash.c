@@ -24,7 +24,7 @@ AIKI_RECORD(crash_input, CRASH_INPUT);
 #define CRASH_OUTPUT(F, R) F(R, i64, crashes, AIKI_REQUIRED)
 AIKI_RECORD(crash_output, CRASH_OUTPUT);
 
-static volatile int sink;
+static volatile unsigned sink; /* wraps: the loop is for ever */
 
 /* Deeper than any stack; the array keeps the compiler from turning it into a loop. */
 static int overflow(int depth)
@@ -43,7 +43,7 @@ static void die(const char *how)
     else if (strcmp(how, "exit") == 0)
         exit(0);
     else if (strcmp(how, "stack") == 0)
-        sink = overflow(1);
+        sink = (unsigned)overflow(1);
     else if (strcmp(how, "loop") == 0)
         for (;;)
             sink++;
