@@ -1,11 +1,14 @@
 /* fuzz_entry.c - what XREADGROUP answers, whatever somebody has put into the stream.
  *
- * The source is included, because the reading of replies is private to it. A reply is described by
- * the input, so that every shape occurs and hiredis, which has its own tests, stays outside:
+ * A reply is described by the input, so that every shape occurs; hiredis, which has its own tests,
+ * stays outside:
  *   0 N bytes  string of N bytes    1 N replies  array of N    2 integer    3 nil    4 a ticket */
 #include "fuzz.h"
 
-#include "broker/consumer.c"
+#include <hiredis/hiredis.h>
+
+#include "base/log.h"
+#include "broker/consumer_impl.h"
 
 enum { REPLY_DEPTH_MAX = 6 };
 
@@ -92,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tickets = stream.ack_count = 0;
     redisReply *reply = make_reply(&c, 0);
     if (reply->type == REDIS_REPLY_ARRAY)
-        take_entries(&consumer, reply);
+        consumer_take_entries(&consumer, reply);
     drop_reply(reply);
     CHECK(tickets + stream.ack_count <= size);
     return 0;
