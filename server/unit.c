@@ -152,7 +152,7 @@ static void pay(struct pipeline *p, const struct owed *o)
     case OWED_SIGNALLED: answer(p, &c, OK, .count = o->number); break;
     case OWED_NOTIFY:
         frame_add(push_frames(p, o->peer), NOTIFY, 0, .run = e->id, .epoch = o->epoch,
-                  .kind = NOTIFY_SIGNAL, .event = {e->journal.data + o->offset, o->size_bytes});
+                  .kind = NOTIFY_EVENT, .event = {e->journal.data + o->offset, o->size_bytes});
         break;
     }
 }

@@ -2,15 +2,20 @@
  *
  *   new     [kind, body]                     stored  [seq, at_ms, epoch, kind, body]
  *
- *   STARTED         [workflow, version, input, key, actor]
+ *   STARTED         [workflow, version, input, key, actor] or, not a plain one,
+ *                   [..., [parent, address, nth, close_policy, start_at_ms, deadline_ms, retry]]
  *   CLAIMED         [session, build, runtime]
- *   STEP_BEGUN      [address, nth, identity, due_at_ms, duration_ms]
+ *   STEP_BEGUN      [address, nth, identity, due_at_ms, duration_ms] or [..., options]
  *   ATTEMPT_FAILED  [address, nth, identity, attempt, next_at_ms, error, duration_us]
  *   STEP_DONE       [address, nth, identity, attempt, outcome, value, error, duration_us]
  *   SIGNAL          [name, payload, ref]
  *   COMPLETED       [output]
- *   FAILED, BLOCKED [error]
- *   UNBLOCKED       []
+ *   FAILED, BLOCKED, CANCELLED, TIMED_OUT                             [error]
+ *   UNBLOCKED, CANCEL_SEEN                                            []
+ *   CANCEL_REQUESTED, WOKEN, PAUSED, RESUMED, TERMINATED              [reason, actor]
+ *   CHILD_DONE      [child, state, output, error]
+ *   RUN_RETRIED     [from_seq, attempt, next_at_ms, error, reason, actor]
+ *   HEARTBEAT       [address, nth, identity, attempt, details]
  *   identity        nil, or [kind, name, input]
  *
  * Payloads (input, output, value, payload) are bin, nil when empty: an event stays readable
@@ -33,6 +38,11 @@ enum {
     ATTEMPT_FAILED_FIELDS = 7,
     STEP_DONE_FIELDS = 8,
     SIGNAL_FIELDS = 3,
+    START_OPTION_FIELDS = 7,
+    CONTROL_FIELDS = 2,
+    CHILD_DONE_FIELDS = 4,
+    RUN_RETRIED_FIELDS = 6,
+    HEARTBEAT_FIELDS = 5,
     IDENTITY_FIELDS = 3,
     NEW_FIELDS = 2,
     STORED_FIELDS = 5,
@@ -135,7 +145,8 @@ static void put_payload(aiki_writer *w, aiki_view payload)
         aiki_mp_bin(w, payload.data, payload.size_bytes);
 }
 
-static void put_error(aiki_writer *w, aiki_view map)
+/* One msgpack value, nil when empty. */
+static void put_raw(aiki_writer *w, aiki_view map)
 {
     if (map.size_bytes == 0)
         aiki_mp_nil(w);
@@ -159,14 +170,35 @@ static void put_step(aiki_writer *w, const struct event *e, uint64_t field_count
     put_payload(w, e->as.step.input);
 }
 
+static bool is_plain_start(const struct event *e)
+{
+    return id_is_zero(&e->as.started.parent) && e->as.started.start_at_ms == 0 &&
+           e->as.started.deadline_ms == 0 && e->as.started.retry.size_bytes == 0;
+}
+
+static void put_start_options(aiki_writer *w, const struct event *e)
+{
+    aiki_mp_array(w, START_OPTION_FIELDS);
+    aiki_mp_bin(w, e->as.started.parent.bytes, sizeof(e->as.started.parent.bytes));
+    aiki_mp_bin(w, e->as.started.parent_address.bytes, ADDRESS_BYTES);
+    aiki_mp_uint(w, e->as.started.parent_nth);
+    aiki_mp_uint(w, e->as.started.close_policy);
+    aiki_mp_int(w, e->as.started.start_at_ms);
+    aiki_mp_int(w, e->as.started.deadline_ms);
+    put_raw(w, e->as.started.retry);
+}
+
 static void put_started(aiki_writer *w, const struct event *e)
 {
-    aiki_mp_array(w, STARTED_FIELDS);
+    bool plain = is_plain_start(e);
+    aiki_mp_array(w, plain ? STARTED_FIELDS : STARTED_FIELDS + 1);
     put_text(w, e->as.started.workflow);
     put_text(w, e->as.started.version);
     put_payload(w, e->as.started.input);
     put_text(w, e->as.started.key);
     put_text(w, e->as.started.actor);
+    if (!plain)
+        put_start_options(w, e);
 }
 
 static void put_claimed(aiki_writer *w, const struct event *e)
@@ -182,7 +214,7 @@ static void put_attempt_failed(aiki_writer *w, const struct event *e)
     put_step(w, e, ATTEMPT_FAILED_FIELDS);
     aiki_mp_uint(w, e->as.step.attempt);
     aiki_mp_int(w, e->as.step.next_at_ms);
-    put_error(w, e->as.step.error);
+    put_raw(w, e->as.step.error);
     aiki_mp_int(w, e->as.step.duration_us);
 }
 
@@ -192,8 +224,38 @@ static void put_step_done(aiki_writer *w, const struct event *e)
     aiki_mp_uint(w, e->as.step.attempt);
     aiki_mp_uint(w, e->as.step.outcome);
     put_payload(w, e->as.step.value);
-    put_error(w, e->as.step.error);
+    put_raw(w, e->as.step.error);
     aiki_mp_int(w, e->as.step.duration_us);
+}
+
+static void put_step_begun(aiki_writer *w, const struct event *e)
+{
+    bool more = e->as.step.options.size_bytes > 0;
+    put_step(w, e, more ? STEP_BEGUN_FIELDS + 1 : STEP_BEGUN_FIELDS);
+    aiki_mp_int(w, e->as.step.due_at_ms);
+    aiki_mp_int(w, e->as.step.duration_ms);
+    if (more)
+        put_raw(w, e->as.step.options);
+}
+
+static void put_child_done(aiki_writer *w, const struct event *e)
+{
+    aiki_mp_array(w, CHILD_DONE_FIELDS);
+    aiki_mp_bin(w, e->as.child_done.child.bytes, sizeof(e->as.child_done.child.bytes));
+    aiki_mp_uint(w, e->as.child_done.state);
+    put_payload(w, e->as.child_done.output);
+    put_raw(w, e->as.child_done.error);
+}
+
+static void put_run_retried(aiki_writer *w, const struct event *e)
+{
+    aiki_mp_array(w, RUN_RETRIED_FIELDS);
+    aiki_mp_uint(w, e->as.run_retried.from_seq);
+    aiki_mp_uint(w, e->as.run_retried.attempt);
+    aiki_mp_int(w, e->as.run_retried.next_at_ms);
+    put_raw(w, e->as.run_retried.error);
+    put_text(w, e->as.run_retried.reason);
+    put_text(w, e->as.run_retried.actor);
 }
 
 static void put_body(aiki_writer *w, const struct event *e)
@@ -201,11 +263,7 @@ static void put_body(aiki_writer *w, const struct event *e)
     switch (e->kind) {
     case EVENT_STARTED: put_started(w, e); break;
     case EVENT_CLAIMED: put_claimed(w, e); break;
-    case EVENT_STEP_BEGUN:
-        put_step(w, e, STEP_BEGUN_FIELDS);
-        aiki_mp_int(w, e->as.step.due_at_ms);
-        aiki_mp_int(w, e->as.step.duration_ms);
-        break;
+    case EVENT_STEP_BEGUN: put_step_begun(w, e); break;
     case EVENT_ATTEMPT_FAILED: put_attempt_failed(w, e); break;
     case EVENT_STEP_DONE: put_step_done(w, e); break;
     case EVENT_SIGNAL:
@@ -219,14 +277,33 @@ static void put_body(aiki_writer *w, const struct event *e)
         put_payload(w, e->as.completed.output);
         break;
     case EVENT_FAILED:
+    case EVENT_CANCELLED:
+    case EVENT_TIMED_OUT:
         aiki_mp_array(w, 1);
-        put_error(w, e->as.failed.error);
+        put_raw(w, e->as.failed.error);
         break;
     case EVENT_BLOCKED:
         aiki_mp_array(w, 1);
-        put_error(w, e->as.blocked.error);
+        put_raw(w, e->as.blocked.error);
         break;
-    case EVENT_UNBLOCKED: aiki_mp_array(w, 0); break;
+    case EVENT_UNBLOCKED:
+    case EVENT_CANCEL_SEEN: aiki_mp_array(w, 0); break;
+    case EVENT_CANCEL_REQUESTED:
+    case EVENT_WOKEN:
+    case EVENT_PAUSED:
+    case EVENT_RESUMED:
+    case EVENT_TERMINATED:
+        aiki_mp_array(w, CONTROL_FIELDS);
+        put_text(w, e->as.control.reason);
+        put_text(w, e->as.control.actor);
+        break;
+    case EVENT_CHILD_DONE: put_child_done(w, e); break;
+    case EVENT_RUN_RETRIED: put_run_retried(w, e); break;
+    case EVENT_HEARTBEAT:
+        put_step(w, e, HEARTBEAT_FIELDS);
+        aiki_mp_uint(w, e->as.step.attempt);
+        put_payload(w, e->as.step.value);
+        break;
     default: abort(); /* a kind of our own making that is not in the table */
     }
 }
@@ -313,6 +390,28 @@ static uint64_t get_step(aiki_reader *r, struct event *e, uint64_t known)
     return unknown;
 }
 
+/* One value of any kind, empty when it is nil. */
+static aiki_view get_raw(aiki_reader *r)
+{
+    aiki_view v = aiki_mp_value(r);
+    return v.size_bytes == 1 && v.data[0] == 0xc0 ? (aiki_view){NULL, 0} : v;
+}
+
+static void get_start_options(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = open_array(r, START_OPTION_FIELDS);
+    get_fixed(r, e->as.started.parent.bytes, sizeof(e->as.started.parent.bytes));
+    get_fixed(r, e->as.started.parent_address.bytes, ADDRESS_BYTES);
+    e->as.started.parent_nth = aiki_mp_read_uint(r);
+    e->as.started.close_policy = aiki_mp_read_uint(r);
+    e->as.started.start_at_ms = aiki_mp_read_int(r);
+    e->as.started.deadline_ms = aiki_mp_read_int(r);
+    e->as.started.retry = get_raw(r);
+    close_array(r, unknown);
+    if (e->as.started.close_policy > CLOSE_ABANDON && r->status == AIKI_OK)
+        r->status = AIKI_UNSUPPORTED;
+}
+
 static uint64_t get_started(aiki_reader *r, struct event *e)
 {
     uint64_t unknown = open_array(r, STARTED_FIELDS);
@@ -321,7 +420,10 @@ static uint64_t get_started(aiki_reader *r, struct event *e)
     e->as.started.input = aiki_mp_read_bin(r);
     e->as.started.key = aiki_mp_read_str(r);
     e->as.started.actor = aiki_mp_read_str(r);
-    return unknown;
+    if (unknown == 0)
+        return 0;
+    get_start_options(r, e);
+    return unknown - 1;
 }
 
 static uint64_t get_claimed(aiki_reader *r, struct event *e)
@@ -363,6 +465,55 @@ static uint64_t get_signal(aiki_reader *r, struct event *e)
     return unknown;
 }
 
+static uint64_t get_step_begun(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = get_step(r, e, STEP_BEGUN_FIELDS);
+    e->as.step.due_at_ms = aiki_mp_read_int(r);
+    e->as.step.duration_ms = aiki_mp_read_int(r);
+    if (unknown == 0)
+        return 0;
+    e->as.step.options = get_raw(r);
+    return unknown - 1;
+}
+
+static uint64_t get_control(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = open_array(r, CONTROL_FIELDS);
+    e->as.control.reason = aiki_mp_read_str(r);
+    e->as.control.actor = aiki_mp_read_str(r);
+    return unknown;
+}
+
+static uint64_t get_child_done(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = open_array(r, CHILD_DONE_FIELDS);
+    get_fixed(r, e->as.child_done.child.bytes, sizeof(e->as.child_done.child.bytes));
+    e->as.child_done.state = aiki_mp_read_uint(r);
+    e->as.child_done.output = aiki_mp_read_bin(r);
+    e->as.child_done.error = get_error(r);
+    return unknown;
+}
+
+static uint64_t get_run_retried(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = open_array(r, RUN_RETRIED_FIELDS);
+    e->as.run_retried.from_seq = aiki_mp_read_uint(r);
+    e->as.run_retried.attempt = aiki_mp_read_uint(r);
+    e->as.run_retried.next_at_ms = aiki_mp_read_int(r);
+    e->as.run_retried.error = get_error(r);
+    e->as.run_retried.reason = aiki_mp_read_str(r);
+    e->as.run_retried.actor = aiki_mp_read_str(r);
+    return unknown;
+}
+
+static uint64_t get_heartbeat(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = get_step(r, e, HEARTBEAT_FIELDS);
+    e->as.step.attempt = aiki_mp_read_uint(r);
+    e->as.step.value = aiki_mp_read_bin(r);
+    return unknown;
+}
+
 /* Kinds and values of a later release may mean anything: they are refused, never guessed. */
 static aiki_status get_body(aiki_reader *r, struct event *e)
 {
@@ -370,15 +521,11 @@ static aiki_status get_body(aiki_reader *r, struct event *e)
     switch (e->kind) {
     case EVENT_STARTED: unknown = get_started(r, e); break;
     case EVENT_CLAIMED: unknown = get_claimed(r, e); break;
-    case EVENT_STEP_BEGUN:
-        unknown = get_step(r, e, STEP_BEGUN_FIELDS);
-        e->as.step.due_at_ms = aiki_mp_read_int(r);
-        e->as.step.duration_ms = aiki_mp_read_int(r);
-        break;
+    case EVENT_STEP_BEGUN: unknown = get_step_begun(r, e); break;
     case EVENT_ATTEMPT_FAILED: unknown = get_attempt_failed(r, e); break;
     case EVENT_STEP_DONE:
         unknown = get_step_done(r, e);
-        if (e->as.step.outcome > OUTCOME_TIMEDOUT)
+        if (e->as.step.outcome > OUTCOME_CANCELLED)
             return AIKI_UNSUPPORTED;
         break;
     case EVENT_SIGNAL: unknown = get_signal(r, e); break;
@@ -387,6 +534,8 @@ static aiki_status get_body(aiki_reader *r, struct event *e)
         e->as.completed.output = aiki_mp_read_bin(r);
         break;
     case EVENT_FAILED:
+    case EVENT_CANCELLED:
+    case EVENT_TIMED_OUT:
         unknown = open_array(r, 1);
         e->as.failed.error = get_error(r);
         break;
@@ -394,7 +543,16 @@ static aiki_status get_body(aiki_reader *r, struct event *e)
         unknown = open_array(r, 1);
         e->as.blocked.error = get_error(r);
         break;
-    case EVENT_UNBLOCKED: unknown = open_array(r, 0); break;
+    case EVENT_UNBLOCKED:
+    case EVENT_CANCEL_SEEN: unknown = open_array(r, 0); break;
+    case EVENT_CANCEL_REQUESTED:
+    case EVENT_WOKEN:
+    case EVENT_PAUSED:
+    case EVENT_RESUMED:
+    case EVENT_TERMINATED: unknown = get_control(r, e); break;
+    case EVENT_CHILD_DONE: unknown = get_child_done(r, e); break;
+    case EVENT_RUN_RETRIED: unknown = get_run_retried(r, e); break;
+    case EVENT_HEARTBEAT: unknown = get_heartbeat(r, e); break;
     default: return AIKI_UNSUPPORTED;
     }
     close_array(r, unknown);

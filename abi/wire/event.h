@@ -29,7 +29,18 @@
     X(COMPLETED, 7, "completed")           /* r */                                           \
     X(FAILED, 8, "failed")                 /* r */                                           \
     X(BLOCKED, 9, "blocked")               /* r */                                           \
-    X(UNBLOCKED, 10, "unblocked")          /* s */
+    X(UNBLOCKED, 10, "unblocked")          /* s */                                           \
+    X(CANCEL_REQUESTED, 11, "cancel_requested") /* s */                                      \
+    X(CANCEL_SEEN, 12, "cancel_seen")      /* r: from here on the code knows */              \
+    X(CHILD_DONE, 13, "child_done")        /* s: on the parent */                            \
+    X(WOKEN, 14, "woken")                  /* s: sleeps begun before it are due */           \
+    X(PAUSED, 15, "paused")                /* s */                                           \
+    X(RESUMED, 16, "resumed")              /* s */                                           \
+    X(CANCELLED, 17, "cancelled")          /* r */                                           \
+    X(TIMED_OUT, 18, "timed_out")          /* s: the deadline of the run passed */           \
+    X(TERMINATED, 19, "terminated")        /* s */                                           \
+    X(RUN_RETRIED, 20, "run_retried")      /* r by its policy, s on request */               \
+    X(HEARTBEAT, 21, "heartbeat")          /* r: details for the attempt after this one */
 
 enum {
 #define EVENT_KIND_ENUM(name, number, text) EVENT_##name = number,
@@ -41,14 +52,26 @@ enum {
     X(TASK, 1, "task")     \
     X(SLEEP, 2, "sleep")   \
     X(SIGNAL, 3, "signal") \
-    X(SIDE, 4, "side")
+    X(SIDE, 4, "side")     \
+    X(CHILD, 5, "child")
 enum {
 #define STEP_KIND_ENUM(name, number, text) STEP_##name = number,
     STEP_KIND_MAP(STEP_KIND_ENUM)
 #undef STEP_KIND_ENUM
 };
 
-enum { OUTCOME_OK = 0, OUTCOME_FAILED = 1, OUTCOME_TIMEDOUT = 2 };
+enum { OUTCOME_OK = 0, OUTCOME_FAILED = 1, OUTCOME_TIMEDOUT = 2, OUTCOME_CANCELLED = 3 };
+
+/* What becomes of a child when its parent ends, and on request when it is cancelled. */
+enum { CLOSE_CANCEL = 0, CLOSE_TERMINATE = 1, CLOSE_ABANDON = 2 };
+
+/* Events that come to a run from outside while it is open, in whatever order: material for the
+ * owner, who records what the code saw of it. Their number is the run's `signals`. */
+static inline bool event_is_arrival(uint64_t kind)
+{
+    return kind == EVENT_SIGNAL || kind == EVENT_CANCEL_REQUESTED || kind == EVENT_CHILD_DONE ||
+           kind == EVENT_WOKEN || kind == EVENT_PAUSED || kind == EVENT_RESUMED;
+}
 
 const char *event_kind_name(uint64_t kind);
 const char *step_kind_name(uint64_t kind);
@@ -69,7 +92,17 @@ struct event {
     uint64_t kind;
     aiki_view encoded; /* the whole event as read */
     union {
-        struct { aiki_view workflow, version, input, key, actor; } started;
+        struct {
+            aiki_view workflow, version, input, key, actor;
+            /* all zero in most starts */
+            struct aiki_id parent;        /* zero: nobody's child */
+            struct address parent_address; /* the parent's step */
+            uint64_t parent_nth;
+            uint64_t close_policy;        /* CLOSE_* */
+            int64_t start_at_ms;          /* 0 = at once */
+            int64_t deadline_ms;          /* 0 = none */
+            aiki_view retry;              /* retry_write in retry.h: overrides every task's policy */
+        } started;
         /* claimed: which session and build executed from here on */
         struct { struct aiki_id session; aiki_view build, runtime; } claimed;
         struct {
@@ -81,6 +114,9 @@ struct event {
             int64_t due_at_ms;
             /* and how long the code asked to wait; negative = for ever */
             int64_t duration_ms;
+            /* STEP_BEGUN of a child: [version, close_policy, detached]; empty for other kinds */
+            aiki_view options;
+            /* HEARTBEAT: attempt, and its details in value */
             /* ATTEMPT_FAILED and STEP_DONE: number of the attempt this ends, from 1 */
             uint64_t attempt;
             /* ATTEMPT_FAILED: when the next one may begin */
@@ -94,8 +130,19 @@ struct event {
         } step;
         struct { aiki_view name, payload, ref; } signal;
         struct { aiki_view output; } completed;
-        struct { aiki_view error; } failed;  /* error map */
+        struct { aiki_view error; } failed;  /* error map; also CANCELLED and TIMED_OUT */
         struct { aiki_view error; } blocked; /* error map */
+        /* CANCEL_REQUESTED, WOKEN, PAUSED, RESUMED, TERMINATED */
+        struct { aiki_view reason, actor; } control;
+        /* state: RUN_* it ended in; error map unless completed */
+        struct { struct aiki_id child; uint64_t state; aiki_view output, error; } child_done;
+        /* The run goes on although it had failed: outcomes other than OK are void, and so is every
+         * outcome from event from_seq on (0 = none). attempt: of the run, from 2. */
+        struct {
+            uint64_t from_seq, attempt;
+            int64_t next_at_ms;
+            aiki_view error, reason, actor;
+        } run_retried;
     } as;
 };
 

@@ -25,15 +25,31 @@ enum wire_type {
 /* How a run goes on after an APPEND. */
 enum {
     NEXT_CONTINUE = 0, /* still executing here */
-    NEXT_FINISH = 1,   /* the last event is COMPLETED or FAILED */
+    NEXT_FINISH = 1,   /* the last event is COMPLETED, FAILED or CANCELLED */
     NEXT_PARK = 2,     /* waits; ownership returns to the server */
     NEXT_RELEASE = 3,  /* handed back; offer it again at once */
     NEXT_BLOCK = 4     /* the last event is BLOCKED */
 };
 
 enum {
-    NOTIFY_SIGNAL = 1, /* event is the SIGNAL event */
+    NOTIFY_EVENT = 1,  /* event is an arrival (event.h) */
     NOTIFY_DROP = 2    /* ownership ended; forget the run */
+};
+
+/* What START does when its key names a run that exists. */
+enum {
+    KEY_SAME = 0,     /* the same input: that run; another input: CONFLICT */
+    KEY_EXISTING = 1, /* that run, whatever its input */
+    KEY_REPLACE = 2   /* the same input: that run; another: that run is terminated, a new one starts */
+};
+
+enum {
+    CONTROL_CANCEL = 1,    /* tell the code; it ends the run when it has cleaned up */
+    CONTROL_TERMINATE = 2, /* end the run now; no more of its code is executed */
+    CONTROL_PAUSE = 3,     /* attempts under way end and are recorded, nothing new starts */
+    CONTROL_RESUME = 4,
+    CONTROL_WAKE = 5,      /* its sleeps and retry delays are over now */
+    CONTROL_RETRY = 6      /* a failed, cancelled or timed out run goes on; see MSG_CONTROL */
 };
 
 typedef uint64_t wire_u64;

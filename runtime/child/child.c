@@ -179,7 +179,7 @@ static void on_notify(struct child *c, const struct msg_NOTIFY *m)
         return; /* about a stay that is over */
     if (m->kind == NOTIFY_DROP)
         run_drop(r);
-    else if (m->kind == NOTIFY_SIGNAL)
+    else if (m->kind == NOTIFY_EVENT)
         run_add_signal(r, m->event);
 }
 

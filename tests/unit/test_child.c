@@ -320,7 +320,7 @@ static void signal_run(struct broker *b, struct book *k, const char *name, uint6
     record_event(k, &e);
     k->signals++;
     if (b != NULL)
-        broker_send(b, NOTIFY, .run = k->id, .epoch = k->epoch, .kind = NOTIFY_SIGNAL,
+        broker_send(b, NOTIFY, .run = k->id, .epoch = k->epoch, .kind = NOTIFY_EVENT,
                     .event = {k->journal.data + from, k->journal.size_bytes - from});
 }
 

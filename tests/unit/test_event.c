@@ -24,6 +24,7 @@ static const struct event *sample(uint64_t kind)
     case EVENT_STEP_BEGUN:
     case EVENT_ATTEMPT_FAILED:
     case EVENT_STEP_DONE:
+    case EVENT_HEARTBEAT:
         memcpy(e.as.step.address.bytes, "fedcba9876543210", ADDRESS_BYTES);
         e.as.step.nth = 2;
         break;
@@ -33,6 +34,30 @@ static const struct event *sample(uint64_t kind)
         e.as.signal.ref = text_view("ref-1");
         break;
     case EVENT_COMPLETED: e.as.completed.output = BYTES("\x93\x01\x02\x03"); break;
+    case EVENT_CANCEL_REQUESTED:
+    case EVENT_WOKEN:
+    case EVENT_PAUSED:
+    case EVENT_RESUMED:
+    case EVENT_TERMINATED:
+        e.as.control.reason = text_view("customer called");
+        e.as.control.actor = text_view("ada");
+        break;
+    case EVENT_CHILD_DONE:
+        memcpy(e.as.child_done.child.bytes, "0123456789abcdef", 16);
+        e.as.child_done.state = RUN_COMPLETED;
+        e.as.child_done.output = BYTES("\xc3");
+        break;
+    case EVENT_RUN_RETRIED:
+        e.as.run_retried.from_seq = 300;
+        e.as.run_retried.attempt = 2;
+        e.as.run_retried.next_at_ms = 1732174263114;
+        e.as.run_retried.error = BYTES("\x81\xa4"
+                                       "code\xa1Z");
+        e.as.run_retried.reason = text_view("bank is back");
+        e.as.run_retried.actor = text_view("ada");
+        break;
+    case EVENT_CANCELLED:
+    case EVENT_TIMED_OUT:
     case EVENT_FAILED:
         e.as.failed.error = BYTES("\x81\xa4"
                                   "code\xa1X");
@@ -65,12 +90,36 @@ static const struct event *sample(uint64_t kind)
         e.as.step.value = BYTES("\xce\x01\x02\x03\x04");
         e.as.step.duration_us = 12;
     }
+    if (kind == EVENT_HEARTBEAT) {
+        e.as.step.attempt = 2;
+        e.as.step.value = BYTES("\xcd\x01\x2c");
+    }
+    return &e;
+}
+
+/* The same kinds with what only some of their events carry. */
+static const struct event *sample_with_options(uint64_t kind)
+{
+    static struct event e;
+    e = *sample(kind);
+    if (kind == EVENT_STARTED) {
+        memcpy(e.as.started.parent.bytes, "0123456789abcdef", 16);
+        memcpy(e.as.started.parent_address.bytes, "fedcba9876543210", ADDRESS_BYTES);
+        e.as.started.parent_nth = 2;
+        e.as.started.close_policy = CLOSE_ABANDON;
+        e.as.started.start_at_ms = 1732174262114;
+        e.as.started.deadline_ms = 1732174263114;
+        e.as.started.retry = BYTES("\x91\x01");
+    } else {
+        e.as.step.options = BYTES("\x93\xa1"
+                                  "1\x00\xc2");
+    }
     return &e;
 }
 
 /* ---- bytes ------------------------------------------------------------------------------- */
 
-static void check_kind(uint64_t kind, const char *name, const char *golden_hex)
+static void check_event(const struct event *e, const char *name, const char *golden_hex)
 {
     uint8_t bytes[GOLDEN_BYTES_MAX], golden[GOLDEN_BYTES_MAX];
     aiki_writer w;
@@ -79,7 +128,7 @@ static void check_kind(uint64_t kind, const char *name, const char *golden_hex)
     struct event back;
     aiki_error err = {0};
     aiki_writer_init_fixed(&w, bytes, sizeof(bytes));
-    event_write_new(&w, sample(kind));
+    event_write_new(&w, e);
     check_golden(name, aiki_writer_view(&w), golden_hex);
 
     aiki_view old = from_hex(golden_hex, golden);
@@ -96,8 +145,13 @@ static void check_kind(uint64_t kind, const char *name, const char *golden_hex)
 static void every_kind_keeps_its_bytes(void **state)
 {
     (void)state;
-#define CHECK_KIND(name, number, text) check_kind(number, "EVENT_" #name, GOLDEN_EVENT_##name);
+#define CHECK_KIND(name, number, text)                                                             \
+    check_event(sample(number), "EVENT_" #name, GOLDEN_EVENT_##name);
     EVENT_KIND_MAP(CHECK_KIND)
+    check_event(sample_with_options(EVENT_STARTED), "EVENT_STARTED_OPTIONS",
+                GOLDEN_EVENT_STARTED_OPTIONS);
+    check_event(sample_with_options(EVENT_STEP_BEGUN), "EVENT_STEP_BEGUN_OPTIONS",
+                GOLDEN_EVENT_STEP_BEGUN_OPTIONS);
 }
 
 /* What the server stores around a body reads back with both halves. */
@@ -288,7 +342,7 @@ static void later_kinds_are_refused(void **state)
     assert_non_null(strstr(err.message, "later release"));
     assert_int_equal(read_one(BYTES("\x92\x05\x98\xc4\x10"
                                     "0123456789abcdef"
-                                    "\x00\xc0\x01\x03\xc0\xc0\x00"),
+                                    "\x00\xc0\x01\x04\xc0\xc0\x00"),
                               &e, &err),
                      AIKI_UNSUPPORTED);
     assert_int_equal(read_one(BYTES("\x92\x00\x90"), &e, &err), AIKI_UNSUPPORTED);

@@ -269,6 +269,20 @@ static void append_epoch_is_patched_in_place(void **state)
     assert_int_equal(msg_run(BYTES("\x90"), &run), AIKI_CORRUPT);
 }
 
+/* Forms of earlier releases: what they lack reads as zero. */
+static void old_forms_are_read(void **state)
+{
+    struct msg_START m;
+    uint8_t golden[GOLDEN_BYTES_MAX];
+    aiki_error err = {0};
+    (void)state;
+    assert_int_equal(msg_START_read(from_hex(GOLDEN_OLD_START, golden), &m, &err), AIKI_OK);
+    assert_view_equal(m.actor, text_view("actor"));
+    assert_int_equal(m.key_policy, KEY_SAME);
+    assert_int_equal(m.delay_ms, 0);
+    assert_int_equal(m.retry.size_bytes, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +294,7 @@ int main(void)
         cmocka_unit_test(damage_is_refused),
         cmocka_unit_test(budgets_hold),
         cmocka_unit_test(append_epoch_is_patched_in_place),
+        cmocka_unit_test(old_forms_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -463,10 +463,10 @@ static void notifications_reach_the_child(void **state)
     struct msg_NOTIFY m;
     begin_stay(f, EPOCH);
     notify(f, EPOCH - 1, NOTIFY_DROP);
-    notify(f, EPOCH, NOTIFY_SIGNAL);
+    notify(f, EPOCH, NOTIFY_EVENT);
     assert_int_equal(msg_NOTIFY_read(fake_server_await(&f->child, WIRE_NOTIFY)->payload, &m, NULL),
                      AIKI_OK);
-    assert_int_equal(m.kind, NOTIFY_SIGNAL);
+    assert_int_equal(m.kind, NOTIFY_EVENT);
     assert_int_equal(relay_held(f->relay), 1);
     notify(f, EPOCH, NOTIFY_DROP);
     await_drop(f);
