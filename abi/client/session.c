@@ -1,11 +1,14 @@
 /* session.c - stay connected, send requests, match answers, repeat what got none. [loop]
  *
- *     create             open          WELCOME
- *   ----------> CONNECT -----> HELLO ----------> UP --+
- *                ^   | refused   | lost, late,   |    | answers, expiry
- *          timer |   v           v denied   lost |<---+
- *               BACKOFF <------------------------+
+ *       request             open          WELCOME
+ *   IDLE ----> CONNECT -----> HELLO ----------> UP --+
+ *               ^   | refused   | lost, late,   |    | answers, expiry
+ *         timer |   v           v denied   lost |<---+
+ *              BACKOFF <------------------------+
  *   any state --destroy--> CLOSING: open requests end, handles close, the loop runs out
+ *
+ * The first request makes the connection, so that a server that turns it away at once finds the
+ * request that is to be told.
  *
  * A request stays on the list from submission until its last answer. Entering UP sends the
  * whole list again: what the old connection had answered is gone from it, and the rest is the
@@ -44,7 +47,7 @@ enum {
     WAIT_GRACE_MS = 250 /* for the server's own "not yet" to arrive; it knows the state */
 };
 
-enum state { CONNECT, HELLO, UP, BACKOFF, CLOSING };
+enum state { IDLE, CONNECT, HELLO, UP, BACKOFF, CLOSING };
 
 struct session {
     uv_loop_t loop;
@@ -528,6 +531,7 @@ static void enter(struct session *s, enum state next)
     assert(s->state != CLOSING);
     s->state = next;
     switch (next) {
+    case IDLE: break;
     case CONNECT: start_connecting(s); break;
     case HELLO: say_hello(s); break;
     case UP: go_up(s); break;
@@ -550,7 +554,9 @@ static void accept_request(struct session *s, struct request *r)
 {
     link_request(s, r);
     arm_due(s, request_due_mono_ms(s, r));
-    if (s->state == UP && r->type != 0)
+    if (s->state == IDLE)
+        enter(s, CONNECT);
+    else if (s->state == UP && r->type != 0)
         send_request(s, r);
     else if (s->state == UP)
         finish(s, r, AIKI_OK, NULL, NULL);
@@ -577,7 +583,6 @@ static void *thread_main(void *arg)
     sigset_t all;
     sigfillset(&all); /* signals are the application's; a lost peer is EPIPE, not SIGPIPE */
     pthread_sigmask(SIG_BLOCK, &all, NULL);
-    enter(s, CONNECT);
     uv_run(&s->loop, UV_RUN_DEFAULT);
     return NULL;
 }

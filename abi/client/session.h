@@ -57,7 +57,7 @@ struct request {
 
 struct session;
 
-/* Starts the thread and the first connection attempt; does not wait for it. */
+/* Starts the thread; the first request makes it connect. */
 aiki_status session_create(struct session **ret, const char *url,
                            const aiki_client_options *options, aiki_error *err);
 /* Ends open requests with AIKI_CANCELLED and joins the thread. NULL is a no-op. Not from the
