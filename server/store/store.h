@@ -46,6 +46,7 @@ struct run_row {
     uint64_t duplicates;      /* starts absorbed by the key */
     aiki_view waits;          /* msgpack array of waits (event.h), empty = none */
     aiki_view reason;         /* error map while blocked or once failed, empty = none */
+    struct aiki_id parent;    /* zero: nobody's child */
 };
 
 /* One write to one run. A new run: insert = true. Otherwise seq_before and epoch_max are
@@ -125,6 +126,14 @@ struct store_ops {
     /* Rows that are not terminal, by rising no, from after_no on; for recovery and re-offers. */
     aiki_status (*scan_open)(struct store *s, uint64_t after_no, uint32_t limit, store_run_fn fn,
                              void *arg, aiki_error *err);
+
+    /* The runs with this parent, open or ended, by rising no, from after_no on: to end or cancel
+     * them with it, and on a reader to show them. No child: AIKI_OK and fn is not called. */
+    aiki_status (*children)(struct store *s, const struct aiki_id *parent, uint64_t after_no,
+                            uint32_t limit, store_run_fn fn, void *arg, aiki_error *err);
+    aiki_status (*reader_children)(struct store_reader *r, const struct aiki_id *parent,
+                                   uint64_t after_no, uint32_t limit, store_run_fn fn, void *arg,
+                                   aiki_error *err);
 
     /* [reader] AIKI_LIMIT when finding the rows took more than STORE_LIST_MS_MAX: a long read
      * keeps the log of the database from being reused. */
