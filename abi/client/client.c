@@ -1,4 +1,4 @@
-/* client.c - the public calls: check arguments, encode the request, hand it to the session.
+/* client.c - the public calls: have the request made, hand it to the session, tell the answer.
  *
  *   aiki_client_x_async --> request --> session --answer--> on_x adapter --> caller's callback
  *   aiki_client_x       --> the same, with a callback that fills a waiter and wakes the caller
@@ -9,35 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
-#include "base/clock.h"
-#include "session.h"
+#include "requests.h"
 #include "wire/error.h"
 #include "wire/event.h"
-#include "wire/frame.h"
-#include "wire/keys.h"
 
 #define STATE_CHECK(name, number, text, terminal)                                                  \
     static_assert((int)AIKI_RUN_##name == (int)RUN_##name, "client.h repeats wire/event.h");
 RUN_STATE_MAP(STATE_CHECK)
 
-enum {
-    CONNECT_TIMEOUT_MS = 5000,
-    WAIT_ROUND_MS_MAX = 60000, /* one WAIT request; longer waits are several */
-    TEXT_BYTES_MAX = 1024      /* start key, reference, actor */
-};
+enum { CONNECT_TIMEOUT_MS = 5000 };
 
 struct aiki_client {
     struct session *session;
 };
-
-/* A struct from a caller that may be older: its tail reads as zero. */
-static void copy_in(void *to, size_t size, const void *from, uint32_t from_size)
-{
-    memset(to, 0, size);
-    if (from != NULL)
-        memcpy(to, from, from_size < size ? from_size : size);
-}
 
 const char *aiki_run_state_name(int32_t state)
 {
@@ -147,176 +131,6 @@ static aiki_status submit_and_wait(aiki_client *client, struct request *r, struc
     return w->status;
 }
 
-/* ---- building requests -------------------------------------------------------------------- */
-
-static aiki_status no_memory(aiki_error *err)
-{
-    return error_set(err, AIKI_NOMEM, "no memory for a request");
-}
-
-/* One msgpack value of a size the server takes; empty becomes nil. */
-static aiki_status check_payload(aiki_view *payload, const char *what, aiki_error *err)
-{
-    static const uint8_t nil = 0xc0;
-    if (payload->size_bytes == 0) {
-        *payload = (aiki_view){&nil, 1};
-        return AIKI_OK;
-    }
-    if (payload->size_bytes > PAYLOAD_BYTES_MAX)
-        return error_set(err, AIKI_LIMIT, "over PAYLOAD_BYTES_MAX: %s of %llu bytes, limit %d",
-                         what, (unsigned long long)payload->size_bytes, PAYLOAD_BYTES_MAX);
-    aiki_status st = aiki_mp_check(*payload);
-    if (st != AIKI_OK)
-        return error_set(err, st == AIKI_LIMIT ? AIKI_LIMIT : AIKI_INVALID, "%s %s", what,
-                         st == AIKI_LIMIT ? "is nested too deeply" : "is not one msgpack value");
-    return AIKI_OK;
-}
-
-static aiki_status check_text(const char *text, const char *what, aiki_error *err)
-{
-    if (text != NULL && strlen(text) > TEXT_BYTES_MAX)
-        return error_set(err, AIKI_LIMIT, "%s is longer than %d bytes", what, TEXT_BYTES_MAX);
-    return AIKI_OK;
-}
-
-static aiki_status check_name(const char *name, const char *what, aiki_error *err)
-{
-    if (name == NULL || !name_is_valid(view_of(name)))
-        return error_set(err, AIKI_INVALID,
-                         "%s '%.100s' is not 1 to %d characters of [a-zA-Z0-9._-]", what,
-                         name != NULL ? name : "", NAME_BYTES_MAX);
-    return AIKI_OK;
-}
-
-static aiki_view text_view(const char *text)
-{
-    return view_of(text != NULL ? text : "");
-}
-
-static aiki_status parse_run(const char *run_id, struct aiki_id *ret, aiki_error *err)
-{
-    if (run_id == NULL)
-        return error_set(err, AIKI_INVALID, "no run id");
-    return id_parse(run_id, strlen(run_id), ret, err);
-}
-
-static void set_deadline(aiki_client *client, struct request *r)
-{
-    r->deadline_mono_ms = r->submitted_mono_ms + session_request_timeout_ms(client->session);
-}
-
-static aiki_status build_start(aiki_client *client, const aiki_start *given, bool want_result,
-                               request_fn fn, void *arg, struct request **ret, aiki_error *err)
-{
-    aiki_start s;
-    struct aiki_id run = {{0}};
-    copy_in(&s, sizeof(s), given, given != NULL ? given->struct_size : 0);
-    aiki_status st = check_name(s.workflow, "workflow", err);
-    if (st == AIKI_OK && s.version != NULL && s.version[0] != '\0')
-        st = check_name(s.version, "version", err);
-    if (st == AIKI_OK)
-        st = check_text(s.key, "key", err);
-    if (st == AIKI_OK)
-        st = check_text(s.actor, "actor", err);
-    if (st == AIKI_OK)
-        st = check_payload(&s.input, "input", err);
-    if (st == AIKI_OK && s.run_id != NULL)
-        st = parse_run(s.run_id, &run, err);
-    if (st != AIKI_OK)
-        return st;
-
-    struct request *r = request_create(WIRE_START, fn, arg);
-    if (r == NULL)
-        return no_memory(err);
-    r->run = s.run_id != NULL ? run : id_new();
-    r->want_result = want_result;
-    set_deadline(client, r);
-    msg_START_write(
-        &r->payload,
-        &(struct msg_START){
-            .workflow = view_of(s.workflow),
-            .version = text_view(s.version),
-            .input = s.input,
-            .key = text_view(s.key),
-            .want_result = want_result,
-            .run = r->run,
-            .actor = text_view(s.actor != NULL ? s.actor : session_name(client->session))});
-    *ret = r;
-    return AIKI_OK;
-}
-
-static aiki_status build_wait(aiki_client *client, const char *run_id, int64_t timeout_ms,
-                              request_fn fn, void *arg, struct request **ret, aiki_error *err)
-{
-    struct aiki_id run;
-    aiki_status st = parse_run(run_id, &run, err);
-    if (st != AIKI_OK)
-        return st;
-    struct request *r = request_create(WIRE_WAIT, fn, arg);
-    if (r == NULL)
-        return no_memory(err);
-    uint64_t round_ms = WAIT_ROUND_MS_MAX;
-    if (timeout_ms >= 0 && timeout_ms < WAIT_ROUND_MS_MAX)
-        round_ms = (uint64_t)timeout_ms;
-    r->run = run;
-    r->look = timeout_ms == 0;
-    if (r->look)
-        set_deadline(client, r);
-    else if (timeout_ms > 0 && timeout_ms < INT64_MAX - r->submitted_mono_ms)
-        r->deadline_mono_ms = r->submitted_mono_ms + timeout_ms;
-    msg_WAIT_write(&r->payload, &(struct msg_WAIT){.run = run, .timeout_ms = round_ms});
-    *ret = r;
-    return AIKI_OK;
-}
-
-static aiki_status build_signal(aiki_client *client, const char *run_id, const char *name,
-                                aiki_view payload, const char *ref, request_fn fn, void *arg,
-                                struct request **ret, aiki_error *err)
-{
-    struct aiki_id run;
-    char own_ref[AIKI_RUN_ID_SIZE];
-    aiki_status st = parse_run(run_id, &run, err);
-    if (st == AIKI_OK)
-        st = check_name(name, "signal", err);
-    if (st == AIKI_OK)
-        st = check_text(ref, "reference", err);
-    if (st == AIKI_OK)
-        st = check_payload(&payload, "payload", err);
-    if (st != AIKI_OK)
-        return st;
-    if (ref == NULL || ref[0] == '\0') { /* so that a repeat after a lost answer counts once */
-        aiki_run_id_new(own_ref);
-        ref = own_ref;
-    }
-    struct request *r = request_create(WIRE_SIGNAL, fn, arg);
-    if (r == NULL)
-        return no_memory(err);
-    set_deadline(client, r);
-    msg_SIGNAL_write(&r->payload, &(struct msg_SIGNAL){.run = run,
-                                                       .name = view_of(name),
-                                                       .payload = payload,
-                                                       .ref = view_of(ref)});
-    *ret = r;
-    return AIKI_OK;
-}
-
-static aiki_status build_query(aiki_client *client, const char *what, aiki_view args, request_fn fn,
-                               void *arg, struct request **ret, aiki_error *err)
-{
-    aiki_status st = check_name(what, "query", err);
-    if (st == AIKI_OK)
-        st = check_payload(&args, "arguments", err);
-    if (st != AIKI_OK)
-        return st;
-    struct request *r = request_create(WIRE_QUERY, fn, arg);
-    if (r == NULL)
-        return no_memory(err);
-    set_deadline(client, r);
-    msg_QUERY_write(&r->payload, &(struct msg_QUERY){.what = view_of(what), .args = args});
-    *ret = r;
-    return AIKI_OK;
-}
-
 /* ---- the client --------------------------------------------------------------------------- */
 
 aiki_status aiki_client_open(const char *url, const aiki_client_options *options,
@@ -339,7 +153,7 @@ aiki_status aiki_client_open(const char *url, const aiki_client_options *options
     waiter_init(&w);
     struct request *r = request_create(0, fill_waiter, &w);
     if (r == NULL) {
-        st = no_memory(err);
+        st = error_set(err, AIKI_NOMEM, "no memory for a request");
     } else {
         r->deadline_mono_ms =
             r->submitted_mono_ms +
@@ -372,7 +186,7 @@ aiki_status aiki_client_start(aiki_client *client, const aiki_start *start,
     struct waiter w;
     struct request *r = NULL;
     waiter_init(&w);
-    aiki_status st = build_start(client, start, false, fill_waiter, &w, &r, err);
+    aiki_status st = request_start(client->session, start, false, fill_waiter, &w, &r, err);
     if (st == AIKI_OK)
         st = submit_and_wait(client, r, &w, err);
     waiter_deinit(&w);
@@ -391,7 +205,7 @@ static aiki_status wait_outcome(aiki_client *client, const char *run_id, int64_t
 {
     struct request *r = NULL;
     waiter_init(w);
-    aiki_status st = build_wait(client, run_id, timeout_ms, fill_waiter, w, &r, err);
+    aiki_status st = request_wait(client->session, run_id, timeout_ms, fill_waiter, w, &r, err);
     if (st == AIKI_OK)
         st = submit_and_wait(client, r, w, err);
     waiter_deinit(w);
@@ -437,12 +251,28 @@ aiki_status aiki_client_signal(aiki_client *client, const char *run_id, const ch
     struct waiter w;
     struct request *r = NULL;
     waiter_init(&w);
-    aiki_status st = build_signal(client, run_id, name, payload, ref, fill_waiter, &w, &r, err);
+    aiki_status st =
+        request_signal(client->session, run_id, name, payload, ref, fill_waiter, &w, &r, err);
     if (st == AIKI_OK)
         st = submit_and_wait(client, r, &w, err);
     waiter_deinit(&w);
     if (st == AIKI_OK && ret_new != NULL)
         *ret_new = w.flag;
+    return st;
+}
+
+aiki_status aiki_client_control(aiki_client *client, const char *run_id,
+                                const aiki_control *control, bool *ret_changed, aiki_error *err)
+{
+    struct waiter w;
+    struct request *r = NULL;
+    waiter_init(&w);
+    aiki_status st = request_control(client->session, run_id, control, fill_waiter, &w, &r, err);
+    if (st == AIKI_OK)
+        st = submit_and_wait(client, r, &w, err);
+    waiter_deinit(&w);
+    if (st == AIKI_OK && ret_changed != NULL)
+        *ret_changed = w.flag;
     return st;
 }
 
@@ -452,7 +282,7 @@ aiki_status aiki_client_query(aiki_client *client, const char *what, aiki_view a
     struct waiter w;
     struct request *r = NULL;
     waiter_init(&w);
-    aiki_status st = build_query(client, what, args, fill_waiter, &w, &r, err);
+    aiki_status st = request_query(client->session, what, args, fill_waiter, &w, &r, err);
     if (st == AIKI_OK)
         st = submit_and_wait(client, r, &w, err);
     waiter_deinit(&w);
@@ -502,6 +332,14 @@ static void tell_signalled(struct request *r, aiki_status st, struct answer *a,
         on_signalled(r->arg, st, a != NULL && a->as.ok.count > 0, err);
 }
 
+static void tell_controlled(struct request *r, aiki_status st, struct answer *a,
+                            const aiki_error *err)
+{
+    aiki_on_controlled on_controlled = CALLBACK(aiki_on_controlled, r->callback);
+    if (on_controlled != NULL)
+        on_controlled(r->arg, st, a != NULL && a->as.ok.count > 0, err);
+}
+
 static void tell_document(struct request *r, aiki_status st, struct answer *a,
                           const aiki_error *err)
 {
@@ -527,7 +365,8 @@ aiki_status aiki_client_start_async(aiki_client *client, const aiki_start *start
                                     void *arg, aiki_error *err)
 {
     struct request *r = NULL;
-    aiki_status st = build_start(client, start, on_outcome != NULL, tell_started, arg, &r, err);
+    aiki_status st =
+        request_start(client->session, start, on_outcome != NULL, tell_started, arg, &r, err);
     if (st != AIKI_OK)
         return st;
     return submit(client, r, CALLBACK(void (*)(void), on_started),
@@ -538,7 +377,7 @@ aiki_status aiki_client_wait_async(aiki_client *client, const char *run_id, int6
                                    aiki_on_outcome on_outcome, void *arg, aiki_error *err)
 {
     struct request *r = NULL;
-    aiki_status st = build_wait(client, run_id, timeout_ms, tell_outcome, arg, &r, err);
+    aiki_status st = request_wait(client->session, run_id, timeout_ms, tell_outcome, arg, &r, err);
     if (st != AIKI_OK)
         return st;
     return submit(client, r, CALLBACK(void (*)(void), on_outcome), NULL, err);
@@ -549,17 +388,30 @@ aiki_status aiki_client_signal_async(aiki_client *client, const char *run_id, co
                                      aiki_on_signalled on_signalled, void *arg, aiki_error *err)
 {
     struct request *r = NULL;
-    aiki_status st = build_signal(client, run_id, name, payload, ref, tell_signalled, arg, &r, err);
+    aiki_status st =
+        request_signal(client->session, run_id, name, payload, ref, tell_signalled, arg, &r, err);
     if (st != AIKI_OK)
         return st;
     return submit(client, r, CALLBACK(void (*)(void), on_signalled), NULL, err);
+}
+
+aiki_status aiki_client_control_async(aiki_client *client, const char *run_id,
+                                      const aiki_control *control, aiki_on_controlled on_controlled,
+                                      void *arg, aiki_error *err)
+{
+    struct request *r = NULL;
+    aiki_status st =
+        request_control(client->session, run_id, control, tell_controlled, arg, &r, err);
+    if (st != AIKI_OK)
+        return st;
+    return submit(client, r, CALLBACK(void (*)(void), on_controlled), NULL, err);
 }
 
 aiki_status aiki_client_query_async(aiki_client *client, const char *what, aiki_view args,
                                     aiki_on_document on_document, void *arg, aiki_error *err)
 {
     struct request *r = NULL;
-    aiki_status st = build_query(client, what, args, tell_document, arg, &r, err);
+    aiki_status st = request_query(client->session, what, args, tell_document, arg, &r, err);
     if (st != AIKI_OK)
         return st;
     return submit(client, r, CALLBACK(void (*)(void), on_document), NULL, err);

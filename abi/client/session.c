@@ -12,7 +12,8 @@
  *
  * A request stays on the list from submission until its last answer. Entering UP sends the
  * whole list again: what the old connection had answered is gone from it, and the rest is the
- * same request to the server (a START carries its run id, a SIGNAL its reference).
+ * same request to the server (a START carries its run id, a SIGNAL its reference). A request that
+ * is to go once ends when the connection it was sent on does.
  *
  * Time: one timer stands for the earliest moment any request needs attention. Most requests are
  * answered before theirs, so the list is walked about once per request_timeout_ms.
@@ -180,6 +181,7 @@ static void send_request(struct session *s, struct request *r)
     aiki_mp_raw(w, r->payload.data, r->payload.size_bytes);
     (void)frame_end(w, at, r->type, r->correlation); /* the size was checked at submission */
     conn_dirty(s->conn);
+    r->sent = true;
 }
 
 /* ---- time --------------------------------------------------------------------------------- */
@@ -376,7 +378,7 @@ static void answer_request(struct session *s, struct request *r, const struct fr
         answer_started(s, r, f->payload);
     } else if (f->type == WIRE_RESULT && asked_result) {
         answer_result(s, r, f->payload);
-    } else if (f->type == WIRE_OK && r->type == WIRE_SIGNAL) {
+    } else if (f->type == WIRE_OK && (r->type == WIRE_SIGNAL || r->type == WIRE_CONTROL)) {
         answer_ok(s, r, f->payload);
     } else if (f->type == WIRE_DOCUMENT && r->type == WIRE_QUERY) {
         answer_document(s, r, f->payload);
@@ -500,6 +502,18 @@ static void go_up(struct session *s)
     }
 }
 
+/* Requests that must not be repeated; callbacks may add new ones, which were not sent. */
+static void fail_once(struct session *s)
+{
+    for (struct request *r = s->first, *next; r != NULL; r = next) {
+        next = r->next;
+        if (r->once && r->sent)
+            fail(s, r, AIKI_UNAVAILABLE,
+                 "the connection was lost before the answer came; look at the run before asking "
+                 "again");
+    }
+}
+
 /* A pause that doubles, with jitter so that many clients do not come back in step. */
 static void start_backoff(struct session *s)
 {
@@ -535,7 +549,10 @@ static void enter(struct session *s, enum state next)
     case CONNECT: start_connecting(s); break;
     case HELLO: say_hello(s); break;
     case UP: go_up(s); break;
-    case BACKOFF: start_backoff(s); break;
+    case BACKOFF:
+        fail_once(s);
+        start_backoff(s);
+        break;
     case CLOSING: start_closing(s); break;
     }
 }

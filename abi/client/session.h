@@ -2,7 +2,8 @@
  *
  * One thread with one loop. Requests come in through a mailbox from any thread and stay on a
  * list until their answer is complete, so that whatever is unanswered can be sent again on the
- * next connection. Every request is built so that a repeat is harmless.
+ * next connection. Requests are built so that a repeat is harmless; the few that cannot be end
+ * with the connection they were sent on.
  *
  * Limits: AIKI_CLIENT_REQUESTS_MAX and AIKI_CLIENT_BYTES_MAX, counted from submission to the
  * end of a request. session_*: [any] unless stated; a request's fn runs on the session's thread.
@@ -40,9 +41,11 @@ struct request {
     struct request *hash_next;
     uint32_t type; /* WIRE_*; 0: only wait until the session is up */
     uint32_t correlation;
-    struct aiki_id run;  /* START and WAIT */
-    bool want_result;    /* START */
-    bool look;           /* WAIT: one answer is enough, whatever the state */
+    struct aiki_id run; /* START and WAIT */
+    bool want_result;   /* START */
+    bool look;          /* WAIT: one answer is enough, whatever the state */
+    bool once;          /* a repeat would not be harmless: its answer lost, it ends */
+    bool sent;
     bool started;        /* START: STARTED was delivered, RESULT is outstanding */
     aiki_writer payload; /* owned; kept for repeats */
     int64_t submitted_mono_ms;

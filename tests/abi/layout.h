@@ -30,7 +30,8 @@
     X(aiki_field_def, record)                  \
     X(aiki_record_def, field_stride)           \
     X(aiki_client_options, request_timeout_ms) \
-    X(aiki_start, actor)                       \
+    X(aiki_start, reserved_2)                  \
+    X(aiki_control, from_step)                 \
     X(aiki_outcome, error)                     \
     X(aiki_started, created)
 
@@ -194,7 +195,19 @@
     X(aiki_start, input, 24, 16)     \
     X(aiki_start, key, 40, 8)        \
     X(aiki_start, run_id, 48, 8)     \
-    X(aiki_start, actor, 56, 8)
+    X(aiki_start, actor, 56, 8)      \
+    X(aiki_start, delay_ms, 64, 8)       \
+    X(aiki_start, start_at_ms, 72, 8)    \
+    X(aiki_start, run_timeout_ms, 80, 8) \
+    X(aiki_start, retry, 88, 16)         \
+    X(aiki_start, key_policy, 104, 4)    \
+    X(aiki_start, reserved_2, 108, 4)
+#define LAYOUT_CONTROL(X) \
+    X(aiki_control, struct_size, 0, 4) \
+    X(aiki_control, action, 4, 4)      \
+    X(aiki_control, reason, 8, 8)      \
+    X(aiki_control, actor, 16, 8)      \
+    X(aiki_control, from_step, 24, 8)
 #define LAYOUT_OUTCOME(X) \
     X(aiki_outcome, struct_size, 0, 4) \
     X(aiki_outcome, state, 4, 4)       \
@@ -227,6 +240,7 @@
     LAYOUT_MEMORY(X)         \
     LAYOUT_CLIENT_OPTIONS(X) \
     LAYOUT_START(X)          \
+    LAYOUT_CONTROL(X)        \
     LAYOUT_OUTCOME(X)        \
     LAYOUT_STARTED(X)
 
@@ -320,6 +334,15 @@
     X(AIKI_RUN_SCHEDULED, 13)           \
     X(AIKI_RUN_AWAITING_CHILD, 14)      \
     X(AIKI_RUN_PAUSED, 15)              \
-    X(AIKI_RUN_CANCELLING, 16)
+    X(AIKI_RUN_CANCELLING, 16)          \
+    X(AIKI_KEY_SAME, 0)                 \
+    X(AIKI_KEY_EXISTING, 1)             \
+    X(AIKI_KEY_REPLACE, 2)              \
+    X(AIKI_CONTROL_CANCEL, 1)           \
+    X(AIKI_CONTROL_TERMINATE, 2)        \
+    X(AIKI_CONTROL_PAUSE, 3)            \
+    X(AIKI_CONTROL_RESUME, 4)           \
+    X(AIKI_CONTROL_WAKE, 5)             \
+    X(AIKI_CONTROL_RETRY, 6)
 
 #endif

@@ -280,6 +280,49 @@ static void bad_arguments(void **state)
                      AIKI_INVALID);
 }
 
+static aiki_status start_with(struct fixture *f, const aiki_start *options)
+{
+    aiki_start s = *options;
+    s.struct_size = sizeof(s);
+    s.workflow = "hello";
+    return aiki_client_start(f->client, &s, NULL, NULL, &f->err);
+}
+
+static aiki_status control_with(struct fixture *f, const char *run_id, aiki_control c)
+{
+    c.struct_size = sizeof(c);
+    return aiki_client_control(f->client, run_id, &c, NULL, &f->err);
+}
+
+/* The same for what 1.1 added. */
+static void bad_options(void **state)
+{
+    struct fixture *f = *state;
+    char run_id[AIKI_RUN_ID_SIZE], *text = calloc(1, 2000);
+    play(f, welcome_only);
+    open_client(f);
+    assert_int_equal(start_with(f, &(aiki_start){.delay_ms = -1}), AIKI_INVALID);
+    assert_int_equal(start_with(f, &(aiki_start){.start_at_ms = -1}), AIKI_INVALID);
+    assert_int_equal(start_with(f, &(aiki_start){.run_timeout_ms = -1}), AIKI_INVALID);
+    assert_int_equal(start_with(f, &(aiki_start){.delay_ms = 1, .start_at_ms = 1}), AIKI_INVALID);
+    assert_int_equal(start_with(f, &(aiki_start){.key_policy = 3}), AIKI_INVALID);
+    assert_int_equal(start_with(f, &(aiki_start){.key_policy = -1}), AIKI_INVALID);
+    aiki_view broken = {(const uint8_t *)"\xc1", 1};
+    assert_int_equal(start_with(f, &(aiki_start){.retry = broken}), AIKI_INVALID);
+
+    aiki_run_id_new(run_id);
+    assert_int_equal(aiki_client_control(f->client, run_id, NULL, NULL, &f->err), AIKI_INVALID);
+    assert_int_equal(control_with(f, run_id, (aiki_control){.action = 0}), AIKI_INVALID);
+    assert_int_equal(control_with(f, run_id, (aiki_control){.action = 7}), AIKI_INVALID);
+    assert_int_equal(control_with(f, "x", (aiki_control){.action = 1}), AIKI_INVALID);
+    assert_int_equal(aiki_client_retry(f->client, run_id, "no step", &f->err), AIKI_INVALID);
+    assert_int_equal(control_with(f, run_id, (aiki_control){.action = 1, .from_step = "a"}),
+                     AIKI_INVALID);
+    memset(text, 'x', 1999);
+    assert_int_equal(aiki_client_cancel(f->client, run_id, text, &f->err), AIKI_LIMIT);
+    free(text);
+}
+
 /* ---- requests ----------------------------------------------------------------------------- */
 
 static void one_of_each(struct fixture *f)
@@ -332,6 +375,89 @@ static void requests_and_answers(void **state)
     assert_int_equal(outcome->output.data[0], 0x2a);
     assert_null(outcome->error);
     aiki_client_free(outcome);
+}
+
+static void be_told(struct fixture *f)
+{
+    struct msg_START start;
+    struct msg_CONTROL control;
+    accept_one(f);
+    welcome(f);
+    struct frame frame = read_frame(f);
+    bool ok = msg_START_read(frame.payload, &start, NULL) == AIKI_OK &&
+              start.key_policy == KEY_REPLACE && start.start_at_ms == 77 && start.delay_ms == 0 &&
+              start.run_timeout_ms == 88 && start.retry.size_bytes == 1;
+    SEND(f, STARTED, frame.correlation, .run = start.run, .created = ok, .state = RUN_SCHEDULED);
+    for (uint64_t action = CONTROL_CANCEL; action <= CONTROL_RETRY; action++) {
+        frame = read_frame(f);
+        ok = frame.type == WIRE_CONTROL &&
+             msg_CONTROL_read(frame.payload, &control, NULL) == AIKI_OK &&
+             control.action == action && id_equal(&control.run, &start.run) &&
+             view_is(control.actor, "c-client") &&
+             view_is(control.reason, action == CONTROL_CANCEL ? "why" : "") &&
+             view_is(control.step, action == CONTROL_RETRY ? "pay" : "");
+        if (ok && action != CONTROL_PAUSE)
+            SEND(f, OK, frame.correlation, .count = action != CONTROL_TERMINATE);
+        else
+            send_fault(f, frame.correlation, AIKI_STALE, "the run has ended");
+    }
+}
+
+/* Every option of a start and every action reaches the server, and its answer the caller. */
+static void options_and_control(void **state)
+{
+    struct fixture *f = *state;
+    char run_id[AIKI_RUN_ID_SIZE];
+    bool flag = false;
+    play(f, be_told);
+    open_client(f);
+    aiki_start s = hello_start();
+    s.key = "k";
+    s.key_policy = AIKI_KEY_REPLACE;
+    s.start_at_ms = 77;
+    s.run_timeout_ms = 88;
+    s.retry = (aiki_view){(const uint8_t *)"\x80", 1};
+    assert_int_equal(aiki_client_start(f->client, &s, run_id, &flag, &f->err), AIKI_OK);
+    assert_true(flag);
+    assert_int_equal(aiki_client_cancel(f->client, run_id, "why", &f->err), AIKI_OK);
+    const aiki_control terminate = {.struct_size = sizeof(terminate),
+                                    .action = AIKI_CONTROL_TERMINATE};
+    assert_int_equal(aiki_client_control(f->client, run_id, &terminate, &flag, &f->err), AIKI_OK);
+    assert_false(flag);
+    assert_int_equal(aiki_client_pause(f->client, run_id, NULL, &f->err), AIKI_STALE);
+    assert_string_equal(f->err.message, "the run has ended");
+    assert_int_equal(aiki_client_resume(f->client, run_id, NULL, &f->err), AIKI_OK);
+    assert_int_equal(aiki_client_wake(f->client, run_id, NULL, &f->err), AIKI_OK);
+    assert_int_equal(aiki_client_retry(f->client, run_id, "pay", &f->err), AIKI_OK);
+}
+
+static void hang_up_twice(struct fixture *f)
+{
+    accept_one(f);
+    welcome(f);
+    (void)read_frame(f);
+    accept_one(f); /* hangs up on the first connection */
+    welcome(f);
+    struct frame frame = read_frame(f);
+    if (frame.type != WIRE_CONTROL) /* a repeated retry would not get an answer */
+        return;
+    accept_one(f);
+    welcome(f);
+    frame = read_frame(f);
+    SEND(f, OK, frame.correlation, .count = 1);
+}
+
+/* An answer is lost: a retry is not sent again, since the run may have failed anew; a cancel is. */
+static void only_a_retry_goes_once(void **state)
+{
+    struct fixture *f = *state;
+    char run_id[AIKI_RUN_ID_SIZE];
+    aiki_run_id_new(run_id);
+    play(f, hang_up_twice);
+    open_client(f);
+    assert_int_equal(aiki_client_retry(f->client, run_id, NULL, &f->err), AIKI_UNAVAILABLE);
+    assert_non_null(strstr(f->err.message, "look at the run"));
+    assert_int_equal(aiki_client_cancel(f->client, run_id, NULL, &f->err), AIKI_OK);
 }
 
 static void fail_the_run(struct fixture *f)
@@ -662,7 +788,10 @@ int main(void)
         CASE(open_denied),
         CASE(bad_urls),
         CASE(bad_arguments),
+        CASE(bad_options),
         CASE(requests_and_answers),
+        CASE(options_and_control),
+        CASE(only_a_retry_goes_once),
         CASE(failed_run),
         CASE(wait_times_out),
         CASE(refusals),

@@ -9,7 +9,7 @@
  * One client is one connection, served by one thread of its own that reconnects by itself. A
  * request whose answer was lost with a connection is repeated on the next one; the server
  * recognises the repeat (a start by its run id, a signal by its reference), so nothing happens
- * twice.
+ * twice. Only AIKI_CONTROL_RETRY is not repeated: it ends with AIKI_UNAVAILABLE then.
  *
  * Threads: every function may be called from any thread at any time, except that the blocking
  * forms and aiki_client_close must not be called from a callback. Callbacks (the _async forms)
@@ -114,13 +114,33 @@ typedef struct aiki_start {
     const char *version; /* NULL: the newest that is served */
     aiki_view input;     /* one msgpack value; empty: nil */
     /* At most one run per workflow and key: the same key and input name the existing run, the
-     * same key with another input is AIKI_CONFLICT. NULL: no key. */
+     * same key with another input is AIKI_CONFLICT unless key_policy says otherwise. NULL: no
+     * key. */
     const char *key;
     /* The id the run shall have, from aiki_run_id_new. Lets a program that died or got
      * AIKI_UNAVAILABLE repeat the very same start. NULL: the client makes one. */
     const char *run_id;
     const char *actor;   /* who asks, for the record; NULL: the client's name */
+    /* since 1.1. The run stays `scheduled` until then: delay_ms after the server took the start,
+     * or at start_at_ms, milliseconds since 1970. Both 0: at once. */
+    int64_t delay_ms;
+    int64_t start_at_ms;
+    /* since 1.1. A run that is still open this long after it was taken on (or after start_at_ms)
+     * ends `timed_out`. 0: as the workflow's definition says. */
+    int64_t run_timeout_ms;
+    /* since 1.1. A msgpack map of a retry policy that wins over those of the tasks, with the
+     * members of "retry" in the HTTP API; empty: each task's own. */
+    aiki_view retry;
+    int32_t key_policy; /* since 1.1. AIKI_KEY_* */
+    uint32_t reserved_2; /* 0 */
 } aiki_start;
+
+/* What a start does whose key names a run that exists. since 1.1 */
+enum {
+    AIKI_KEY_SAME = 0,     /* the same input: that run; another input: AIKI_CONFLICT */
+    AIKI_KEY_EXISTING = 1, /* that run, whatever its input */
+    AIKI_KEY_REPLACE = 2   /* the same input: that run; another: it is terminated, a new one starts */
+};
 
 /* Start a run. On AIKI_OK the start is durable. ret_created (may be NULL): false when the key
  * named a run that existed.
@@ -169,6 +189,82 @@ AIKI_CLIENT_API AIKI_NODISCARD aiki_status aiki_client_signal(aiki_client *clien
                                                               const char *name,
                                                               aiki_view payload, const char *ref,
                                                               bool *ret_new, aiki_error *err);
+/* What may be asked of a run from outside. Numbers are never reused. since 1.1 */
+enum {
+    AIKI_CONTROL_CANCEL = 1,    /* tell its code, which cleans up and returns; its children too */
+    AIKI_CONTROL_TERMINATE = 2, /* end it now; none of its code is executed any more */
+    AIKI_CONTROL_PAUSE = 3,     /* attempts under way end and are recorded, nothing new starts */
+    AIKI_CONTROL_RESUME = 4,
+    AIKI_CONTROL_WAKE = 5,      /* its sleeps and retry delays are over now */
+    AIKI_CONTROL_RETRY = 6      /* a failed, cancelled or timed out run goes on from its record */
+};
+
+/* since 1.1 */
+typedef struct aiki_control {
+    uint32_t struct_size;
+    int32_t action;        /* AIKI_CONTROL_* */
+    const char *reason;    /* for the record, or NULL */
+    const char *actor;     /* who asks, for the record; NULL: the client's name */
+    /* AIKI_CONTROL_RETRY: everything from the first outcome of the step with this name on is
+     * executed again. NULL: only what did not succeed. */
+    const char *from_step;
+} aiki_control;
+
+/* Ask that of a run. On AIKI_OK it is durable. ret_changed (may be NULL): false when it was so
+ * already. AIKI_NOT_FOUND; AIKI_STALE: the state of the run does not allow it, which the message
+ * names; AIKI_INVALID, AIKI_LIMIT: bad argument. AIKI_UNAVAILABLE: no answer in time; all but a
+ * retry may simply be asked again. since 1.1 */
+AIKI_CLIENT_API AIKI_NODISCARD aiki_status aiki_client_control(aiki_client *client,
+                                                               const char *run_id,
+                                                               const aiki_control *control,
+                                                               bool *ret_changed,
+                                                               aiki_error *err);
+
+static inline aiki_status aiki_client_control_(aiki_client *client, const char *run_id,
+                                               int32_t action, const char *reason,
+                                               const char *from_step, aiki_error *err)
+{
+    aiki_control control;
+    control.struct_size = (uint32_t)sizeof(control);
+    control.action = action;
+    control.reason = reason;
+    control.actor = NULL;
+    control.from_step = from_step;
+    return aiki_client_control(client, run_id, &control, NULL, err);
+}
+
+/* aiki_client_control by name; reason and from_step may be NULL. since 1.1 */
+static inline aiki_status aiki_client_cancel(aiki_client *client, const char *run_id,
+                                             const char *reason, aiki_error *err)
+{
+    return aiki_client_control_(client, run_id, AIKI_CONTROL_CANCEL, reason, NULL, err);
+}
+static inline aiki_status aiki_client_terminate(aiki_client *client, const char *run_id,
+                                                const char *reason, aiki_error *err)
+{
+    return aiki_client_control_(client, run_id, AIKI_CONTROL_TERMINATE, reason, NULL, err);
+}
+static inline aiki_status aiki_client_pause(aiki_client *client, const char *run_id,
+                                            const char *reason, aiki_error *err)
+{
+    return aiki_client_control_(client, run_id, AIKI_CONTROL_PAUSE, reason, NULL, err);
+}
+static inline aiki_status aiki_client_resume(aiki_client *client, const char *run_id,
+                                             const char *reason, aiki_error *err)
+{
+    return aiki_client_control_(client, run_id, AIKI_CONTROL_RESUME, reason, NULL, err);
+}
+static inline aiki_status aiki_client_wake(aiki_client *client, const char *run_id,
+                                           const char *reason, aiki_error *err)
+{
+    return aiki_client_control_(client, run_id, AIKI_CONTROL_WAKE, reason, NULL, err);
+}
+static inline aiki_status aiki_client_retry(aiki_client *client, const char *run_id,
+                                            const char *from_step, aiki_error *err)
+{
+    return aiki_client_control_(client, run_id, AIKI_CONTROL_RETRY, NULL, from_step, err);
+}
+
 /* Ask for a document, e.g. "runs.list" with a map of filters (see the HTTP API for its fields).
  * args: a msgpack map, or empty. ret_document's bytes are the caller's, who gives
  * ret_document->data to aiki_client_free. AIKI_INVALID for an unknown name. since 1.0 */
@@ -197,6 +293,8 @@ typedef void (*aiki_on_outcome)(void *arg, aiki_status status, const aiki_outcom
                                 const aiki_error *err);
 typedef void (*aiki_on_signalled)(void *arg, aiki_status status, bool is_new,
                                   const aiki_error *err);
+typedef void (*aiki_on_controlled)(void *arg, aiki_status status, bool changed,
+                                   const aiki_error *err); /* since 1.1 */
 typedef void (*aiki_on_document)(void *arg, aiki_status status, aiki_view document,
                                  const aiki_error *err);
 
@@ -218,6 +316,10 @@ AIKI_CLIENT_API AIKI_NODISCARD aiki_status
 aiki_client_signal_async(aiki_client *client, const char *run_id, const char *name,
                          aiki_view payload, const char *ref, aiki_on_signalled on_signalled,
                          void *arg, aiki_error *err);
+/* since 1.1 */
+AIKI_CLIENT_API AIKI_NODISCARD aiki_status
+aiki_client_control_async(aiki_client *client, const char *run_id, const aiki_control *control,
+                          aiki_on_controlled on_controlled, void *arg, aiki_error *err);
 /* since 1.0 */
 AIKI_CLIENT_API AIKI_NODISCARD aiki_status aiki_client_query_async(aiki_client *client,
                                                                    const char *what,
