@@ -93,7 +93,8 @@ struct entry *cache_find_no(const struct cache *c, uint64_t no)
 struct entry *cache_find_key(const struct cache *c, const struct flow *family_of, aiki_view key)
 {
     struct entry *e = c->by_key[key_bucket(c, family_of->family, key)];
-    while (e != NULL && !(e->flow->family == family_of->family && view_equal(e->key, key)))
+    while (e != NULL && (e->key_dropped || e->flow->family != family_of->family ||
+                         !view_equal(e->key, key)))
         e = e->next_by_key;
     return e;
 }
@@ -141,13 +142,19 @@ struct entry *cache_adopt(struct cache *c, const struct run_row *row, struct flo
     e->reason = copy(row->reason);
     e->reason_size_bytes = row->reason.size_bytes;
     e->waits = copy(row->waits);
+    e->parent = row->parent;
+    e->absorbed = copy(row->absorbed);
+    e->absorbed_size_bytes = row->absorbed.size_bytes;
     e->journal_after = row->seq;
     e->stored_state = row->state;
     e->run = (struct run){.state = row->state,
                           .epoch = row->epoch,
                           .seq = row->seq,
+                          .flags = row->flags,
                           .signals = row->signals,
                           .wake_at_ms = row->wake_at_ms,
+                          .deadline_ms = row->deadline_ms,
+                          .children = row->children,
                           .updated_at_ms = row->updated_at_ms,
                           .waits = {e->waits, row->waits.size_bytes}};
     return e;
@@ -192,6 +199,7 @@ void cache_remove(struct cache *c, struct entry *e)
     buf_deinit(&e->journal);
     free(e->waits);
     free(e->reason);
+    free(e->absorbed);
     free(e->text);
     free(e);
 }
@@ -212,7 +220,7 @@ static size_t entry_bytes(const struct entry *e)
     size_t refs = e->refs != NULL ? e->refs->capacity * 16 : 0;
     return sizeof(*e) + (size_t)e->journal.capacity_bytes + (size_t)e->key.size_bytes +
            (size_t)e->actor.size_bytes + (size_t)e->run.waits.size_bytes +
-           (size_t)e->reason_size_bytes + refs;
+           (size_t)e->reason_size_bytes + (size_t)e->absorbed_size_bytes + refs;
 }
 
 void cache_rest(struct cache *c, struct entry *e)
@@ -241,7 +249,7 @@ void entry_row(const struct entry *e, const char *space, struct run_row *ret_row
         .space = view_of(space),
         .workflow = view_of(e->flow->name),
         .version = view_of(e->flow->version),
-        .key = e->key,
+        .key = e->key_dropped ? (aiki_view){NULL, 0} : e->key,
         .actor = e->actor,
         .state = e->run.state,
         .epoch = e->run.epoch,
@@ -253,6 +261,11 @@ void entry_row(const struct entry *e, const char *space, struct run_row *ret_row
         .duplicates = e->duplicates,
         .waits = e->run.waits,
         .reason = {e->reason, e->reason_size_bytes},
+        .parent = e->parent,
+        .flags = e->run.flags,
+        .deadline_ms = e->run.deadline_ms,
+        .children = e->run.children,
+        .absorbed = {e->absorbed, e->absorbed_size_bytes},
     };
     memcpy(ret_row->input_hash, e->input_hash, HASH_BYTES);
     memcpy(ret_row->hash, e->hash, HASH_BYTES);

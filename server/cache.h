@@ -18,7 +18,8 @@
 enum {
     CACHE_OPEN_BYTES_MAX = 192 * 1024 * 1024,
     CACHE_ENDED_BYTES_MAX = 32 * 1024 * 1024,
-    CACHE_JOURNAL_BYTES_MAX = 1024 * 1024 /* of one run; more is read from the store */
+    CACHE_JOURNAL_BYTES_MAX = 1024 * 1024, /* of one run; more is read from the store */
+    ABSORBED_MAX = 8 /* starts answered with a run that existed: the last ones are kept */
 };
 
 struct flow;    /* registry.h */
@@ -38,7 +39,12 @@ struct entry {
     uint8_t input_hash[HASH_BYTES];
     uint8_t hash[HASH_BYTES];       /* chain head */
     int64_t created_at_ms;
+    struct aiki_id parent;          /* zero: nobody's child */
     uint64_t duplicates;
+    uint8_t *absorbed;              /* owned: the last ABSORBED_MAX duplicates, or NULL:
+                                     * array of [at_ms, actor] */
+    uint64_t absorbed_size_bytes;
+    bool key_dropped;               /* the key belongs to a later run now */
     aiki_view key, actor;           /* both in `text` */
     char *text;                     /* owned */
     uint8_t *waits;                 /* owned; run.waits looks at it */

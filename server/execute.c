@@ -114,7 +114,7 @@ static void unblock(struct pipeline *p, uint64_t no)
         unit_recorded(p, e, from, &effects);
     else if (!was_dirty)
         unit_untouch(p, e);
-    if (p->work.run_count >= STORE_UNIT_RUNS_MAX)
+    if (p->work.run_count >= UNIT_RUNS)
         unit_finish(p);
 }
 

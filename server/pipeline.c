@@ -204,7 +204,7 @@ static void wake_run(struct pipeline *p, uint64_t no)
 static void fire_timers(struct pipeline *p)
 {
     uint64_t key;
-    while (p->work.run_count < STORE_UNIT_RUNS_MAX &&
+    while (p->work.run_count < UNIT_RUNS &&
            timers_take(&p->timers, p->now.at_ms, &key)) {
         if ((key & WAITER_TIMER) != 0)
             waiter_timed_out(p, (uint32_t)(key / 2));
@@ -215,7 +215,7 @@ static void fire_timers(struct pipeline *p)
 
 static void write_lagging(struct pipeline *p)
 {
-    while (!chain_is_empty(&p->lagging) && p->work.run_count < STORE_UNIT_RUNS_MAX) {
+    while (!chain_is_empty(&p->lagging) && p->work.run_count < UNIT_RUNS) {
         struct entry *e = container_of(p->lagging.next, struct entry, lagging);
         if (e->lags_since_ms > p->now.at_ms - LAG_MS_MAX)
             return;
@@ -256,7 +256,7 @@ static void decide_batch(struct pipeline *p, const struct batch *b)
     for (p->index = 0; p->index < b->count; p->index++) {
         const struct command *c = &b->commands[p->index];
         command_decide(p, c, batch_payload(b, c));
-        if (p->work.run_count >= STORE_UNIT_RUNS_MAX)
+        if (p->work.run_count >= UNIT_RUNS)
             unit_finish(p);
     }
 }

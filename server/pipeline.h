@@ -32,6 +32,7 @@ enum {
     LAG_MS_MAX = 200,
     AUDIT_MS = 500,          /* between looks at streams with runs queued for long */
     RETRY_MS = 1000,         /* before a wake-up that the store refused is tried again */
+    UNIT_RUNS = 4096,        /* a unit that holds this many is committed before the next command */
     SCAN_PAGE = 1000,        /* rows of one offer scan */
     CLAIM_BYTES_MAX = 1024 * 1024, /* journal sent with a claim; more follows by pages */
     WAITERS_MAX = 1000000,

@@ -15,14 +15,25 @@ enum {
     RUN_WAITS_MAX = 10000
 };
 
+/* What was asked of a run and outlives its owner, and how it stands to its parent. */
+enum {
+    RUN_FLAG_CANCEL = 1,      /* cancellation was requested; shown as cancelling while open */
+    RUN_FLAG_PAUSE = 2,       /* whoever owns it gives it back; then it is PAUSED */
+    RUN_FLAG_DETACHED = 4,    /* its end is not told to its parent */
+    RUN_FLAG_CLOSE_SHIFT = 3  /* CLOSE_* (event.h) in two bits: when its parent ends */
+};
+
 struct run {
     uint32_t state;         /* RUN_* */
     bool claim_recorded;    /* the CLAIMED event of this epoch is on record */
     uint64_t epoch;         /* names the current offer or ownership; only rises */
     uint64_t seq;           /* number of the last event */
-    uint64_t signals;       /* SIGNAL events on record */
+    uint64_t flags;         /* RUN_FLAG_* */
+    uint64_t signals;       /* arrivals (event.h) on record */
     uint64_t journal_bytes; /* of the stored events, as far as they were counted */
-    int64_t wake_at_ms;     /* parked: when to wake; 0 = no timer */
+    int64_t wake_at_ms;     /* parked or scheduled: when to wake; 0 = no timer */
+    int64_t deadline_ms;    /* when it ends TIMED_OUT; 0 = never */
+    uint64_t children;      /* runs it started as its children, however they ended */
     int64_t updated_at_ms;  /* of the last event or change; events never go back behind it */
     uint64_t owner;         /* session number, 0 = nobody */
     uint64_t appended;      /* number of the last append under last_epoch */

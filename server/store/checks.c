@@ -16,7 +16,7 @@ static aiki_status write_check(const struct run_write *w, aiki_error *err)
 {
     const struct run_row *row = &w->row;
     if (row->no == 0 || !fits(row->no) || !fits(row->epoch) || !fits(row->seq) ||
-        !fits(row->signals) || !fits(row->duplicates))
+        !fits(row->signals) || !fits(row->duplicates) || !fits(row->flags) || !fits(row->children))
         return error_set(err, AIKI_INVALID, "run %" PRIu64 ": a number is outside 63 bits",
                          row->no);
     if (w->insert && w->seq_before != 0)

@@ -58,6 +58,7 @@ struct undo {
     struct run_row row; /* before, with the block it looks at */
     void *block;
     size_t journal_count;
+    bool key_dropped;
 };
 
 static pthread_mutex_t disks_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -234,6 +235,7 @@ static aiki_status update(struct disk *d, const struct run_write *w, struct undo
     next.key = run->row.key;
     memcpy(next.input_hash, run->row.input_hash, HASH_BYTES);
     next.actor = run->row.actor;
+    next.parent = run->row.parent;
     next.created_at_ms = run->row.created_at_ms;
 
     struct run_row copy;
@@ -262,6 +264,8 @@ static void undo_all(struct disk *d, struct undo *undos, size_t count)
         free(u->run->block);
         u->run->row = u->row;
         u->run->block = u->block;
+        if (u->key_dropped)
+            run_index_keep_key(&d->runs, u->run, u->row.key);
         stored_run_cut(u->run, u->journal_count);
     }
 }
@@ -275,6 +279,10 @@ static aiki_status apply_runs(struct disk *d, const struct unit *unit, struct un
             w->insert ? insert(d, &w->row, &undos[i], err) : update(d, w, &undos[i], err);
         if (st != AIKI_OK)
             return st;
+        if (w->drop_key) {
+            run_index_drop_key(&d->runs, undos[i].run);
+            undos[i].key_dropped = true;
+        }
         if (w->events.size_bytes > 0 &&
             !stored_run_append(undos[i].run, w->row.seq, w->row.hash, w->events))
             return error_set(err, AIKI_NOMEM, "events of run number %" PRIu64, w->row.no);
@@ -516,6 +524,34 @@ static aiki_status memory_scan_open(struct store *s, uint64_t after_no, uint32_t
     return st;
 }
 
+static aiki_status disk_children(struct disk *d, const struct aiki_id *parent, uint64_t after_no,
+                                 uint32_t limit, store_run_fn fn, void *arg, aiki_error *err)
+{
+    aiki_status st = AIKI_OK;
+    bool more = true;
+    limit = limit < STORE_LIST_MAX ? limit : STORE_LIST_MAX;
+    for (uint32_t shown = 0; st == AIKI_OK && more && shown < limit; shown++) {
+        pthread_mutex_lock(&d->lock);
+        size_t at = run_index_after(&d->runs, after_no);
+        while (at < d->runs.count && !id_equal(&d->runs.by_no[at]->row.parent, parent))
+            at++;
+        if (at == d->runs.count) {
+            pthread_mutex_unlock(&d->lock);
+            break;
+        }
+        after_no = d->runs.by_no[at]->row.no;
+        st = show_unlocked(d, d->runs.by_no[at], fn, arg, &more, err);
+    }
+    return st;
+}
+
+static aiki_status memory_children(struct store *s, const struct aiki_id *parent,
+                                   uint64_t after_no, uint32_t limit, store_run_fn fn, void *arg,
+                                   aiki_error *err)
+{
+    return disk_children(memory_of(s)->disk, parent, after_no, limit, fn, arg, err);
+}
+
 static bool is_or_any(aiki_view value, const char *wanted)
 {
     return wanted == NULL || view_is(value, wanted);
@@ -554,6 +590,13 @@ static aiki_status memory_list(struct store_reader *r, const struct list_filter 
         st = show_unlocked(d, d->runs.by_no[at - 1], fn, arg, &more, err);
     }
     return st;
+}
+
+static aiki_status memory_reader_children(struct store_reader *r, const struct aiki_id *parent,
+                                          uint64_t after_no, uint32_t limit, store_run_fn fn,
+                                          void *arg, aiki_error *err)
+{
+    return disk_children(reader_disk(r), parent, after_no, limit, fn, arg, err);
 }
 
 static aiki_status memory_reader_find_run(struct store_reader *r, const struct aiki_id *id,
@@ -606,6 +649,8 @@ const struct store_ops store_memory = {
     .find_key = memory_find_key,
     .journal = memory_journal,
     .scan_open = memory_scan_open,
+    .children = memory_children,
+    .reader_children = memory_reader_children,
     .list = memory_list,
     .reader_find_run = memory_reader_find_run,
     .reader_journal = memory_reader_journal,

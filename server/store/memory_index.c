@@ -32,7 +32,7 @@ void *run_row_copy(const struct run_row *row, struct run_row *ret)
 {
     *ret = *row;
     aiki_view *const views[] = {&ret->space, &ret->workflow, &ret->version, &ret->key,
-                                &ret->actor, &ret->waits,    &ret->reason};
+                                &ret->actor, &ret->waits,    &ret->reason,  &ret->absorbed};
     return pack_views(views, ARRAY_COUNT(views));
 }
 
@@ -235,6 +235,29 @@ struct stored_run *run_index_insert(struct run_index *x, const struct run_row *r
     x->count++;
     link_run(x, run);
     return run;
+}
+
+void run_index_drop_key(struct run_index *x, struct stored_run *run)
+{
+    if (run->row.key.size_bytes == 0)
+        return;
+    struct stored_run **at =
+        &x->by_key[key_bucket(x, run->row.space, run->row.workflow, run->row.key)];
+    while (*at != run)
+        at = &(*at)->next_by_key;
+    *at = run->next_by_key;
+    run->row.key.size_bytes = 0;
+}
+
+void run_index_keep_key(struct run_index *x, struct stored_run *run, aiki_view key)
+{
+    run->row.key = key;
+    if (key.size_bytes == 0)
+        return;
+    struct stored_run **head =
+        &x->by_key[key_bucket(x, run->row.space, run->row.workflow, key)];
+    run->next_by_key = *head;
+    *head = run;
 }
 
 void run_index_remove(struct run_index *x, struct stored_run *run)

@@ -43,6 +43,10 @@ struct stored_run *run_index_insert(struct run_index *x, const struct run_row *r
 /* Removes and frees. */
 void run_index_remove(struct run_index *x, struct stored_run *run);
 
+/* The key is free; and the way back. */
+void run_index_drop_key(struct run_index *x, struct stored_run *run);
+void run_index_keep_key(struct run_index *x, struct stored_run *run, aiki_view key);
+
 bool stored_run_append(struct stored_run *run, uint64_t seq, const uint8_t hash[HASH_BYTES],
                        aiki_view events);
 /* Back to the first journal_count rows of the journal. */

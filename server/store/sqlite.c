@@ -170,6 +170,20 @@ static aiki_status insert_failed(struct sqlite_conn *c, const struct run_row *ro
     return error_set(err, AIKI_CONFLICT, "run %s exists already", id);
 }
 
+static aiki_view parent_of(const struct run_row *row)
+{
+    return (aiki_view){row->parent.bytes, id_is_zero(&row->parent) ? 0 : sizeof(row->parent.bytes)};
+}
+
+/* The columns of schema 2 that change. */
+static void bind_late(struct binder *b, const struct run_row *row)
+{
+    bind_uint(b, row->flags);
+    bind_number(b, row->deadline_ms);
+    bind_uint(b, row->children);
+    bind_optional(b, row->absorbed);
+}
+
 static aiki_status insert_run(struct sqlite_conn *c, const struct run_row *row, aiki_error *err)
 {
     struct binder b = {0};
@@ -196,6 +210,8 @@ static aiki_status insert_run(struct sqlite_conn *c, const struct run_row *row, 
     bind_number(&b, row->created_at_ms);
     bind_optional(&b, row->waits);
     bind_optional(&b, row->reason);
+    bind_optional(&b, parent_of(row));
+    bind_late(&b, row);
     int rc = b.rc == SQLITE_OK ? sqlite3_step(b.statement) : b.rc;
     if (rc != SQLITE_DONE)
         st = insert_failed(c, row, err);
@@ -225,6 +241,7 @@ static aiki_status try_update(struct sqlite_conn *c, const struct run_write *w, 
     bind_uint(&b, row->duplicates);
     bind_optional(&b, row->waits);
     bind_optional(&b, row->reason);
+    bind_late(&b, row);
     if (with_shelf)
         bind_number(&b, shelf_of(row->state));
     st = execute(c, &b, err);
@@ -244,6 +261,16 @@ static aiki_status update_run(struct sqlite_conn *c, const struct run_write *w, 
     if (st == AIKI_OK && !hit)
         st = error_set(err, AIKI_STALE, "run number %" PRIu64 " moved on", w->row.no);
     return st;
+}
+
+static aiki_status drop_key(struct sqlite_conn *c, uint64_t no, aiki_error *err)
+{
+    struct binder b = {0};
+    aiki_status st = sql_statement(c, SQL_RUN_DROP_KEY, &b.statement, err);
+    if (st != AIKI_OK)
+        return st;
+    bind_uint(&b, no);
+    return execute(c, &b, err);
 }
 
 static aiki_status insert_events(struct sqlite_store *s, const struct run_write *w, aiki_error *err)
@@ -295,6 +322,8 @@ static aiki_status write_unit(struct sqlite_store *s, const struct unit *u, aiki
     for (size_t i = 0; st == AIKI_OK && i < u->run_count; i++) {
         const struct run_write *w = &u->runs[i];
         st = w->insert ? insert_run(&s->conn, &w->row, err) : update_run(&s->conn, w, err);
+        if (st == AIKI_OK && w->drop_key)
+            st = drop_key(&s->conn, w->row.no, err);
         if (st == AIKI_OK && w->events.size_bytes > 0) {
             st = insert_events(s, w, err);
             clock_written = true;
@@ -408,6 +437,24 @@ static aiki_status sqlite_scan_open(struct store *s, uint64_t after_no, uint32_t
     return sql_scan_open(&sqlite_of(s)->conn, after_no, limit, fn, arg, err);
 }
 
+static aiki_status sqlite_children(struct store *s, const struct aiki_id *parent,
+                                   uint64_t after_no, uint32_t limit, store_run_fn fn, void *arg,
+                                   aiki_error *err)
+{
+    return sql_children(&sqlite_of(s)->conn, parent, after_no, limit, fn, arg, err);
+}
+
+static aiki_status sqlite_reader_children(struct store_reader *base, const struct aiki_id *parent,
+                                          uint64_t after_no, uint32_t limit, store_run_fn fn,
+                                          void *arg, aiki_error *err)
+{
+    struct sqlite_reader *r = reader_of(base);
+    wal_read_begin(r->wal);
+    aiki_status st = sql_children(&r->conn, parent, after_no, limit, fn, arg, err);
+    wal_read_end(r->wal);
+    return st;
+}
+
 static aiki_status sqlite_list(struct store_reader *base, const struct list_filter *filter,
                                store_run_fn fn, void *arg, aiki_error *err)
 {
@@ -466,6 +513,8 @@ const struct store_ops store_sqlite = {
     .find_key = sqlite_find_key,
     .journal = sqlite_journal,
     .scan_open = sqlite_scan_open,
+    .children = sqlite_children,
+    .reader_children = sqlite_reader_children,
     .list = sqlite_list,
     .reader_find_run = sqlite_reader_find_run,
     .reader_journal = sqlite_reader_journal,

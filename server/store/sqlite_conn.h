@@ -17,13 +17,15 @@ enum { BUSY_MS_MAX = 2000 };
 /* Columns in the order of run_from_row(). */
 #define SQL_RUN                                                                                    \
     "no, id, state, epoch, seq, hash, updated_at_ms, wake_at_ms, signals, duplicates, "            \
-    "space, workflow, version, key, input_hash, actor, created_at_ms, waits, reason"
+    "space, workflow, version, key, input_hash, actor, created_at_ms, waits, reason, "              \
+    "parent, flags, deadline_ms, children, absorbed"
 #define SQL_WORKFLOW                                                                               \
     "space, name, version, plugin, build, descriptor, first_seen_at_ms, last_seen_at_ms"
 
 #define SQL_UPDATE                                                                                 \
     "UPDATE runs SET state = ?4, epoch = ?3, seq = ?5, hash = ?6, updated_at_ms = ?7, "            \
-    "wake_at_ms = ?8, signals = ?9, duplicates = ?10, waits = ?11, reason = ?12"
+    "wake_at_ms = ?8, signals = ?9, duplicates = ?10, waits = ?11, reason = ?12, "                 \
+    "flags = ?13, deadline_ms = ?14, children = ?15, absorbed = ?16"
 /* The condition of every write: nobody wrote in between, and nobody newer owns the run. */
 #define SQL_FENCE " WHERE no = ?1 AND seq = ?2 AND epoch <= ?3"
 
@@ -42,9 +44,10 @@ enum { BUSY_MS_MAX = 2000 };
     X(ROLLBACK, "ROLLBACK")                                                                        \
     X(RUN_INSERT,                                                                                  \
       "INSERT INTO runs(shelf, " SQL_RUN ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "           \
-      "?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)")                                    \
+      "?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)")           \
     X(RUN_UPDATE, SQL_UPDATE SQL_FENCE " AND shelf = 0")                                           \
-    X(RUN_UPDATE_SHELF, SQL_UPDATE ", shelf = ?13" SQL_FENCE)                                      \
+    X(RUN_UPDATE_SHELF, SQL_UPDATE ", shelf = ?17" SQL_FENCE)                                      \
+    X(RUN_DROP_KEY, "UPDATE runs SET key = NULL WHERE no = ?1")                                    \
     X(JOURNAL_INSERT,                                                                              \
       "INSERT INTO journal(run_no, seq, clock_ms, hash, events) VALUES(?1, ?2, ?3, ?4, ?5)")       \
     X(WORKFLOW_PUT,                                                                                \
@@ -58,6 +61,8 @@ enum { BUSY_MS_MAX = 2000 };
     X(RUN_HEAD, "SELECT id, seq, hash FROM runs WHERE no = ?1")                                    \
     X(SCAN_OPEN, "SELECT " SQL_RUN " FROM runs INDEXED BY runs_open WHERE shelf <= 0 AND no > ?1 " \
                  "ORDER BY no LIMIT ?2")                                                           \
+    X(CHILDREN, "SELECT " SQL_RUN " FROM runs INDEXED BY runs_parent WHERE parent = ?1 "           \
+                "AND no > ?2 ORDER BY no LIMIT ?3")                                                \
     X(LIST_ALL, SQL_LIST("NOT INDEXED", "1"))                                                      \
     X(LIST_WORKFLOW, SQL_LIST("INDEXED BY runs_workflow", "workflow = ?2"))                        \
     X(LIST_KEY, SQL_LIST("INDEXED BY runs_key", "key = ?4"))                                       \

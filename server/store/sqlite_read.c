@@ -35,7 +35,14 @@ static bool run_from_row(sqlite3_stmt *s, struct run_row *ret)
         .created_at_ms = sqlite3_column_int64(s, 16),
         .waits = column_view(s, 17),
         .reason = column_view(s, 18),
+        .flags = column_uint(s, 20),
+        .deadline_ms = sqlite3_column_int64(s, 21),
+        .children = column_uint(s, 22),
+        .absorbed = column_view(s, 23),
     };
+    if (sqlite3_column_type(s, 19) != SQLITE_NULL &&
+        !column_exact(s, 19, ret->parent.bytes, sizeof(ret->parent.bytes)))
+        return false;
     return column_exact(s, 1, ret->id.bytes, sizeof(ret->id.bytes)) &&
            column_exact(s, 5, ret->hash, HASH_BYTES) &&
            column_exact(s, 14, ret->input_hash, HASH_BYTES);
@@ -123,6 +130,23 @@ aiki_status sql_scan_open(struct sqlite_conn *c, uint64_t after_no, uint32_t lim
     bind_number(&b, clamp(after_no));
     bind_number(&b, limit);
     return show_runs(c, &b, fn, arg, NULL, err);
+}
+
+/* A reader is stopped at its deadline as in sql_list; the store's connection has none. */
+aiki_status sql_children(struct sqlite_conn *c, const struct aiki_id *parent, uint64_t after_no,
+                         uint32_t limit, store_run_fn fn, void *arg, aiki_error *err)
+{
+    struct binder b = {0};
+    aiki_status st = sql_statement(c, SQL_CHILDREN, &b.statement, err);
+    if (st != AIKI_OK)
+        return st;
+    bind_bytes(&b, parent->bytes, sizeof(parent->bytes));
+    bind_number(&b, clamp(after_no));
+    bind_number(&b, limit < STORE_LIST_MAX ? limit : STORE_LIST_MAX);
+    c->deadline_mono_ms = clock_mono_ms() + STORE_LIST_MS_MAX;
+    st = show_runs(c, &b, fn, arg, NULL, err);
+    c->deadline_mono_ms = 0;
+    return st;
 }
 
 /* ---- the journal ---- */

@@ -17,6 +17,8 @@ aiki_status sql_journal(struct sqlite_conn *c, uint64_t run_no, uint64_t after_s
                         aiki_error *err);
 aiki_status sql_scan_open(struct sqlite_conn *c, uint64_t after_no, uint32_t limit, store_run_fn fn,
                           void *arg, aiki_error *err);
+aiki_status sql_children(struct sqlite_conn *c, const struct aiki_id *parent, uint64_t after_no,
+                         uint32_t limit, store_run_fn fn, void *arg, aiki_error *err);
 aiki_status sql_list(struct sqlite_conn *c, const struct list_filter *filter, store_run_fn fn,
                      void *arg, aiki_error *err);
 aiki_status sql_workflows(struct sqlite_conn *c, const char *space, store_workflow_fn fn, void *arg,

@@ -45,6 +45,13 @@ static const char *const steps[] = {
     "  last_seen_at_ms INTEGER NOT NULL, PRIMARY KEY(space, name, version))"
     "  STRICT, WITHOUT ROWID;"
     "PRAGMA application_id = 1097427785;", /* APPLICATION_ID */
+    /* 2: children, deadlines, requests that wait for the owner */
+    "ALTER TABLE runs ADD COLUMN parent BLOB;"
+    "ALTER TABLE runs ADD COLUMN flags INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE runs ADD COLUMN deadline_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE runs ADD COLUMN children INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE runs ADD COLUMN absorbed BLOB;"
+    "CREATE INDEX runs_parent ON runs(parent, no) WHERE parent IS NOT NULL;",
 };
 enum { SCHEMA_VERSION = ARRAY_COUNT(steps) };
 

@@ -24,7 +24,7 @@ struct store;
 struct store_reader;
 
 /* Runs one commit may write; rows one listing may answer; how long one listing may look. */
-enum { STORE_UNIT_RUNS_MAX = 4096, STORE_LIST_MAX = 1000, STORE_LIST_MS_MAX = 2000 };
+enum { STORE_UNIT_RUNS_MAX = 64 * 1024, STORE_LIST_MAX = 1000, STORE_LIST_MS_MAX = 2000 };
 
 /* One row of the runs table. Views: on commit borrowed from the caller until it returns; on load
  * borrowed from the callback's duration. */
@@ -42,11 +42,15 @@ struct run_row {
     uint8_t hash[HASH_BYTES]; /* chain head */
     int64_t created_at_ms, updated_at_ms;
     int64_t wake_at_ms;       /* 0 = no timer */
-    uint64_t signals;         /* SIGNAL events on record */
+    uint64_t signals;         /* arrivals (event.h) on record */
     uint64_t duplicates;      /* starts absorbed by the key */
     aiki_view waits;          /* msgpack array of waits (event.h), empty = none */
     aiki_view reason;         /* error map while blocked or once failed, empty = none */
-    struct aiki_id parent;    /* zero: nobody's child */
+    struct aiki_id parent;    /* zero: nobody's child; never changes */
+    uint64_t flags;           /* RUN_FLAG_* (engine/run.h) */
+    int64_t deadline_ms;      /* 0 = none */
+    uint64_t children;        /* runs this one started as its children */
+    aiki_view absorbed;       /* who was answered with this run; see cache.h, empty = nobody */
 };
 
 /* One write to one run. A new run: insert = true. Otherwise seq_before and epoch_max are
@@ -55,6 +59,7 @@ struct run_row {
 struct run_write {
     struct run_row row;       /* as it is after the commit */
     bool insert;
+    bool drop_key;            /* the key is free again, for a run inserted later in the unit */
     uint64_t seq_before;
     /* Stored events seq_before+1 .. row.seq, concatenated; empty when only the row changes.
      * Kept as one journal row whose hash is row.hash. */

@@ -129,6 +129,11 @@ static bool assert_row_equal(void *arg, const struct run_row *row)
     assert_int_equal(row->duplicates, want->duplicates);
     assert_view_equal(row->waits, want->waits);
     assert_view_equal(row->reason, want->reason);
+    assert_true(id_equal(&row->parent, &want->parent));
+    assert_int_equal(row->flags, want->flags);
+    assert_int_equal(row->deadline_ms, want->deadline_ms);
+    assert_int_equal(row->children, want->children);
+    assert_view_equal(row->absorbed, want->absorbed);
     return true;
 }
 

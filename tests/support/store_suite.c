@@ -82,6 +82,11 @@ static void insert_and_find(void **state)
     d.write.row.key = view_of("invoice-7");
     d.write.row.wake_at_ms = 123456789;
     d.write.row.duplicates = 3;
+    d.write.row.parent.bytes[15] = 1;
+    d.write.row.flags = 5;
+    d.write.row.deadline_ms = 77;
+    d.write.row.children = 2;
+    d.write.row.absorbed = view_of("you");
     draft_save(f->s, &d);
     draft_assert_stored(f->s, &d);
 
@@ -861,6 +866,70 @@ static void reader_sees_committed_units(void **state)
     draft_deinit(&b);
 }
 
+/* ---- children ---- */
+
+/* A parent's children come by rising number, page by page, open or ended; nobody else's do. */
+static void children_by_number(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id parent = {.bytes = {9}}, nobody = {.bytes = {8}};
+    struct draft d[5];
+    for (uint64_t i = 0; i < ARRAY_COUNT(d); i++) {
+        draft_init(&d[i], i + 1);
+        if (i != 2)
+            d[i].write.row.parent = parent;
+        draft_save(f->s, &d[i]);
+    }
+    draft_next(&d[1]);
+    d[1].write.row.state = RUN_COMPLETED;
+    draft_event(&d[1], 10);
+    draft_save(f->s, &d[1]);
+    draft_assert_stored(f->s, &d[1]);
+    struct numbers page = {0}, rest = {0}, none = {0};
+    assert_int_equal(f->s->ops->children(f->s, &parent, 0, 2, numbers_add, &page, NULL), AIKI_OK);
+    NUMBERS(&page, 1, 2);
+    assert_int_equal(f->r->ops->reader_children(f->r, &parent, 2, 100, numbers_add, &rest, NULL),
+                     AIKI_OK);
+    NUMBERS(&rest, 4, 5);
+    assert_int_equal(f->s->ops->children(f->s, &nobody, 0, 2, numbers_add, &none, NULL), AIKI_OK);
+    assert_int_equal(none.count, 0);
+    for (size_t i = 0; i < ARRAY_COUNT(d); i++)
+        draft_deinit(&d[i]);
+}
+
+static void assert_key_of(struct fixture *f, uint64_t no)
+{
+    struct numbers found = {0};
+    assert_int_equal(f->s->ops->find_key(f->s, view_of("test"), view_of("order"), view_of("k"),
+                                         numbers_add, &found, NULL), AIKI_OK);
+    NUMBERS(&found, no);
+}
+
+/* A key goes from one run to the next in one unit, or stays where it was. */
+static void a_key_changes_hands(void **state)
+{
+    struct fixture *f = *state;
+    struct draft old, new;
+    draft_init(&old, 1);
+    draft_init(&new, 2);
+    old.write.row.key = new.write.row.key = view_of("k");
+    draft_save(f->s, &old);
+    draft_next(&old);
+    draft_event(&old, 10);
+    old.write.drop_key = true;
+    new.write.row.id = old.write.row.id; /* refused: nothing of the unit stays */
+    struct draft *unit[] = {&old, &new};
+    assert_int_equal(draft_commit(f->s, unit, 2, NULL), AIKI_CONFLICT);
+    assert_key_of(f, 1);
+    new.write.row.id.bytes[0] ^= 1;
+    assert_int_equal(draft_commit(f->s, unit, 2, NULL), AIKI_OK);
+    assert_key_of(f, 2);
+    old.write.row.key = (aiki_view){NULL, 0};
+    draft_assert_stored(f->s, &old);
+    draft_deinit(&old);
+    draft_deinit(&new);
+}
+
 int store_suite_run(const struct store_backend *b)
 {
 #define CASE(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
@@ -887,6 +956,8 @@ int store_suite_run(const struct store_backend *b)
         CASE(list_filters),
         CASE(list_pages_under_inserts),
         CASE(list_is_capped),
+        CASE(children_by_number),
+        CASE(a_key_changes_hands),
         CASE(workflow_registry),
         CASE(reopen),
         CASE(second_open_is_refused),

@@ -120,8 +120,10 @@ static void a_row_goes_in_and_out(void **state)
                                 .signals = 2, .wake_at_ms = 77, .created_at_ms = 1,
                                 .updated_at_ms = 2, .duplicates = 4,
                                 .key = view_of("k"), .actor = view_of("a"),
-                                .waits = {waits, 1}, .reason = {reason, 1}};
+                                .waits = {waits, 1}, .reason = {reason, 1}, .flags = 3,
+                                .deadline_ms = 99, .children = 2, .absorbed = {waits, 1}};
     memset(row.hash, 3, HASH_BYTES);
+    row.parent.bytes[3] = 7;
     struct entry *e = cache_adopt(&f->cache, &row, f->flow);
     entry_row(e, "test", &back);
     assert_int_equal(back.state, row.state);
@@ -130,6 +132,10 @@ static void a_row_goes_in_and_out(void **state)
     assert_int_equal(back.duplicates, row.duplicates);
     assert_true(view_equal(back.key, row.key) && view_equal(back.actor, row.actor));
     assert_true(view_equal(back.waits, row.waits) && view_equal(back.reason, row.reason));
+    assert_true(id_equal(&back.parent, &row.parent) && view_equal(back.absorbed, row.absorbed));
+    assert_int_equal(back.flags, row.flags);
+    assert_int_equal(back.deadline_ms, row.deadline_ms);
+    assert_int_equal(back.children, row.children);
     assert_true(view_is(back.workflow, "order") && view_is(back.space, "test"));
     assert_memory_equal(back.hash, row.hash, HASH_BYTES);
 }

@@ -150,6 +150,41 @@ static void bad_paths(void **state)
     }
 }
 
+/* A file of schema 1 with a run in it, as the first release wrote it: opened, it has all that
+ * schema 2 has, and the run is as it was and goes on. */
+static void an_old_file_is_upgraded(void **state)
+{
+    static const char back_to_1[] =
+        "DROP INDEX runs_parent;"
+        "ALTER TABLE runs DROP COLUMN parent; ALTER TABLE runs DROP COLUMN flags;"
+        "ALTER TABLE runs DROP COLUMN deadline_ms; ALTER TABLE runs DROP COLUMN children;"
+        "ALTER TABLE runs DROP COLUMN absorbed;"
+        "UPDATE meta SET value = 1 WHERE name = 'schema'";
+    struct fixture *f = *state;
+    struct draft d, child;
+    draft_init(&d, 1);
+    draft_init(&child, 2);
+    d.write.row.key = view_of("k");
+    draft_save(f->s, &d);
+    store_close(f->s);
+    f->s = NULL;
+    tamper(f, back_to_1);
+    reopen(f);
+    draft_assert_stored(f->s, &d);
+    draft_next(&d);
+    draft_event(&d, 10);
+    d.write.row.flags = 3;
+    d.write.row.deadline_ms = 99;
+    child.write.row.parent = d.write.row.id;
+    struct draft *unit[] = {&d, &child};
+    assert_int_equal(draft_commit(f->s, unit, 2, NULL), AIKI_OK);
+    reopen(f);
+    draft_assert_stored(f->s, &d);
+    draft_assert_stored(f->s, &child);
+    draft_deinit(&d);
+    draft_deinit(&child);
+}
+
 /* Text, another program's database and a newer schema are told apart, and left as they are. */
 static void foreign_files(void **state)
 {
@@ -157,7 +192,7 @@ static void foreign_files(void **state)
     tamper(f, "UPDATE meta SET value = 7 WHERE name = 'schema'");
     store_close(f->s);
     f->s = NULL;
-    refused(f->url, AIKI_UNSUPPORTED, "schema 7, this server speaks up to 1");
+    refused(f->url, AIKI_UNSUPPORTED, "schema 7, this server speaks up to 2");
     tamper(f, "PRAGMA application_id = 1");
     refused(f->url, AIKI_UNSUPPORTED, "another program");
     AUTO(close_fd) int fd = open(f->path, O_WRONLY | O_TRUNC);
@@ -614,7 +649,8 @@ int main(void)
 {
 #define CASE(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(private_file),      CASE(bad_paths),          CASE(foreign_files),
+        CASE(private_file),      CASE(bad_paths),          CASE(an_old_file_is_upgraded),
+        CASE(foreign_files),
         CASE(killed_server),     CASE(torn_log),           CASE(foreign_file_is_untouched),
         CASE(tampered_history),  CASE(one_sync_a_commit),  CASE(detour_meets_the_lock),
         CASE(disk_full),         CASE(disk_error),         CASE(checkpoint_error),
