@@ -28,6 +28,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "builder.h"
 #include "commands.h"
 #include "doc.h"
 #include "part.h"
@@ -49,6 +50,7 @@ struct dev {
     uv_signal_t on_child, on_int, on_term;
     enum dev_state state;
     struct part redis, server, runtime;
+    struct builder *builder; /* NULL without --sources */
     bool own_redis;
     int64_t began_mono_ms;
     int exit_code;
@@ -206,6 +208,7 @@ static void stop(struct dev *d, int exit_code)
         return;
     d->state = STOPPING;
     d->exit_code = exit_code;
+    builder_stop(d->builder);
     stop_next(d);
 }
 
@@ -236,11 +239,15 @@ static void tell_user(const struct dev *d)
         printf("%saiki dev%s is ready after %lld ms; Ctrl-C stops it\n", out_bold(), out_plain(),
                (long long)(clock_mono_ms() - d->began_mono_ms));
         printf("  plugins   %s   drop .so files here\n", d->plugins);
+        if (d->builder != NULL)
+            printf("  sources   %s   each .c is built into a plugin when it changes\n",
+                   args_text(&d->cli->args, "sources"));
         bool usual = strcmp(d->rpc, DEFAULT_RPC) == 0;
         printf("  commands  %s%s%saiki workflows list\n",
                usual ? "" : "AIKI_SERVER=", usual ? "" : d->rpc, usual ? "" : " ");
-        printf("  clients   aiki://%s\n  HTTP      http://%s\n  data      %s\n", d->rpc, d->http,
-               d->data);
+        printf("  clients   aiki://%s\n  dashboard http://%s/\n  HTTP API  http://%s/v1\n"
+               "  data      %s\n",
+               d->rpc, d->http, d->http, d->data);
     }
     fflush(stdout);
 }
@@ -319,6 +326,7 @@ static void close_all(struct dev *d)
     part_close(&d->redis);
     part_close(&d->server);
     part_close(&d->runtime);
+    builder_close(d->builder);
     uv_close((uv_handle_t *)&d->on_child, NULL);
     uv_close((uv_handle_t *)&d->on_int, NULL);
     uv_close((uv_handle_t *)&d->on_term, NULL);
@@ -387,6 +395,10 @@ static void run(struct dev *d)
     if (d->own_redis)
         redis_words(d);
     start_part(d, d->own_redis ? &d->redis : &d->server);
+    const char *sources = args_text(&d->cli->args, "sources");
+    if (sources != NULL &&
+        builder_start(&d->builder, &d->loop, sources, d->plugins, &d->err) != AIKI_OK)
+        stop(d, cli_fail(d->cli, d->err.status, &d->err));
     uv_run(&d->loop, UV_RUN_DEFAULT);
     uv_loop_close(&d->loop);
 }
@@ -427,6 +439,8 @@ static int run_dev(struct cli *cli)
 /* clang-format off */
 static const struct arg dev_args[] = {
     {ARG_TEXT, "plugins", "DIR", "plugins", NULL, "the folder of .so files to serve", 0, 0},
+    {ARG_TEXT, "sources", "DIR", NULL, NULL, "build each .c file of this folder into a plugin, again when it changes",
+     0, 0},
     {ARG_TEXT, "data", "DIR", ".aiki", NULL, "where runs are kept", 0, 0},
     {ARG_TEXT, "redis", "URL", NULL, NULL, "use this Redis instead of a private one", 0, 0},
     {ARG_TEXT, "listen", "HOST:PORT", NULL, NULL,
@@ -442,6 +456,7 @@ const struct command cmd_dev = {
     .name = "dev", .operands = "", .args = dev_args, .is_local = true,
     .summary = "run everything on this machine until Ctrl-C",
     .examples = "aiki dev --plugins build/plugins --data .aiki\n"
+                "aiki dev --plugins /tmp/plugins --sources src\n"
                 "aiki dev --plugins DIR --data DIR --listen :0 --http :0 --json",
     .run = run_dev};
 /* clang-format on */

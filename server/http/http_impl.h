@@ -34,7 +34,7 @@ struct http {
 };
 
 /* Health, readiness or metrics. */
-void answer_here(const struct http *h, enum local local, struct answer *ret);
+void answer_here(const struct http *h, const struct call *call, struct answer *ret);
 
 /* One request from its first line to the last byte of its answer. */
 struct request;

@@ -1,7 +1,9 @@
-/* local.c - what is answered without the core: health, readiness, metrics. */
+/* local.c - what is answered without the core: the page, health, readiness, metrics. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "dashboard/dashboard.h"
 #include "http/http_impl.h"
 #include "wire/error.h"
 
@@ -48,11 +50,26 @@ static void answer_metrics(const struct http *h, struct answer *a)
     put_metric(w, "http_held_bytes", "gauge", "Bodies and answers in memory", h->held_bytes);
 }
 
-void answer_here(const struct http *h, enum local local, struct answer *ret)
+static void answer_page(const char *path, struct answer *a)
 {
-    switch (local) {
+    for (size_t i = 0; i < dashboard_asset_count; i++) {
+        const struct asset *asset = &dashboard_assets[i];
+        if (strcmp(asset->path, path) != 0)
+            continue;
+        a->status = 200;
+        a->type = asset->type;
+        aiki_mp_raw(&a->body, asset->bytes, asset->size_bytes);
+        return;
+    }
+    abort(); /* a route for a file that is not compiled in */
+}
+
+void answer_here(const struct http *h, const struct call *call, struct answer *ret)
+{
+    switch (call_local(call)) {
     case LOCAL_HEALTH: answer_status(ret, "ok"); break;
     case LOCAL_READY: answer_ready(h, ret); break;
+    case LOCAL_PAGE: answer_page(call_path(call), ret); break;
     case LOCAL_METRICS: answer_metrics(h, ret); break;
     case LOCAL_NONE: abort();
     }

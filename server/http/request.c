@@ -110,6 +110,12 @@ static bool add_header(struct MHD_Response *response, const char *name, const ch
     return value[0] == '\0' || MHD_add_response_header(response, name, value) == MHD_YES;
 }
 
+/* The page runs its own script and talks to us; nothing else, and nobody frames it. */
+#define PAGE_POLICY                                                                                \
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "                \
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; "                                \
+    "require-trusted-types-for 'script'"
+
 /* The bytes belong to MHD now. */
 static struct MHD_Response *make_response(struct request *r)
 {
@@ -125,6 +131,9 @@ static struct MHD_Response *make_response(struct request *r)
     if (add_header(response, "Content-Type", a->type != NULL ? a->type : "application/json") &&
         add_header(response, "Cache-Control", "no-store") &&
         add_header(response, "X-Content-Type-Options", "nosniff") &&
+        add_header(response, "Content-Security-Policy", PAGE_POLICY) &&
+        add_header(response, "Referrer-Policy", "no-referrer") &&
+        add_header(response, "Cross-Origin-Opener-Policy", "same-origin") &&
         add_header(response, "Location", a->location) && add_header(response, "Allow", a->allow) &&
         add_header(response, "Retry-After", a->status == 503 ? "1" : "") &&
         add_header(response, "Connection", a->close || r->http->stopping ? "close" : ""))
@@ -449,7 +458,7 @@ static enum MHD_Result act(struct request *r)
         return send_answer(r);
     }
     if (call_local(&r->call) != LOCAL_NONE) {
-        answer_here(r->http, call_local(&r->call), &r->answer);
+        answer_here(r->http, &r->call, &r->answer);
         return send_answer(r);
     }
     MHD_suspend_connection(r->connection);

@@ -37,6 +37,9 @@ static aiki_status prepare_signal(struct call *c, aiki_error *err);
 
 /* clang-format off */
 static const struct route routes[] = {
+    {"GET", "/", NULL, prepare_nothing, {{0}}, false, LOCAL_PAGE},
+    {"GET", "/dashboard.js", NULL, prepare_nothing, {{0}}, false, LOCAL_PAGE},
+    {"GET", "/dashboard.css", NULL, prepare_nothing, {{0}}, false, LOCAL_PAGE},
     {"GET", "/healthz", NULL, prepare_nothing, {{0}}, false, LOCAL_HEALTH},
     {"GET", "/readyz", NULL, prepare_nothing, {{0}}, false, LOCAL_READY},
     {"GET", "/metrics", NULL, prepare_nothing, {{0}}, false, LOCAL_METRICS},
@@ -97,7 +100,7 @@ static bool path_matches(const char *path, const struct target *t,
                          const char *ret_variables[ROUTE_VARIABLES_MAX])
 {
     size_t index = 0, variables = 0;
-    while (*path == '/') {
+    while (*path == '/' && path[1] != '\0') {
         size_t length = strcspn(++path, "/");
         if (index == t->segment_count)
             return false;
@@ -134,7 +137,7 @@ aiki_status call_route(struct call *c, const char *method, char ret_allow[ANSWER
     }
     if (allow == NULL)
         return error_code(err, AIKI_NOT_FOUND, "NO_SUCH_PATH",
-                          "there is no such path; there are /v1/runs /v1/workflows /v1/workers "
+                          "there is no such path; there are / /v1/runs /v1/workflows /v1/workers "
                           "/v1/plugins /v1/server /healthz /readyz /metrics");
     (void)snprintf(ret_allow, ANSWER_ALLOW_SIZE, "%s", allow);
     return error_code(err, AIKI_UNSUPPORTED, "METHOD_NOT_ALLOWED",

@@ -13,7 +13,8 @@
 
 enum { ROUTE_VARIABLES_MAX = 2 };
 
-enum local { LOCAL_NONE, LOCAL_HEALTH, LOCAL_READY, LOCAL_METRICS }; /* answered without the core */
+/* Answered without the core. */
+enum local { LOCAL_NONE, LOCAL_HEALTH, LOCAL_READY, LOCAL_METRICS, LOCAL_PAGE };
 
 struct route;
 struct call {

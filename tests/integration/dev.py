@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import pytest
-from harness import AIKI, SANITIZED, Process, plugin, until
+from harness import AIKI, ROOT, SANITIZED, Process, plugin, until
 
 
 def is_running(pid):
@@ -36,10 +36,10 @@ class Dev:
         self.data = directory / "data"
         self.process = None
 
-    def start(self, *args, listen="127.0.0.1:0", http="127.0.0.1:0"):
+    def start(self, *args, listen="127.0.0.1:0", http="127.0.0.1:0", env=None):
         addresses = (["--listen", listen] if listen else []) + (["--http", http] if http else [])
         self.process = Process("dev", [AIKI, "dev", "--plugins", self.plugins, "--data", self.data,
-                                       *addresses, *args], self.directory, ready=True)
+                                       *addresses, *args], self.directory, env=env, ready=True)
         self.process.await_ready()
         return self
 
@@ -140,6 +140,28 @@ def test_a_plugin_dropped_in_later_serves_at_once(dev):
     dev.drop("hello")
     assert dev.greet() == "Hello, world!", "nobody has to wait between cp and trigger"
     assert dev.aiki("workflows", "show", "hello", "--wait", "20s").returncode == 0
+
+
+def greets_with(dev, words):
+    """What is served now; the trigger may come while the former build still serves."""
+    return until(lambda: dev.greet() == words, f"greeted with {words}")
+
+
+def test_sources_are_built_again_when_they_change(dev, tmp_path):
+    sources = tmp_path / "src"
+    sources.mkdir()
+    text = (ROOT / "plugins/hello/hello.c").read_text()
+    (sources / "hello.c").write_text(text)
+    dev.start("--sources", sources, env={"CFLAGS": f"-I{ROOT}/abi/include"})
+    until(lambda: (dev.plugins / "hello.so").exists(), "the source is built")
+    greets_with(dev, "Hello, world!")
+    (sources / "hello.c").write_text("this is no C\n")
+    until(lambda: "hello.c does not compile" in dev.process.log.read_text(), "the mistake is told")
+    assert dev.greet() == "Hello, world!", "what served before goes on serving"
+    (sources / "hello.c").write_text(text.replace("Hello, %s!", "Good morning, %s!"))
+    greets_with(dev, "Good morning, world!")
+    dev.process.send(signal.SIGINT)
+    assert dev.process.popen.wait(30) == 0
 
 
 def test_one_stack_for_one_folder(dev):
