@@ -18,11 +18,13 @@
 enum {
     PLUGIN_SIZE_MIN = offsetof(aiki_plugin_def, task_stride) + sizeof(uint32_t),
     WORKFLOW_SIZE_MIN = offsetof(aiki_workflow_def, summary) + sizeof(char *),
-    TASK_SIZE_MIN = offsetof(aiki_task_def, summary) + sizeof(char *),
-    RETRY_SIZE_MIN = offsetof(aiki_retry, delay_ms_max) + sizeof(int64_t)
+    TASK_SIZE_MIN = offsetof(aiki_task_def, summary) + sizeof(char *)
 };
-enum { RETRY_ATTEMPTS_MAX = 1000, RETRY_FACTOR_PERCENT_MAX = 10000 };
-#define RETRY_DELAY_MS_MAX AIKI_DAYS_MS(366)
+enum { TASK_FLAGS = AIKI_TASK_INLINE | AIKI_TASK_AT_MOST_ONCE };
+#define TIMEOUT_MS_MAX AIKI_DAYS_MS(3660)
+
+/* A member of an entry that 1.0 did not have: zero when the plugin's struct ends before it. */
+#define MEMBER_OR_ZERO(entry, member) (AIKI_HAS(entry, member) ? (entry)->member : 0)
 
 static aiki_view view_of_text(const char *text, uint64_t bytes_max)
 {
@@ -137,24 +139,6 @@ static aiki_status check_entry(const char *what, const char *name, uint32_t stru
     return AIKI_OK;
 }
 
-static aiki_status check_retry(const char *name, const aiki_retry *retry, aiki_error *err)
-{
-    /* struct_size 0 is a zeroed policy: all defaults. */
-    bool has_size = retry->struct_size == 0 || retry->struct_size >= RETRY_SIZE_MIN;
-    if (has_size && retry->kind >= AIKI_RETRY_DEFAULT && retry->kind <= AIKI_RETRY_EXPONENTIAL &&
-        retry->attempts_max <= RETRY_ATTEMPTS_MAX &&
-        retry->factor_percent <= RETRY_FACTOR_PERCENT_MAX && retry->delay_ms >= 0 &&
-        retry->delay_ms <= RETRY_DELAY_MS_MAX && retry->delay_ms_max >= 0 &&
-        retry->delay_ms_max <= RETRY_DELAY_MS_MAX)
-        return AIKI_OK;
-    return error_code(err, AIKI_INVALID, "BAD_RETRY",
-                      "task %s: retry kind %d, %u attempts, factor %u%%, delay %lld to %lld ms is "
-                      "outside kinds 0-3, %d attempts, %d%%, 0 to 366 days",
-                      name, retry->kind, retry->attempts_max, retry->factor_percent,
-                      (long long)retry->delay_ms, (long long)retry->delay_ms_max,
-                      RETRY_ATTEMPTS_MAX, RETRY_FACTOR_PERCENT_MAX);
-}
-
 static aiki_status duplicate(const char *what, const char *name, const char *version,
                              aiki_error *err)
 {
@@ -184,13 +168,42 @@ static aiki_status check_task(const aiki_plugin_def *def, uint32_t index, aiki_e
     const aiki_task_def *t = task_at(def, index);
     uint32_t i;
     aiki_status st = check_entry("task", t->name, t->struct_size, TASK_SIZE_MIN,
-                                 t->flags & ~(uint32_t)AIKI_TASK_INLINE, t->fn != NULL, err);
-    if (st != AIKI_OK || (st = check_retry(t->name, &t->retry, err)) != AIKI_OK ||
-        (st = check_text("summary", t->name, t->summary, err)) != AIKI_OK)
+                                 t->flags & ~(uint32_t)TASK_FLAGS, t->fn != NULL, err);
+    if (st != AIKI_OK || (st = check_text("summary", t->name, t->summary, err)) != AIKI_OK)
         return st;
     for (i = 0; i < index; i++)
         if (strcmp(task_at(def, i)->name, t->name) == 0)
             return duplicate("task", t->name, "", err);
+    return AIKI_OK;
+}
+
+/* ---- timeouts and retries ---------------------------------------------------------------- */
+
+static aiki_status write_timeout(aiki_writer *w, const char *owner, const char *key, int64_t ms,
+                                 aiki_error *err)
+{
+    if (ms < 0 || ms > TIMEOUT_MS_MAX)
+        return error_code(err, AIKI_INVALID, "BAD_TIMEOUT",
+                          "%s of %s: %lld ms is not within 0 and 3660 days", key, owner,
+                          (long long)ms);
+    aiki_mp_str(w, key);
+    aiki_mp_int(w, ms);
+    return AIKI_OK;
+}
+
+static aiki_status write_retry(aiki_writer *w, const aiki_retry *from, const char *owner,
+                               aiki_error *err)
+{
+    uint8_t memory[RETRY_LISTS_BYTES_MAX];
+    aiki_writer lists;
+    struct retry r;
+
+    aiki_writer_init_fixed(&lists, memory, sizeof(memory));
+    aiki_status st = retry_take(&r, from, &lists, owner, err);
+    if (st != AIKI_OK)
+        return st;
+    aiki_mp_str(w, "retry");
+    retry_write_map(w, &r);
     return AIKI_OK;
 }
 
@@ -219,42 +232,51 @@ static void write_pair(aiki_writer *w, const char *key, const char *text)
 
 static aiki_status write_workflow(aiki_writer *w, const aiki_workflow_def *f, aiki_error *err)
 {
+    static const aiki_retry none;
     aiki_status st;
-    aiki_mp_map(w, 5);
+    aiki_mp_map(w, 8);
     write_pair(w, "name", f->name);
     write_pair(w, "version", f->version);
     write_pair(w, "summary", f->summary);
-    st = write_schema(w, "input", f->name, f->input, err);
-    return st == AIKI_OK ? write_schema(w, "output", f->name, f->output, err) : st;
+    if ((st = write_schema(w, "input", f->name, f->input, err)) != AIKI_OK ||
+        (st = write_schema(w, "output", f->name, f->output, err)) != AIKI_OK ||
+        (st = write_retry(w, AIKI_HAS(f, retry) ? &f->retry : &none, f->name, err)) != AIKI_OK ||
+        (st = write_timeout(w, f->name, "run_timeout_ms", MEMBER_OR_ZERO(f, run_timeout_ms),
+                            err)) != AIKI_OK)
+        return st;
+    return write_timeout(w, f->name, "task_start_to_close_ms",
+                         MEMBER_OR_ZERO(f, task_start_to_close_ms), err);
 }
 
-static void write_retry(aiki_writer *w, const aiki_retry *retry)
+static aiki_status write_timeouts(aiki_writer *w, const aiki_task_def *t, aiki_error *err)
 {
-    aiki_mp_str(w, "retry");
-    aiki_mp_map(w, 5);
-    aiki_mp_str(w, "kind");
-    aiki_mp_int(w, retry->kind);
-    aiki_mp_str(w, "attempts_max");
-    aiki_mp_uint(w, retry->attempts_max);
-    aiki_mp_str(w, "factor_percent");
-    aiki_mp_uint(w, retry->factor_percent);
-    aiki_mp_str(w, "delay_ms");
-    aiki_mp_int(w, retry->delay_ms);
-    aiki_mp_str(w, "delay_ms_max");
-    aiki_mp_int(w, retry->delay_ms_max);
+    const struct {
+        const char *key;
+        int64_t ms;
+    } all[] = {{"start_to_close_ms", MEMBER_OR_ZERO(t, start_to_close_ms)},
+               {"schedule_to_start_ms", MEMBER_OR_ZERO(t, schedule_to_start_ms)},
+               {"schedule_to_close_ms", MEMBER_OR_ZERO(t, schedule_to_close_ms)},
+               {"heartbeat_ms", MEMBER_OR_ZERO(t, heartbeat_ms)}};
+    aiki_status st = AIKI_OK;
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && st == AIKI_OK; i++)
+        st = write_timeout(w, t->name, all[i].key, all[i].ms, err);
+    return st;
 }
 
 static aiki_status write_task(aiki_writer *w, const aiki_task_def *t, aiki_error *err)
 {
     aiki_status st;
-    aiki_mp_map(w, 6);
+    aiki_mp_map(w, 10);
     write_pair(w, "name", t->name);
     aiki_mp_str(w, "flags");
     aiki_mp_uint(w, t->flags);
     write_pair(w, "summary", t->summary);
-    write_retry(w, &t->retry);
-    st = write_schema(w, "input", t->name, t->input, err);
-    return st == AIKI_OK ? write_schema(w, "output", t->name, t->output, err) : st;
+    if ((st = write_retry(w, &t->retry, t->name, err)) != AIKI_OK ||
+        (st = write_schema(w, "input", t->name, t->input, err)) != AIKI_OK ||
+        (st = write_schema(w, "output", t->name, t->output, err)) != AIKI_OK)
+        return st;
+    return write_timeouts(w, t, err);
 }
 
 static void write_head(aiki_writer *w, const aiki_plugin_def *def)

@@ -1,16 +1,18 @@
 /* wire/descriptor.h - what a plugin build offers, as data: READY and REGISTER carry it. [any]
  *
  *   {"name", "version", "language", "toolchain", "abi": [major, minor],
- *    "workflows": [{"name", "version", "summary", "input": schema|nil, "output": schema|nil}],
- *    "tasks":     [{"name", "flags", "summary", "retry": {"kind", "attempts_max",
- *                   "factor_percent", "delay_ms", "delay_ms_max"}, "input", "output"}]}
+ *    "workflows": [{"name", "version", "summary", "input": schema|nil, "output": schema|nil,
+ *                   "retry": map of retry.h, "run_timeout_ms", "task_start_to_close_ms"}],
+ *    "tasks":     [{"name", "flags", "summary", "retry": map of retry.h, "input", "output",
+ *                   "start_to_close_ms", "schedule_to_start_ms", "schedule_to_close_ms",
+ *                   "heartbeat_ms"}]}
  *
  * Unknown keys are skipped, so that both ends may be of different minors.
  */
 #ifndef WIRE_DESCRIPTOR_H
 #define WIRE_DESCRIPTOR_H
 
-#include <aiki/plugin.h>
+#include "wire/retry.h"
 
 enum {
     DESCRIPTOR_BYTES_MAX = 4 * 1024 * 1024,
@@ -21,8 +23,8 @@ enum {
 
 /* Check a plugin's tables and append the descriptor. Each refusal has a code of its own:
  *   AIKI_UNSUPPORTED  ABI_MAJOR STRUCT_SIZE BAD_STRIDE BAD_FLAGS
- *   AIKI_INVALID      NULL_TABLE NULL_HANDLER BAD_NAME BAD_VERSION BAD_TEXT BAD_RETRY BAD_SCHEMA
- *                     DUPLICATE_NAME EMPTY_PLUGIN
+ *   AIKI_INVALID      NULL_TABLE NULL_HANDLER BAD_NAME BAD_VERSION BAD_TEXT BAD_RETRY BAD_TIMEOUT
+ *                     BAD_SCHEMA DUPLICATE_NAME EMPTY_PLUGIN
  *   AIKI_LIMIT        TOO_MANY, and LIMIT over DESCRIPTOR_BYTES_MAX
  * w is cut back on failure. */
 aiki_status descriptor_write(aiki_writer *w, const aiki_plugin_def *def, aiki_error *err);
@@ -39,13 +41,16 @@ struct descriptor_workflow {
     aiki_view encoded; /* the entry itself, to be kept and read again */
     aiki_view name, version, summary;
     aiki_view input, output; /* schemas; empty = any value */
+    struct retry retry;      /* of the run; AIKI_RETRY_DEFAULT = never */
+    int64_t run_timeout_ms, task_start_to_close_ms; /* 0 = none */
 };
 
 struct descriptor_task {
     aiki_view name, summary;
     uint64_t flags;
-    aiki_retry retry;
+    struct retry retry;
     aiki_view input, output; /* schemas; empty = any value */
+    int64_t start_to_close_ms, schedule_to_start_ms, schedule_to_close_ms, heartbeat_ms;
 };
 
 /* Read a descriptor that came from elsewhere and check all of it: after AIKI_OK every entry and

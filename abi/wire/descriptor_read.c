@@ -36,25 +36,12 @@ static aiki_view value_or_empty(aiki_reader *r)
     return v;
 }
 
-static void read_retry(aiki_reader *r, aiki_retry *retry)
+/* Damage sticks in r, like everything else that is wrong. */
+static void read_retry(aiki_reader *r, struct retry *ret)
 {
-    uint64_t pairs;
-    retry->struct_size = sizeof(*retry);
-    for (pairs = aiki_mp_read_map(r); pairs > 0 && r->status == AIKI_OK; pairs--) {
-        aiki_view key = aiki_mp_read_str(r);
-        if (key_is(key, "kind"))
-            retry->kind = (int32_t)aiki_mp_read_int(r);
-        else if (key_is(key, "attempts_max"))
-            retry->attempts_max = (uint32_t)aiki_mp_read_uint(r);
-        else if (key_is(key, "factor_percent"))
-            retry->factor_percent = (uint32_t)aiki_mp_read_uint(r);
-        else if (key_is(key, "delay_ms"))
-            retry->delay_ms = aiki_mp_read_int(r);
-        else if (key_is(key, "delay_ms_max"))
-            retry->delay_ms_max = aiki_mp_read_int(r);
-        else
-            (void)aiki_mp_skip(r); /* failures stick in r */
-    }
+    aiki_view map = aiki_mp_value(r);
+    if (r->status == AIKI_OK && retry_read_map(map, false, ret, NULL) != AIKI_OK)
+        r->status = AIKI_CORRUPT;
 }
 
 static bool read_workflow(aiki_reader *r, struct descriptor_workflow *ret)
@@ -74,6 +61,12 @@ static bool read_workflow(aiki_reader *r, struct descriptor_workflow *ret)
             ret->input = value_or_empty(r);
         else if (key_is(key, "output"))
             ret->output = value_or_empty(r);
+        else if (key_is(key, "retry"))
+            read_retry(r, &ret->retry);
+        else if (key_is(key, "run_timeout_ms"))
+            ret->run_timeout_ms = aiki_mp_read_int(r);
+        else if (key_is(key, "task_start_to_close_ms"))
+            ret->task_start_to_close_ms = aiki_mp_read_int(r);
         else
             (void)aiki_mp_skip(r); /* failures stick in r */
     }
@@ -99,6 +92,14 @@ static bool read_task(aiki_reader *r, struct descriptor_task *ret)
             ret->input = value_or_empty(r);
         else if (key_is(key, "output"))
             ret->output = value_or_empty(r);
+        else if (key_is(key, "start_to_close_ms"))
+            ret->start_to_close_ms = aiki_mp_read_int(r);
+        else if (key_is(key, "schedule_to_start_ms"))
+            ret->schedule_to_start_ms = aiki_mp_read_int(r);
+        else if (key_is(key, "schedule_to_close_ms"))
+            ret->schedule_to_close_ms = aiki_mp_read_int(r);
+        else if (key_is(key, "heartbeat_ms"))
+            ret->heartbeat_ms = aiki_mp_read_int(r);
         else
             (void)aiki_mp_skip(r); /* failures stick in r */
     }

@@ -154,7 +154,7 @@ static void api_log(aiki_call *call, int32_t level, const char *text)
 }
 
 static const aiki_task_api task_api = {
-    .struct_size = sizeof(task_api),
+    .struct_size = offsetof(aiki_task_api, heartbeat), /* the rest is not offered yet */
     .attempt = api_attempt,
     .idempotency_key = api_idempotency_key,
     .run_id = api_run_id,

@@ -18,7 +18,7 @@ BREAKS = re.compile(r"deletion|are data member changes|enumerator change|[1-9]\d
                     r"(type|name) changed(:| from: )")
 
 # What was done to a copy of the headers, file, from, to, and whether it is a break.
-APPENDED = "    /* ---- members added in 1.1 go below this line ---- */\n"
+APPENDED = "    /* ---- members added in 1.2 go below this line ---- */\n"
 CASES = [
     ("nothing", "plugin.h", "", "", False),
     ("a member appended to a table", "plugin.h", APPENDED, "    void (*later)(void);\n", False),

@@ -21,11 +21,11 @@
 /* X(type, last member): nothing may lie behind a member that has no line. */
 #define LAYOUT_GROWING(X) \
     X(aiki_error, cause)                       \
-    X(aiki_task_api, log)                      \
-    X(aiki_task_def, summary)                  \
-    X(aiki_task_options, retry)                \
+    X(aiki_task_api, deadline_ms)              \
+    X(aiki_task_def, heartbeat_ms)             \
+    X(aiki_task_options, key)                  \
     X(aiki_run_api, log)                       \
-    X(aiki_workflow_def, summary)              \
+    X(aiki_workflow_def, task_start_to_close_ms) \
     X(aiki_plugin_def, task_stride)            \
     X(aiki_field_def, record)                  \
     X(aiki_record_def, field_stride)           \
@@ -74,7 +74,12 @@
     X(aiki_retry, factor_percent, 12, 4) \
     X(aiki_retry, delay_ms, 16, 8)       \
     X(aiki_retry, delay_ms_max, 24, 8)   \
-    X(aiki_retry, reserved, 32, 32)
+    X(aiki_retry, jitter_percent, 32, 4) \
+    X(aiki_retry, delay_count, 36, 4)    \
+    X(aiki_retry, final_code_count, 40, 4) \
+    X(aiki_retry, reserved, 44, 4)       \
+    X(aiki_retry, delays_ms, 48, 8)      \
+    X(aiki_retry, final_codes, 56, 8)
 #define LAYOUT_CALL(X) \
     X(aiki_call, api, 0, 8)
 #define LAYOUT_TASK_API(X) \
@@ -88,7 +93,10 @@
     X(aiki_task_api, alloc, 48, 8)           \
     X(aiki_task_api, output, 56, 8)          \
     X(aiki_task_api, fail, 64, 8)            \
-    X(aiki_task_api, log, 72, 8)
+    X(aiki_task_api, log, 72, 8)             \
+    X(aiki_task_api, heartbeat, 80, 8)       \
+    X(aiki_task_api, last_details, 88, 8)    \
+    X(aiki_task_api, deadline_ms, 96, 8)
 #define LAYOUT_TASK_DEF(X) \
     X(aiki_task_def, struct_size, 0, 4) \
     X(aiki_task_def, flags, 4, 4)       \
@@ -97,13 +105,22 @@
     X(aiki_task_def, retry, 24, 64)     \
     X(aiki_task_def, input, 88, 8)      \
     X(aiki_task_def, output, 96, 8)     \
-    X(aiki_task_def, summary, 104, 8)
+    X(aiki_task_def, summary, 104, 8)   \
+    X(aiki_task_def, start_to_close_ms, 112, 8) \
+    X(aiki_task_def, schedule_to_start_ms, 120, 8) \
+    X(aiki_task_def, schedule_to_close_ms, 128, 8) \
+    X(aiki_task_def, heartbeat_ms, 136, 8)
 #define LAYOUT_RUN(X) \
     X(aiki_run, api, 0, 8)
 #define LAYOUT_TASK_OPTIONS(X) \
     X(aiki_task_options, struct_size, 0, 4) \
-    X(aiki_task_options, reserved, 4, 4)    \
-    X(aiki_task_options, retry, 8, 8)
+    X(aiki_task_options, flags, 4, 4)       \
+    X(aiki_task_options, retry, 8, 8)       \
+    X(aiki_task_options, start_to_close_ms, 16, 8) \
+    X(aiki_task_options, schedule_to_start_ms, 24, 8) \
+    X(aiki_task_options, schedule_to_close_ms, 32, 8) \
+    X(aiki_task_options, heartbeat_ms, 40, 8) \
+    X(aiki_task_options, key, 48, 8)
 #define LAYOUT_RUN_API(X) \
     X(aiki_run_api, struct_size, 0, 4)   \
     X(aiki_run_api, reserved, 4, 4)      \
@@ -130,7 +147,10 @@
     X(aiki_workflow_def, fn, 24, 8)         \
     X(aiki_workflow_def, input, 32, 8)      \
     X(aiki_workflow_def, output, 40, 8)     \
-    X(aiki_workflow_def, summary, 48, 8)
+    X(aiki_workflow_def, summary, 48, 8)    \
+    X(aiki_workflow_def, retry, 56, 64)     \
+    X(aiki_workflow_def, run_timeout_ms, 120, 8) \
+    X(aiki_workflow_def, task_start_to_close_ms, 128, 8)
 #define LAYOUT_PLUGIN_DEF(X) \
     X(aiki_plugin_def, struct_size, 0, 4)      \
     X(aiki_plugin_def, abi_major, 4, 4)        \
@@ -297,11 +317,15 @@
     X(AIKI_RETRY_NEVER, 1)              \
     X(AIKI_RETRY_FIXED, 2)              \
     X(AIKI_RETRY_EXPONENTIAL, 3)        \
+    X(AIKI_RETRY_LIST, 4)               \
+    X(AIKI_RETRY_DELAYS_MAX, 64)        \
+    X(AIKI_RETRY_CODES_MAX, 32)         \
     X(AIKI_LOG_DEBUG, 0)                \
     X(AIKI_LOG_INFO, 1)                 \
     X(AIKI_LOG_WARN, 2)                 \
     X(AIKI_LOG_ERROR, 3)                \
     X(AIKI_TASK_INLINE, 1)              \
+    X(AIKI_TASK_AT_MOST_ONCE, 2)        \
     X(AIKI_RECORD_DEPTH_MAX, 16)        \
     X(AIKI_RECORD_FIELDS_MAX, 64)       \
     X(AIKI_RECORD_NAME_BYTES_MAX, 64)   \

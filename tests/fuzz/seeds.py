@@ -66,8 +66,9 @@ DESCRIPTOR = {
     "workflows": [{"name": "order", "version": "1.2.3", "summary": "s", "input": SCHEMA,
                    "output": None}],
     "tasks": [{"name": "charge", "flags": 0, "summary": "", "retry": {
-        "kind": 2, "attempts_max": 5, "factor_percent": 200, "delay_ms": 100,
-        "delay_ms_max": 5000}, "input": INNER, "output": None}]}
+        "kind": "list", "attempts_max": 5, "factor_percent": 200, "delay_ms": 100,
+        "delay_ms_max": 5000, "jitter_percent": 10, "delays_ms": [1, 300], "final_codes": ["NO"]},
+        "input": INNER, "output": None, "heartbeat_ms": 500}]}
 CANON = [
     {"b": 1, "a": {"z": [1, 2.5, None], "y": b"\x01"}, "aa": "text", 5: -1}, [], {}, "x" * 40,
     [[[[{"k": {"k": {"k": []}}}]]]], {i: str(i) for i in reversed(range(40))}, -300, 2**63]

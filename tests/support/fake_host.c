@@ -39,7 +39,7 @@ struct fake_host {
     uint64_t side_values;
     char key[64];
     const char *task_name;
-    aiki_view output, task_output;
+    aiki_view output, task_output, task_details;
     aiki_error failure, task_failure;
     bool failed, task_failed;
 };
@@ -119,9 +119,34 @@ static void call_log(aiki_call *call, int32_t level, const char *text)
     (void)text;
 }
 
+static aiki_status call_heartbeat(aiki_call *call, aiki_view details)
+{
+    struct fake_host *h = of_call(call);
+    if (details.size_bytes > 0 && aiki_mp_check(details) != AIKI_OK)
+        return AIKI_INVALID;
+    h->task_details = keep(h, details);
+    return AIKI_OK;
+}
+
+/* The details of the attempt before, because attempts here follow one another at once. */
+static aiki_view call_last_details(const aiki_call *call) { return of_call(call)->task_details; }
+static int64_t call_deadline_ms(const aiki_call *call) { return (void)call, 0; }
+
 static const aiki_task_api task_api = {
-    sizeof(task_api), 0,          call_attempt, call_key,  call_run_id, call_task_name,
-    call_cancelled,   call_alloc, call_output,  call_fail, call_log};
+    .struct_size = sizeof(task_api),
+    .attempt = call_attempt,
+    .idempotency_key = call_key,
+    .run_id = call_run_id,
+    .task_name = call_task_name,
+    .cancelled = call_cancelled,
+    .alloc = call_alloc,
+    .output = call_output,
+    .fail = call_fail,
+    .log = call_log,
+    .heartbeat = call_heartbeat,
+    .last_details = call_last_details,
+    .deadline_ms = call_deadline_ms,
+};
 
 static const aiki_task_def *find_task(const struct fake_host *h, const char *name)
 {
@@ -160,6 +185,7 @@ static void run_task(struct fake_host *h, const aiki_task_def *t, aiki_view inpu
                    : retry->attempts_max > 0       ? retry->attempts_max
                                                    : ATTEMPTS_DEFAULT;
     snprintf(h->key, sizeof(h->key), "key-%u", ++h->calls);
+    h->task_details = (aiki_view){NULL, 0};
     for (h->attempt = 1; h->attempt <= max; h->attempt++)
         if (one_attempt(h, t, input, f) == AIKI_OK || (f->error.flags & AIKI_ERROR_FINAL) != 0)
             return;

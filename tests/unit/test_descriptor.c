@@ -77,6 +77,9 @@ static char long_text[DESCRIPTOR_TEXT_BYTES_MAX + 2];
     X(BAD_TEXT, shop.tasks[0].summary = "\xff")                                                    \
     X(BAD_TEXT, shop.plugin.toolchain = long_text)                                                 \
     X(BAD_RETRY, shop.tasks[0].retry.delay_ms = -1)                                                \
+    X(BAD_RETRY, shop.workflows[1].retry.kind = 9)                                                 \
+    X(BAD_TIMEOUT, shop.tasks[1].heartbeat_ms = -1)                                                \
+    X(BAD_TIMEOUT, shop.workflows[0].run_timeout_ms = INT64_MAX)                                   \
     X(BAD_SCHEMA, shop.tasks[0].input = &shop.record)                                              \
     X(DUPLICATE_NAME, shop.tasks[1].name = "order")                                                \
     X(DUPLICATE_NAME, shop.workflows[1].name = "order")                                            \
@@ -116,6 +119,8 @@ static void what_passes_is_read_back(void **state)
     shop.workflows[1].name = "order";
     shop.workflows[1].version = "1.10.0";
     shop.tasks[0].retry = (aiki_retry){.kind = AIKI_RETRY_FIXED, .attempts_max = 3, .delay_ms = 7};
+    shop.tasks[0].heartbeat_ms = 500;
+    shop.workflows[1].run_timeout_ms = 60000;
     assert_int_equal(write_shop(&w, &err), AIKI_OK);
     assert_int_equal(descriptor_read(aiki_writer_view(&w), &d, &err), AIKI_OK);
     assert_view_equal(d.name, text_view("shop"));
@@ -125,6 +130,7 @@ static void what_passes_is_read_back(void **state)
     assert_int_equal(descriptor_find_workflow(&d, text_view("order"), text_view(""), &found, &err),
                      AIKI_OK);
     assert_view_equal(found.version, text_view("1.10.0"));
+    assert_int_equal(found.run_timeout_ms, 60000);
     assert_int_equal(
         descriptor_find_workflow(&d, text_view("order"), text_view("1.0.0"), &found, &err),
         AIKI_OK);
@@ -133,7 +139,9 @@ static void what_passes_is_read_back(void **state)
     descriptor_tasks(&d, &r);
     assert_true(descriptor_next_task(&r, &t));
     assert_int_equal(t.retry.attempts_max, 3);
+    assert_int_equal(t.retry.kind, AIKI_RETRY_FIXED);
     assert_int_equal(t.retry.delay_ms, 7);
+    assert_int_equal(t.heartbeat_ms, 500);
     assert_true(descriptor_next_task(&r, &t));
     assert_false(descriptor_next_task(&r, &t));
 

@@ -59,6 +59,31 @@
     AIKI_SET_(retry.delay_ms) = (delay),            \
     AIKI_SET_(retry.delay_ms_max) = (delay_max)
 
+/* The lists below are arrays with a name and static storage: static const int64_t delays[] = {...};
+ * The delays of the array in milliseconds, so one attempt more than it has elements. since 1.1 */
+#define AIKI_DELAYS(array)                         \
+    AIKI_SET_(retry.kind) = AIKI_RETRY_LIST,       \
+    AIKI_SET_(retry.delays_ms) = (array),          \
+    AIKI_SET_(retry.delay_count) = (uint32_t)(sizeof(array) / sizeof((array)[0]))
+/* Together with one of the above: `percent` of each delay is left to chance. since 1.1 */
+#define AIKI_JITTER(percent) AIKI_SET_(retry.jitter_percent) = (percent)
+/* Codes after which there is no further attempt: static const char *const codes[]. since 1.1 */
+#define AIKI_FINAL_CODES(array)             \
+    AIKI_SET_(retry.final_codes) = (array), \
+    AIKI_SET_(retry.final_code_count) = (uint32_t)(sizeof(array) / sizeof((array)[0]))
+
+/* Of tasks; milliseconds, see aiki_task_def. since 1.1 */
+#define AIKI_TIMEOUT_MS(ms) AIKI_SET_(start_to_close_ms) = (ms)
+#define AIKI_SCHEDULE_TO_START_MS(ms) AIKI_SET_(schedule_to_start_ms) = (ms)
+#define AIKI_SCHEDULE_TO_CLOSE_MS(ms) AIKI_SET_(schedule_to_close_ms) = (ms)
+#define AIKI_HEARTBEAT_MS(ms) AIKI_SET_(heartbeat_ms) = (ms)
+/* See AIKI_TASK_AT_MOST_ONCE. since 1.1 */
+#define AIKI_AT_MOST_ONCE AIKI_SET_(flags) = AIKI_TASK_AT_MOST_ONCE
+
+/* Of workflows, as are those of retries above; see aiki_workflow_def. since 1.1 */
+#define AIKI_RUN_TIMEOUT_MS(ms) AIKI_SET_(run_timeout_ms) = (ms)
+#define AIKI_TASK_TIMEOUT_MS(ms) AIKI_SET_(task_start_to_close_ms) = (ms)
+
 /* ---- entries ----------------------------------------------------------------------------- */
 
 #define AIKI_TASK_SETTINGS_(task_name, ...)                       \
@@ -68,6 +93,7 @@
     AIKI_SET_(fn) = __VA_ARGS__
 #define AIKI_WORKFLOW_SETTINGS_(workflow_name, workflow_version, ...) \
     AIKI_SET_(struct_size) = (uint32_t)sizeof(aiki_workflow_def),     \
+    AIKI_SET_(retry.struct_size) = (uint32_t)sizeof(aiki_retry),      \
     AIKI_SET_(name) = (workflow_name),                                \
     AIKI_SET_(version) = (workflow_version),                          \
     AIKI_SET_(fn) = __VA_ARGS__

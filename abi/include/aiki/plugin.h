@@ -22,7 +22,7 @@ extern "C" {
 #endif
 
 #define AIKI_ABI_MAJOR 1
-#define AIKI_ABI_MINOR 0
+#define AIKI_ABI_MINOR 1
 
 /* True when a struct filled by the other side reaches far enough to hold a member. */
 #define AIKI_HAS(ptr, member) \
@@ -42,20 +42,37 @@ enum {
     AIKI_RETRY_DEFAULT = 0, /* exponential, 10 attempts, 200 ms, factor 2, ceiling 60 s */
     AIKI_RETRY_NEVER = 1,
     AIKI_RETRY_FIXED = 2,
-    AIKI_RETRY_EXPONENTIAL = 3
+    AIKI_RETRY_EXPONENTIAL = 3,
+    AIKI_RETRY_LIST = 4     /* the delays of delays_ms, one after the other; since 1.1 */
 };
 
-/* How a failed attempt is repeated. Zero members take the values of AIKI_RETRY_DEFAULT. Never
- * longer than this, because aiki_task_def contains one: what is to come takes from `reserved`.
- * since 1.0 */
+enum { AIKI_RETRY_DELAYS_MAX = 64, AIKI_RETRY_CODES_MAX = 32 };
+
+/* How a failed attempt is repeated. Zero members take the values of AIKI_RETRY_DEFAULT. A task that
+ * fails with a retry_after_ms of its own chooses that one delay itself; attempts still count.
+ *
+ * Always of this size, because aiki_task_def contains one. In 1.0 the members from jitter_percent
+ * on were reserved and zero. since 1.0 */
 typedef struct aiki_retry {
     uint32_t struct_size;
-    int32_t kind;             /* AIKI_RETRY_* */
-    uint32_t attempts_max;    /* including the first; at most 1000 */
-    uint32_t factor_percent;  /* exponential growth: 200 doubles */
-    int64_t delay_ms;         /* before the second attempt */
-    int64_t delay_ms_max;     /* ceiling for exponential growth */
-    int64_t reserved[4];      /* 0 */
+    int32_t kind;              /* AIKI_RETRY_* */
+    uint32_t attempts_max;     /* including the first; at most 1000. 0 with a list: one more than it
+                                * has delays */
+    uint32_t factor_percent;   /* exponential growth: 200 doubles */
+    int64_t delay_ms;          /* before the second attempt */
+    int64_t delay_ms_max;      /* ceiling for exponential growth */
+    /* since 1.1: */
+    uint32_t jitter_percent;   /* 0 to 100: how much of each delay is left to chance. With 30 a
+                                * delay of 1000 ms becomes one of 700 to 1000. The same run, step
+                                * and attempt always draw the same number */
+    uint32_t delay_count;      /* at most AIKI_RETRY_DELAYS_MAX */
+    uint32_t final_code_count; /* at most AIKI_RETRY_CODES_MAX */
+    uint32_t reserved;         /* 0 */
+    /* AIKI_RETRY_LIST: before the second attempt, the third... The last one repeats itself. In a
+     * definition it lives as long as the plugin, in options until the call returns. */
+    const int64_t *delays_ms;
+    /* Codes of errors after which no further attempt can help. Lives as delays_ms does. */
+    const char *const *final_codes;
 } aiki_retry;
 
 /* ---- task side --------------------------------------------------------------------------- */
@@ -97,6 +114,19 @@ struct aiki_task_api {
     /* One line into the runtime's log with run, task and attempt beside it. */
     void (*log)(aiki_call *call, int32_t level, const char *text);
     /* ---- members added in 1.1 go below this line ---- */
+
+    /* Still alive and getting on: restarts heartbeat_ms of the task. details: one msgpack value of
+     * at most 64 KiB for the next attempt if this one fails, or empty; copied, the last one counts,
+     * recorded now and then. AIKI_CANCELLED once the result is no longer wanted, else AIKI_OK,
+     * AIKI_INVALID, AIKI_LIMIT, AIKI_NOMEM. since 1.1 */
+    aiki_status (*heartbeat)(aiki_call *call, aiki_view details);
+    /* What the attempt before this one left with heartbeat(); empty when nothing. Lives as long as
+     * the attempt. since 1.1 */
+    aiki_view (*last_details)(const aiki_call *call);
+    /* When the attempt is going to be stopped: the earliest of its own timeouts and the run's
+     * deadline, in ms since 1970 UTC by the server's clock; 0: never. since 1.1 */
+    int64_t (*deadline_ms)(const aiki_call *call);
+    /* ---- members added in 1.2 go below this line ---- */
 };
 
 /* Task code: does real work, may block, may run on any thread.
@@ -109,7 +139,11 @@ typedef aiki_status (*aiki_task_fn)(aiki_call *call, aiki_view input);
 enum {
     /* Runs on the thread that runs workflows: no hop, but it must return within a millisecond
      * and never block. */
-    AIKI_TASK_INLINE = 1u << 0
+    AIKI_TASK_INLINE = 1u << 0,
+    /* An attempt that was under way when its process or host died is not repeated: the step fails
+     * with code OUTCOME_UNKNOWN, and the workflow finds out what happened. Its start is recorded
+     * before it begins, which costs one more commit. Failures are retried as ever. since 1.1 */
+    AIKI_TASK_AT_MOST_ONCE = 1u << 1
 };
 
 typedef struct aiki_task_def {
@@ -121,6 +155,18 @@ typedef struct aiki_task_def {
     const struct aiki_record_def *input;  /* NULL: any value */
     const struct aiki_record_def *output; /* NULL: any value */
     const char *summary;    /* one line for people, or NULL */
+    /* ---- members added in 1.1 go below this line; durations in ms, 0 = no limit ---- */
+    /* One attempt, from its start. When it passes, cancelled() answers true, the attempt counts as
+     * failed (TIMEOUT_START_TO_CLOSE), and one that has not returned 1 s later is ended together
+     * with its process: its other runs go on elsewhere. since 1.1 */
+    int64_t start_to_close_ms;
+    /* From the call to the start of the first attempt (TIMEOUT_SCHEDULE_TO_START, final). */
+    int64_t schedule_to_start_ms;
+    /* The whole call, further attempts and the delays between them included
+     * (TIMEOUT_SCHEDULE_TO_CLOSE, final). */
+    int64_t schedule_to_close_ms;
+    /* Longest silence between two calls of heartbeat() (TIMEOUT_HEARTBEAT). */
+    int64_t heartbeat_ms;
 } aiki_task_def;
 
 /* ---- workflow side ----------------------------------------------------------------------- */
@@ -139,8 +185,17 @@ typedef uint32_t aiki_future;
 /* Changes to a task call. Zero members mean: as the task's definition says. since 1.0 */
 typedef struct aiki_task_options {
     uint32_t struct_size;
-    uint32_t reserved;
+    uint32_t flags;          /* AIKI_TASK_AT_MOST_ONCE, since 1.1; in 1.0 it was reserved and 0 */
     const aiki_retry *retry; /* borrowed until the call returns, or NULL */
+    /* ---- members added in 1.1 go below this line; those of aiki_task_def, for this call ---- */
+    int64_t start_to_close_ms;
+    int64_t schedule_to_start_ms;
+    int64_t schedule_to_close_ms;
+    int64_t heartbeat_ms;
+    /* Calls of the same run with the same task and key are one call: the second gets the recorded
+     * result of the first, whatever its input. 1 to 100 bytes of UTF-8; NULL: the input decides and
+     * every call is executed. since 1.1 */
+    const char *key;
 } aiki_task_options;
 
 /* What workflow code may ask of the host. Every function: [fiber]; those marked "suspends" may
@@ -222,6 +277,14 @@ typedef struct aiki_workflow_def {
     const struct aiki_record_def *input;  /* NULL: any value */
     const struct aiki_record_def *output; /* NULL: any value */
     const char *summary;    /* one line for people, or NULL */
+    /* ---- members added in 1.1 go below this line ---- */
+    /* When the function fails, the run is executed again by this policy; completed steps keep their
+     * results. AIKI_RETRY_DEFAULT means never here. since 1.1 */
+    aiki_retry retry;
+    /* From the start of the run to its end, in ms; 0 = no limit. What a start asks for wins. */
+    int64_t run_timeout_ms;
+    /* start_to_close_ms of its tasks that set none themselves. */
+    int64_t task_start_to_close_ms;
 } aiki_workflow_def;
 
 /* ---- the plugin -------------------------------------------------------------------------- */

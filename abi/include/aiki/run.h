@@ -247,6 +247,24 @@ static inline aiki_status aiki_task(aiki_run *run, const char *name, aiki_view i
     return aiki_await(run, future, ret_output, err);
 }
 
+/* The same two with options for this call: &(aiki_task_options){.struct_size =
+ * sizeof(aiki_task_options), .start_to_close_ms = 500}. */
+static inline aiki_status aiki_task_start_with(aiki_run *run, const char *name, aiki_view input,
+                                               const aiki_task_options *options,
+                                               aiki_future *ret_future, aiki_error *err)
+{
+    return run->api->task_start(run, name, input, options, ret_future, err);
+}
+
+static inline aiki_status aiki_task_with(aiki_run *run, const char *name, aiki_view input,
+                                         const aiki_task_options *options, aiki_view *ret_output,
+                                         aiki_error *err)
+{
+    aiki_future future;
+    AIKI_TRY(run->api->task_start(run, name, input, options, &future, err));
+    return aiki_await(run, future, ret_output, err);
+}
+
 /* Start waiting for time, to race it against something else. */
 static inline aiki_status aiki_sleep_start(aiki_run *run, const char *name, int64_t duration_ms,
                                            aiki_future *ret_future, aiki_error *err)
@@ -399,6 +417,28 @@ static inline const char *aiki_call_run_id(const aiki_call *call)
 
 /* True once nobody wants the result any more. Long tasks ask now and then. */
 static inline bool aiki_cancelled(const aiki_call *call) { return call->api->cancelled(call); }
+
+/* Still alive, with details for the next attempt (empty: none); AIKI_CANCELLED when it is time to
+ * return. A host of 1.0 keeps no heartbeats. since 1.1 */
+static inline aiki_status aiki_heartbeat(aiki_call *call, aiki_view details)
+{
+    if (AIKI_HAS(call->api, heartbeat))
+        return call->api->heartbeat(call, details);
+    return aiki_cancelled(call) ? AIKI_CANCELLED : AIKI_OK;
+}
+
+/* What the attempt before this one left with its heartbeats; empty when nothing. since 1.1 */
+static inline aiki_view aiki_last_details(const aiki_call *call)
+{
+    aiki_view none = {NULL, 0};
+    return AIKI_HAS(call->api, last_details) ? call->api->last_details(call) : none;
+}
+
+/* When the attempt will be stopped, ms since 1970 UTC by the server's clock; 0: never. since 1.1 */
+static inline int64_t aiki_deadline_ms(const aiki_call *call)
+{
+    return AIKI_HAS(call->api, deadline_ms) ? call->api->deadline_ms(call) : 0;
+}
 
 /* Set the task's output from a writer; a failure of any write before is answered here. */
 static inline aiki_status aiki_call_output(aiki_call *call, const aiki_writer *w)

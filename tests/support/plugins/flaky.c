@@ -76,8 +76,9 @@ static aiki_status flaky(aiki_run *run, const struct flaky_input *in, struct fla
                               .attempts_max = (uint32_t)in->attempts,
                               .delay_ms = in->delay_ms,
                               .delay_ms_max = in->delay_ms * 8};
-    const aiki_task_options options = {(uint32_t)sizeof(options), 0,
-                                       retry.kind != AIKI_RETRY_DEFAULT ? &retry : NULL};
+    const aiki_task_options options = {
+        .struct_size = (uint32_t)sizeof(options),
+        .retry = retry.kind != AIKI_RETRY_DEFAULT ? &retry : NULL};
     aiki_future future;
     AIKI_TRY(attempt_start(run, in, &options, &future, err));
     AIKI_TRY(aiki_await_settled(run, &future, 1, err));

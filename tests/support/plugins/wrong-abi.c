@@ -12,7 +12,10 @@ static aiki_status nothing(aiki_run *run, aiki_view input, aiki_error *err)
 #define AIKI_ABI_MAJOR 99
 
 static const aiki_workflow_def workflows[] = {
-    {(uint32_t)sizeof(aiki_workflow_def), 0, "future", "1.0.0", nothing, NULL, NULL, NULL}};
+    {.struct_size = (uint32_t)sizeof(aiki_workflow_def),
+     .name = "future",
+     .version = "1.0.0",
+     .fn = nothing}};
 static const aiki_plugin_def plugin = {
     (uint32_t)sizeof(aiki_plugin_def), AIKI_ABI_MAJOR, 0, 0, "wrong-abi", "1.0.0", "c", NULL,
     workflows, 1, (uint32_t)sizeof(workflows[0]), NULL, 0, (uint32_t)sizeof(aiki_task_def)};
