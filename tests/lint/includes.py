@@ -18,7 +18,7 @@ ALLOWED = {
     "runtime/broker": ["aiki/", "wire/", "base/", "intake/", "broker/"],
     "server/engine": ["aiki/", "wire/", "engine/"],
     "server/store": ["aiki/", "wire/", "base/", "store/"],
-    "server/http": ["aiki/", "wire/", "base/", "http/", "core.h"],
+    "server/http": ["aiki/", "wire/", "base/", "http/", "dashboard/", "core.h"],
     "plugins": ["aiki/"],
 }
 PURE = ["server/engine", "runtime/replay"]
