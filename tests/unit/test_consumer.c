@@ -1,37 +1,25 @@
 /* test_consumer.c - tickets from a real redis-server that is flushed, filled with junk and killed.
  */
-#include <fcntl.h>
-#include <poll.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-#include <hiredis/hiredis.h>
+#include "../support/private_redis.h"
 
 #include "../support/fake_server.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "broker/consumer.h"
 
-enum { TICKETS_MAX = 64, CONNECT_TRIES = 2000 };
+enum { TICKETS_MAX = 64 };
 
 static const struct aiki_id session = {{5, 5, 5}};
 
 struct fixture {
+    struct private_redis redis;
     uv_loop_t loop;
     struct consumer *consumer;
-    char dir[48], socket[64], url[80];
-    pid_t redis;
-    redisContext *direct; /* the test's own connection */
     uint64_t slots;
     unsigned tickets, resets, closed;
     struct ticket got[TICKETS_MAX];
@@ -41,52 +29,12 @@ struct fixture {
 
 /* ---- redis --------------------------------------------------------------------------------- */
 
-/* The redis-server of the fixture; ready when the test's connection has its PONG. */
-static void start_redis(struct fixture *f)
-{
-    f->redis = fork();
-    assert_true(f->redis >= 0);
-    if (f->redis == 0) {
-        int null = open("/dev/null", O_WRONLY);
-        (void)dup2(null, STDOUT_FILENO);
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", f->socket,
-                     "--save", "", "--appendonly", "no", "--dir", f->dir, (char *)NULL);
-        _exit(127);
-    }
-    for (int i = 0; i < CONNECT_TRIES; i++) {
-        f->direct = redisConnectUnix(f->socket);
-        assert_non_null(f->direct);
-        redisReply *r = f->direct->err == 0 ? redisCommand(f->direct, "PING") : NULL;
-        bool ready = r != NULL && r->type == REDIS_REPLY_STATUS;
-        freeReplyObject(r);
-        if (ready)
-            return;
-        redisFree(f->direct);
-        f->direct = NULL;
-        (void)poll(NULL, 0, 5); /* nothing to wait on before its socket is there */
-    }
-    fail_msg("redis-server does not answer");
-}
-
-static void kill_redis(struct fixture *f)
-{
-    (void)kill(f->redis, SIGKILL);
-    (void)waitpid(f->redis, NULL, 0);
-    redisFree(f->direct);
-    f->direct = NULL;
-    (void)unlink(f->socket);
-}
-
 static long long ask(struct fixture *f, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    redisReply *r = redisvCommand(f->direct, format, args);
+    redisReply *r = private_redis_reply(&f->redis, format, args);
     va_end(args);
-    assert_non_null(r);
-    if (r->type == REDIS_REPLY_ERROR)
-        fail_msg("%s: %s", format, r->str);
     long long answer = r->type == REDIS_REPLY_ARRAY && r->elements > 0 &&
                                r->element[0]->type == REDIS_REPLY_INTEGER
                            ? r->element[0]->integer
@@ -149,15 +97,12 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
     aiki_error err = AIKI_ERROR_INIT;
     assert_non_null(f);
-    strcpy(f->dir, "/tmp/aiki-consumer-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(f->socket, sizeof(f->socket), "%s/redis", f->dir);
-    snprintf(f->url, sizeof(f->url), "unix:%s", f->socket);
-    start_redis(f);
+    private_redis_init(&f->redis);
+    private_redis_start(&f->redis);
     f->slots = TICKETS_MAX;
     assert_int_equal(uv_loop_init(&f->loop), 0);
     assert_int_equal(
-        consumer_create(&f->consumer, &f->loop, f->url, "default", &callbacks, f, &err), AIKI_OK);
+        consumer_create(&f->consumer, &f->loop, f->redis.url, "default", &callbacks, f, &err), AIKI_OK);
     *state = f;
     return 0;
 }
@@ -168,8 +113,8 @@ static int teardown(void **state)
     consumer_close(f->consumer);
     fake_run_until(&f->loop, &f->closed, 1);
     assert_int_equal(uv_loop_close(&f->loop), 0);
-    kill_redis(f);
-    (void)rmdir(f->dir);
+    private_redis_kill(&f->redis);
+    (void)rmdir(f->redis.dir);
     free(f);
     return 0;
 }
@@ -209,7 +154,7 @@ static void await_no_read(struct fixture *f)
     for (bool blocked = true; blocked;) {
         assert_true(clock_mono_ms() < deadline_mono_ms);
         (void)uv_run(&f->loop, UV_RUN_NOWAIT);
-        redisReply *r = redisCommand(f->direct, "INFO clients");
+        redisReply *r = redisCommand(f->redis.direct, "INFO clients");
         assert_non_null(r);
         blocked = strstr(r->str, "blocked_clients:0") == NULL;
         freeReplyObject(r);
@@ -334,8 +279,8 @@ static void it_survives_redis(void **state)
 {
     struct fixture *f = *state;
     begin(f, one, 1);
-    kill_redis(f);
-    start_redis(f);
+    private_redis_kill(&f->redis);
+    private_redis_start(&f->redis);
     add_ticket(f, "a", 9);
     fake_run_until(&f->loop, &f->resets, 2);
     fake_run_until(&f->loop, &f->tickets, 1);
@@ -360,7 +305,7 @@ static void it_reads_for_a_session_only(void **state)
     assert_int_equal(f->tickets, 1);
     consumer_set_session(f->consumer, &other);
     fake_run_until(&f->loop, &f->tickets, 2);
-    redisReply *r = redisCommand(f->direct, "XINFO CONSUMERS %s aiki", key);
+    redisReply *r = redisCommand(f->redis.direct, "XINFO CONSUMERS %s aiki", key);
     assert_non_null(r);
     assert_int_equal(r->elements, 2);
     freeReplyObject(r);

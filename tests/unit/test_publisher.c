@@ -1,31 +1,21 @@
 /* test_publisher.c - tickets into a real redis-server that loses them, keeps junk and is killed. */
-#include <fcntl.h>
-#include <poll.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-#include <hiredis/hiredis.h>
 #include <sodium.h>
 
+#include "../support/private_redis.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "metrics.h"
 #include "publisher.h"
 
-enum { CONNECT_TRIES = 2000, PATIENCE_MS = 20000, COMMANDS_MAX = 256 };
+enum { PATIENCE_MS = 20000, COMMANDS_MAX = 256 };
 
 struct fixture {
-    char dir[48], socket[64], url[80];
-    pid_t redis;
-    redisContext *direct; /* the test's own connection */
+    struct private_redis redis;
     uv_loop_t loop;
     uv_timer_t patience;
     struct postbox inbox;
@@ -42,52 +32,13 @@ struct fixture {
 
 /* ---- redis ----------------------------------------------------------------------------------- */
 
-static void start_redis(struct fixture *f)
-{
-    f->redis = fork();
-    assert_true(f->redis >= 0);
-    if (f->redis == 0) {
-        int null = open("/dev/null", O_WRONLY);
-        (void)dup2(null, STDOUT_FILENO);
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", f->socket,
-                     "--save", "", "--appendonly", "no", "--dir", f->dir, (char *)NULL);
-        _exit(127);
-    }
-    for (int i = 0; i < CONNECT_TRIES; i++) {
-        f->direct = redisConnectUnix(f->socket);
-        assert_non_null(f->direct);
-        redisReply *r = f->direct->err == 0 ? redisCommand(f->direct, "PING") : NULL;
-        bool ready = r != NULL && r->type == REDIS_REPLY_STATUS;
-        freeReplyObject(r);
-        if (ready)
-            return;
-        redisFree(f->direct);
-        f->direct = NULL;
-        (void)poll(NULL, 0, 5); /* nothing to wait on before its socket is there */
-    }
-    fail_msg("redis-server does not answer");
-}
-
-static void kill_redis(struct fixture *f)
-{
-    (void)kill(f->redis, SIGKILL);
-    (void)waitpid(f->redis, NULL, 0);
-    redisFree(f->direct);
-    f->direct = NULL;
-    (void)unlink(f->socket);
-}
-
 /* An integer reply, or how many elements an array has. */
 static long long ask(struct fixture *f, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    redisReply *r = redisvCommand(f->direct, format, args);
+    redisReply *r = private_redis_reply(&f->redis, format, args);
     va_end(args);
-    assert_non_null(r);
-    if (r->type == REDIS_REPLY_ERROR)
-        fail_msg("%s: %s", format, r->str);
     long long answer = r->type == REDIS_REPLY_ARRAY ? (long long)r->elements : r->integer;
     freeReplyObject(r);
     return answer;
@@ -163,11 +114,8 @@ static int setup(void **state)
     assert_non_null(f);
     assert_true(sodium_init() >= 0);
     log_init("test", LOG_ERROR + 1);
-    (void)snprintf(f->dir, sizeof(f->dir), "/tmp/aiki-publisher-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    (void)snprintf(f->socket, sizeof(f->socket), "%s/redis.sock", f->dir);
-    (void)snprintf(f->url, sizeof(f->url), "unix:%s", f->socket);
-    start_redis(f);
+    private_redis_init(&f->redis);
+    private_redis_start(&f->redis);
     assert_int_equal(uv_loop_init(&f->loop), 0);
     (void)uv_timer_init(&f->loop, &f->patience);
     postbox_init(&f->inbox);
@@ -175,7 +123,7 @@ static int setup(void **state)
     make_stream(&f->stream, 0, "orders");
     make_stream(&f->other, 200, "bills");
     f->alive = id_new();
-    assert_int_equal(publisher_create(&f->publisher, &f->loop, f->url, &f->gather, sessions, f,
+    assert_int_equal(publisher_create(&f->publisher, &f->loop, f->redis.url, &f->gather, sessions, f,
                                       NULL), AIKI_OK);
     until(f, f->scan_count == 1); /* it came up and wants everything offered */
     assert_null(f->scans[0].stream);
@@ -202,8 +150,8 @@ static int teardown(void **state)
     assert_int_equal(f->closed, 2);
     assert_int_equal(uv_loop_close(&f->loop), 0);
     postbox_deinit(&f->inbox);
-    kill_redis(f);
-    (void)snprintf(command, sizeof(command), "rm -r %s", f->dir);
+    private_redis_kill(&f->redis);
+    (void)snprintf(command, sizeof(command), "rm -r %s", f->redis.dir);
     assert_int_equal(system(command), 0);
     free(f);
     return 0;
@@ -241,7 +189,7 @@ static void read_as(struct fixture *f, const struct aiki_id *id)
 {
     char name[AIKI_ID_TEXT_SIZE];
     id_text(id, name);
-    redisReply *r = redisCommand(f->direct, "XGROUP CREATE orders aiki 0 MKSTREAM");
+    redisReply *r = redisCommand(f->redis.direct, "XGROUP CREATE orders aiki 0 MKSTREAM");
     freeReplyObject(r); /* BUSYGROUP the second time */
     (void)ask(f, "XREADGROUP GROUP aiki %s COUNT 5000 STREAMS orders >", name);
 }
@@ -255,7 +203,7 @@ static void an_offer_is_a_ticket(void **state)
     struct ticket t;
     offer(f, &f->stream, 77, 1, NULL);
     until_redis(f, ask(f, "XLEN orders") == 1);
-    redisReply *r = redisCommand(f->direct, "XRANGE orders - +");
+    redisReply *r = redisCommand(f->redis.direct, "XRANGE orders - +");
     const redisReply *fields = r->element[0]->element[1];
     assert_string_equal(fields->element[0]->str, TICKET_FIELD);
     assert_int_equal(ticket_read((aiki_view){(const uint8_t *)fields->element[1]->str,
@@ -348,11 +296,11 @@ static void a_new_redis_gets_everything(void **state)
     struct fixture *f = *state;
     offer(f, &f->stream, 1, 5, NULL);
     until_redis(f, ask(f, "XLEN orders") == 5);
-    kill_redis(f);
+    private_redis_kill(&f->redis);
     until(f, !publisher_is_up(f->publisher));
     offer(f, &f->stream, 6, 5, &(struct offer_scan){.after_no = 9}); /* dropped, not kept */
     audit(f, 5);
-    start_redis(f);
+    private_redis_start(&f->redis);
     until(f, f->scan_count == 1);
     assert_null(f->scans[0].stream);
     assert_int_equal(f->scans[0].after_no, 0);
@@ -365,11 +313,11 @@ static void a_new_redis_gets_everything(void **state)
 static void a_stopped_redis_is_not_buried(void **state)
 {
     struct fixture *f = *state;
-    (void)kill(f->redis, SIGSTOP);
+    (void)kill(f->redis.pid, SIGSTOP);
     for (uint64_t at = 0; at < PUBLISHER_UNANSWERED_MAX + 1000; at += 1000)
         offer(f, &f->stream, at + 1, 1000, NULL);
     (void)uv_run(&f->loop, UV_RUN_NOWAIT);
-    (void)kill(f->redis, SIGCONT);
+    (void)kill(f->redis.pid, SIGCONT);
     until(f, f->scan_count == 1);
     assert_null(f->scans[0].stream);
     assert_int_equal(ask(f, "XLEN orders"), PUBLISHER_UNANSWERED_MAX);
