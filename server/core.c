@@ -142,13 +142,14 @@ uint64_t core_request(struct core *c, uint32_t type, aiki_view payload, core_rep
 {
     struct msg_START start;
     aiki_error err = {.struct_size = sizeof(err)};
-    assert(type == WIRE_START || type == WIRE_WAIT || type == WIRE_SIGNAL || type == WIRE_QUERY);
+    assert(type == WIRE_START || type == WIRE_WAIT || type == WIRE_SIGNAL ||
+           type == WIRE_CONTROL || type == WIRE_QUERY);
     uint32_t index = add_call(c, fn, arg), number = call_number(c, index);
     struct call *call = &c->calls[index];
     call->answered_twice =
         type == WIRE_START && msg_START_read(payload, &start, NULL) == AIKI_OK && start.want_result;
     call->waits = type == WIRE_WAIT || call->answered_twice;
-    bool writes = type == WIRE_START || type == WIRE_SIGNAL;
+    bool writes = type == WIRE_START || type == WIRE_SIGNAL || type == WIRE_CONTROL;
     if (writes && gather_room(&c->gather, payload.size_bytes, &err) != AIKI_OK)
         refuse_call(c, number, &err);
     else

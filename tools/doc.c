@@ -2,9 +2,9 @@
 #include "doc.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 
 aiki_view doc_get(aiki_view map, const char *key)
 {
@@ -65,19 +65,12 @@ bool doc_bool(aiki_view map, const char *key)
 int64_t doc_time_ms(aiki_view map, const char *key)
 {
     char text[40];
-    struct tm tm = {.tm_isdst = 0};
-    int ms = 0;
     aiki_view view = doc_text(map, key);
     if (view.size_bytes == 0)
         return doc_int(map, key);
     snprintf(text, sizeof(text), "%.*s", view.size_bytes < sizeof(text) ? (int)view.size_bytes : 0,
              (const char *)view.data);
-    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-    if (rest == NULL)
-        return 0;
-    if (sscanf(rest, ".%3d", &ms) != 1)
-        ms = 0;
-    return (int64_t)timegm(&tm) * 1000 + ms;
+    return clock_parse_ms(text);
 }
 
 struct doc_list doc_items(aiki_view array)

@@ -1,5 +1,5 @@
 /* routes.c - see routes.h. */
-#include "http/routes.h"
+#include "http/routes_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,55 +12,46 @@
 #include "wire/error.h"
 #include "wire/message.h"
 
-enum { ROUTE_PARAMS_MAX = 7 };
-
-struct param {
-    const char *name;
-    enum { PARAM_TEXT, PARAM_NUMBER, PARAM_WAIT } type;
-    uint64_t min; /* of numbers */
-};
-
-struct route {
-    const char *method, *path;
-    const char *query; /* PREPARE_QUERY: what the document is called */
-    aiki_status (*prepare)(struct call *c, aiki_error *err);
-    struct param params[ROUTE_PARAMS_MAX + 1];
-    bool takes_body;
-    enum local local;
-};
-
 static aiki_status prepare_nothing(struct call *c, aiki_error *err);
 static aiki_status prepare_query(struct call *c, aiki_error *err);
-static aiki_status prepare_start(struct call *c, aiki_error *err);
 static aiki_status prepare_result(struct call *c, aiki_error *err);
-static aiki_status prepare_signal(struct call *c, aiki_error *err);
 
 /* clang-format off */
 static const struct route routes[] = {
-    {"GET", "/", NULL, prepare_nothing, {{0}}, false, LOCAL_PAGE},
-    {"GET", "/dashboard.js", NULL, prepare_nothing, {{0}}, false, LOCAL_PAGE},
-    {"GET", "/dashboard.css", NULL, prepare_nothing, {{0}}, false, LOCAL_PAGE},
-    {"GET", "/healthz", NULL, prepare_nothing, {{0}}, false, LOCAL_HEALTH},
-    {"GET", "/readyz", NULL, prepare_nothing, {{0}}, false, LOCAL_READY},
-    {"GET", "/metrics", NULL, prepare_nothing, {{0}}, false, LOCAL_METRICS},
+    {"GET", "/", NULL, prepare_nothing, {{0}}, false, LOCAL_PAGE, 0},
+    {"GET", "/dashboard.js", NULL, prepare_nothing, {{0}}, false, LOCAL_PAGE, 0},
+    {"GET", "/dashboard.css", NULL, prepare_nothing, {{0}}, false, LOCAL_PAGE, 0},
+    {"GET", "/healthz", NULL, prepare_nothing, {{0}}, false, LOCAL_HEALTH, 0},
+    {"GET", "/readyz", NULL, prepare_nothing, {{0}}, false, LOCAL_READY, 0},
+    {"GET", "/metrics", NULL, prepare_nothing, {{0}}, false, LOCAL_METRICS, 0},
     {"GET", "/v1/runs", "runs.list", prepare_query,
      {{"workflow", PARAM_TEXT, 0}, {"version", PARAM_TEXT, 0}, {"state", PARAM_TEXT, 0},
       {"key", PARAM_TEXT, 0}, {"limit", PARAM_NUMBER, 1}, {"before", PARAM_NUMBER, 0}},
-     false, LOCAL_NONE},
-    {"GET", "/v1/runs/{id}", "runs.get", prepare_query, {{0}}, false, LOCAL_NONE},
+     false, LOCAL_NONE, 0},
+    {"GET", "/v1/runs/{id}", "runs.get", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/runs/{id}/history", "runs.history", prepare_query,
-     {{"after", PARAM_NUMBER, 0}, {"limit", PARAM_NUMBER, 1}}, false, LOCAL_NONE},
+     {{"after", PARAM_NUMBER, 0}, {"limit", PARAM_NUMBER, 1}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/runs/{id}/result", NULL, prepare_result, {{"wait", PARAM_WAIT, 0}}, false,
-     LOCAL_NONE},
+     LOCAL_NONE, 0},
     {"POST", "/v1/runs/{id}/signals/{name}", NULL, prepare_signal, {{"ref", PARAM_TEXT, 0}}, true,
-     LOCAL_NONE},
-    {"GET", "/v1/workflows", "workflows.list", prepare_query, {{0}}, false, LOCAL_NONE},
+     LOCAL_NONE, 0},
+    {"GET", "/v1/runs/{id}/tree", "runs.tree", prepare_query, {{0}}, false, LOCAL_NONE, 0},
+    {"POST", "/v1/runs/{id}/cancel", NULL, prepare_control, {{0}}, true, LOCAL_NONE,
+     CONTROL_CANCEL},
+    {"POST", "/v1/runs/{id}/terminate", NULL, prepare_control, {{0}}, true, LOCAL_NONE,
+     CONTROL_TERMINATE},
+    {"POST", "/v1/runs/{id}/pause", NULL, prepare_control, {{0}}, true, LOCAL_NONE, CONTROL_PAUSE},
+    {"POST", "/v1/runs/{id}/resume", NULL, prepare_control, {{0}}, true, LOCAL_NONE,
+     CONTROL_RESUME},
+    {"POST", "/v1/runs/{id}/wake", NULL, prepare_control, {{0}}, true, LOCAL_NONE, CONTROL_WAKE},
+    {"POST", "/v1/runs/{id}/retry", NULL, prepare_control, {{0}}, true, LOCAL_NONE, CONTROL_RETRY},
+    {"GET", "/v1/workflows", "workflows.list", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/workflows/{name}", "workflows.get", prepare_query, {{"version", PARAM_TEXT, 0}},
-     false, LOCAL_NONE},
-    {"POST", "/v1/workflows/{name}/runs", NULL, prepare_start, {{0}}, true, LOCAL_NONE},
-    {"GET", "/v1/workers", "workers.list", prepare_query, {{0}}, false, LOCAL_NONE},
-    {"GET", "/v1/plugins", "plugins.list", prepare_query, {{0}}, false, LOCAL_NONE},
-    {"GET", "/v1/server", "server.stats", prepare_query, {{0}}, false, LOCAL_NONE},
+     false, LOCAL_NONE, 0},
+    {"POST", "/v1/workflows/{name}/runs", NULL, prepare_start, {{0}}, true, LOCAL_NONE, 0},
+    {"GET", "/v1/workers", "workers.list", prepare_query, {{0}}, false, LOCAL_NONE, 0},
+    {"GET", "/v1/plugins", "plugins.list", prepare_query, {{0}}, false, LOCAL_NONE, 0},
+    {"GET", "/v1/server", "server.stats", prepare_query, {{0}}, false, LOCAL_NONE, 0},
 };
 /* clang-format on */
 
@@ -228,7 +219,7 @@ static aiki_status write_params(const struct call *c, aiki_writer *w, aiki_error
 /* ---- what the core is asked ---------------------------------------------------------------- */
 
 /* Parameters of routes that ask no query are checked by name alone. */
-static aiki_status check_params(const struct call *c, aiki_error *err)
+aiki_status call_check_params(const struct call *c, aiki_error *err)
 {
     for (size_t i = 0; i < c->target.param_count; i++)
         if (find_param(c->route, c->target.params[i].name) == NULL)
@@ -238,10 +229,10 @@ static aiki_status check_params(const struct call *c, aiki_error *err)
 
 static aiki_status prepare_nothing(struct call *c, aiki_error *err)
 {
-    return check_params(c, err);
+    return call_check_params(c, err);
 }
 
-static aiki_status read_id(const struct call *c, struct aiki_id *ret, aiki_error *err)
+aiki_status call_read_id(const struct call *c, struct aiki_id *ret, aiki_error *err)
 {
     return id_parse(c->variables[0], strlen(c->variables[0]), ret, err);
 }
@@ -253,7 +244,7 @@ static aiki_status prepare_query(struct call *c, aiki_error *err)
     const char *variable = c->variables[0];
     bool by_id = variable != NULL && strncmp(c->route->query, "runs.", 5) == 0;
     buf_init(&args);
-    aiki_status status = by_id ? read_id(c, &id, err) : AIKI_OK;
+    aiki_status status = by_id ? call_read_id(c, &id, err) : AIKI_OK;
     if (status != AIKI_OK)
         return status;
     aiki_mp_map(&args, c->target.param_count + (variable != NULL));
@@ -274,9 +265,9 @@ static aiki_status prepare_result(struct call *c, aiki_error *err)
 {
     struct msg_WAIT m = {.timeout_ms = 0};
     const char *wait = target_param(&c->target, "wait");
-    aiki_status status = check_params(c, err);
+    aiki_status status = call_check_params(c, err);
     if (status == AIKI_OK)
-        status = read_id(c, &m.run, err);
+        status = call_read_id(c, &m.run, err);
     if (status == AIKI_OK && wait != NULL)
         status = read_wait(wait, &m.timeout_ms, err);
     if (status != AIKI_OK)
@@ -284,111 +275,6 @@ static aiki_status prepare_result(struct call *c, aiki_error *err)
     c->type = WIRE_WAIT;
     c->wait_ms = m.timeout_ms;
     msg_WAIT_write(&c->message, &m);
-    return AIKI_OK;
-}
-
-static aiki_status check_payload(aiki_view payload, const char *what, aiki_error *err)
-{
-    if (payload.size_bytes > PAYLOAD_BYTES_MAX)
-        return error_code(err, AIKI_LIMIT, "PAYLOAD_TOO_LARGE",
-                          "the %s has %llu bytes as msgpack, PAYLOAD_BYTES_MAX is %d", what,
-                          (unsigned long long)payload.size_bytes, PAYLOAD_BYTES_MAX);
-    return AIKI_OK;
-}
-
-/* The body's JSON as msgpack; nothing at all is null. Depth is the caller's mistake like any other
- * malformed JSON, not one of size. */
-static aiki_status read_body(const struct call *c, aiki_writer *value, aiki_error *err)
-{
-    if (c->body.size_bytes == 0) {
-        aiki_mp_nil(value);
-        return value->status;
-    }
-    aiki_status status = json_to_msgpack(aiki_writer_view(&c->body), value, err);
-    if (status == AIKI_LIMIT && strcmp(err->code, "JSON_TOO_DEEP") == 0)
-        return AIKI_INVALID;
-    return status;
-}
-
-static aiki_status prepare_signal(struct call *c, aiki_error *err)
-{
-    AUTO(buf) aiki_writer value;
-    const char *ref = target_param(&c->target, "ref");
-    struct msg_SIGNAL m = {.name = view_of(c->variables[1])};
-    buf_init(&value);
-    aiki_status status = check_params(c, err);
-    if (status == AIKI_OK)
-        status = read_id(c, &m.run, err);
-    if (status == AIKI_OK)
-        status = read_body(c, &value, err);
-    m.payload = aiki_writer_view(&value);
-    if (status == AIKI_OK)
-        status = check_payload(m.payload, "signal payload", err);
-    if (status != AIKI_OK)
-        return status;
-    if (ref != NULL)
-        m.ref = view_of(ref);
-    c->type = WIRE_SIGNAL;
-    msg_SIGNAL_write(&c->message, &m);
-    return AIKI_OK;
-}
-
-static aiki_status read_text_member(aiki_reader *r, aiki_view name, aiki_view *ret, aiki_error *err)
-{
-    aiki_mp_item item;
-    (void)aiki_mp_next(r, &item);
-    if (item.type == AIKI_MP_NIL)
-        return AIKI_OK;
-    if (item.type != AIKI_MP_STR)
-        return error_code(err, AIKI_INVALID, "BAD_BODY", "%.*s: expected text",
-                          (int)name.size_bytes, (const char *)name.data);
-    *ret = item.bytes;
-    return AIKI_OK;
-}
-
-static aiki_status read_member(aiki_reader *r, struct msg_START *m, aiki_error *err)
-{
-    aiki_view name = aiki_mp_read_str(r);
-    if (view_is(name, "input")) {
-        m->input = aiki_mp_value(r);
-        return check_payload(m->input, "input", err);
-    }
-    if (view_is(name, "key"))
-        return read_text_member(r, name, &m->key, err);
-    if (view_is(name, "version"))
-        return read_text_member(r, name, &m->version, err);
-    if (view_is(name, "actor"))
-        return read_text_member(r, name, &m->actor, err);
-    return error_code(err, AIKI_INVALID, "UNKNOWN_MEMBER",
-                      "the body knows no member \"%.*s\"; there are input, key, version, actor",
-                      (int)(name.size_bytes > 60 ? 60 : name.size_bytes), (const char *)name.data);
-}
-
-/* {"input": ..., "key": "...", "version": "...", "actor": "..."}, each may be missing. */
-static aiki_status prepare_start(struct call *c, aiki_error *err)
-{
-    AUTO(buf) aiki_writer value;
-    aiki_reader r;
-    aiki_mp_item item = {.type = AIKI_MP_NIL};
-    struct msg_START m = {.workflow = view_of(c->variables[0])};
-    buf_init(&value);
-    aiki_status status = check_params(c, err);
-    if (status == AIKI_OK)
-        status = read_body(c, &value, err);
-    if (status != AIKI_OK)
-        return status;
-    aiki_reader_init(&r, aiki_writer_view(&value));
-    (void)aiki_mp_next(&r, &item);
-    if (item.type != AIKI_MP_MAP && c->body.size_bytes > 0)
-        return error_code(err, AIKI_INVALID, "BAD_BODY",
-                          "expected an object such as {\"input\": {...}, \"key\": \"...\"}");
-    for (uint64_t left = item.type == AIKI_MP_MAP ? item.as.count : 0; left > 0; left--) {
-        status = read_member(&r, &m, err);
-        if (status != AIKI_OK)
-            return status;
-    }
-    c->type = WIRE_START;
-    msg_START_write(&c->message, &m);
     return AIKI_OK;
 }
 

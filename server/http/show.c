@@ -75,15 +75,15 @@ static aiki_status show_result(aiki_view payload, aiki_writer *w, struct answer 
     return AIKI_OK;
 }
 
-static aiki_status show_signalled(const struct call *c, aiki_view payload, aiki_writer *w,
-                                  struct answer *a, aiki_error *err)
+static aiki_status show_done(const struct call *c, aiki_view payload, aiki_writer *w,
+                             struct answer *a, aiki_error *err)
 {
     struct msg_OK m;
     aiki_status status = msg_OK_read(payload, &m, err);
     aiki_mp_map(w, 2);
     aiki_mp_str(w, "id");
     aiki_mp_str(w, c->variables[0]);
-    aiki_mp_str(w, "recorded");
+    aiki_mp_str(w, c->type == WIRE_SIGNAL ? "recorded" : "changed");
     aiki_mp_bool(w, m.count > 0);
     a->status = 200;
     return status;
@@ -100,7 +100,7 @@ void call_show(const struct call *c, uint32_t type, aiki_view payload, struct an
     switch (type) {
     case WIRE_STARTED: status = show_started(c, payload, &w, ret, &err); break;
     case WIRE_RESULT: status = show_result(payload, &w, ret, &err); break;
-    case WIRE_OK: status = show_signalled(c, payload, &w, ret, &err); break;
+    case WIRE_OK: status = show_done(c, payload, &w, ret, &err); break;
     case WIRE_DOCUMENT:
         status = msg_DOCUMENT_read(payload, &document, &err);
         if (status == AIKI_OK) {

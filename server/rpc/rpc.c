@@ -233,6 +233,7 @@ static unsigned asked_by(uint32_t type)
     case WIRE_START:
     case WIRE_WAIT:
     case WIRE_SIGNAL:
+    case WIRE_CONTROL:
     case WIRE_QUERY: return FOR_CLIENT;
     case WIRE_REGISTER:
     case WIRE_UNREGISTER:
@@ -258,7 +259,8 @@ static aiki_status check_request(const struct peer *p, const struct frame *f, ai
                          "CONNECTION_REQUESTS_MAX: %d requests of this connection wait for an "
                          "answer",
                          CONNECTION_REQUESTS_MAX);
-    if (f->type == WIRE_START || f->type == WIRE_SIGNAL) /* what is under way may go on */
+    /* What is under way may go on. */
+    if (f->type == WIRE_START || f->type == WIRE_SIGNAL || f->type == WIRE_CONTROL)
         return gather_room(p->rpc->gather, f->payload.size_bytes, err);
     return AIKI_OK;
 }

@@ -23,6 +23,35 @@ static void clocks_agree_with_each_other(void **state)
     assert_true(clock_wall_ms() > INT64_C(1600000000000)); /* after 2020 */
 }
 
+/* Times that people and programs write; anything else is none. */
+static void times_are_parsed(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } cases[] = {{"1970-01-01T00:00:01Z", 1000},
+                 {"1970-01-01T00:00:01.5Z", 1500},
+                 {"1970-01-01T00:00:01.1239z", 1123},
+                 {"1970-01-01T01:00:02+01:00", 2000},
+                 {"1969-12-31T23:30:02-00:30", 2000},
+                 {"2026-11-21T07:31:02.114Z", INT64_C(1795246262114)},
+                 {"1970-01-01T00:00:00Z", 0},
+                 {"1960-01-01T00:00:00Z", 0},
+                 {"2026-11-21", 0},
+                 {"2026-11-21T07:31:02", 0},
+                 {"2026-11-21T07:31:02+1:00", 0},
+                 {"2026-11-21T07:31:02+01:00x", 0},
+                 {"2026-11-21T07:31:02+25:00", 0},
+                 {" 2026-11-21T07:31:02Z", 0},
+                 {"2026-13-21T07:31:02Z", 0},
+                 {"tomorrow", 0},
+                 {"", 0}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        if (clock_parse_ms(cases[i].text) != cases[i].ms)
+            fail_msg("%s: %lld", cases[i].text, (long long)clock_parse_ms(cases[i].text));
+}
+
 /* Never below the floor that the store has on record, and never back. */
 static void engine_clock_starts_at_the_floor(void **state)
 {
@@ -100,6 +129,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(clocks_agree_with_each_other),
+        cmocka_unit_test(times_are_parsed),
         cmocka_unit_test(engine_clock_starts_at_the_floor),
         cmocka_unit_test(log_lines_stay_one_line),
         cmocka_unit_test(long_log_lines_are_cut),

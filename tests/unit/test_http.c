@@ -182,6 +182,83 @@ static void signals(void **state)
     finish(f, fd, 200, "{\"id\":\"" RUN "\",\"recorded\":false}\n");
 }
 
+/* When, until when, with which key policy and how persistently a run is to go. */
+static void start_options(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_START m;
+    int fd = begin(f, "POST", "/v1/workflows/hello/runs",
+                   "{\"delay_ms\": 5000, \"start_at\": null, \"run_timeout_ms\": 60000, "
+                   "\"key_policy\": \"replace\", \"retry\": {\"kind\": \"never\"}}");
+    struct asked *a = await_asked(f, 1);
+    assert_int_equal(msg_START_read((aiki_view){a->payload, a->size_bytes}, &m, NULL), AIKI_OK);
+    assert_int_equal(m.delay_ms, 5000);
+    assert_int_equal(m.start_at_ms, 0);
+    assert_int_equal(m.run_timeout_ms, 60000);
+    assert_int_equal(m.key_policy, KEY_REPLACE);
+    assert_json(m.retry, "{\"kind\":\"never\"}");
+    reply(f, a, STARTED, .run = run_id(), .created = true, .state = RUN_SCHEDULED,
+          .version = view_of("1.0.0"));
+    finish(f, fd, 201,
+           "{\"id\":\"" RUN "\",\"workflow\":\"hello\",\"version\":\"1.0.0\","
+           "\"state\":\"scheduled\",\"created\":true}\n");
+
+    static const char *const times[] = {"\"2026-11-21T07:31:02.114Z\"", "1795246262114"};
+    for (unsigned i = 0; i < ARRAY_COUNT(times); i++) {
+        char body[80];
+        (void)snprintf(body, sizeof(body), "{\"start_at\": %s}", times[i]);
+        fd = begin(f, "POST", "/v1/workflows/hello/runs", body);
+        a = await_asked(f, i + 2);
+        assert_int_equal(msg_START_read((aiki_view){a->payload, a->size_bytes}, &m, NULL), AIKI_OK);
+        assert_int_equal(m.start_at_ms, INT64_C(1795246262114));
+        assert_int_equal(m.key_policy, KEY_SAME);
+        reply(f, a, STARTED, .run = run_id(), .created = true, .state = RUN_SCHEDULED,
+              .version = view_of("1.0.0"));
+        struct response r = client_read(f, fd);
+        assert_int_equal(r.status, 201);
+        response_deinit(&r);
+        close(fd);
+    }
+}
+
+/* Each verb is a CONTROL with its action; who, why and from where are optional. */
+static void controls(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *verb, *body;
+        uint64_t action;
+        const char *reason, *actor, *step;
+    } cases[] = {
+        {"cancel", "{\"reason\":\"too late\",\"actor\":\"ann\"}", CONTROL_CANCEL, "too late", "ann",
+         ""},
+        {"terminate", "", CONTROL_TERMINATE, "", "", ""},
+        {"pause", "{}", CONTROL_PAUSE, "", "", ""},
+        {"resume", "", CONTROL_RESUME, "", "", ""},
+        {"wake", "{\"reason\":null}", CONTROL_WAKE, "", "", ""},
+        {"retry", "{\"from\":\"charge\"}", CONTROL_RETRY, "", "", "charge"},
+        {"retry", "", CONTROL_RETRY, "", "", ""},
+    };
+    struct aiki_id id = run_id();
+    for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct msg_CONTROL m;
+        char path[80];
+        (void)snprintf(path, sizeof(path), "/v1/runs/" RUN "/%s", cases[i].verb);
+        int fd = begin(f, "POST", path, cases[i].body);
+        struct asked *a = await_asked(f, i + 1);
+        assert_int_equal(a->type, WIRE_CONTROL);
+        assert_int_equal(msg_CONTROL_read((aiki_view){a->payload, a->size_bytes}, &m, NULL),
+                         AIKI_OK);
+        assert_true(id_equal(&m.run, &id) && m.action == cases[i].action);
+        assert_true(view_is(m.reason, cases[i].reason) && view_is(m.actor, cases[i].actor) &&
+                    view_is(m.step, cases[i].step));
+        reply(f, a, OK, .count = i % 2);
+        finish(f, fd, 200,
+               i % 2 ? "{\"id\":\"" RUN "\",\"changed\":true}\n"
+                     : "{\"id\":\"" RUN "\",\"changed\":false}\n");
+    }
+}
+
 /* Lists and histories are queries with their arguments; the document is the answer. */
 static void queries(void **state)
 {
@@ -196,6 +273,7 @@ static void queries(void **state)
         {"/v1/runs/" RUN, "runs.get", "{\"id\":\"" RUN "\"}"},
         {"/v1/runs/" RUN "/history?after=3&limit=2", "runs.history",
          "{\"id\":\"" RUN "\",\"after\":3,\"limit\":2}"},
+        {"/v1/runs/" RUN "/tree", "runs.tree", "{\"id\":\"" RUN "\"}"},
         {"/v1/workflows", "workflows.list", "{}"},
         {"/v1/workflows/w?version=2.0.0", "workflows.get",
          "{\"name\":\"w\",\"version\":\"2.0.0\"}"},
@@ -489,6 +567,8 @@ int main(void)
         TEST(start),
         TEST(result),
         TEST(signals),
+        TEST(start_options),
+        TEST(controls),
         TEST(queries),
         TEST(faults),
         TEST(head_requests),
