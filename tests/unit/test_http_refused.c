@@ -41,7 +41,7 @@ static void check(struct fixture *f, const struct wrong *cases, size_t count)
 static void unknown_things(void **state)
 {
     static const struct wrong cases[] = {
-        {"GET", "/", "", 404, "NO_SUCH_PATH"},
+        {"GET", "/dashboard", "", 404, "NO_SUCH_PATH"},
         {"GET", "/nowhere", "", 404, "NO_SUCH_PATH"},
         {"GET", "/v1/runs/", "", 404, "NO_SUCH_PATH"},
         {"GET", "//v1/runs", "", 404, "NO_SUCH_PATH"},
