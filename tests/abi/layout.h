@@ -24,7 +24,8 @@
     X(aiki_task_api, deadline_ms)              \
     X(aiki_task_def, heartbeat_ms)             \
     X(aiki_task_options, key)                  \
-    X(aiki_run_api, log)                       \
+    X(aiki_run_api, protect)                   \
+    X(aiki_child_options, key)                 \
     X(aiki_workflow_def, task_start_to_close_ms) \
     X(aiki_plugin_def, task_stride)            \
     X(aiki_field_def, record)                  \
@@ -138,7 +139,18 @@
     X(aiki_run_api, uuid, 96, 8)         \
     X(aiki_run_api, record_once, 104, 8) \
     X(aiki_run_api, replaying, 112, 8)   \
-    X(aiki_run_api, log, 120, 8)
+    X(aiki_run_api, log, 120, 8)         \
+    X(aiki_run_api, child_start, 128, 8)       \
+    X(aiki_run_api, sleep_until_start, 136, 8) \
+    X(aiki_run_api, future_cancel, 144, 8)     \
+    X(aiki_run_api, cancelled, 152, 8)         \
+    X(aiki_run_api, protect, 160, 8)
+#define LAYOUT_CHILD_OPTIONS(X) \
+    X(aiki_child_options, struct_size, 0, 4)  \
+    X(aiki_child_options, close_policy, 4, 4) \
+    X(aiki_child_options, detached, 8, 4)     \
+    X(aiki_child_options, reserved, 12, 4)    \
+    X(aiki_child_options, key, 16, 8)
 #define LAYOUT_WORKFLOW_DEF(X) \
     X(aiki_workflow_def, struct_size, 0, 4) \
     X(aiki_workflow_def, flags, 4, 4)       \
@@ -253,6 +265,7 @@
     LAYOUT_RUN(X)            \
     LAYOUT_TASK_OPTIONS(X)   \
     LAYOUT_RUN_API(X)        \
+    LAYOUT_CHILD_OPTIONS(X)  \
     LAYOUT_WORKFLOW_DEF(X)   \
     LAYOUT_PLUGIN_DEF(X)     \
     LAYOUT_FIELD_DEF(X)      \
@@ -367,6 +380,10 @@
     X(AIKI_CONTROL_PAUSE, 3)            \
     X(AIKI_CONTROL_RESUME, 4)           \
     X(AIKI_CONTROL_WAKE, 5)             \
-    X(AIKI_CONTROL_RETRY, 6)
+    X(AIKI_CONTROL_RETRY, 6)            \
+    X(AIKI_CLOSE_CANCEL, 0)             \
+    X(AIKI_CLOSE_TERMINATE, 1)          \
+    X(AIKI_CLOSE_ABANDON, 2)            \
+    X(AIKI_CHILD_ID_SIZE, 27)
 
 #endif

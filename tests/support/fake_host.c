@@ -318,6 +318,42 @@ static aiki_status run_record_once(aiki_run *run, const char *name,
 
 static bool run_replaying(const aiki_run *run) { return (void)run, false; }
 
+/* One process with one plugin: it has nobody to be a parent of, and nobody asks it to end. */
+static aiki_status run_child_start(aiki_run *run, const char *workflow, const char *version,
+                                   aiki_view input, const aiki_child_options *options,
+                                   aiki_future *ret, aiki_error *err)
+{
+    (void)run;
+    (void)version;
+    (void)input;
+    (void)options;
+    (void)ret;
+    return aiki_error_set(err, AIKI_UNSUPPORTED, "NO_CHILDREN", "%s", workflow);
+}
+
+static aiki_status run_sleep_until_start(aiki_run *run, const char *name, int64_t at_ms,
+                                         aiki_future *ret, aiki_error *err)
+{
+    return run_sleep_start(run, name, at_ms, ret, err);
+}
+
+static aiki_status run_future_cancel(aiki_run *run, aiki_future future, aiki_error *err)
+{
+    struct future *f = &of_run(run)->futures[future - 1];
+    (void)err;
+    if (f->status == AIKI_PENDING)
+        f->status = AIKI_CANCELLED;
+    return AIKI_OK;
+}
+
+static bool run_cancelled(const aiki_run *run) { return (void)run, false; }
+
+static void run_protect(aiki_run *run, bool on)
+{
+    (void)run;
+    (void)on;
+}
+
 static void run_log(aiki_run *run, int32_t level, const char *text)
 {
     (void)run;
@@ -329,7 +365,8 @@ static const aiki_run_api run_api = {
     sizeof(run_api), 0,          run_id,     run_alloc,       run_output,
     run_fail,        run_task_start, run_sleep_start, run_signal_start, run_await,
     run_result,      run_now,    run_random, run_uuid,        run_record_once,
-    run_replaying,   run_log};
+    run_replaying,   run_log,    run_child_start, run_sleep_until_start, run_future_cancel,
+    run_cancelled,   run_protect};
 
 /* ---- public ------------------------------------------------------------------------------ */
 

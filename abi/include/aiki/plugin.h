@@ -198,6 +198,22 @@ typedef struct aiki_task_options {
     const char *key;
 } aiki_task_options;
 
+/* What becomes of a child when its parent ends, and when its future is cancelled. since 1.1 */
+enum {
+    AIKI_CLOSE_CANCEL = 0,    /* asked to end; its cleanup runs */
+    AIKI_CLOSE_TERMINATE = 1, /* ended at once, without any code of it being run */
+    AIKI_CLOSE_ABANDON = 2    /* goes on by itself */
+};
+
+/* How a child is started. Zero members: awaited, AIKI_CLOSE_CANCEL, no key. since 1.1 */
+typedef struct aiki_child_options {
+    uint32_t struct_size;
+    int32_t close_policy; /* AIKI_CLOSE_* */
+    uint32_t detached;    /* 1: the future is done as soon as the child is started, with its run id */
+    uint32_t reserved;
+    const char *key;      /* start key of the run (aiki/client.h), borrowed; NULL: none */
+} aiki_child_options;
+
 /* What workflow code may ask of the host. Every function: [fiber]; those marked "suspends" may
  * give the thread to other runs and come back much later, in another process, by replay:
  * nothing but the arena and the stack survives, no lock or file may be held across them.
@@ -232,12 +248,14 @@ struct aiki_run_api {
                                 aiki_future *ret_future, aiki_error *err);
 
     /* Wait until `needed` of the futures are done (1 = any, count = all). Suspends.
-     * Answers AIKI_OK whatever their outcomes are; ask result() for each. */
+     * Answers AIKI_OK whatever their outcomes are; ask result() for each. AIKI_CANCELLED: the run is
+     * to end and they are not done, see cancelled(). */
     aiki_status (*await)(aiki_run *run, const aiki_future *futures, uint32_t count,
                          uint32_t needed, aiki_error *err);
     /* Outcome of one future: AIKI_PENDING before it is done; AIKI_OK with the task's output or
      * the signal's payload (nil after a sleep); AIKI_TIMEDOUT for a signal that did not come;
-     * AIKI_FAILED with the task's last error. Never suspends. */
+     * AIKI_FAILED with the task's last error; AIKI_CANCELLED when nobody wanted it any more. Of a
+     * child see child_start. Never suspends. */
     aiki_status (*result)(aiki_run *run, aiki_future future, aiki_view *ret_output,
                           aiki_error *err);
 
@@ -258,6 +276,32 @@ struct aiki_run_api {
     /* One line into the runtime's log; silent while replaying. */
     void (*log)(aiki_run *run, int32_t level, const char *text);
     /* ---- members added in 1.1 go below this line ---- */
+
+    /* Start a run of a workflow of any plugin, served anywhere, as a child of this one. Identity is
+     * (workflow, canonical input). version NULL or "": the newest served when it starts. options may
+     * be NULL. The child's end is the future's: AIKI_OK with its output, AIKI_FAILED, AIKI_CANCELLED
+     * or AIKI_TIMEDOUT with its error; a child that cannot be started is a failed one. Detached: its
+     * run id, 26 characters as msgpack text. Suspends only while an append makes room. */
+    aiki_status (*child_start)(aiki_run *run, const char *workflow, const char *version,
+                               aiki_view input, const aiki_child_options *options,
+                               aiki_future *ret_future, aiki_error *err);
+    /* Start waiting until a time, in ms since 1970 UTC; one that has passed is due at once. A step
+     * like that of sleep_start: identity is the name. */
+    aiki_status (*sleep_until_start)(aiki_run *run, const char *name, int64_t at_ms,
+                                     aiki_future *ret_future, aiki_error *err);
+    /* The result of a future is no longer wanted: a step that is not done ends with AIKI_CANCELLED,
+     * an attempt under way is told and what it still brings is dropped, a child is treated by its
+     * close policy. Nothing happens to a step that is done. Never suspends. */
+    aiki_status (*future_cancel)(aiki_run *run, aiki_future future, aiki_error *err);
+    /* True once this code has learnt that the run is to end: an await outside of a protected scope
+     * that had to wait answered AIKI_CANCELLED, and every other one that has to will. Steps open then,
+     * and steps started later, end with AIKI_CANCELLED; those of protected scopes do not. A function
+     * that returns AIKI_CANCELLED ends the run as cancelled; AIKI_OK completes it. */
+    bool (*cancelled)(const aiki_run *run);
+    /* Enter (true) or leave (false) a protected scope; they nest. Inside, a request to end the run is
+     * not seen and steps work as ever: the place for cleanup. */
+    void (*protect)(aiki_run *run, bool on);
+    /* ---- members added in 1.2 go below this line ---- */
 };
 
 /* Workflow code: re-run from the top after every suspension; steps on record answer at once.

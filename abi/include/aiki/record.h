@@ -228,6 +228,50 @@ static inline aiki_status aiki_typed_result_(aiki_run *run, aiki_future future,
     }                                                                                     \
     struct OUT
 
+/* ---- typed children, since 1.1 ----------------------------------------------------------- */
+
+static inline aiki_status aiki_typed_child_start_(aiki_run *run, const char *workflow,
+                                                  const char *version, const aiki_record_def *def,
+                                                  const void *input,
+                                                  const aiki_child_options *options,
+                                                  aiki_future *ret_future, aiki_error *err)
+{
+    aiki_writer w = aiki_run_writer(run);
+    AIKI_TRY(aiki_record_write(def, input, &w, err));
+    return aiki_child_start(run, workflow, version, aiki_writer_view(&w), options, ret_future, err);
+}
+
+/* Declares NAME_child_start, NAME_child_result and NAME_child for a workflow of any plugin.
+ * AIKI_WORKFLOW_TYPED includes it; in a header that is shared it gives other plugins typed calls:
+ *
+ *   AIKI_CHILD_DECLARE(ship, "ship", "1.0.0", parcel, receipt);
+ */
+#define AIKI_CHILD_DECLARE(NAME, workflow_name, workflow_version, IN, OUT)                \
+    /* Start without waiting. options: NULL, or how. */                                   \
+    AIKI_UNUSED_ static inline aiki_status NAME##_child_start(                            \
+        aiki_run *run, const struct IN *input, const aiki_child_options *options,         \
+        aiki_future *ret_future, aiki_error *err)                                         \
+    {                                                                                     \
+        return aiki_typed_child_start_(run, workflow_name, workflow_version, &IN##_record, \
+                                       input, options, ret_future, err);                  \
+    }                                                                                     \
+    /* Outcome of a child that has ended; AIKI_PENDING before. ret_output may be NULL. */ \
+    AIKI_UNUSED_ static inline aiki_status NAME##_child_result(                           \
+        aiki_run *run, aiki_future future, struct OUT *ret_output, aiki_error *err)       \
+    {                                                                                     \
+        return aiki_typed_result_(run, future, &OUT##_record, ret_output, err);           \
+    }                                                                                     \
+    /* Run the child and wait for its end. ret_output may be NULL. */                     \
+    AIKI_UNUSED_ static inline aiki_status NAME##_child(                                  \
+        aiki_run *run, const struct IN *input, struct OUT *ret_output, aiki_error *err)   \
+    {                                                                                     \
+        aiki_future future;                                                               \
+        AIKI_TRY(NAME##_child_start(run, input, NULL, &future, err));                     \
+        AIKI_TRY(run->api->await(run, &future, 1, 1, err));                               \
+        return NAME##_child_result(run, future, ret_output, err);                         \
+    }                                                                                     \
+    struct OUT
+
 /* ---- typed tasks and workflows ----------------------------------------------------------- */
 
 /* An input or output outside its schema fails the task for good: trying again cannot help. */
@@ -289,7 +333,8 @@ static inline aiki_status aiki_typed_workflow_output_(aiki_run *run, const aiki_
     AIKI_TASK_TYPED_WITH(FN, task_name, IN, OUT, AIKI_SET_(flags) = 0)
 
 /* fn: aiki_status fn(aiki_run *run, const struct IN *in, struct OUT *out, aiki_error *err).
- * *out comes zeroed. Declares FN_workflow for AIKI_WORKFLOWS. */
+ * *out comes zeroed. Declares FN_workflow for AIKI_WORKFLOWS, and FN_child_start, FN_child_result,
+ * FN_child for code that wants it as a child. */
 #define AIKI_WORKFLOW_TYPED_WITH(FN, workflow_name, workflow_version, IN, OUT, ...)       \
     static aiki_status FN##_workflow_entry_(aiki_run *run, aiki_view input, aiki_error *err) \
     {                                                                                     \
@@ -302,7 +347,8 @@ static inline aiki_status aiki_typed_workflow_output_(aiki_run *run, const aiki_
     }                                                                                     \
     static const aiki_workflow_def FN##_workflow = AIKI_INITIALIZER_(aiki_workflow_def,   \
         AIKI_WORKFLOW_SETTINGS_(workflow_name, workflow_version, FN##_workflow_entry_),   \
-        AIKI_INPUT(IN), AIKI_OUTPUT(OUT), __VA_ARGS__)
+        AIKI_INPUT(IN), AIKI_OUTPUT(OUT), __VA_ARGS__);                                   \
+    AIKI_CHILD_DECLARE(FN, workflow_name, workflow_version, IN, OUT)
 #define AIKI_WORKFLOW_TYPED(FN, workflow_name, workflow_version, IN, OUT) \
     AIKI_WORKFLOW_TYPED_WITH(FN, workflow_name, workflow_version, IN, OUT, AIKI_SET_(flags) = 0)
 

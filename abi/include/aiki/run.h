@@ -341,6 +341,205 @@ static inline aiki_status aiki_await_any(aiki_run *run, const aiki_future *futur
     return AIKI_INTERNAL; /* a constant, so that compilers see when *ret_index is set */
 }
 
+/* ---- workflow: groups, since 1.1 --------------------------------------------------------- */
+
+static inline aiki_status aiki_too_old_(const char *what, aiki_error *err)
+{
+    return aiki_error_set(err, AIKI_UNSUPPORTED, "RUNTIME_TOO_OLD",
+                          "%s needs a runtime of ABI 1.1 or later", what);
+}
+
+/* The result of a future is no longer wanted; its result is AIKI_CANCELLED unless it was done. */
+static inline aiki_status aiki_future_cancel(aiki_run *run, aiki_future future, aiki_error *err)
+{
+    if (!AIKI_HAS(run->api, future_cancel))
+        return aiki_too_old_("aiki_future_cancel", err);
+    return run->api->future_cancel(run, future, err);
+}
+
+/* Cancel those of the futures that are not done. */
+static inline aiki_status aiki_cancel_all(aiki_run *run, const aiki_future *futures,
+                                          uint32_t count, aiki_error *err)
+{
+    uint32_t i;
+    for (i = 0; i < count; i++)
+        AIKI_TRY(aiki_future_cancel(run, futures[i], err));
+    return AIKI_OK;
+}
+
+/* How many of the futures ended well and how many otherwise; the rest is not done. */
+static inline void aiki_count_results(aiki_run *run, const aiki_future *futures, uint32_t count,
+                                      uint32_t *ret_ok, uint32_t *ret_failed)
+{
+    uint32_t i;
+    *ret_ok = *ret_failed = 0;
+    for (i = 0; i < count; i++) {
+        aiki_status st = aiki_result(run, futures[i], NULL, NULL);
+        *ret_ok += st == AIKI_OK;
+        *ret_failed += st != AIKI_OK && st != AIKI_PENDING;
+    }
+}
+
+/* The first failure among those done, in the order given. */
+static inline aiki_status aiki_first_failure_(aiki_run *run, const aiki_future *futures,
+                                              uint32_t count, aiki_error *err)
+{
+    uint32_t i;
+    for (i = 0; i < count; i++) {
+        aiki_status st = aiki_result(run, futures[i], NULL, NULL);
+        if (st != AIKI_OK && st != AIKI_PENDING)
+            return aiki_result(run, futures[i], NULL, err);
+    }
+    return AIKI_OK;
+}
+
+/* Wait until `quorum` futures ended well. AIKI_OK as soon as they did: the others go on, and
+ * aiki_result tells of each. When too many failed for that: the first failure. */
+static inline aiki_status aiki_await_quorum(aiki_run *run, const aiki_future *futures,
+                                            uint32_t count, uint32_t quorum, aiki_error *err)
+{
+    uint32_t ok = 0, failed = 0;
+    if (quorum > count)
+        return aiki_error_set(err, AIKI_INVALID, "INVALID", "a quorum of %u out of %u", quorum,
+                              count);
+    while (ok < quorum) {
+        AIKI_TRY(run->api->await(run, futures, count, failed + quorum, err));
+        aiki_count_results(run, futures, count, &ok, &failed);
+        if (count - failed < quorum)
+            return aiki_first_failure_(run, futures, count, err);
+    }
+    return AIKI_OK;
+}
+
+/* Fail-fast: wait until every future ended well, or one did not; then the others are cancelled and
+ * that failure is the answer. aiki_await_all is the group that continues on error. */
+static inline aiki_status aiki_await_all_or_cancel(aiki_run *run, const aiki_future *futures,
+                                                   uint32_t count, aiki_error *err)
+{
+    uint32_t ok = 0, failed = 0;
+    while (ok < count) {
+        AIKI_TRY(run->api->await(run, futures, count, ok + 1, err));
+        aiki_count_results(run, futures, count, &ok, &failed);
+        if (failed > 0) {
+            AIKI_TRY(aiki_cancel_all(run, futures, count, err));
+            return aiki_first_failure_(run, futures, count, err);
+        }
+    }
+    return AIKI_OK;
+}
+
+/* ---- workflow: a time, since 1.1 --------------------------------------------------------- */
+
+/* Start waiting until a time, in ms since 1970 UTC. */
+static inline aiki_status aiki_sleep_until_start(aiki_run *run, const char *name, int64_t at_ms,
+                                                 aiki_future *ret_future, aiki_error *err)
+{
+    if (!AIKI_HAS(run->api, sleep_until_start))
+        return aiki_too_old_("aiki_sleep_until", err);
+    return run->api->sleep_until_start(run, name, at_ms, ret_future, err);
+}
+
+static inline aiki_status aiki_sleep_until(aiki_run *run, const char *name, int64_t at_ms,
+                                           aiki_error *err)
+{
+    aiki_future future;
+    AIKI_TRY(aiki_sleep_until_start(run, name, at_ms, &future, err));
+    return aiki_await(run, future, NULL, err);
+}
+
+/* ---- workflow: children, since 1.1 ------------------------------------------------------- */
+
+/* Start a run of another workflow as a child of this one, without waiting. version "" or NULL: the
+ * newest served. options may be NULL. */
+static inline aiki_status aiki_child_start(aiki_run *run, const char *workflow,
+                                           const char *version, aiki_view input,
+                                           const aiki_child_options *options,
+                                           aiki_future *ret_future, aiki_error *err)
+{
+    if (!AIKI_HAS(run->api, child_start))
+        return aiki_too_old_("aiki_child", err);
+    return run->api->child_start(run, workflow, version, input, options, ret_future, err);
+}
+
+/* Run another workflow as a child and wait for its end. ret_output may be NULL. */
+static inline aiki_status aiki_child(aiki_run *run, const char *workflow, const char *version,
+                                     aiki_view input, aiki_view *ret_output, aiki_error *err)
+{
+    aiki_future future;
+    AIKI_TRY(aiki_child_start(run, workflow, version, input, NULL, &future, err));
+    return aiki_await(run, future, ret_output, err);
+}
+
+enum { AIKI_CHILD_ID_SIZE = 27 }; /* 26 characters and NUL */
+
+/* Start a run of another workflow that is on its own from then on: it outlives this one. key: a
+ * start key, or NULL. ret_id: its run id. */
+static inline aiki_status aiki_child_detach(aiki_run *run, const char *workflow,
+                                            const char *version, aiki_view input, const char *key,
+                                            char ret_id[AIKI_CHILD_ID_SIZE], aiki_error *err)
+{
+    aiki_child_options options;
+    aiki_future future;
+    aiki_reader r;
+    aiki_view value;
+    __builtin_memset(&options, 0, sizeof(options));
+    options.struct_size = (uint32_t)sizeof(options);
+    options.close_policy = AIKI_CLOSE_ABANDON;
+    options.detached = 1;
+    options.key = key;
+    AIKI_TRY(aiki_child_start(run, workflow, version, input, &options, &future, err));
+    AIKI_TRY(aiki_await(run, future, &value, err));
+    aiki_reader_init(&r, value);
+    value = aiki_mp_read_str(&r);
+    if (r.status != AIKI_OK || value.size_bytes >= AIKI_CHILD_ID_SIZE)
+        return aiki_error_set(err, AIKI_CORRUPT, "CORRUPT", "the child's id is not an id");
+    __builtin_memset(ret_id, 0, AIKI_CHILD_ID_SIZE);
+    __builtin_memcpy(ret_id, value.data, value.size_bytes);
+    return AIKI_OK;
+}
+
+/* ---- workflow: being asked to end, since 1.1 --------------------------------------------- */
+
+/* True once this code has learnt that the run is to end. */
+static inline bool aiki_run_cancelled(const aiki_run *run)
+{
+    return AIKI_HAS(run->api, cancelled) && run->api->cancelled(run);
+}
+
+static inline void aiki_protect_(aiki_run *run, bool on)
+{
+    if (AIKI_HAS(run->api, protect))
+        run->api->protect(run, on);
+}
+
+typedef struct aiki_protection_ {
+    aiki_run *run;
+    bool on;
+} aiki_protection_;
+
+static inline aiki_protection_ aiki_protection_begin_(aiki_run *run)
+{
+    aiki_protection_ p;
+    p.run = run;
+    p.on = true;
+    aiki_protect_(run, true);
+    return p;
+}
+
+static inline void aiki_protection_end_(aiki_protection_ *p) { aiki_protect_(p->run, false); }
+
+/* A block in which a request to end the run is not seen; left in any way, `return` and `break`
+ * included, the scope is over:
+ *
+ *   if (st == AIKI_CANCELLED)
+ *       aiki_protected(run)
+ *           AIKI_TRY(aiki_task(run, "release-stock", order, NULL, err));
+ */
+#define aiki_protected(run)                                                              \
+    for (aiki_protection_ aiki_protection_scope_                                         \
+             __attribute__((cleanup(aiki_protection_end_))) = aiki_protection_begin_(run); \
+         aiki_protection_scope_.on; aiki_protection_scope_.on = false)
+
 /* ---- workflow: side values --------------------------------------------------------------- */
 
 /* Milliseconds since 1970 UTC, recorded: the same on every replay. */
