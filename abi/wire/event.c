@@ -6,8 +6,9 @@
  *                   [..., [parent, address, nth, close_policy, start_at_ms, deadline_ms, retry]]
  *   CLAIMED         [session, build, runtime]
  *   STEP_BEGUN      [address, nth, identity, due_at_ms, duration_ms] or [..., options]
- *   ATTEMPT_FAILED  [address, nth, identity, attempt, next_at_ms, error, duration_us]
- *   STEP_DONE       [address, nth, identity, attempt, outcome, value, error, duration_us]
+ *   ATTEMPT_FAILED  [address, nth, identity, attempt, next_at_ms, error, duration_us] or [..., retry]
+ *   STEP_DONE       [address, nth, identity, attempt, outcome, value, error, duration_us] or
+ *                   [..., retry]
  *   SIGNAL          [name, payload, ref]
  *   COMPLETED       [output]
  *   FAILED, BLOCKED, CANCELLED, TIMED_OUT                             [error]
@@ -154,7 +155,12 @@ static void put_raw(aiki_writer *w, aiki_view map)
         aiki_mp_raw(w, map.data, map.size_bytes);
 }
 
-/* Head of the three step bodies: the array and [address, nth, identity]. */
+static bool has_options(const struct event *e)
+{
+    return e->as.step.options.size_bytes > 0;
+}
+
+/* Head of the step bodies: the array and [address, nth, identity]. */
 static void put_step(aiki_writer *w, const struct event *e, uint64_t field_count)
 {
     aiki_mp_array(w, field_count);
@@ -211,30 +217,33 @@ static void put_claimed(aiki_writer *w, const struct event *e)
 
 static void put_attempt_failed(aiki_writer *w, const struct event *e)
 {
-    put_step(w, e, ATTEMPT_FAILED_FIELDS);
+    put_step(w, e, ATTEMPT_FAILED_FIELDS + has_options(e));
     aiki_mp_uint(w, e->as.step.attempt);
     aiki_mp_int(w, e->as.step.next_at_ms);
     put_raw(w, e->as.step.error);
     aiki_mp_int(w, e->as.step.duration_us);
+    if (has_options(e))
+        put_raw(w, e->as.step.options);
 }
 
 static void put_step_done(aiki_writer *w, const struct event *e)
 {
-    put_step(w, e, STEP_DONE_FIELDS);
+    put_step(w, e, STEP_DONE_FIELDS + has_options(e));
     aiki_mp_uint(w, e->as.step.attempt);
     aiki_mp_uint(w, e->as.step.outcome);
     put_payload(w, e->as.step.value);
     put_raw(w, e->as.step.error);
     aiki_mp_int(w, e->as.step.duration_us);
+    if (has_options(e))
+        put_raw(w, e->as.step.options);
 }
 
 static void put_step_begun(aiki_writer *w, const struct event *e)
 {
-    bool more = e->as.step.options.size_bytes > 0;
-    put_step(w, e, more ? STEP_BEGUN_FIELDS + 1 : STEP_BEGUN_FIELDS);
+    put_step(w, e, STEP_BEGUN_FIELDS + has_options(e));
     aiki_mp_int(w, e->as.step.due_at_ms);
     aiki_mp_int(w, e->as.step.duration_ms);
-    if (more)
+    if (has_options(e))
         put_raw(w, e->as.step.options);
 }
 
@@ -435,6 +444,15 @@ static uint64_t get_claimed(aiki_reader *r, struct event *e)
     return unknown;
 }
 
+/* The last field of three step bodies, which most events go without. */
+static uint64_t get_options(aiki_reader *r, struct event *e, uint64_t unknown)
+{
+    if (unknown == 0)
+        return 0;
+    e->as.step.options = get_raw(r);
+    return unknown - 1;
+}
+
 static uint64_t get_attempt_failed(aiki_reader *r, struct event *e)
 {
     uint64_t unknown = get_step(r, e, ATTEMPT_FAILED_FIELDS);
@@ -442,7 +460,7 @@ static uint64_t get_attempt_failed(aiki_reader *r, struct event *e)
     e->as.step.next_at_ms = aiki_mp_read_int(r);
     e->as.step.error = get_error(r);
     e->as.step.duration_us = aiki_mp_read_int(r);
-    return unknown;
+    return get_options(r, e, unknown);
 }
 
 static uint64_t get_step_done(aiki_reader *r, struct event *e)
@@ -453,7 +471,7 @@ static uint64_t get_step_done(aiki_reader *r, struct event *e)
     e->as.step.value = aiki_mp_read_bin(r);
     e->as.step.error = get_error(r);
     e->as.step.duration_us = aiki_mp_read_int(r);
-    return unknown;
+    return get_options(r, e, unknown);
 }
 
 static uint64_t get_signal(aiki_reader *r, struct event *e)
@@ -470,10 +488,7 @@ static uint64_t get_step_begun(aiki_reader *r, struct event *e)
     uint64_t unknown = get_step(r, e, STEP_BEGUN_FIELDS);
     e->as.step.due_at_ms = aiki_mp_read_int(r);
     e->as.step.duration_ms = aiki_mp_read_int(r);
-    if (unknown == 0)
-        return 0;
-    e->as.step.options = get_raw(r);
-    return unknown - 1;
+    return get_options(r, e, unknown);
 }
 
 static uint64_t get_control(aiki_reader *r, struct event *e)

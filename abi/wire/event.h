@@ -114,7 +114,8 @@ struct event {
             int64_t due_at_ms;
             /* and how long the code asked to wait; negative = for ever */
             int64_t duration_ms;
-            /* STEP_BEGUN of a child: [version, close_policy, detached]; empty for other kinds */
+            /* STEP_BEGUN of a child: [version, close_policy, detached]. ATTEMPT_FAILED, and STEP_DONE
+             * of a task that failed: the retry policy in force (retry.h). Else empty */
             aiki_view options;
             /* HEARTBEAT: attempt, and its details in value */
             /* ATTEMPT_FAILED and STEP_DONE: number of the attempt this ends, from 1 */

@@ -21,7 +21,9 @@ enum { RETRY_ATTEMPTS_MAX = 1000, RETRY_FACTOR_PERCENT_MAX = 10000 };
 
 /* What the two lists of a policy take at most: the largest integers and codes. */
 enum {
-    RETRY_LISTS_BYTES_MAX = 2 * 5 + AIKI_RETRY_DELAYS_MAX * 9 + AIKI_RETRY_CODES_MAX * (2 + AIKI_CODE_SIZE)
+    RETRY_LISTS_BYTES_MAX =
+        2 * 5 + AIKI_RETRY_DELAYS_MAX * 9 + AIKI_RETRY_CODES_MAX * (2 + AIKI_CODE_SIZE),
+    RETRY_ARRAY_BYTES_MAX = 5 + 8 * 9 + RETRY_LISTS_BYTES_MAX /* of the whole array */
 };
 
 /* Zero numbers mean: as AIKI_RETRY_DEFAULT. Views borrow. */

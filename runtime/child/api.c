@@ -124,9 +124,61 @@ static aiki_status call(struct run *r, const struct step_call *c, aiki_future *r
     return st;
 }
 
-static const aiki_retry *retry_of(const aiki_task_options *options)
+static bool changes_policy(const aiki_task_options *o)
 {
-    return options != NULL && AIKI_HAS(options, retry) ? options->retry : NULL;
+    return o->retry != NULL || o->flags != 0 || o->start_to_close_ms != 0 ||
+           o->schedule_to_start_ms != 0 || o->schedule_to_close_ms != 0 || o->heartbeat_ms != 0;
+}
+
+static bool override_ms(int64_t *timeout_ms, int64_t call_ms)
+{
+    if (call_ms != 0)
+        *timeout_ms = call_ms;
+    return call_ms >= 0;
+}
+
+/* A policy of its own for a call whose options say something. */
+static aiki_status own_policy(struct run *r, const char *name, const aiki_task_options *o,
+                              const struct task_policy **policy, aiki_error *err)
+{
+    struct task_policy *own = run_alloc(r, sizeof(*own));
+    aiki_writer lists = run_writer(r);
+    aiki_status st = AIKI_OK;
+
+    if (own == NULL)
+        return error_set(err, AIKI_NOMEM, "no memory for the options of a call of %s", name);
+    if (*policy != NULL)
+        *own = **policy;
+    if ((o->flags & ~(uint32_t)AIKI_TASK_AT_MOST_ONCE) != 0)
+        return error_set(err, AIKI_INVALID, "a call of %s has flags 0x%x, of which only "
+                         "AIKI_TASK_AT_MOST_ONCE is known", name, o->flags);
+    own->at_most_once = own->at_most_once || o->flags != 0;
+    if (!override_ms(&own->start_to_close_ms, o->start_to_close_ms) ||
+        !override_ms(&own->schedule_to_start_ms, o->schedule_to_start_ms) ||
+        !override_ms(&own->schedule_to_close_ms, o->schedule_to_close_ms) ||
+        !override_ms(&own->heartbeat_ms, o->heartbeat_ms))
+        return error_code(err, AIKI_INVALID, "BAD_TIMEOUT", "a call of %s has a negative timeout",
+                          name);
+    if (o->retry != NULL)
+        st = retry_take(&own->retry, o->retry, &lists, name, err);
+    if (st != AIKI_OK)
+        return st;
+    retry_fill(&own->retry);
+    *policy = own;
+    return AIKI_OK;
+}
+
+/* Options of an older header end earlier; those of a later one may say what nobody here knows. */
+static aiki_status call_policy(struct run *r, const char *name, const aiki_task_options *options,
+                               const struct task_policy **policy, aiki_error *err)
+{
+    aiki_task_options known = {0};
+
+    if (options == NULL)
+        return AIKI_OK;
+    memcpy(&known, options,
+           options->struct_size < sizeof(known) ? options->struct_size : sizeof(known));
+    return changes_policy(&known) ? own_policy(r, name, &known, policy, err) : AIKI_OK;
 }
 
 static aiki_status api_task_start(aiki_run *handle, const char *name, aiki_view input,
@@ -143,8 +195,11 @@ static aiki_status api_task_start(aiki_run *handle, const char *name, aiki_view 
         return st;
     const struct plugin_task *task = plugin_task_find(&r->child->plugin, name);
     c.task = task; /* NULL fails the step when it starts: an older build may have had it */
-    retry_resolve(retry_of(options), task != NULL ? &task->def.retry : NULL, &c.retry);
-    return call(r, &c, ret_future, err);
+    c.policy = task != NULL ? &task->policy : NULL;
+    st = check_caller(r, err);
+    if (st == AIKI_OK)
+        st = call_policy(r, name, options, &c.policy, err);
+    return st == AIKI_OK ? call(r, &c, ret_future, err) : st;
 }
 
 static aiki_status api_sleep_start(aiki_run *handle, const char *name, int64_t duration_ms,

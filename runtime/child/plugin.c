@@ -71,6 +71,31 @@ static aiki_status copy_schema(struct schema **ret, const aiki_record_def *def, 
     return st == AIKI_OK ? schema_create(ret, aiki_writer_view(&w), err) : st;
 }
 
+/* The lists of a policy stay where they are put; there is no unload. */
+static aiki_status copy_retry(struct retry *ret, const aiki_retry *from, aiki_error *err)
+{
+    aiki_writer lists;
+
+    buf_init(&lists);
+    aiki_status st = retry_take(ret, from, &lists, NULL, err); /* checked by descriptor_write */
+    if (st != AIKI_OK)
+        buf_deinit(&lists);
+    return st;
+}
+
+static aiki_status copy_policy(struct task_policy *ret, const aiki_task_def *t, aiki_error *err)
+{
+    *ret = (struct task_policy){.start_to_close_ms = t->start_to_close_ms,
+                                .schedule_to_start_ms = t->schedule_to_start_ms,
+                                .schedule_to_close_ms = t->schedule_to_close_ms,
+                                .heartbeat_ms = t->heartbeat_ms,
+                                .at_most_once = (t->flags & AIKI_TASK_AT_MOST_ONCE) != 0};
+    aiki_status st = copy_retry(&ret->retry, &t->retry, err);
+    if (st == AIKI_OK)
+        retry_fill(&ret->retry);
+    return st;
+}
+
 static int compare_tasks(const void *a, const void *b)
 {
     return strcmp(((const struct plugin_task *)a)->def.name,
@@ -99,6 +124,8 @@ static aiki_status copy_tasks(struct plugin *p, const aiki_plugin_def *def, aiki
         st = copy_schema(&t->input, t->def.input, err);
         if (st == AIKI_OK)
             st = copy_schema(&t->output, t->def.output, err);
+        if (st == AIKI_OK)
+            st = copy_policy(&t->policy, &t->def, err);
     }
     p->task_count = def->task_count;
     if (st == AIKI_OK)
@@ -119,6 +146,11 @@ static aiki_status copy_workflows(struct plugin *p, const aiki_plugin_def *def, 
         st = copy_schema(&f->input, f->def.input, err);
         if (st == AIKI_OK)
             st = copy_schema(&f->output, f->def.output, err);
+        if (st == AIKI_OK)
+            st = copy_retry(&f->retry, &f->def.retry, err);
+        if (f->retry.kind == AIKI_RETRY_DEFAULT)
+            f->retry.kind = AIKI_RETRY_NEVER;
+        retry_fill(&f->retry);
     }
     p->workflow_count = def->workflow_count;
     if (st == AIKI_OK)

@@ -4,16 +4,19 @@
 
 #include <aiki/plugin.h>
 
+#include "replay/retry.h"
 #include "wire/schema.h"
 
 struct plugin_task {
     aiki_task_def def;
     struct schema *input, *output; /* owned; NULL: any value */
+    struct task_policy policy;     /* of calls without options; its lists live as long as this */
 };
 
 struct plugin_workflow {
     aiki_workflow_def def;
     struct schema *input, *output; /* owned; NULL: any value */
+    struct retry retry;            /* of its runs, filled in: AIKI_RETRY_NEVER unless it asks */
 };
 
 struct plugin {

@@ -141,6 +141,7 @@ static struct run *run_create(struct child *c, const struct aiki_id *id)
     r->early_last = &r->early_first;
     id_text(id, r->id_text);
     replay_init(&r->replay, (struct replay_memory){run_alloc, r});
+    r->replay.run = r->id;
     table_add(r);
     return r;
 }

@@ -259,6 +259,19 @@ static aiki_status load_step(struct journal *j, const struct event *e, aiki_erro
     return AIKI_OK;
 }
 
+/* What the start of the run says about retries holds for every task of it. */
+static aiki_status load_start(struct journal *j, const struct event *e, aiki_error *err)
+{
+    j->start = *e;
+    j->has_start_retry = e->as.started.retry.size_bytes > 0;
+    if (!j->has_start_retry)
+        return AIKI_OK;
+    if (retry_read(e->as.started.retry, &j->start_retry, NULL) != AIKI_OK)
+        return bad_event(err, e, "its retry policy does not decode");
+    retry_fill(&j->start_retry);
+    return AIKI_OK;
+}
+
 static aiki_status load_event(struct journal *j, const struct event *e, aiki_error *err)
 {
     if (e->seq != j->seq + 1)
@@ -267,7 +280,7 @@ static aiki_status load_event(struct journal *j, const struct event *e, aiki_err
         return bad_event(err, e, "a journal begins with one started event");
     j->seq = e->seq;
     switch (e->kind) {
-    case EVENT_STARTED: j->start = *e; return AIKI_OK;
+    case EVENT_STARTED: return load_start(j, e, err);
     case EVENT_SIGNAL: return add_signal(j, e, err);
     case EVENT_STEP_BEGUN:
     case EVENT_ATTEMPT_FAILED:

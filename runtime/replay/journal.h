@@ -55,7 +55,7 @@ struct step {
     int64_t since_ms, due_at_ms;
     /* attempts */
     uint64_t attempt; /* failed ones on record */
-    struct retry_policy retry;
+    const struct task_policy *policy;
     uint64_t barrier; /* events that must be acknowledged before it may start */
     const void *task; /* the caller's, untouched here */
     /* outcome */
@@ -87,6 +87,8 @@ struct journal {
     uint64_t recorded;  /* steps on record */
     bool ended;         /* COMPLETED or FAILED is on record */
     struct event start; /* the STARTED event; kind 0 before it was loaded */
+    struct retry start_retry; /* what it says about retries, with defaults filled in */
+    bool has_start_retry;
 };
 
 void journal_init(struct journal *j, struct replay_memory memory);

@@ -75,6 +75,24 @@ static void record_begun(struct replay *r, struct step *s)
     write_event(r, &e);
 }
 
+/* The retry policy in force: a start's holds for all tasks of the run. */
+static const struct retry *retry_of(const struct replay *r, const struct step *s)
+{
+    return r->journal.has_start_retry ? &r->journal.start_retry : &s->policy->retry;
+}
+
+/* Failures carry the policy that decided what comes of them; people look for it there. */
+static void write_failure(struct replay *r, const struct step *s, struct event *e)
+{
+    uint8_t memory[RETRY_ARRAY_BYTES_MAX];
+    aiki_writer policy;
+
+    aiki_writer_init_fixed(&policy, memory, sizeof(memory));
+    retry_write(&policy, retry_of(r, s));
+    e->as.step.options = aiki_writer_view(&policy);
+    write_event(r, e);
+}
+
 void live_record_done(struct replay *r, struct step *s)
 {
     struct event e = step_event(s, EVENT_STEP_DONE);
@@ -91,7 +109,10 @@ void live_record_done(struct replay *r, struct step *s)
         aiki_mp_uint(&number, s->signal_seq);
         e.as.step.value = s->outcome == OUTCOME_OK ? aiki_writer_view(&number) : (aiki_view){NULL, 0};
     }
-    write_event(r, &e);
+    if (s->kind == STEP_TASK && s->outcome == OUTCOME_FAILED)
+        write_failure(r, s, &e);
+    else
+        write_event(r, &e);
     r->events_seen = r->events_written;
 }
 
@@ -283,7 +304,7 @@ static void record_attempt_failed(struct replay *r, struct step *s)
     e.as.step.next_at_ms = s->due_at_ms;
     e.as.step.error = s->error;
     e.as.step.duration_us = s->duration_us;
-    write_event(r, &e);
+    write_failure(r, s, &e);
     s->barrier = r->events_written;
 }
 
@@ -291,9 +312,11 @@ void replay_attempt_failed(struct replay *r, struct step *s, aiki_view error, bo
                            int64_t retry_after_ms, aiki_view value, int64_t duration_us,
                            int64_t now_ms)
 {
+    const struct retry *policy = retry_of(r, s);
+
     end_attempt(r, s, duration_us);
     s->error = error;
-    if (final || s->done_attempt >= s->retry.attempts_max) {
+    if (final || s->done_attempt >= policy->attempts_max || retry_is_final(policy, error)) {
         s->outcome = OUTCOME_FAILED;
         s->value = value;
         push(&r->ready, s, PHASE_READY);
@@ -302,8 +325,11 @@ void replay_attempt_failed(struct replay *r, struct step *s, aiki_view error, bo
     r->now_ms = now_ms;
     s->attempt = s->done_attempt;
     s->since_ms = now_ms;
-    s->due_at_ms = due_after(r, retry_after_ms > 0 ? retry_after_ms
-                                                   : retry_delay_ms(&s->retry, s->attempt));
+    uint64_t draw = policy->jitter_percent > 0
+                        ? retry_draw(&r->run, &s->address, s->nth, s->attempt)
+                        : 0;
+    s->due_at_ms = due_after(
+        r, retry_after_ms > 0 ? retry_after_ms : retry_delay_ms(policy, s->attempt, draw));
     record_attempt_failed(r, s);
     push(&r->waiting, s, PHASE_WAITING);
     r->waiting_dirty = true;

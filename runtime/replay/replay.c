@@ -18,6 +18,12 @@
 
 enum { FUTURES_FIRST = 16 };
 
+static const struct task_policy default_policy = {
+    .retry = {.attempts_max = RETRY_ATTEMPTS_DEFAULT,
+              .factor_percent = RETRY_FACTOR_PERCENT_DEFAULT,
+              .delay_ms = RETRY_DELAY_MS_DEFAULT,
+              .delay_ms_max = RETRY_DELAY_MS_MAX_DEFAULT}};
+
 /* ---- life -------------------------------------------------------------------------------- */
 
 static bool grow_events(aiki_writer *w, uint64_t capacity_min_bytes)
@@ -144,7 +150,7 @@ static aiki_status take_step(struct replay *r, const struct step_call *call,
     first->calls++;
     s->called = true;
     s->duration_ms = call->duration_ms;
-    s->retry = call->retry;
+    s->policy = call->policy != NULL ? call->policy : &default_policy;
     s->task = call->task;
     s->barrier = r->events_seen;
     if (s->on_record)

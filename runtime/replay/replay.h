@@ -43,6 +43,7 @@ struct queue {
 
 struct replay {
     struct journal journal;
+    struct aiki_id run; /* the owner's to fill in: what jitter is drawn from */
     aiki_status status; /* AIKI_NOMEM or AIKI_LIMIT for ever after the first failure */
     bool live;
     int64_t now_ms; /* as last told */
@@ -80,7 +81,7 @@ struct step_call {
     aiki_view name, input;
     int64_t duration_ms; /* sleep; signal: negative waits for ever */
     bool once;           /* side value: a second call of that name is the same step */
-    struct retry_policy retry;
+    const struct task_policy *policy; /* task; borrowed as long as the replay, NULL: all defaults */
     const void *task;
 };
 /* AIKI_OK: *ret is the step, its future numbered. AIKI_CORRUPT (input is not msgpack),

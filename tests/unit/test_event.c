@@ -150,6 +150,10 @@ static void every_kind_keeps_its_bytes(void **state)
     EVENT_KIND_MAP(CHECK_KIND)
     check_event(sample_with_options(EVENT_STARTED), "EVENT_STARTED_OPTIONS",
                 GOLDEN_EVENT_STARTED_OPTIONS);
+    check_event(sample_with_options(EVENT_ATTEMPT_FAILED), "EVENT_ATTEMPT_FAILED_OPTIONS",
+                GOLDEN_EVENT_ATTEMPT_FAILED_OPTIONS);
+    check_event(sample_with_options(EVENT_STEP_DONE), "EVENT_STEP_DONE_OPTIONS",
+                GOLDEN_EVENT_STEP_DONE_OPTIONS);
     check_event(sample_with_options(EVENT_STEP_BEGUN), "EVENT_STEP_BEGUN_OPTIONS",
                 GOLDEN_EVENT_STEP_BEGUN_OPTIONS);
 }

@@ -181,11 +181,14 @@ static uint32_t begin(struct world *w, const struct step_call *call)
 
 static uint32_t task(struct world *w, const char *name, uint64_t input)
 {
+    static const struct task_policy policy = {
+        .retry = {.kind = AIKI_RETRY_EXPONENTIAL, .attempts_max = 3, .factor_percent = 200,
+                  .delay_ms = 1000, .delay_ms_max = 60000}};
     uint8_t memory[16];
     const struct step_call call = {.kind = STEP_TASK,
                                    .name = view(name),
                                    .input = number_view(memory, input),
-                                   .retry = {3, 200, 1000, 60000}};
+                                   .policy = &policy};
     return begin(w, &call);
 }
 
@@ -724,6 +727,38 @@ static void retries_continue(void **state)
     world_end(w);
 }
 
+/* What was said at the start of the run decides over the definition, and failures say what decided;
+ * codes it names end the call at once. */
+static void the_start_decides(void **state)
+{
+    static const int64_t delays[] = {7000};
+    static const char *const codes[] = {"FLAKY"};
+    const aiki_retry asked[] = {
+        {.kind = AIKI_RETRY_LIST, .delays_ms = delays, .delay_count = 1, .attempts_max = 9},
+        {.kind = AIKI_RETRY_FIXED, .final_codes = codes, .final_code_count = 1}};
+    struct world *w = *state;
+    for (int i = 0; i < 2; i++) {
+        uint8_t lists_memory[64], memory[128];
+        aiki_writer lists, out;
+        struct retry r;
+        world_begin(w, retried);
+        aiki_writer_init_fixed(&lists, lists_memory, sizeof(lists_memory));
+        aiki_writer_init_fixed(&out, memory, sizeof(memory));
+        assert_int_equal(retry_take(&r, &asked[i], &lists, NULL, NULL), AIKI_OK);
+        retry_write(&out, &r);
+        w->journal_bytes = w->seq = 0;
+        keep_event(w, &(struct event){.kind = EVENT_STARTED, .as.started.retry = aiki_writer_view(&out)});
+        int64_t began_ms = w->now_ms;
+        assert_int_equal(stay(w), i == 0 ? STAY_PARKED : STAY_DONE);
+        assert_int_equal(count(w, EVENT_ATTEMPT_FAILED), 1 - i);
+        assert_int_equal(effects_of(w, "flaky", 4), 1);
+        if (i == 0)
+            assert_int_equal(replay_wake_at_ms(&w->r), began_ms + 7000);
+        assert_non_null(memmem(w->journal, w->journal_bytes, memory, 2)); /* array of 8, kind */
+        world_end(w);
+    }
+}
+
 /* What does not fit the rules of a journal is refused, whatever its checksum says. */
 static void broken_journals_are_refused(void **state)
 {
@@ -799,6 +834,7 @@ int main(void)
         CASE(short_sleeps_stay_here),
         CASE(tasks_under_way_are_announced),
         CASE(retries_continue),
+        CASE(the_start_decides),
         CASE(broken_journals_are_refused),
         CASE(steps_are_limited),
         CASE(memory_may_end),

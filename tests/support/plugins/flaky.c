@@ -1,8 +1,10 @@
 /* flaky.c - a task that fails as ordered.
  *
  *   flaky {"failures": 3, "policy": "fixed", "delay_ms": 200, "attempts": 10, "how": "plain"}
+ *   defined {"failures": 3}
  *
- * The first `failures` attempts fail, by the attempt's number. how: plain; final (no retry);
+ * flaky says the policy at the call, defined leaves it to the definition of its task (a list of 50
+ * and 100 ms, code FINAL is final). The first `failures` attempts fail, by the attempt's number. how: plain; final (no retry);
  * retry_after (asks for delay_ms itself); full (details and a chain of two causes).
  */
 #include <string.h>
@@ -11,11 +13,12 @@
 
 #define FLAKY_INPUT(F, R)                                                                       \
     F(R, i64, failures, AIKI_REQUIRED, AIKI_RANGE(0, 1000))                                     \
-    F(R, str, policy, AIKI_OPTIONAL, AIKI_ONE_OF("default|never|fixed|exponential"),            \
+    F(R, str, policy, AIKI_OPTIONAL, AIKI_ONE_OF("default|never|fixed|exponential|list"),       \
       AIKI_DEFAULT_TEXT("default"))                                                             \
     F(R, i64, delay_ms, AIKI_OPTIONAL, AIKI_RANGE(0, 3600000), AIKI_DEFAULT(100))               \
     F(R, i64, attempts, AIKI_OPTIONAL, AIKI_RANGE(1, 1000), AIKI_DEFAULT(10))                   \
-    F(R, str, how, AIKI_OPTIONAL, AIKI_ONE_OF("plain|final|retry_after|full"),                  \
+    F(R, i64, jitter, AIKI_OPTIONAL, AIKI_RANGE(0, 100), AIKI_DEFAULT(0))                       \
+    F(R, str, how, AIKI_OPTIONAL, AIKI_ONE_OF("plain|final|code|retry_after|full"),             \
       AIKI_DEFAULT_TEXT("plain"))
 AIKI_RECORD(flaky_input, FLAKY_INPUT);
 #define FLAKY_OUTPUT(F, R)             \
@@ -48,6 +51,8 @@ static aiki_status attempt(aiki_call *call, const struct flaky_input *in, struct
     if (number <= in->failures) {
         if (strcmp(in->how, "final") == 0)
             return aiki_fail_final(call, "FINAL", "attempt %u fails for good", number);
+        if (strcmp(in->how, "code") == 0)
+            return aiki_fail(call, "FINAL", "attempt %u fails with a code", number);
         if (strcmp(in->how, "retry_after") == 0)
             return aiki_fail_retry_after(call, in->delay_ms, "BUSY", "attempt %u: later", number);
         if (strcmp(in->how, "full") == 0)
@@ -58,24 +63,32 @@ static aiki_status attempt(aiki_call *call, const struct flaky_input *in, struct
     out->key = aiki_idempotency_key(call);
     return AIKI_OK;
 }
-AIKI_TASK_TYPED(attempt, "attempt", flaky_input, flaky_output);
+static const int64_t defined_delays[] = {50, 100};
+static const char *const final_codes[] = {"FINAL"};
+AIKI_TASK_TYPED_WITH(attempt, "attempt", flaky_input, flaky_output, AIKI_DELAYS(defined_delays),
+                     AIKI_FINAL_CODES(final_codes));
 
 static int32_t retry_kind(const char *policy)
 {
     return strcmp(policy, "never") == 0         ? AIKI_RETRY_NEVER
            : strcmp(policy, "fixed") == 0       ? AIKI_RETRY_FIXED
            : strcmp(policy, "exponential") == 0 ? AIKI_RETRY_EXPONENTIAL
+           : strcmp(policy, "list") == 0        ? AIKI_RETRY_LIST
                                                 : AIKI_RETRY_DEFAULT;
 }
 
 static aiki_status flaky(aiki_run *run, const struct flaky_input *in, struct flaky_output *out,
                          aiki_error *err)
 {
+    const int64_t delays_ms[] = {in->delay_ms, in->delay_ms * 3};
     const aiki_retry retry = {.struct_size = (uint32_t)sizeof(retry),
                               .kind = retry_kind(in->policy),
                               .attempts_max = (uint32_t)in->attempts,
                               .delay_ms = in->delay_ms,
-                              .delay_ms_max = in->delay_ms * 8};
+                              .delay_ms_max = in->delay_ms * 8,
+                              .jitter_percent = (uint32_t)in->jitter,
+                              .delays_ms = delays_ms,
+                              .delay_count = 2};
     const aiki_task_options options = {
         .struct_size = (uint32_t)sizeof(options),
         .retry = retry.kind != AIKI_RETRY_DEFAULT ? &retry : NULL};
@@ -86,4 +99,12 @@ static aiki_status flaky(aiki_run *run, const struct flaky_input *in, struct fla
 }
 AIKI_WORKFLOW_TYPED(flaky, "flaky", "1.0.0", flaky_input, flaky_output);
 
-AIKI_PLUGIN("flaky", "1.0.0", AIKI_WORKFLOWS(flaky_workflow), AIKI_TASKS(attempt_task));
+static aiki_status defined(aiki_run *run, const struct flaky_input *in, struct flaky_output *out,
+                           aiki_error *err)
+{
+    return attempt_call(run, in, out, err);
+}
+AIKI_WORKFLOW_TYPED(defined, "defined", "1.0.0", flaky_input, flaky_output);
+
+AIKI_PLUGIN("flaky", "1.0.0", AIKI_WORKFLOWS(flaky_workflow, defined_workflow),
+            AIKI_TASKS(attempt_task));
