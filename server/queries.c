@@ -12,18 +12,11 @@
 #include "wire/error.h"
 #include "wire/version.h"
 
-static void put_nil_or_raw(aiki_writer *w, const char *name, aiki_view value)
-{
-    aiki_mp_str(w, name);
-    if (value.size_bytes > 0)
-        aiki_mp_raw(w, value.data, value.size_bytes);
-    else
-        aiki_mp_nil(w);
-}
-
 /* ---- runs.get -------------------------------------------------------------------------------- */
 
-static aiki_status put_input(struct pipeline *p, struct entry *e, aiki_writer *w, aiki_error *err)
+/* What its first event says: input and the policy that the start gave. */
+static aiki_status put_start(struct pipeline *p, struct entry *e, struct view_map *m,
+                             aiki_error *err)
 {
     aiki_view events;
     uint64_t last_seq;
@@ -34,14 +27,18 @@ static aiki_status put_input(struct pipeline *p, struct entry *e, aiki_writer *w
         return status;
     aiki_reader_init(&r, events);
     status = event_read_stored(&r, &first, err);
+    if (status == AIKI_OK && first.kind != EVENT_STARTED)
+        status = error_set(err, AIKI_CORRUPT, "the first event of a run is not its start");
     if (status != AIKI_OK)
         return status;
-    aiki_mp_str(w, "input");
-    view_payload(w, first.kind == EVENT_STARTED ? first.as.started.input : (aiki_view){NULL, 0});
+    view_put_payload(m, "input", first.as.started.input);
+    view_put_retry(m, "retry", first.as.started.retry);
+    view_put_time(m, "start_at", first.as.started.start_at_ms);
     return AIKI_OK;
 }
 
-static aiki_status put_output(struct pipeline *p, struct entry *e, aiki_writer *w, aiki_error *err)
+static aiki_status put_output(struct pipeline *p, struct entry *e, struct view_map *m,
+                              aiki_error *err)
 {
     struct event last = {.kind = 0};
     if (e->run.state == RUN_COMPLETED) {
@@ -49,26 +46,26 @@ static aiki_status put_output(struct pipeline *p, struct entry *e, aiki_writer *
         if (status != AIKI_OK)
             return status;
     }
-    aiki_mp_str(w, "output");
-    view_payload(w, last.kind == EVENT_COMPLETED ? last.as.completed.output
-                                                 : (aiki_view){NULL, 0});
+    view_put_payload(m, "output",
+                     last.kind == EVENT_COMPLETED ? last.as.completed.output
+                                                  : (aiki_view){NULL, 0});
     return AIKI_OK;
 }
 
-static void put_owner(aiki_writer *w, const struct entry *e)
+static void put_owner(struct view_map *m, const struct entry *e)
 {
-    aiki_mp_str(w, "owner");
+    struct view_map owner;
+    view_name(m, "owner");
     if (e->owner == NULL) {
-        aiki_mp_nil(w);
+        aiki_mp_nil(m->w);
         return;
     }
-    aiki_mp_map(w, 3);
-    aiki_mp_str(w, "id");
-    view_id(w, &e->owner->info.id);
-    aiki_mp_str(w, "name");
-    aiki_mp_str(w, e->owner->info.name);
-    aiki_mp_str(w, "build");
-    view_hex(w, e->build, HASH_BYTES);
+    view_map_begin(&owner, m->w);
+    view_put_id(&owner, "id", &e->owner->info.id);
+    view_put_text(&owner, "name", view_of(e->owner->info.name));
+    view_name(&owner, "build");
+    view_hex(m->w, e->build, HASH_BYTES);
+    view_map_end(&owner);
 }
 
 static aiki_status runs_get(struct pipeline *p, const struct query_args *a, aiki_writer *w,
@@ -77,23 +74,25 @@ static aiki_status runs_get(struct pipeline *p, const struct query_args *a, aiki
     struct aiki_id id;
     struct entry *e;
     struct run_row row;
+    struct view_map m;
     aiki_status status = id_parse((const char *)a->id.data, a->id.size_bytes, &id, err);
     if (status == AIKI_OK)
         status = run_load_clean(p, &id, &e, err);
     if (status != AIKI_OK)
         return status;
     entry_row(e, p->space, &row);
-    aiki_mp_map(w, VIEW_RUN_FIELDS + 6);
-    view_run_fields(w, &row, flow_display_state(e->flow, e->run.state));
-    aiki_mp_str(w, "hash");
+    view_map_begin(&m, w);
+    view_run_fields(&m, &row, view_state(flow_display_state(e->flow, e->run.state), e->run.flags));
+    view_name(&m, "duplicate_starts");
+    view_absorbed(w, row.absorbed);
+    view_name(&m, "hash");
     view_hex(w, e->hash, HASH_BYTES);
-    aiki_mp_str(w, "signals");
-    aiki_mp_uint(w, e->run.signals);
-    put_owner(w, e);
-    put_nil_or_raw(w, "error", row.reason);
-    status = put_input(p, e, w, err);
+    view_put_uint(&m, "signals", e->run.signals);
+    put_owner(&m, e);
+    status = put_start(p, e, &m, err);
     if (status == AIKI_OK)
-        status = put_output(p, e, w, err);
+        status = put_output(p, e, &m, err);
+    view_map_end(&m);
     cache_rest(&p->cache, e); /* e may be gone */
     return status;
 }
@@ -178,7 +177,10 @@ static void plugins_list(struct pipeline *p, aiki_writer *w)
 
 static void server_stats(struct pipeline *p, aiki_writer *w)
 {
-    const struct { const char *name; uint64_t value; } numbers[] = {
+    const struct {
+        const char *name;
+        uint64_t value;
+    } numbers[] = {
         {"pid", (uint64_t)getpid()},
         {"incarnation", p->store->incarnation},
         {"uptime_ms", (uint64_t)(p->now.at_ms - p->started_at_ms)},
@@ -232,9 +234,10 @@ static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, 
     else if (view_is(m->what, "server.stats"))
         server_stats(p, w);
     else
-        return error_set(err, AIKI_INVALID,
-                         "unknown query; there are runs.list runs.get runs.history workflows.list "
-                         "workflows.get workers.list plugins.list server.stats");
+        return error_set(
+            err, AIKI_INVALID,
+            "unknown query; there are runs.list runs.get runs.history runs.tree workflows.list "
+            "workflows.get workers.list plugins.list server.stats");
     return AIKI_OK;
 }
 
@@ -245,8 +248,9 @@ void command_query(struct pipeline *p, const struct command *c, aiki_view payloa
     aiki_error err = {.struct_size = sizeof(err)};
     buf_init(&doc);
     aiki_status status = msg_QUERY_read(payload, &m, &err);
-    bool elsewhere = status == AIKI_OK &&
-                     (view_is(m.what, "runs.list") || view_is(m.what, "runs.history"));
+    bool elsewhere =
+        status == AIKI_OK && (view_is(m.what, "runs.list") || view_is(m.what, "runs.history") ||
+                              view_is(m.what, "runs.tree"));
     if (elsewhere)
         status = ask_reader(p, c, &m, &err);
     else if (status == AIKI_OK)

@@ -1,8 +1,6 @@
 /* reader.c - see reader.h. */
-#include "reader.h"
+#include "reader_impl.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,71 +12,73 @@
 
 enum { HISTORY_PAGE_BYTES = 1024 * 1024, LIST_PAGES_MAX = 20 };
 
-struct job {
-    struct mail mail;
-    bool stop, history;
-    peer_id peer;
-    uint32_t correlation;
-    uint8_t *args;
-    uint64_t args_size_bytes;
-    const struct flow **served;
-    size_t served_count;
-};
-
-struct reader {
-    pthread_t thread;
-    struct postbox inbox;
-    struct mailbox *outbox;
-    struct store *store;
-    struct store_reader *connection;
-    const char *space;
-    uint64_t epoch_floor;
-    atomic_uint waiting;
-};
+aiki_status reader_find(struct reader *r, const struct query_args *a, store_run_fn fn, void *arg,
+                        struct aiki_id *ret_id, aiki_error *err)
+{
+    char text[AIKI_ID_TEXT_SIZE];
+    aiki_status status = id_parse((const char *)a->id.data, a->id.size_bytes, ret_id, err);
+    if (status != AIKI_OK)
+        return status;
+    status = r->connection->ops->reader_find_run(r->connection, ret_id, fn, arg, err);
+    if (status != AIKI_NOT_FOUND)
+        return status;
+    id_text(ret_id, text);
+    return error_code(err, AIKI_NOT_FOUND, "RUN_NOT_FOUND", "there is no run %s", text);
+}
 
 /* ---- runs.list ------------------------------------------------------------------------------- */
 
 struct list {
     const struct reader *reader;
     const struct job *job;
-    uint32_t only_state;  /* as shown; 0 = any */
+    uint32_t only_state; /* as shown; 0 = any */
     uint64_t limit, count, last_no;
     uint32_t rows;
     aiki_writer *w;
 };
 
-/* A row that says running may be of an earlier incarnation, whose ownerships are void. */
-static uint32_t shown_state(const struct list *l, const struct run_row *row)
+static bool is_served(const struct job *job, const struct run_row *row)
+{
+    for (size_t i = 0; i < job->served_count; i++)
+        if (view_is(row->workflow, job->served[i]->name) &&
+            view_is(row->version, job->served[i]->version))
+            return true;
+    return false;
+}
+
+uint32_t reader_state(const struct reader *r, const struct job *job, const struct run_row *row)
 {
     uint32_t state = row->state;
-    if (state == RUN_RUNNING && row->epoch < l->reader->epoch_floor)
+    if (state == RUN_RUNNING && row->epoch < r->epoch_floor)
         state = RUN_QUEUED;
-    if (state != RUN_QUEUED)
-        return state;
-    for (size_t i = 0; i < l->job->served_count; i++)
-        if (view_is(row->workflow, l->job->served[i]->name) &&
-            view_is(row->version, l->job->served[i]->version))
-            return RUN_QUEUED;
-    return RUN_STALLED;
+    if (state == RUN_QUEUED && !is_served(job, row))
+        state = RUN_STALLED;
+    return view_state(state, row->flags);
 }
 
 static bool list_row(void *arg, const struct run_row *row)
 {
     struct list *l = arg;
-    uint32_t state = shown_state(l, row);
+    struct view_map m;
+    uint32_t state = reader_state(l->reader, l->job, row);
     l->last_no = row->no;
     l->rows++;
     if (l->only_state == 0 || l->only_state == state) {
-        aiki_mp_map(l->w, VIEW_RUN_FIELDS + 1);
-        view_run_fields(l->w, row, state);
-        aiki_mp_str(l->w, "error");
-        if (row->reason.size_bytes > 0)
-            aiki_mp_raw(l->w, row->reason.data, row->reason.size_bytes);
-        else
-            aiki_mp_nil(l->w);
+        view_map_begin(&m, l->w);
+        view_run_fields(&m, row, state);
+        view_map_end(&m);
         l->count++;
     }
     return l->count < l->limit;
+}
+
+static uint64_t open_states(void)
+{
+    uint64_t mask = 0;
+#define OPEN_STATE(name, number, text, terminal) mask |= (terminal) ? 0 : 1ull << (number);
+    RUN_STATE_MAP(OPEN_STATE)
+#undef OPEN_STATE
+    return mask;
 }
 
 static uint64_t state_mask(uint32_t shown)
@@ -87,7 +87,7 @@ static uint64_t state_mask(uint32_t shown)
         return 0;
     if (shown == RUN_QUEUED || shown == RUN_STALLED)
         return 1ull << RUN_QUEUED | 1ull << RUN_RUNNING;
-    return 1ull << shown;
+    return shown == RUN_CANCELLING ? open_states() : 1ull << shown;
 }
 
 static aiki_status list_pages(struct list *l, struct list_filter *filter, aiki_error *err)
@@ -119,10 +119,8 @@ static aiki_status runs_list(struct reader *r, const struct job *job, const stru
     version = a->version.size_bytes > 0 ? view_dup(a->version) : NULL;
     key = a->key.size_bytes > 0 ? view_dup(a->key) : NULL;
     state = a->state.size_bytes > 0 ? view_dup(a->state) : NULL;
-    struct list l = {.reader = r,
-                     .job = job,
-                     .limit = a->limit > 0 ? a->limit : LIST_LIMIT_DEFAULT,
-                     .w = &rows};
+    struct list l = {
+        .reader = r, .job = job, .limit = a->limit > 0 ? a->limit : LIST_LIMIT_DEFAULT, .w = &rows};
     if (l.limit > STORE_LIST_MAX)
         l.limit = STORE_LIST_MAX;
     if (state != NULL && (l.only_state = (uint32_t)run_state_parse(state)) == 0)
@@ -220,17 +218,12 @@ static aiki_status runs_history(struct reader *r, const struct query_args *a, ai
                         .w = &events};
     if (h.limit > HISTORY_LIMIT_MAX)
         h.limit = HISTORY_LIMIT_MAX;
-    aiki_status status = id_parse((const char *)a->id.data, a->id.size_bytes, &id, err);
-    if (status != AIKI_OK)
-        return status;
-    id_text(&id, text);
-    status = r->connection->ops->reader_find_run(r->connection, &id, found_run, &h, err);
-    if (status == AIKI_NOT_FOUND)
-        return error_code(err, AIKI_NOT_FOUND, "RUN_NOT_FOUND", "there is no run %s", text);
+    aiki_status status = reader_find(r, a, found_run, &h, &id, err);
     if (status == AIKI_OK)
         status = show_pages(r, &h, err);
     if (status != AIKI_OK)
         return status;
+    id_text(&id, text);
     aiki_mp_map(doc, 3);
     aiki_mp_str(doc, "id");
     aiki_mp_str(doc, text);
@@ -253,11 +246,11 @@ static void do_job(struct reader *r, const struct job *job)
     struct query_args args;
     aiki_error err = {.struct_size = sizeof(err)};
     buf_init(&doc);
-    aiki_status status =
-        query_args_read((aiki_view){job->args, job->args_size_bytes}, &args, &err);
+    aiki_status status = query_args_read((aiki_view){job->args, job->args_size_bytes}, &args, &err);
     if (status == AIKI_OK)
-        status = job->history ? runs_history(r, &args, &doc, &err)
-                              : runs_list(r, job, &args, &doc, &err);
+        status = job->what == JOB_HISTORY ? runs_history(r, &args, &doc, &err)
+                 : job->what == JOB_TREE  ? runs_tree(r, job, &args, &doc, &err)
+                                          : runs_list(r, job, &args, &doc, &err);
     if (status == AIKI_OK && doc.status != AIKI_OK)
         status = error_set(&err, doc.status, "the answer could not be written");
     if (status == AIKI_NOMEM && err.message[0] == '\0')
@@ -343,7 +336,9 @@ aiki_status reader_ask(struct reader *r, peer_id peer, uint32_t correlation, aik
                           READER_JOBS_MAX);
     }
     struct job *job = memory_need(sizeof(*job));
-    *job = (struct job){.history = view_is(what, "runs.history"),
+    *job = (struct job){.what = view_is(what, "runs.history") ? JOB_HISTORY
+                                : view_is(what, "runs.tree")  ? JOB_TREE
+                                                              : JOB_LIST,
                         .peer = peer,
                         .correlation = correlation,
                         .served = served,

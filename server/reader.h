@@ -1,4 +1,4 @@
-/* reader.h - the reader thread: lists and histories on a connection of its own, so that a long
+/* reader.h - the reader thread: lists, trees and histories on a connection of its own, so that a long
  * one never delays a commit. Limits: READER_JOBS_MAX waiting.
  */
 #ifndef SERVER_READER_H
@@ -13,6 +13,8 @@ enum {
     LIST_LIMIT_DEFAULT = 50,
     HISTORY_LIMIT_DEFAULT = 100,
     HISTORY_LIMIT_MAX = 1000,
+    TREE_RUNS_MAX = 1000, /* a larger or deeper family is cut, and says so */
+    TREE_DEPTH_MAX = 30,
     DOCUMENT_BYTES_MAX = 8 * 1024 * 1024 /* a page of history ends early rather than be larger */
 };
 
@@ -22,7 +24,7 @@ aiki_status reader_start(struct reader **ret, struct store *store, const char *s
                          uint64_t epoch_floor, struct mailbox *outbox, aiki_error *err);
 /* Ends the thread after what waits is answered. NULL is a no-op. */
 void reader_stop(struct reader *r);
-/* "runs.list" or "runs.history" for that request. served: the flows that somebody serves, a
+/* "runs.list", "runs.history" or "runs.tree" for that request. served: the flows that somebody serves, a
  * malloc'ed array that the reader frees. AIKI_LIMIT when too many wait. [store] */
 aiki_status reader_ask(struct reader *r, peer_id peer, uint32_t correlation, aiki_view what,
                        aiki_view args, const struct flow **served, size_t served_count,

@@ -8,7 +8,9 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "engine/run.h"
 #include "wire/error.h"
+#include "wire/retry.h"
 
 /* ---- arguments ------------------------------------------------------------------------------- */
 
@@ -79,15 +81,23 @@ aiki_status query_args_read(aiki_view map, struct query_args *ret, aiki_error *e
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-static void put(aiki_writer *w, const char *name) { aiki_mp_str(w, name); }
-
-static void put_text(aiki_writer *w, const char *name, aiki_view text)
+static void put(aiki_writer *w, const char *name)
 {
-    put(w, name);
+    aiki_mp_str(w, name);
+}
+
+static void write_text(aiki_writer *w, aiki_view text)
+{
     if (text.size_bytes == 0)
         aiki_mp_nil(w);
     else
         aiki_mp_strn(w, text.data, text.size_bytes);
+}
+
+static void put_text(aiki_writer *w, const char *name, aiki_view text)
+{
+    put(w, name);
+    write_text(w, text);
 }
 
 static void put_uint(aiki_writer *w, const char *name, uint64_t value)
@@ -102,19 +112,18 @@ static void put_time(aiki_writer *w, const char *name, int64_t at_ms)
     view_time(w, at_ms);
 }
 
-static void put_raw(aiki_writer *w, const char *name, aiki_view value)
+static void write_raw(aiki_writer *w, aiki_view value)
 {
-    put(w, name);
     if (value.size_bytes == 0)
         aiki_mp_nil(w);
     else
         aiki_mp_raw(w, value.data, value.size_bytes);
 }
 
-static void put_payload(aiki_writer *w, const char *name, aiki_view payload)
+static void put_raw(aiki_writer *w, const char *name, aiki_view value)
 {
     put(w, name);
-    view_payload(w, payload);
+    write_raw(w, value);
 }
 
 void view_time(aiki_writer *w, int64_t at_ms)
@@ -157,144 +166,154 @@ void view_id(aiki_writer *w, const struct aiki_id *id)
     aiki_mp_str(w, text);
 }
 
+/* ---- maps ------------------------------------------------------------------------------------ */
+
+void view_map_begin(struct view_map *m, aiki_writer *w)
+{
+    *m = (struct view_map){.w = w, .at = w->size_bytes};
+    aiki_mp_raw(w, "\xde\0\0", 3); /* map 16 */
+}
+
+void view_map_end(struct view_map *m)
+{
+    if (m->w->status == AIKI_OK)
+        aiki_mp_be_(m->w->data + m->at + 1, m->count, 2);
+}
+
+void view_name(struct view_map *m, const char *name)
+{
+    aiki_mp_str(m->w, name);
+    m->count++;
+}
+
+void view_put_text(struct view_map *m, const char *name, aiki_view text)
+{
+    view_name(m, name);
+    write_text(m->w, text);
+}
+
+void view_put_uint(struct view_map *m, const char *name, uint64_t value)
+{
+    view_name(m, name);
+    aiki_mp_uint(m->w, value);
+}
+
+void view_put_bool(struct view_map *m, const char *name, bool value)
+{
+    view_name(m, name);
+    aiki_mp_bool(m->w, value);
+}
+
+void view_put_time(struct view_map *m, const char *name, int64_t at_ms)
+{
+    view_name(m, name);
+    view_time(m->w, at_ms);
+}
+
+void view_put_raw(struct view_map *m, const char *name, aiki_view value)
+{
+    view_name(m, name);
+    write_raw(m->w, value);
+}
+
+void view_put_payload(struct view_map *m, const char *name, aiki_view payload)
+{
+    view_name(m, name);
+    view_payload(m->w, payload);
+}
+
+void view_put_id(struct view_map *m, const char *name, const struct aiki_id *id)
+{
+    view_name(m, name);
+    if (id_is_zero(id))
+        aiki_mp_nil(m->w);
+    else
+        view_id(m->w, id);
+}
+
+void view_put_retry(struct view_map *m, const char *name, aiki_view retry)
+{
+    struct retry policy;
+    view_name(m, name);
+    if (retry.size_bytes > 0 && retry_read(retry, &policy, NULL) == AIKI_OK)
+        retry_write_map(m->w, &policy);
+    else
+        aiki_mp_nil(m->w);
+}
+
 /* ---- runs ------------------------------------------------------------------------------------ */
 
-static void put_waits(aiki_writer *w, aiki_view waits)
+static const char *wait_kind_name(uint64_t kind)
+{
+    return kind == STEP_TASK ? "retry" : step_kind_name(kind);
+}
+
+static void put_waits(struct view_map *m, aiki_view waits)
 {
     aiki_reader r;
     struct wait wait;
-    put(w, "waits");
+    view_name(m, "waits");
     aiki_reader_init(&r, waits);
     uint64_t count = waits.size_bytes > 0 ? aiki_mp_read_array(&r) : 0;
-    aiki_mp_array(w, count);
+    aiki_mp_array(m->w, count);
     for (uint64_t i = 0; i < count; i++) {
         if (wait_read(&r, &wait) != AIKI_OK)
             memset(&wait, 0, sizeof(wait)); /* checked when parked: cannot be */
-        aiki_mp_map(w, 4);
-        put_text(w, "kind", view_of(step_kind_name(wait.kind)));
-        put_text(w, "name", wait.name);
-        put_time(w, "due_at", wait.due_at_ms);
-        put_time(w, "since", wait.since_ms);
+        aiki_mp_map(m->w, 4);
+        put_text(m->w, "kind", view_of(wait_kind_name(wait.kind)));
+        put_text(m->w, "name", wait.name);
+        put_time(m->w, "since", wait.since_ms);
+        put_time(m->w, "expires", wait.due_at_ms);
     }
 }
 
-void view_run_fields(aiki_writer *w, const struct run_row *row, uint32_t state)
+uint32_t view_state(uint32_t state, uint64_t flags)
 {
-    put(w, "id");
-    view_id(w, &row->id);
-    put_text(w, "workflow", row->workflow);
-    put_text(w, "version", row->version);
-    put_text(w, "state", view_of(run_state_name(state)));
-    put_text(w, "key", row->key);
-    put_text(w, "actor", row->actor);
-    put_time(w, "created_at", row->created_at_ms);
-    put_time(w, "updated_at", row->updated_at_ms);
-    put_time(w, "wake_at", row->wake_at_ms);
-    put_uint(w, "epoch", row->epoch);
-    put_uint(w, "seq", row->seq);
-    put_uint(w, "duplicates", row->duplicates);
-    put_waits(w, row->waits);
+    bool needs_somebody = state == RUN_BLOCKED || state == RUN_STALLED;
+    if ((flags & RUN_FLAG_CANCEL) == 0 || needs_somebody || run_state_is_terminal(state))
+        return state;
+    return RUN_CANCELLING;
 }
 
-static const char *outcome_name(uint64_t outcome)
+void view_run_fields(struct view_map *m, const struct run_row *row, uint32_t state)
 {
-    return outcome == OUTCOME_OK ? "ok" : outcome == OUTCOME_FAILED ? "failed" : "timed_out";
+    view_put_id(m, "id", &row->id);
+    view_put_text(m, "workflow", row->workflow);
+    view_put_text(m, "version", row->version);
+    view_put_text(m, "state", view_of(run_state_name(state)));
+    view_put_text(m, "key", row->key);
+    view_put_text(m, "actor", row->actor);
+    view_put_time(m, "created_at", row->created_at_ms);
+    view_put_time(m, "updated_at", row->updated_at_ms);
+    view_put_time(m, "wake_at", row->wake_at_ms);
+    view_put_time(m, "deadline_at", row->deadline_ms);
+    view_put_bool(m, "cancel_requested", (row->flags & RUN_FLAG_CANCEL) != 0);
+    view_put_bool(m, "pause_requested", (row->flags & RUN_FLAG_PAUSE) != 0);
+    view_put_id(m, "parent", &row->parent);
+    view_put_uint(m, "children", row->children);
+    view_put_uint(m, "epoch", row->epoch);
+    view_put_uint(m, "seq", row->seq);
+    view_put_uint(m, "duplicates", row->duplicates);
+    put_waits(m, row->waits);
+    view_put_raw(m, "error", row->reason);
 }
 
-enum { STEP_FIELDS = 5, EVENT_FIELDS = 5 };
-
-static void put_step(aiki_writer *w, const struct event *e)
+void view_absorbed(aiki_writer *w, aiki_view absorbed)
 {
-    put(w, "address");
-    view_hex(w, e->as.step.address.bytes, ADDRESS_BYTES);
-    put_uint(w, "nth", e->as.step.nth);
-    bool named = e->as.step.identity_kind != 0;
-    put_text(w, "step", named ? view_of(step_kind_name(e->as.step.identity_kind))
-                              : (aiki_view){NULL, 0});
-    put_text(w, "name", e->as.step.name);
-    put_payload(w, "input", e->as.step.input);
-}
-
-static uint64_t body_fields(uint64_t kind)
-{
-    switch (kind) {
-    case EVENT_STARTED: return 5;
-    case EVENT_CLAIMED: return 3;
-    case EVENT_STEP_BEGUN: return STEP_FIELDS + 1;
-    case EVENT_ATTEMPT_FAILED: return STEP_FIELDS + 4;
-    case EVENT_STEP_DONE: return STEP_FIELDS + 5;
-    case EVENT_SIGNAL: return 3;
-    case EVENT_COMPLETED:
-    case EVENT_FAILED:
-    case EVENT_BLOCKED: return 1;
-    default: return 0;
+    aiki_reader r;
+    aiki_reader_init(&r, absorbed);
+    uint64_t count = absorbed.size_bytes > 0 ? aiki_mp_read_array(&r) : 0;
+    aiki_mp_array(w, count);
+    for (uint64_t i = 0; i < count; i++) { /* our own bytes */
+        uint64_t more = aiki_mp_read_array(&r);
+        int64_t at_ms = aiki_mp_read_int(&r);
+        aiki_view actor = aiki_mp_read_str(&r);
+        for (; more > 2; more--)
+            (void)aiki_mp_skip(&r);
+        aiki_mp_map(w, 2);
+        put_time(w, "at", at_ms);
+        put_text(w, "actor", actor);
     }
-}
-
-static void put_attempt_failed(aiki_writer *w, const struct event *e)
-{
-    put_step(w, e);
-    put_uint(w, "attempt", e->as.step.attempt);
-    put_time(w, "next_at", e->as.step.next_at_ms);
-    put_raw(w, "error", e->as.step.error);
-    put_uint(w, "duration_us", (uint64_t)e->as.step.duration_us);
-}
-
-static void put_step_done(aiki_writer *w, const struct event *e)
-{
-    put_step(w, e);
-    put_uint(w, "attempt", e->as.step.attempt);
-    put_text(w, "outcome", view_of(outcome_name(e->as.step.outcome)));
-    put_payload(w, "output", e->as.step.value);
-    put_raw(w, "error", e->as.step.error);
-    put_uint(w, "duration_us", (uint64_t)e->as.step.duration_us);
-}
-
-static void put_body(aiki_writer *w, const struct event *e)
-{
-    switch (e->kind) {
-    case EVENT_STARTED:
-        put_text(w, "workflow", e->as.started.workflow);
-        put_text(w, "version", e->as.started.version);
-        put_payload(w, "input", e->as.started.input);
-        put_text(w, "key", e->as.started.key);
-        put_text(w, "actor", e->as.started.actor);
-        break;
-    case EVENT_CLAIMED:
-        put(w, "session");
-        view_id(w, &e->as.claimed.session);
-        put(w, "build");
-        view_hex(w, e->as.claimed.build.data, (size_t)e->as.claimed.build.size_bytes);
-        put_text(w, "runtime", e->as.claimed.runtime);
-        break;
-    case EVENT_STEP_BEGUN:
-        put_step(w, e);
-        put_time(w, "due_at", e->as.step.due_at_ms);
-        break;
-    case EVENT_ATTEMPT_FAILED: put_attempt_failed(w, e); break;
-    case EVENT_STEP_DONE: put_step_done(w, e); break;
-    case EVENT_SIGNAL:
-        put_text(w, "name", e->as.signal.name);
-        put_payload(w, "payload", e->as.signal.payload);
-        put_text(w, "ref", e->as.signal.ref);
-        break;
-    case EVENT_COMPLETED: put_payload(w, "output", e->as.completed.output); break;
-    case EVENT_FAILED: put_raw(w, "error", e->as.failed.error); break;
-    case EVENT_BLOCKED: put_raw(w, "error", e->as.blocked.error); break;
-    default: break;
-    }
-}
-
-void view_event(aiki_writer *w, const struct event *e, const uint8_t hash[HASH_BYTES])
-{
-    aiki_mp_map(w, EVENT_FIELDS + body_fields(e->kind));
-    put_uint(w, "seq", e->seq);
-    put_time(w, "at", e->at_ms);
-    put_uint(w, "epoch", e->epoch);
-    put_text(w, "kind", view_of(event_kind_name(e->kind)));
-    put_body(w, e);
-    put(w, "hash");
-    view_hex(w, hash, HASH_BYTES);
 }
 
 /* ---- registry -------------------------------------------------------------------------------- */

@@ -21,10 +21,35 @@ void view_payload(aiki_writer *w, aiki_view payload);
 void view_hex(aiki_writer *w, const uint8_t *bytes, size_t size_bytes);
 void view_id(aiki_writer *w, const struct aiki_id *id);
 
-enum { VIEW_RUN_FIELDS = 13 };
-/* VIEW_RUN_FIELDS pairs of a map that the caller opened. state: as people are to see it. */
-void view_run_fields(aiki_writer *w, const struct run_row *row, uint32_t state);
-/* One map. hash: chain value up to this event. */
+/* A map whose size is known only at its end; at most 65535 pairs. */
+struct view_map {
+    aiki_writer *w;
+    uint64_t at; /* of its head in w */
+    uint32_t count;
+};
+void view_map_begin(struct view_map *m, aiki_writer *w);
+void view_map_end(struct view_map *m);
+/* The name of the next pair; its value goes into m->w. */
+void view_name(struct view_map *m, const char *name);
+/* Whole pairs; what is empty or 0 is nil, except numbers. */
+void view_put_text(struct view_map *m, const char *name, aiki_view text);
+void view_put_uint(struct view_map *m, const char *name, uint64_t value);
+void view_put_bool(struct view_map *m, const char *name, bool value);
+void view_put_time(struct view_map *m, const char *name, int64_t at_ms);
+void view_put_raw(struct view_map *m, const char *name, aiki_view value);
+void view_put_payload(struct view_map *m, const char *name, aiki_view payload);
+void view_put_id(struct view_map *m, const char *name, const struct aiki_id *id);
+/* An array of retry.h as the map people write; nil when empty. */
+void view_put_retry(struct view_map *m, const char *name, aiki_view retry);
+
+/* What people are shown: an open run that is to be cancelled is cancelling, unless it waits for
+ * somebody to act. state: of flow_display_state. */
+uint32_t view_state(uint32_t state, uint64_t flags);
+/* What every document says of a run. state: as people are to see it. */
+void view_run_fields(struct view_map *m, const struct run_row *row, uint32_t state);
+/* Who was answered with this run instead of a new one: an array of {at, actor}. */
+void view_absorbed(aiki_writer *w, aiki_view absorbed);
+/* One map; view_event.c. hash: chain value up to this event. */
 void view_event(aiki_writer *w, const struct event *e, const uint8_t hash[HASH_BYTES]);
 void view_flow(aiki_writer *w, const struct flow *f, bool schemas);
 void view_session(aiki_writer *w, const struct session *s, int64_t now_ms);

@@ -43,8 +43,10 @@ static const struct command cmd_version = {
 const struct command *const commands[] = {
     &cmd_dev,          &cmd_workflows_list, &cmd_workflows_show, &cmd_workflows_trigger,
     &cmd_runs_list,    &cmd_runs_inspect,   &cmd_runs_watch,     &cmd_runs_wait,
-    &cmd_runs_result,  &cmd_runs_signal,    &cmd_workers_list,   &cmd_plugins_list,
-    &cmd_plugins_check, &cmd_bench,          &cmd_help,           &cmd_version,
+    &cmd_runs_result,  &cmd_runs_tree,      &cmd_runs_signal,    &cmd_runs_cancel,
+    &cmd_runs_terminate, &cmd_runs_pause,   &cmd_runs_resume,    &cmd_runs_wake,
+    &cmd_runs_retry,   &cmd_workers_list,   &cmd_plugins_list,   &cmd_plugins_check,
+    &cmd_bench,        &cmd_help,           &cmd_version,
     NULL};
 /* clang-format on */
 

@@ -82,7 +82,7 @@ static void print_waits(aiki_view run)
         print_clean(doc_text(l.item, "kind"));
         printf(" ");
         print_clean(doc_text(l.item, "name"));
-        int64_t due_ms = doc_time_ms(l.item, "due_at");
+        int64_t due_ms = doc_time_ms(l.item, "expires");
         printf("%s%s\n", due_ms > 0 ? " until " : "", due_ms > 0 ? human_time(at, due_ms) : "");
     }
 }

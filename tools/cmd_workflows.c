@@ -194,17 +194,56 @@ static aiki_status start_patiently(struct cli *cli, const aiki_start *start,
     }
 }
 
+static aiki_status read_policy(struct cli *cli, int32_t *ret)
+{
+    static const char *const names[] = {
+        [AIKI_KEY_SAME] = "same", [AIKI_KEY_EXISTING] = "existing", [AIKI_KEY_REPLACE] = "replace"};
+    const char *policy = args_text(&cli->args, "if-exists");
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+        if (strcmp(policy, names[i]) == 0) {
+            *ret = (int32_t)i;
+            return AIKI_OK;
+        }
+    return error_set(&cli->err, AIKI_INVALID,
+                     "--if-exists: expected same, existing or replace, found '%s'", policy);
+}
+
+/* When, until when and how persistently; retry keeps what start then borrows. */
+static aiki_status read_start_options(struct cli *cli, aiki_start *start, aiki_writer *retry)
+{
+    const char *at = args_text(&cli->args, "at");
+    aiki_status st = read_policy(cli, &start->key_policy);
+    start->delay_ms = args_ms(&cli->args, "delay");
+    start->run_timeout_ms = args_ms(&cli->args, "timeout");
+    if (st == AIKI_OK && at != NULL && args_has(&cli->args, "delay"))
+        return error_set(&cli->err, AIKI_INVALID, "--delay or --at, not both");
+    if (st == AIKI_OK && at != NULL && (start->start_at_ms = clock_parse_ms(at)) == 0)
+        return error_set(&cli->err, AIKI_INVALID,
+                         "--at: expected a time such as 2026-11-21T07:31:02Z, found '%s'", at);
+    if (st == AIKI_OK && args_has(&cli->args, "retry"))
+        st = cli_read_json(args_text(&cli->args, "retry"), retry, &cli->err);
+    start->retry = aiki_writer_view(retry);
+    return st;
+}
+
 static int run_trigger(struct cli *cli)
 {
     char name[NAME_SIZE], run_id[AIKI_RUN_ID_SIZE];
     const char *version = "";
     AUTO(buf) aiki_writer input;
+    AUTO(buf) aiki_writer retry;
     buf_init(&input);
+    buf_init(&retry);
     int code = split_name(cli, name, &version);
     if (code != EXIT_OK)
         return code;
-    aiki_status st = AIKI_OK;
-    if (args_has(&cli->args, "input"))
+    aiki_start start = {.struct_size = sizeof(start),
+                        .workflow = name,
+                        .version = version,
+                        .key = args_text(&cli->args, "key"),
+                        .run_id = args_text(&cli->args, "id")};
+    aiki_status st = read_start_options(cli, &start, &retry);
+    if (st == AIKI_OK && args_has(&cli->args, "input"))
         st = cli_read_json(args_text(&cli->args, "input"), &input, &cli->err);
     if (st != AIKI_OK)
         return cli_fail(cli, st, &cli->err);
@@ -212,12 +251,7 @@ static int run_trigger(struct cli *cli)
     if (code != EXIT_OK)
         return code;
 
-    const aiki_start start = {.struct_size = sizeof(start),
-                              .workflow = name,
-                              .version = version,
-                              .input = aiki_writer_view(&input),
-                              .key = args_text(&cli->args, "key"),
-                              .run_id = args_text(&cli->args, "id")};
+    start.input = aiki_writer_view(&input);
     struct report report = {.run_id = run_id, .workflow = name, .has_created = true};
     st = start_patiently(cli, &start, run_id, &report.created);
     if (st != AIKI_OK)
@@ -234,6 +268,14 @@ static const struct arg trigger_args[] = {
     {ARG_TEXT, "input", "JSON|@FILE|-", NULL, NULL,
      "the input: text, a file, or standard input", 0, 0},
     {ARG_TEXT, "key", "TEXT", NULL, NULL, "at most one run per workflow and key", 0, 0},
+    {ARG_TEXT, "if-exists", "POLICY", "same", NULL,
+     "what the key does when it names a run with another input: same (a conflict), existing "
+     "(that run), replace (that run is terminated)", 0, 0},
+    {ARG_DURATION, "delay", "TIME", NULL, NULL, "start it then", 0, 0},
+    {ARG_TEXT, "at", "TIME", NULL, NULL, "start it at this moment, e.g. 2026-11-21T07:30:00Z", 0, 0},
+    {ARG_DURATION, "timeout", "TIME", NULL, NULL, "the run ends timed_out if it takes longer", 0, 0},
+    {ARG_TEXT, "retry", "JSON|@FILE|-", NULL, NULL,
+     "how failed tasks are repeated, instead of what they say themselves", 0, 0},
     {ARG_TEXT, "id", "RUN", NULL, NULL,
      "the id the run shall have, to repeat the very same start", 0, 0},
     {ARG_DURATION_MAYBE, "wait", "TIME", NULL, NULL, "wait for the end and print the output", 0, 0},
@@ -244,6 +286,10 @@ const struct command cmd_workflows_trigger = {
     .operand_max = 1, .args = trigger_args, .summary = "start a run",
     .examples = "aiki workflows trigger hello --input '{\"name\":\"world\"}' --wait\n"
                 "aiki workflows trigger process-order --key order-1042 --input @order.json\n"
+                "aiki workflows trigger hello --delay 5s --timeout 1m --input '{\"name\":\"later\"}'\n"
+                "aiki workflows trigger process-order --key order-1042 --if-exists existing\n"
+                "aiki workflows trigger process-order --input @order.json "
+                "--retry '{\"kind\":\"fixed\",\"attempts_max\":3,\"delay_ms\":500}'\n"
                 "run=$(cat order.json | aiki workflows trigger process-order --input -)",
     .run = run_trigger};
 /* clang-format on */

@@ -7,7 +7,9 @@
 extern const struct command cmd_dev, cmd_bench;
 extern const struct command cmd_workflows_list, cmd_workflows_show, cmd_workflows_trigger;
 extern const struct command cmd_runs_list, cmd_runs_inspect, cmd_runs_watch, cmd_runs_wait,
-    cmd_runs_result, cmd_runs_signal;
+    cmd_runs_result, cmd_runs_signal, cmd_runs_tree;
+extern const struct command cmd_runs_cancel, cmd_runs_terminate, cmd_runs_pause, cmd_runs_resume,
+    cmd_runs_wake, cmd_runs_retry;
 extern const struct command cmd_workers_list, cmd_plugins_list, cmd_plugins_check;
 
 #endif

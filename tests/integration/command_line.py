@@ -44,6 +44,8 @@ def document(s, *args):
 
 COMMANDS = ["dev", "bench", "version", "help", "workflows list", "workflows show", "workflows trigger",
             "runs list", "runs inspect", "runs watch", "runs wait", "runs result", "runs signal",
+            "runs tree", "runs cancel", "runs terminate", "runs pause", "runs resume", "runs wake",
+            "runs retry",
             "workers list", "plugins list", "plugins check"]
 
 
@@ -76,6 +78,13 @@ def test_overview_lists_every_command():
     (["runs", "wait", NO_RUN, "--timeout", "soon"], "expected a duration"),
     (["workflows", "trigger", "hello", "--input", "{\"name\":"], "JSON"),
     (["workflows", "trigger", "hello", "--input", "@/nowhere/order.json"], "/nowhere/order.json"),
+    (["workflows", "trigger", "hello", "--if-exists", "maybe"], "--if-exists: expected same"),
+    (["workflows", "trigger", "hello", "--at", "tomorrow"], "--at: expected a time"),
+    (["workflows", "trigger", "hello", "--at", "2026-11-21T07:31:02Z", "--delay", "5s"], "not both"),
+    (["workflows", "trigger", "hello", "--retry", "{"], "JSON"),
+    (["workflows", "trigger", "hello", "--timeout", "-5s"], "expected a duration"),
+    (["runs", "cancel"], "something is missing"),
+    (["runs", "retry", NO_RUN, "--to", "x"], "unknown flag --to"),
     (["bench", "--runs", "0"], "--runs: expected a number from 1"),
     (["bench", "--dev", "--server", NOBODY], "not --server"),
     (["bench", "--data", "/tmp"], "goes with --dev"),
@@ -90,7 +99,9 @@ def test_bad_arguments_are_usage_errors(args, says):
     ["workflows", "list"], ["workflows", "show", "hello"],
     ["workflows", "trigger", "hello", "--input", "{}"], ["runs", "list"], ["runs", "inspect", NO_RUN],
     ["runs", "watch", NO_RUN], ["runs", "wait", NO_RUN], ["runs", "result", NO_RUN],
-    ["runs", "signal", NO_RUN, "go"], ["workers", "list"], ["plugins", "list"], ["bench"],
+    ["runs", "signal", NO_RUN, "go"], ["runs", "tree", NO_RUN], ["runs", "cancel", NO_RUN],
+    ["runs", "terminate", NO_RUN], ["runs", "pause", NO_RUN], ["runs", "resume", NO_RUN],
+    ["runs", "wake", NO_RUN], ["runs", "retry", NO_RUN, "--from", "pay"], ["workers", "list"], ["plugins", "list"], ["bench"],
 ])
 def test_no_server_says_how_to_get_one(args):
     done = alone(*args, env={"AIKI_SERVER": NOBODY})

@@ -1,0 +1,183 @@
+/* view_event.c - one event of a history as a map. What an event does not have is left out. */
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "views.h"
+
+static const char *outcome_name(uint64_t outcome)
+{
+    static const char *const names[] = {[OUTCOME_OK] = "ok",
+                                        [OUTCOME_FAILED] = "failed",
+                                        [OUTCOME_TIMEDOUT] = "timed_out",
+                                        [OUTCOME_CANCELLED] = "cancelled"};
+    return outcome < ARRAY_COUNT(names) ? names[outcome] : "unknown";
+}
+
+static const char *close_policy_name(uint64_t policy)
+{
+    static const char *const names[] = {
+        [CLOSE_CANCEL] = "cancel", [CLOSE_TERMINATE] = "terminate", [CLOSE_ABANDON] = "abandon"};
+    return policy < ARRAY_COUNT(names) ? names[policy] : "unknown";
+}
+
+static void put_hex(struct view_map *m, const char *name, const uint8_t *bytes, size_t size_bytes)
+{
+    view_name(m, name);
+    view_hex(m->w, bytes, size_bytes);
+}
+
+static void put_started(struct view_map *m, const struct event *e)
+{
+    view_put_text(m, "workflow", e->as.started.workflow);
+    view_put_text(m, "version", e->as.started.version);
+    view_put_payload(m, "input", e->as.started.input);
+    view_put_text(m, "key", e->as.started.key);
+    view_put_text(m, "actor", e->as.started.actor);
+    if (!id_is_zero(&e->as.started.parent)) {
+        view_put_id(m, "parent", &e->as.started.parent);
+        put_hex(m, "parent_address", e->as.started.parent_address.bytes, ADDRESS_BYTES);
+        view_put_uint(m, "parent_nth", e->as.started.parent_nth);
+        view_put_text(m, "close_policy", view_of(close_policy_name(e->as.started.close_policy)));
+    }
+    if (e->as.started.start_at_ms > 0)
+        view_put_time(m, "start_at", e->as.started.start_at_ms);
+    if (e->as.started.deadline_ms > 0)
+        view_put_time(m, "deadline_at", e->as.started.deadline_ms);
+    if (e->as.started.retry.size_bytes > 0)
+        view_put_retry(m, "retry", e->as.started.retry);
+}
+
+/* The first event that speaks of a step says what it is. */
+static void put_step(struct view_map *m, const struct event *e)
+{
+    put_hex(m, "address", e->as.step.address.bytes, ADDRESS_BYTES);
+    view_put_uint(m, "nth", e->as.step.nth);
+    bool named = e->as.step.identity_kind != 0;
+    view_put_text(m, "step",
+                  named ? view_of(step_kind_name(e->as.step.identity_kind)) : (aiki_view){NULL, 0});
+    view_put_text(m, "name", e->as.step.name);
+    view_put_payload(m, "input", e->as.step.input);
+}
+
+/* [version, close_policy, detached] */
+static void put_child_options(struct view_map *m, aiki_view options)
+{
+    aiki_reader r;
+    aiki_reader_init(&r, options);
+    uint64_t count = aiki_mp_read_array(&r);
+    aiki_view version = count > 0 ? aiki_mp_read_str(&r) : (aiki_view){NULL, 0};
+    uint64_t policy = count > 1 ? aiki_mp_read_uint(&r) : CLOSE_CANCEL;
+    bool detached = count > 2 && aiki_mp_read_bool(&r);
+    if (r.status != AIKI_OK)
+        return;
+    view_put_text(m, "child_version", version);
+    view_put_text(m, "close_policy", view_of(close_policy_name(policy)));
+    view_put_bool(m, "detached", detached);
+}
+
+static void put_step_begun(struct view_map *m, const struct event *e)
+{
+    put_step(m, e);
+    view_put_time(m, "due_at", e->as.step.due_at_ms);
+    if (e->as.step.identity_kind == STEP_CHILD && e->as.step.options.size_bytes > 0)
+        put_child_options(m, e->as.step.options);
+}
+
+static void put_attempt(struct view_map *m, const struct event *e)
+{
+    view_put_raw(m, "error", e->as.step.error);
+    view_put_uint(m, "duration_us", (uint64_t)e->as.step.duration_us);
+    if (e->as.step.options.size_bytes > 0)
+        view_put_retry(m, "retry", e->as.step.options);
+}
+
+static void put_attempt_failed(struct view_map *m, const struct event *e)
+{
+    put_step(m, e);
+    view_put_uint(m, "attempt", e->as.step.attempt);
+    view_put_time(m, "next_at", e->as.step.next_at_ms);
+    put_attempt(m, e);
+}
+
+static void put_step_done(struct view_map *m, const struct event *e)
+{
+    put_step(m, e);
+    view_put_uint(m, "attempt", e->as.step.attempt);
+    view_put_text(m, "outcome", view_of(outcome_name(e->as.step.outcome)));
+    view_put_payload(m, "output", e->as.step.value);
+    put_attempt(m, e);
+}
+
+static void put_control(struct view_map *m, const struct event *e)
+{
+    view_put_text(m, "reason", e->as.control.reason);
+    view_put_text(m, "actor", e->as.control.actor);
+}
+
+static void put_child_done(struct view_map *m, const struct event *e)
+{
+    view_put_id(m, "child", &e->as.child_done.child);
+    view_put_text(m, "state", view_of(run_state_name(e->as.child_done.state)));
+    view_put_payload(m, "output", e->as.child_done.output);
+    view_put_raw(m, "error", e->as.child_done.error);
+}
+
+static void put_run_retried(struct view_map *m, const struct event *e)
+{
+    view_put_uint(m, "from_seq", e->as.run_retried.from_seq);
+    view_put_uint(m, "attempt", e->as.run_retried.attempt);
+    view_put_time(m, "next_at", e->as.run_retried.next_at_ms);
+    view_put_raw(m, "error", e->as.run_retried.error);
+    view_put_text(m, "reason", e->as.run_retried.reason);
+    view_put_text(m, "actor", e->as.run_retried.actor);
+}
+
+static void put_body(struct view_map *m, const struct event *e)
+{
+    switch (e->kind) {
+    case EVENT_STARTED: put_started(m, e); break;
+    case EVENT_CLAIMED:
+        view_put_id(m, "session", &e->as.claimed.session);
+        put_hex(m, "build", e->as.claimed.build.data, (size_t)e->as.claimed.build.size_bytes);
+        view_put_text(m, "runtime", e->as.claimed.runtime);
+        break;
+    case EVENT_STEP_BEGUN: put_step_begun(m, e); break;
+    case EVENT_ATTEMPT_FAILED: put_attempt_failed(m, e); break;
+    case EVENT_STEP_DONE: put_step_done(m, e); break;
+    case EVENT_HEARTBEAT:
+        put_step(m, e);
+        view_put_uint(m, "attempt", e->as.step.attempt);
+        view_put_payload(m, "details", e->as.step.value);
+        break;
+    case EVENT_SIGNAL:
+        view_put_text(m, "name", e->as.signal.name);
+        view_put_payload(m, "payload", e->as.signal.payload);
+        view_put_text(m, "ref", e->as.signal.ref);
+        break;
+    case EVENT_COMPLETED: view_put_payload(m, "output", e->as.completed.output); break;
+    case EVENT_FAILED:
+    case EVENT_CANCELLED:
+    case EVENT_TIMED_OUT: view_put_raw(m, "error", e->as.failed.error); break;
+    case EVENT_BLOCKED: view_put_raw(m, "error", e->as.blocked.error); break;
+    case EVENT_CANCEL_REQUESTED:
+    case EVENT_TERMINATED:
+    case EVENT_PAUSED:
+    case EVENT_RESUMED:
+    case EVENT_WOKEN: put_control(m, e); break;
+    case EVENT_CHILD_DONE: put_child_done(m, e); break;
+    case EVENT_RUN_RETRIED: put_run_retried(m, e); break;
+    default: break; /* UNBLOCKED, CANCEL_SEEN: nothing more to say */
+    }
+}
+
+void view_event(aiki_writer *w, const struct event *e, const uint8_t hash[HASH_BYTES])
+{
+    struct view_map m;
+    view_map_begin(&m, w);
+    view_put_uint(&m, "seq", e->seq);
+    view_put_time(&m, "at", e->at_ms);
+    view_put_uint(&m, "epoch", e->epoch);
+    view_put_text(&m, "kind", view_of(event_kind_name(e->kind)));
+    put_body(&m, e);
+    put_hex(&m, "hash", hash, HASH_BYTES);
+    view_map_end(&m);
+}
