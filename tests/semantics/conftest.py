@@ -1,0 +1,24 @@
+"""One stack for all tests that only look; those that kill something make their own with `stacks`."""
+import harness
+import pytest
+
+PLUGINS = ["error-capture", "groups", "inbox", "own-retries", "payloads", "replay", "retry-policies",
+           "side-values", "sleeping", "turns", "versions"]
+
+
+@pytest.fixture(scope="session")
+def common(request):
+    stack = harness.Stack.__new__(harness.Stack)
+    try:
+        stack.__init__(plugins=PLUGINS)
+        yield stack
+    finally:
+        stack.close(failed=request.session.testsfailed > 0)
+
+
+@pytest.fixture
+def trace(tmp_path):
+    """A file that tasks append to; its text so far is trace.read_text()."""
+    file = tmp_path / "trace"
+    file.touch()
+    return file

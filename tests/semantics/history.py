@@ -1,0 +1,46 @@
+"""The history: every event, in order, gap-free, chained, with times, attempts, inputs and outputs."""
+import json
+
+import chain
+
+
+def test_a_run_reads_from_its_start_to_its_end(common, trace):
+    run = common.start("own-retries", {"path": str(trace)}, key="read-me")
+    common.result(run)
+    events = common.history(run)
+    chain.check(events)
+    assert events[0]["kind"] == "started" and events[0]["input"] == {"path": str(trace)}
+    assert events[0]["key"] == "read-me"
+    assert events[-1]["kind"] == "completed" and events[-1]["output"] == {"a": 1, "b": 3, "c": 1}
+    assert [e["at"] for e in events] == sorted(e["at"] for e in events)
+    claimed = next(e for e in events if e["kind"] == "claimed")
+    assert claimed["build"] and claimed["session"]
+
+
+def test_a_step_has_its_input_output_attempt_and_duration(common, trace):
+    run = common.start("own-retries", {"path": str(trace)})
+    common.result(run)
+    done = [e for e in common.history(run) if e["kind"] == "step_done"]
+    assert [e["output"] for e in done] == [{"attempt": 1}, {"attempt": 3}, {"attempt": 1}]
+    assert all(e["duration_us"] > 0 for e in done)
+
+
+def test_inspect_says_what_failed_and_why(common):
+    run = common.start("error-passed-on", {})
+    common.outcome(run)
+    shown = common.aiki("runs", "inspect", run).stdout
+    for word in ("failed", "task transfer, attempt 1", "NO_TRANSFER: the transfer was not booked", '"balance": -5'):
+        assert word in shown, shown
+    whole = json.dumps(json.loads(common.aiki("runs", "inspect", run, "--json").stdout))
+    assert "LEDGER_CLOSED" in whole and "DISK_FULL" in whole
+
+
+def test_pages_join_without_gap_or_overlap(common, trace):
+    run = common.start("own-retries", {"path": str(trace)})
+    common.result(run)
+    whole, seen, after = common.history(run), [], 0
+    while after is not None:
+        page = common.get(f"/v1/runs/{run}/history?after={after}&limit=2")
+        seen += page["events"]
+        after = page["next"]
+    assert seen == whole

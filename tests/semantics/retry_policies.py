@@ -1,0 +1,90 @@
+"""How often and when a failed attempt is repeated: by the definition, the call, or the task itself.
+
+A delay is what lies between the end of an attempt and `next_at`, the time of the next one on record.
+The two are taken from clocks that are read a moment apart, so a delay may seem a few ms shorter.
+"""
+from datetime import datetime
+
+import pytest
+from harness import until
+
+SKEW_MS = 20
+
+
+def ms(stamp):
+    return datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp() * 1000
+
+
+def outcome(s, **given):
+    run = s.start("retry-policies", given)
+    return s.outcome(run), [e for e in s.history(run) if e["kind"] == "attempt_failed"]
+
+
+def delays(failed):
+    """What the policy asked for; a step begins no attempt before the time on record."""
+    return [ms(e["next_at"]) - ms(e["at"]) for e in failed]
+
+
+def follows(failed, expected):
+    assert len(failed) == len(expected), failed
+    for measured, asked in zip(delays(failed), expected):
+        assert asked - 10 * SKEW_MS <= measured <= asked + SKEW_MS, (delays(failed), expected)
+
+
+def test_never_the_first_failure_is_the_last(common):
+    document, failed = outcome(common, task="never", failures=1)
+    assert (document["state"], document["error"]["code"], failed) == ("failed", "NOT_YET", [])
+
+
+def test_fixed_the_same_delay_each_time(common):
+    document, failed = outcome(common, task="fixed", failures=3)
+    assert document["output"] == {"attempt": 4}
+    follows(failed, [50, 50, 50])
+
+
+def test_fixed_ends_when_the_attempts_are_used_up(common):
+    document, failed = outcome(common, task="fixed", failures=9)
+    assert (document["state"], document["error"]["message"]) == ("failed", "attempt 4 fails")
+    assert len(failed) == 3, "the last failure is the outcome of the step"
+
+
+def test_exponential_doubles_up_to_its_ceiling(common):
+    document, failed = outcome(common, task="exponential", failures=5)
+    assert document["output"] == {"attempt": 6}
+    follows(failed, [25, 50, 100, 100, 100])
+
+
+def test_without_a_policy_ten_attempts_from_200_ms_on(common):
+    document, failed = outcome(common, task="standard", failures=2)
+    assert document["output"] == {"attempt": 3}
+    follows(failed, [200, 400])
+
+
+def test_a_task_that_fails_for_good_is_not_repeated(common):
+    document, failed = outcome(common, task="stubborn", failures=9)
+    assert (document["state"], document["error"]["code"], failed) == ("failed", "CARD_STOLEN", [])
+
+
+def test_a_task_may_choose_the_delay_itself(common):
+    document, failed = outcome(common, task="choosy", failures=2)
+    assert document["output"] == {"attempt": 3}
+    follows(failed, [300, 300])
+
+
+@pytest.mark.parametrize("task", ["never", "fixed", "exponential"])
+def test_the_call_overrides_the_definition(common, task):
+    document, failed = outcome(common, task=task, failures=3, attempts=5, delay_ms=20, delay_ms_max=40)
+    assert document["output"] == {"attempt": 4}
+    follows(failed, [20, 40, 40])
+
+
+def test_the_number_of_the_attempt_and_its_delay_outlive_the_process(stacks):
+    s = stacks(plugins=["retry-policies"])
+    run = s.start("retry-policies", {"task": "choosy", "failures": 2})
+    until(lambda: any(e["kind"] == "attempt_failed" for e in s.history(run)), "an attempt has failed")
+    s.runtime.kill()
+    s.start_runtime()
+    assert s.result(run) == {"attempt": 3}
+    failed = [e for e in s.history(run) if e["kind"] == "attempt_failed"]
+    assert [e["attempt"] for e in failed] == [1, 2], "an attempt was counted twice or not at all"
+    assert ms(failed[1]["at"]) >= ms(failed[0]["next_at"]) - SKEW_MS, "the restart shortened the delay"

@@ -1,0 +1,68 @@
+"""What a runtime takes and when: slots, reserve before execute, orderly end."""
+import re
+
+import chain
+from harness import PATIENCE_S, until
+
+
+def most_at_once(marks):
+    at_once = most = 0
+    for mark in marks:
+        at_once += 1 if mark == "+" else -1
+        most = max(most, at_once)
+    return most
+
+
+def test_slots_are_used_and_never_exceeded(stacks):
+    s = stacks(plugins=["turns"], runtime_args=["--slots", "3"])
+    path = s.directory / "turns"
+    runs = [s.start("turns", {"path": str(path), "ms": 30}) for _ in range(30)]
+    busy = set()
+
+    def sample():
+        busy.update(w["runs"] for w in s.get("/v1/workers")["workers"])
+        return all(s.state(run) == "completed" for run in runs)
+    until(sample, "all are done")
+    assert max(busy) <= 3, "the worker claimed more than it has slots for"
+    assert most_at_once(path.read_text()) == 3
+    assert len(path.read_text()) == 60
+
+
+def test_a_ticket_that_was_read_is_reserved_by_nobody_until_it_is_claimed(stacks):
+    s = stacks(plugins=["turns"], start=False)
+    s.start_redis()
+    s.start_server()
+    s.start_runtime(0, env={"AIKI_FAULT": "runtime.ticket.read=kill"})
+    path = s.directory / "turns"
+    run = s.start("turns", {"path": str(path), "ms": 0})
+    until(lambda: not s.runtime.alive(), "it died with the ticket in its hands")
+    assert not path.exists() and [e["kind"] for e in s.history(run)] == ["started"]
+    s.start_runtime(1)
+    s.result(run)
+    assert path.read_text() == "+-", "executed once, by the one that claimed it"
+    chain.check(s.history(run))
+
+
+def test_two_runtimes_never_own_the_same_run(stacks):
+    s = stacks(plugins=["turns"], runtimes=2)
+    path = s.directory / "turns"
+    runs = [s.start("turns", {"path": str(path), "ms": 1}) for _ in range(40)]
+    for run in runs:
+        s.result(run)
+        assert sum(e["kind"] == "claimed" for e in s.history(run)) == 1
+    assert len(path.read_text()) == 2 * len(runs)
+
+
+def test_sigterm_finishes_what_is_under_way_and_takes_nothing_new(stacks):
+    s = stacks(plugins=["turns"])
+    path = s.directory / "turns"
+    run = s.start("turns", {"path": str(path), "ms": 900})
+    until(lambda: path.exists() and path.read_text() == "+", "it is under way")
+    s.runtime.send(15)
+    until(lambda: re.search("SIGTERM", s.runtime.log.read_text()), "it drains")
+    later = s.start("turns", {"path": str(path), "ms": 0})
+    assert s.runtime.popen.wait(PATIENCE_S) == 0
+    assert s.state(run) == "completed" and path.read_text() == "+-"
+    assert s.state(later) in ("queued", "stalled")
+    s.start_runtime()
+    s.result(later)
