@@ -17,10 +17,12 @@
 #include "base/cleanup.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "base/reload.h"
 #include "broker/broker.h"
 #include "broker/check.h"
 #include "child/child.h"
 #include "intake/cache.h"
+#include "wire/error.h"
 #include "wire/hash.h"
 
 enum { EXIT_USAGE = 2, EXIT_ORPHAN = 71 };
@@ -58,7 +60,8 @@ static void print_help(void)
     config_print_help(keys, ARRAY_COUNT(keys));
     printf("  %-26s %s\n  %-26s %s\n", "--help", "this text", "--version", "the release");
     printf("\nSIGTERM: takes no new runs, lets resident ones finish within drain-ms, gives the\n"
-           "others back, ends. A second one ends it at once. kill -9 loses nothing either.\n\n"
+           "others back, ends. A second one ends it at once. kill -9 loses nothing either.\n"
+           "SIGHUP, with --config: reads the file again; slots, drain-ms and log change at once.\n\n"
            "examples:\n"
            "  aiki-runtime --plugins ./plugins\n"
            "  aiki-runtime --plugins /srv/aiki/plugins --server 10.0.0.5:9090 "
@@ -91,7 +94,42 @@ static int be_child(const char *fd_text)
 
 /* ---- broker -------------------------------------------------------------------------------- */
 
-static aiki_status serve(const struct config *c, const char *state_dir, aiki_error *err)
+static aiki_status check_settings(const struct config *c, aiki_error *err)
+{
+    int level;
+    if (log_level_parse(config_text(c, "log"), &level))
+        return AIKI_OK;
+    return error_set(err, AIKI_INVALID,
+                     "log must be debug, info, warn or error, found \"%.60s\" (%s)",
+                     config_text(c, "log"), config_origin(c, "log"));
+}
+
+static void set_log_level(const struct config *c)
+{
+    int level;
+    if (log_level_parse(config_text(c, "log"), &level))
+        log_set_level(level);
+}
+
+static struct broker_limits limits_of(const struct config *c)
+{
+    return (struct broker_limits){.slots = (uint64_t)config_int(c, "slots"),
+                                  .drain_ms = (uint64_t)config_int(c, "drain-ms")};
+}
+
+static bool on_hangup(struct broker_limits *ret_limits, void *arg)
+{
+    static const char *const live[] = {"slots", "drain-ms", "log", NULL};
+    static const struct reload_rules rules = {keys, ARRAY_COUNT(keys), live, check_settings};
+    struct config *c = arg;
+    if (!reload_settings(c, &rules))
+        return false;
+    set_log_level(c);
+    *ret_limits = limits_of(c);
+    return true;
+}
+
+static aiki_status serve(struct config *c, const char *state_dir, aiki_error *err)
 {
     char host[HOST_NAME_MAX + 1] = "";
     const char *name = config_text(c, "name");
@@ -106,32 +144,32 @@ static aiki_status serve(const struct config *c, const char *state_dir, aiki_err
         .token = config_text(c, "token"),
         .space = config_text(c, "namespace"),
         .executable = OWN_EXECUTABLE,
-        .slots = (uint64_t)config_int(c, "slots"),
         .task_threads = (uint64_t)config_int(c, "task-threads"),
-        .drain_ms = (uint64_t)config_int(c, "drain-ms"),
+        .limits = limits_of(c),
         .ready_fd = (int)config_int(c, "ready-fd"),
+        .on_hangup = config_file(c)[0] != '\0' ? on_hangup : NULL,
+        .arg = c,
     };
     /* What whoever started this process left open is not for children. */
     (void)close_range(STDERR_FILENO + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC);
     return broker_run(&options, err);
 }
 
-static int run(const struct config *c)
+static int run(struct config *c)
 {
     char default_state[CACHE_PATH_SIZE];
     aiki_error err = AIKI_ERROR_INIT;
-    int level;
     const char *state_dir = config_text(c, "state");
     if (state_dir[0] == '\0') {
         cache_default_state_dir(default_state);
         state_dir = default_state;
     }
-    if (!log_level_parse(config_text(c, "log"), &level)) {
-        log_error("settings", "log must be debug, info, warn or error, found \"%s\"",
-                  config_text(c, "log"));
+    log_init("runtime", LOG_INFO);
+    if (check_settings(c, &err) != AIKI_OK) {
+        log_error("settings", "%s", err.message);
         return EXIT_USAGE;
     }
-    log_init("runtime", level);
+    set_log_level(c);
     hash_setup();
     const char *file = config_text(c, "check");
     if (file[0] != '\0') {

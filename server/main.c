@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "base/reload.h"
 #include "core.h"
 #include "http/http.h"
 #include "version.h"
@@ -40,7 +41,8 @@ static const struct config_key keys[] = {
 
 struct server {
     uv_loop_t loop;
-    uv_signal_t on_int, on_term;
+    struct config *config;
+    uv_signal_t on_int, on_term, on_hangup;
     struct core *core;
     struct http *http;
     bool stopping;
@@ -55,6 +57,7 @@ static void print_help(void)
     config_print_help(keys, ARRAY_COUNT(keys));
     printf("  %-26s %s\n  %-26s %s\n", "--help", "print this and exit", "--version",
            "print the version and exit");
+    printf("\nSIGHUP, with --config: reads the file again; log changes at once.\n");
 }
 
 /* ---- end ------------------------------------------------------------------------------------- */
@@ -64,6 +67,7 @@ static void on_core_stopped(void *arg)
     struct server *s = arg;
     uv_close((uv_handle_t *)&s->on_int, NULL);
     uv_close((uv_handle_t *)&s->on_term, NULL);
+    uv_close((uv_handle_t *)&s->on_hangup, NULL);
 }
 
 static void on_http_stopped(void *arg)
@@ -105,12 +109,28 @@ static aiki_status check_settings(const struct config *c, aiki_error *err)
         return error_set(err, AIKI_INVALID,
                          "log must be debug, info, warn or error, found \"%.60s\" (%s)",
                          config_text(c, "log"), config_origin(c, "log"));
-    log_init("server", level);
     if (!name_is_valid((aiki_view){(const uint8_t *)space, strlen(space)}))
         return error_set(err, AIKI_INVALID,
                          "namespace must be 1 to %d of a-z A-Z 0-9 . _ -, found \"%.60s\" (%s)",
                          NAME_BYTES_MAX, space, config_origin(c, "namespace"));
     return AIKI_OK;
+}
+
+static void set_log_level(const struct config *c)
+{
+    int level;
+    if (log_level_parse(config_text(c, "log"), &level))
+        log_set_level(level);
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    static const char *const live[] = {"log", NULL};
+    static const struct reload_rules rules = {keys, ARRAY_COUNT(keys), live, check_settings};
+    const struct server *s = handle->data;
+    (void)number;
+    if (reload_settings(s->config, &rules))
+        set_log_level(s->config);
 }
 
 /* CONNECTIONS_MAX needs more descriptors than the usual soft limit. */
@@ -156,11 +176,14 @@ static aiki_status start(struct server *s, const struct config *c, aiki_error *e
 
 static void watch_signals(struct server *s)
 {
-    s->on_int.data = s->on_term.data = s;
+    s->on_int.data = s->on_term.data = s->on_hangup.data = s;
     (void)uv_signal_init(&s->loop, &s->on_int); /* with a fresh loop none of these fails */
     (void)uv_signal_init(&s->loop, &s->on_term);
+    (void)uv_signal_init(&s->loop, &s->on_hangup);
     (void)uv_signal_start(&s->on_int, on_signal, SIGINT);
     (void)uv_signal_start(&s->on_term, on_signal, SIGTERM);
+    if (config_file(s->config)[0] != '\0')
+        (void)uv_signal_start(&s->on_hangup, on_hangup, SIGHUP);
 }
 
 static int fail(const aiki_error *err, int exit_code)
@@ -169,10 +192,11 @@ static int fail(const aiki_error *err, int exit_code)
     return exit_code;
 }
 
-static int run(const struct config *c)
+static int run(struct config *c)
 {
-    struct server s = {.stopping = false};
+    struct server s = {.config = c};
     aiki_error err = {.struct_size = sizeof(err)};
+    set_log_level(c);
     int fd = (int)config_int(c, "ready-fd");
     if (fd >= 0)
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC); /* write(2) names a descriptor that is none */

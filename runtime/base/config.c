@@ -37,6 +37,9 @@ struct config {
     const struct config_key *keys; /* the caller's table, as long as the config lives */
     size_t key_count;
     struct setting *settings;
+    int argc;
+    char *const *argv;      /* the caller's */
+    const char *file;       /* borrowed from argv or the environment; "" = none */
     const char **positional; /* borrowed from argv */
     int positional_count;
 };
@@ -283,6 +286,8 @@ aiki_status config_load(struct config **ret, const struct config_key *keys, size
         return error_set(err, AIKI_NOMEM, "settings");
     c->keys = keys;
     c->key_count = key_count;
+    c->argc = argc;
+    c->argv = argv;
     c->settings = calloc(key_count + 1, sizeof(*c->settings));
     c->positional = calloc((size_t)(argc > 0 ? argc : 1), sizeof(*c->positional));
     if (c->settings == NULL || c->positional == NULL)
@@ -294,14 +299,20 @@ aiki_status config_load(struct config **ret, const struct config_key *keys, size
         st = put_args(c, argc, argv, &path, err);
     if (st == AIKI_OK)
         st = put_env(c, err);
-    if (st == AIKI_OK && path != NULL && path[0] != '\0')
-        st = put_file(c, path, err);
+    c->file = path != NULL ? path : "";
+    if (st == AIKI_OK && c->file[0] != '\0')
+        st = put_file(c, c->file, err);
     if (st != AIKI_OK) {
         config_destroy(c);
         return st;
     }
     *ret = c;
     return AIKI_OK;
+}
+
+aiki_status config_load_again(struct config **ret, const struct config *c, aiki_error *err)
+{
+    return config_load(ret, c->keys, c->key_count, c->argc, c->argv, err);
 }
 
 void config_destroy(struct config *c)
@@ -324,6 +335,17 @@ static const struct setting *get(const struct config *c, const char *name)
     }
     return setting_of(c, key);
 }
+
+void config_swap(struct config *a, struct config *b, const char *name)
+{
+    struct setting *x = setting_of(a, find_key(a, name, strlen(name)));
+    struct setting *y = setting_of(b, find_key(b, name, strlen(name)));
+    struct setting other = *x;
+    *x = *y;
+    *y = other;
+}
+
+const char *config_file(const struct config *c) { return c->file; }
 
 const char *config_text(const struct config *c, const char *name) { return get(c, name)->text; }
 

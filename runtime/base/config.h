@@ -23,11 +23,17 @@ struct config;
 aiki_status config_load(struct config **ret, const struct config_key *keys, size_t key_count,
                         int argc, char *const argv[], aiki_error *err);
 void config_destroy(struct config *c);
+/* All of it once more, from the same argv, which the caller has kept, the environment and the
+ * file as it is now. c stays as it is. */
+aiki_status config_load_again(struct config **ret, const struct config *c, aiki_error *err);
+/* Exchange one setting between two configs of one table. */
+void config_swap(struct config *a, struct config *b, const char *name);
 /* Asking for a key that is not in the table is a bug and aborts. */
 const char *config_text(const struct config *c, const char *name); /* never NULL */
 int64_t config_int(const struct config *c, const char *name);
 bool config_flag(const struct config *c, const char *name);
 const char *config_origin(const struct config *c, const char *name); /* "flag", "AIKI_X", "file:3", "default" */
+const char *config_file(const struct config *c); /* as named by --config or AIKI_CONFIG; "" = none */
 int config_positional_count(const struct config *c);
 const char *config_positional(const struct config *c, int index);
 /* "  --lease-ms N   help (default 5000)" lines for --help. */

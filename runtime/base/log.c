@@ -2,6 +2,7 @@
 #include "base/log.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -10,19 +11,23 @@
 #include "base/buf.h"
 #include "base/utf8.h"
 
-/* Written once by log_init before threads start, read by all. */
-static char process_name[32];
-static int level_min = LOG_INFO;
+static char process_name[32]; /* written once by log_init before threads start, read by all */
+static atomic_int level_min = LOG_INFO;
 static const char *const level_names[] = {"DEBUG", "INFO", "WARN", "ERROR"};
 enum { LEVEL_COUNT = sizeof(level_names) / sizeof(level_names[0]) };
 
 void log_init(const char *name, int level)
 {
     (void)snprintf(process_name, sizeof(process_name), "%s", name != NULL ? name : "");
-    level_min = level;
+    log_set_level(level);
 }
 
-bool log_enabled(int level) { return level >= level_min; }
+void log_set_level(int level) { atomic_store_explicit(&level_min, level, memory_order_relaxed); }
+
+bool log_enabled(int level)
+{
+    return level >= atomic_load_explicit(&level_min, memory_order_relaxed);
+}
 
 bool log_level_parse(const char *text, int *ret_level)
 {

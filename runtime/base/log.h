@@ -13,8 +13,10 @@
 
 enum { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 enum { LOG_LINE_BYTES_MAX = 4096 };
-/* name goes before the component, e.g. "server"; level from a flag. */
+/* name goes before the component, e.g. "server"; level from a flag. Before threads start. */
 void log_init(const char *name, int level);
+/* At any time. */
+void log_set_level(int level);
 bool log_level_parse(const char *text, int *ret_level);
 void log_at(int level, const char *component, const char *format, ...) AIKI_PRINTF(3, 4);
 bool log_enabled(int level);

@@ -45,7 +45,8 @@ struct broker {
     struct builds *builds;
     struct consumer *consumer;
     struct relay *relay;
-    uv_signal_t on_term, on_int;
+    struct broker_limits limits;
+    uv_signal_t on_term, on_int, on_hangup;
     uv_timer_t limit; /* of DRAINING */
     bool session_up;
     bool ready_told;
@@ -90,6 +91,7 @@ static void on_conns_closed(void *arg)
     struct broker *b = arg;
     uv_close((uv_handle_t *)&b->on_term, NULL);
     uv_close((uv_handle_t *)&b->on_int, NULL);
+    uv_close((uv_handle_t *)&b->on_hangup, NULL);
     uv_close((uv_handle_t *)&b->limit, NULL); /* with these the loop ends */
 }
 
@@ -152,7 +154,7 @@ static void on_limit(uv_timer_t *t)
 
 static void drain(struct broker *b, int number)
 {
-    uint64_t grace_ms = b->options->drain_ms;
+    uint64_t grace_ms = b->limits.drain_ms;
     log_info("broker", "%s: no new runs; %" PRIu64 " resident ones have %" PRIu64 " ms to finish",
              number == SIGTERM ? "SIGTERM" : "SIGINT", relay_held(b->relay), grace_ms);
     b->state = DRAINING;
@@ -169,6 +171,37 @@ static void on_signal(uv_signal_t *s, int number)
         drain(b, number);
     else if (b->state == DRAINING && !b->hurried)
         hurry(b, "a second signal");
+}
+
+/* ---- limits that change -------------------------------------------------------------------- */
+
+/* Fewer slots than runs held: those stay, and no other comes until they are fewer. */
+static void set_slots(struct broker *b, uint64_t slots)
+{
+    bool lowered = slots < b->limits.slots;
+    if (slots == b->limits.slots)
+        return;
+    log_info("broker", "%" PRIu64 " slots instead of %" PRIu64 ", %" PRIu64 " in use", slots,
+             b->limits.slots, relay_held(b->relay));
+    b->limits.slots = slots;
+    relay_set_slots(b->relay, slots);
+    session_set_slots(b->session, slots);
+    if (lowered)
+        consumer_slots_lowered(b->consumer);
+    else
+        consumer_kick(b->consumer);
+}
+
+static void on_hangup(uv_signal_t *s, int number)
+{
+    struct broker *b = s->data;
+    struct broker_limits limits = b->limits;
+    (void)number;
+    if (b->state != SERVING || !b->options->on_hangup(&limits, b->options->arg))
+        return;
+    set_slots(b, limits.slots);
+    b->limits.drain_ms = limits.drain_ms;
+    builds_set_drain_ms(b->builds, limits.drain_ms);
 }
 
 /* ---- what the parts report ----------------------------------------------------------------- */
@@ -287,7 +320,7 @@ static aiki_status create_link_to_server(struct broker *b, aiki_error *err)
                                             .name = o->name,
                                             .token = o->token,
                                             .space = o->space,
-                                            .slots = o->slots};
+                                            .slots = o->limits.slots};
     aiki_status st = endpoint_parse(o->server, &unused, err);
     if (st == AIKI_OK)
         st = session_create(&b->session, &b->loop, b->conns, &options, &callbacks, b, err);
@@ -314,10 +347,10 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
                                                   .state_dir = o->state_dir,
                                                   .executable = o->executable,
                                                   .task_threads = o->task_threads,
-                                                  .drain_ms = o->drain_ms};
+                                                  .drain_ms = o->limits.drain_ms};
     aiki_status st = create_link_to_server(b, err);
     if (st == AIKI_OK)
-        st = relay_create(&b->relay, &b->loop, o->slots, b->session, &relay_callbacks, b, err);
+        st = relay_create(&b->relay, &b->loop, o->limits.slots, b->session, &relay_callbacks, b, err);
     if (st == AIKI_OK)
         st = consumer_create(&b->consumer, &b->loop, o->redis_url, o->space, &consumer_callbacks, b,
                              err);
@@ -333,6 +366,8 @@ static void start(struct broker *b)
 {
     uv_signal_start(&b->on_term, on_signal, SIGTERM);
     uv_signal_start(&b->on_int, on_signal, SIGINT);
+    if (b->options->on_hangup != NULL)
+        uv_signal_start(&b->on_hangup, on_hangup, SIGHUP);
     session_start(b->session);
     builds_start(b->builds);
 }
@@ -345,9 +380,11 @@ aiki_status broker_run(const struct broker_options *options, aiki_error *err)
         return error_set(err, AIKI_NOMEM, "cannot start an event loop");
     }
     b->options = options;
-    b->on_term.data = b->on_int.data = b;
+    b->limits = options->limits;
+    b->on_term.data = b->on_int.data = b->on_hangup.data = b;
     uv_signal_init(&b->loop, &b->on_term);
     uv_signal_init(&b->loop, &b->on_int);
+    uv_signal_init(&b->loop, &b->on_hangup);
     uv_timer_init(&b->loop, &b->limit);
     b->conns = conn_loop_create(&b->loop);
     if (b->conns == NULL)

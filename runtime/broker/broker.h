@@ -11,15 +11,24 @@
 
 enum { BROKER_END_MS = 2000 };
 
+/* What may change while it serves. */
+struct broker_limits {
+    uint64_t slots, drain_ms;
+};
+
 /* Borrowed for the length of broker_run. */
 struct broker_options {
     const char *plugins_dir, *state_dir;
     const char *server, *redis_url;
     const char *name, *token, *space;
     const char *executable; /* for children: started with --child */
-    uint64_t slots, task_threads, drain_ms;
+    uint64_t task_threads;
+    struct broker_limits limits;
     int ready_fd; /* gets one JSON line when the session is up and the plugins found at start
                    * serve or are refused; -1 = nobody asks */
+    /* Asked on SIGHUP for new limits; false: they stay. NULL: SIGHUP ends the process. */
+    bool (*on_hangup)(struct broker_limits *ret_limits, void *arg);
+    void *arg; /* of on_hangup */
 };
 
 /* Serves until SIGTERM or SIGINT, then finishes or gives back what it holds; a second signal

@@ -324,6 +324,11 @@ void builds_start(struct builds *bs)
     builds_settle(bs);
 }
 
+void builds_set_drain_ms(struct builds *bs, uint64_t drain_ms)
+{
+    bs->options.drain_ms = drain_ms;
+}
+
 void builds_drain(struct builds *bs)
 {
     bs->draining = true;

@@ -76,6 +76,8 @@ const char *build_label(const struct build *b);   /* "hello.so@1f3a9c12" */
 /* It broke the protocol: its process is killed, on_lost follows. */
 void build_kill(struct build *b);
 
+/* For processes that are told to end from now on. */
+void builds_set_drain_ms(struct builds *bs, uint64_t drain_ms);
 /* No new files, no restarts; every process drains. on_drained follows. */
 void builds_drain(struct builds *bs);
 void builds_kill_all(struct builds *bs);

@@ -1,9 +1,10 @@
 /* claims.c - from a ticket to a granted claim.
  *
  *   ticket --> WAITING --session--> CLAIMING --CLAIMED, more--> PAGING --last page--+
- *                 ^                    | | refused: XACK, forgotten                 v
- *                 +--- session lost, --+ +-- CLAIMED ------------------------> stay begins
- *                      passing failure
+ *     |           ^                  ^ | | refused: XACK, forgotten                 v
+ *     |           +-- session lost, -|-+ +-- CLAIMED ------------------------> stay begins
+ *     |               passing failure|
+ *     +--no free slot--> CROWD ------+ a slot, or RELAY_CROWD_MS are over
  *
  * A ticket is acknowledged to Redis when the server has answered its claim, one way or the
  * other.
@@ -78,6 +79,25 @@ static void postpone(struct relay *r, struct claim *claim)
     *r->waiting_tail = claim;
     r->waiting_tail = &claim->next;
     r->waiting_count++;
+}
+
+static void join_crowd(struct relay *r, struct claim *claim)
+{
+    claim->next = NULL;
+    *r->crowd_tail = claim;
+    r->crowd_tail = &claim->next;
+    r->crowd_count++;
+    relay_crowd_later(r);
+}
+
+static struct claim *leave_crowd(struct relay *r)
+{
+    struct claim *claim = r->crowd;
+    r->crowd = claim->next;
+    r->crowd_count--;
+    if (r->crowd == NULL)
+        r->crowd_tail = &r->crowd;
+    return claim;
 }
 
 static struct claim *take_waiting(struct relay *r)
@@ -198,6 +218,14 @@ static void send_claim(struct relay *r, struct claim *claim)
     fault_point(runtime_claim_sent);
 }
 
+static void send_or_crowd(struct relay *r, struct claim *claim)
+{
+    if (relay_held(r) < r->slots)
+        send_claim(r, claim);
+    else
+        join_crowd(r, claim);
+}
+
 void relay_ticket(struct relay *r, struct stream *s, struct entry_id entry, const struct ticket *t)
 {
     struct claim *claim = r->stopping ? NULL : claim_new(r);
@@ -207,15 +235,27 @@ void relay_ticket(struct relay *r, struct stream *s, struct entry_id entry, cons
     claim->stream = s;
     claim->entry = entry;
     claim->ticket = *t;
-    send_claim(r, claim);
+    send_or_crowd(r, claim);
 }
 
 void claims_send_waiting(struct relay *r)
 {
     for (struct claim *c = take_waiting(r), *next; c != NULL; c = next) {
         next = c->next;
-        send_claim(r, c);
+        send_or_crowd(r, c);
     }
+}
+
+void claims_send_crowd(struct relay *r)
+{
+    while (r->crowd != NULL && relay_held(r) < r->slots)
+        send_claim(r, leave_crowd(r));
+}
+
+void claims_give_crowd_back(struct relay *r)
+{
+    while (r->crowd != NULL)
+        send_claim(r, leave_crowd(r));
 }
 
 void claims_forget_build(struct relay *r, const struct build *b)
@@ -231,6 +271,8 @@ void claims_drop_waiting(struct relay *r)
         next = c->next;
         claim_free(c);
     }
+    while (r->crowd != NULL)
+        claim_free(leave_crowd(r));
 }
 
 void claims_deinit(struct relay *r)

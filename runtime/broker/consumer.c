@@ -364,6 +364,11 @@ static void on_unblocked(redisAsyncContext *ac, void *reply, void *privdata)
         unblock(c);
 }
 
+void consumer_slots_lowered(struct consumer *c)
+{
+    unblock(c);
+}
+
 void consumer_set_session(struct consumer *c, const struct aiki_id *session)
 {
     c->session[0] = '\0';

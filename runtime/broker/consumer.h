@@ -58,6 +58,8 @@ void consumer_set_session(struct consumer *c, const struct aiki_id *session);
 void consumer_routes_begin(struct consumer *c);
 void consumer_routes_add(struct consumer *c, aiki_view workflow, aiki_view version, void *user);
 void consumer_routes_end(struct consumer *c);
+/* Fewer slots than the read under way asks for: it is ended and made again. */
+void consumer_slots_lowered(struct consumer *c);
 /* Slots may have become free. Cheap. */
 void consumer_kick(struct consumer *c);
 /* XACK and XDEL, sent together with others at the end of this turn of the loop. */

@@ -41,12 +41,19 @@ uint64_t relay_held(const struct relay *r)
 
 uint64_t relay_free_slots(const struct relay *r)
 {
-    uint64_t used = relay_held(r) + r->waiting_count;
+    uint64_t used = relay_held(r) + r->waiting_count + r->crowd_count;
     return r->stopping || used >= r->slots ? 0 : r->slots - used;
+}
+
+void relay_set_slots(struct relay *r, uint64_t slots)
+{
+    r->slots = slots;
+    claims_send_crowd(r);
 }
 
 void relay_left(struct relay *r)
 {
+    claims_send_crowd(r);
     consumer_kick(r->consumer);
     r->cb.on_left(relay_held(r), r->arg);
 }
@@ -85,6 +92,17 @@ static void on_retry(uv_timer_t *t);
 void relay_retry_later(struct relay *r)
 {
     uv_timer_start(&r->retry, on_retry, RELAY_RETRY_MS, 0);
+}
+
+static void on_crowd(uv_timer_t *t)
+{
+    claims_give_crowd_back(container_of(t, struct relay, crowd_timer));
+}
+
+void relay_crowd_later(struct relay *r)
+{
+    if (!uv_is_active((uv_handle_t *)&r->crowd_timer))
+        uv_timer_start(&r->crowd_timer, on_crowd, RELAY_CROWD_MS, 0);
 }
 
 /* The server will never take what this build records: stop here, with the reason on record. */
@@ -321,7 +339,7 @@ void relay_begin_stay(struct relay *r, struct build *build, const struct msg_CLA
         return;
     }
     struct conn *child = build != NULL ? build_assignable(build) : NULL;
-    if (child == NULL || r->stopping) {
+    if (child == NULL || r->stopping || r->runs.count > r->slots) {
         release(r, server, run);
         return;
     }
@@ -446,7 +464,10 @@ aiki_status relay_create(struct relay **ret, uv_loop_t *loop, uint64_t slots,
     r->cb = *cb;
     r->arg = arg;
     r->waiting_tail = &r->waiting;
+    r->crowd_tail = &r->crowd;
     uv_timer_init(loop, &r->retry);
+    uv_timer_init(loop, &r->crowd_timer);
+    r->handles_open = 2;
     *ret = r;
     return AIKI_OK;
 }
@@ -456,9 +477,11 @@ void relay_set_consumer(struct relay *r, struct consumer *c)
     r->consumer = c;
 }
 
-static void on_retry_closed(uv_handle_t *h)
+static void on_handle_closed(uv_handle_t *h)
 {
-    struct relay *r = container_of((uv_timer_t *)h, struct relay, retry);
+    struct relay *r = h->data;
+    if (--r->handles_open > 0)
+        return;
     while (r->spare_passed != NULL) {
         struct passed *p = r->spare_passed;
         r->spare_passed = p->next_spare;
@@ -474,6 +497,8 @@ static void on_retry_closed(uv_handle_t *h)
 
 void relay_close(struct relay *r)
 {
-    assert(r->runs.count == 0 && r->active == NULL && r->waiting == NULL);
-    uv_close((uv_handle_t *)&r->retry, on_retry_closed);
+    assert(r->runs.count == 0 && r->active == NULL && r->waiting == NULL && r->crowd == NULL);
+    r->retry.data = r->crowd_timer.data = r;
+    uv_close((uv_handle_t *)&r->retry, on_handle_closed);
+    uv_close((uv_handle_t *)&r->crowd_timer, on_handle_closed);
 }

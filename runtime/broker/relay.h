@@ -2,7 +2,9 @@
  *
  * Keeps who holds which run in which epoch. Passes frames on without decoding more than their
  * first fields. Fences on this side: what a stay that is over still produces goes nowhere.
- * Limit: slots runs and claims at once (and a ticket a stream more, see consumer.h).
+ * Limits: slots runs at once, exactly. Tickets beyond that (a read may bring one a stream more, see
+ * consumer.h) wait here for a slot; after RELAY_CROWD_MS they are claimed and handed back, so that
+ * an idle worker elsewhere gets them.
  */
 #ifndef BROKER_RELAY_H
 #define BROKER_RELAY_H
@@ -12,7 +14,7 @@
 #include "broker/session.h"
 
 /* Before a claim or a hand-back that failed for a passing reason is repeated. */
-enum { RELAY_RETRY_MS = 500 };
+enum { RELAY_RETRY_MS = 500, RELAY_CROWD_MS = 1000 };
 
 struct relay;
 struct relay_callbacks {
@@ -26,6 +28,8 @@ aiki_status relay_create(struct relay **ret, uv_loop_t *loop, uint64_t slots,
                          aiki_error *err);
 /* Before anything below is called. */
 void relay_set_consumer(struct relay *r, struct consumer *c);
+/* From now on. Runs held beyond it stay until they leave by themselves. */
+void relay_set_slots(struct relay *r, uint64_t slots);
 uint64_t relay_free_slots(const struct relay *r);
 uint64_t relay_held(const struct relay *r); /* runs here, and claims under way */
 

@@ -22,9 +22,12 @@ struct relay {
     struct claim *active; /* CLAIMING and PAGING */
     uint64_t active_count, waiting_count;
     struct claim *waiting, **waiting_tail;
+    struct claim *crowd, **crowd_tail; /* tickets that found no free slot */
+    uint64_t crowd_count;
     struct claim *spare_claims; /* no allocation a ticket, none an append */
     struct passed *spare_passed;
-    uv_timer_t retry;
+    uv_timer_t retry, crowd_timer;
+    unsigned handles_open;
     uint64_t late_frames; /* of stays that are over; logged in powers of two */
     bool overrun; /* a run could not be given back: the session goes, and all runs with it */
     bool stopping;
@@ -42,6 +45,8 @@ static inline const char *text_of(const struct aiki_id *id, char text[AIKI_ID_TE
 void relay_left(struct relay *r);
 /* Look again at what waits, RELAY_RETRY_MS from now. */
 void relay_retry_later(struct relay *r);
+/* RELAY_CROWD_MS after the first of the crowd came. */
+void relay_crowd_later(struct relay *r);
 /* A claim was granted and its journal is complete. build: named in the claim; NULL when it was
  * lost meanwhile. pages: empty, or the journal's pages, each as one msgpack bin. */
 void relay_begin_stay(struct relay *r, struct build *build, const struct msg_CLAIMED *m,
@@ -51,6 +56,10 @@ void relay_begin_stay(struct relay *r, struct build *build, const struct msg_CLA
 
 /* Claims that wait for a session or for time are sent. */
 void claims_send_waiting(struct relay *r);
+/* As many of the crowd as there are slots. */
+void claims_send_crowd(struct relay *r);
+/* All of them: what is granted without a free slot is handed back. */
+void claims_give_crowd_back(struct relay *r);
 /* The build's process is dead. */
 void claims_forget_build(struct relay *r, const struct build *b);
 /* Waiting ones are dropped: still pending in Redis, the server offers them again. */

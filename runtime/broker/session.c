@@ -452,6 +452,13 @@ const struct aiki_id *session_id(const struct session *s)
     return &s->id;
 }
 
+void session_set_slots(struct session *s, uint64_t slots)
+{
+    s->options.slots = slots;
+    if (s->state == UP)
+        send_beat(s);
+}
+
 void session_suspect(struct session *s)
 {
     if (s->state == UP)

@@ -60,6 +60,8 @@ uint32_t session_expect(struct session *s, struct request *r);
 /* The asker goes away: its on_answer is not called any more. */
 void session_forget(struct session *s, uint32_t correlation);
 const struct aiki_id *session_id(const struct session *s);
+/* Said at once, and in every greeting from now on. */
+void session_set_slots(struct session *s, uint64_t slots);
 /* Ask now whether the lease still stands: a write was refused. */
 void session_suspect(struct session *s);
 /* Give it up and make a new one. */

@@ -47,6 +47,76 @@ def test_no_more_runs_than_slots_at_a_time(stacks):
         assert fifth - first >= 99_000_000, "a fifth run began before one of four had ended"
 
 
+def in_flight(stamps, at_ns, task_ns):
+    return sum(at_ns - task_ns < ns <= at_ns for ns in stamps)
+
+
+def test_slots_change_while_it_serves(stacks):
+    """Fifty runs queued: never more than 5, then than 9, then than 2 at a time."""
+    s = stacks(plugins=["ledger"], start=False)
+    settings = s.directory / "runtime.conf"
+    settings.write_text("slots = 5\n")
+    s.start_redis()
+    s.start_server()
+    s.start_runtime(args=["--config", settings])
+
+    def started():
+        return [row[4] for row in ledger(s).lines()]
+
+    def change(slots):
+        settings.write_text(f"slots = {slots}\n")
+        s.runtime.send(signal.SIGHUP)
+        until(lambda: f"{slots} slots instead of" in s.runtime.log.read_text(), "it was heard")
+
+    runs = [start_ledger(s, 1, 100) for _ in range(50)]
+    until(lambda: len(started()) > 10, "ten runs with 5 slots")
+    raised = time.monotonic_ns()
+    change(9)
+    until(lambda: len(started()) > 28, "more runs with 9 slots")
+    change(2)
+    lowered = time.monotonic_ns()
+    until(lambda: s.get("/v1/workers")["workers"][0]["slots"] == 2, "the server knows")
+    for run in runs:
+        assert s.result(run) == {"steps": 1}
+        executed_once(s, run, 1, repeated_at_most=0)
+    stamps = started()
+    assert len(stamps) == 50
+    task_ns = 99_000_000
+    at_once = [(ns, in_flight(stamps, ns, task_ns)) for ns in stamps]
+    assert max(n for ns, n in at_once if ns < raised) <= 5, at_once
+    assert max(n for ns, n in at_once if raised < ns < lowered) in (6, 7, 8, 9), at_once
+    assert [n for ns, n in at_once if ns > lowered], "all was over before the slots were lowered"
+    assert max(n for ns, n in at_once if ns > lowered) <= 2, at_once
+
+
+def test_settings_read_again_that_are_wrong_or_need_a_restart(stacks):
+    s = stacks(plugins=["ledger"], start=False)
+    files = {name: s.directory / f"{name}.conf" for name in ("server", "runtime")}
+    for file in files.values():
+        file.write_text("log = info\n")
+    s.server_args = ["--config", files["server"]]
+    s.start_redis()
+    s.start_server()
+    s.start_runtime(args=["--config", files["runtime"]])
+
+    def read_again(name, process, text, answer):
+        files[name].write_text(text)
+        process.send(signal.SIGHUP)
+        until(lambda: answer in process.log.read_text(), answer)
+
+    read_again("runtime", s.runtime, "slots = 3\nslots = many\n",
+               "runtime.conf:2: slots must be a whole number from 1 to 100000, found \"many\"")
+    read_again("runtime", s.runtime, "slots = 3\nlog = loud\n", "log must be debug")
+    assert s.get("/v1/workers")["workers"][0]["slots"] == 512
+    read_again("runtime", s.runtime, "token = secret\nlog = debug\n",
+               "token has changed (file:1): restart to use it")
+    assert "secret" not in s.runtime.log.read_text()
+    read_again("server", s.server, "lease-ms = 100\nlog = no\n", "log must be debug")
+    read_again("server", s.server, "lease-ms = 200\n", "lease-ms has changed (file:1): restart")
+    assert s.result(start_ledger(s, 2, 0)) == {"steps": 2}
+    until(lambda: "DEBUG" in s.runtime.log.read_text(), "its log tells more now")
+
+
 def test_a_killed_child_is_replaced_and_its_runs_resume(stacks):
     s = stacks(plugins=["ledger", "hello"])
     runs = [start_ledger(s, 20, 10) for _ in range(10)]

@@ -524,6 +524,55 @@ static void a_stopping_relay_takes_nothing(void **state)
     assert_int_equal(relay_held(f->relay), 0);
 }
 
+/* No slot: the ticket waits in hand, without a claim, until a run has left. */
+static void a_ticket_too_many_waits_for_a_slot(void **state)
+{
+    struct fixture *f = *state;
+    relay_set_slots(f->relay, 1);
+    begin_stay(f, EPOCH);
+    f->run.bytes[1] = 7;
+    ticket(f, EPOCH);
+    assert_int_equal(relay_held(f->relay), 1);
+    f->run.bytes[1] = 0;
+    child_appends(f, EPOCH, 1, NEXT_FINISH);
+    server_acks(f, await_append(f, 1, NEXT_FINISH), 1);
+    f->run.bytes[1] = 7;
+    grant(f, await_claim(f, EPOCH), EPOCH, false, view_of("journal"));
+    assert_int_equal(await_assign(f).epoch, EPOCH);
+    assert_int_equal(relay_free_slots(f->relay), 0);
+}
+
+/* No run leaves: the one too many is claimed and handed back, for somebody else to take. */
+static void a_ticket_too_many_is_handed_back_in_time(void **state)
+{
+    struct fixture *f = *state;
+    relay_set_slots(f->relay, 1);
+    begin_stay(f, EPOCH);
+    f->run.bytes[1] = 7;
+    ticket(f, EPOCH);
+    grant(f, await_claim(f, EPOCH), EPOCH, false, view_of("journal"));
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 1);
+}
+
+/* Lowered below what is held: nothing is dropped, and nothing comes until there is room. */
+static void fewer_slots_drop_nothing(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    f->run.bytes[1] = 7;
+    begin_stay(f, EPOCH);
+    relay_set_slots(f->relay, 1);
+    assert_int_equal(relay_held(f->relay), 2);
+    assert_int_equal(relay_free_slots(f->relay), 0);
+    child_appends(f, EPOCH, 1, NEXT_FINISH);
+    server_acks(f, await_append(f, 1, NEXT_FINISH), 1);
+    await_held(f, 1);
+    assert_int_equal(relay_free_slots(f->relay), 0);
+    relay_set_slots(f->relay, 3);
+    assert_int_equal(relay_free_slots(f->relay), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -543,6 +592,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_unacceptable_append_blocks_the_run, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_append_costs_the_process, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stopping_relay_takes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_ticket_too_many_waits_for_a_slot, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_ticket_too_many_is_handed_back_in_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(fewer_slots_drop_nothing, setup, teardown),
     };
     log_init("test", LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
