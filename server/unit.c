@@ -269,11 +269,12 @@ static aiki_status commit(struct pipeline *p, aiki_error *err)
     for (size_t i = 0; i < u->run_count; i++) {
         const struct dirty *d = &u->runs[i];
         struct run_write *w = &u->writes[i];
+        *w = (struct run_write){
+            .insert = d->insert,
+            .seq_before = d->before.seq,
+            .events = {d->entry->journal.data + d->journal_size_before,
+                       d->entry->journal.size_bytes - d->journal_size_before}};
         entry_row(d->entry, p->space, &w->row);
-        w->insert = d->insert;
-        w->seq_before = d->before.seq;
-        w->events = (aiki_view){d->entry->journal.data + d->journal_size_before,
-                                d->entry->journal.size_bytes - d->journal_size_before};
     }
     fault_point(server_commit_before);
     const struct unit unit = {.runs = u->writes, .run_count = u->run_count};
