@@ -64,7 +64,8 @@ struct entry {
     uint64_t stored_epoch;          /* as engine_adopt makes of the row */
     uint64_t stored_duplicates;
     uint64_t counted_seq;           /* events up to here are in run.journal_bytes */
-    uint32_t counted_state;         /* as the flow's counters and the timers say */
+    uint32_t counted_state;         /* as the flow's counters say */
+    int64_t timer_at_ms;            /* as the timers say; 0 = none */
     uint32_t dirty;                 /* index + 1 in the unit, 0 = clean */
     size_t charged_bytes;           /* while resting */
     bool charged_as_ended;          /* in which of the two lists that is */

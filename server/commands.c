@@ -30,21 +30,12 @@ static aiki_status check_payload(aiki_view *value, const char *what, aiki_error 
     return AIKI_OK;
 }
 
-static aiki_status check_text(aiki_view text, const char *what, aiki_error *err)
+aiki_status check_text(aiki_view text, const char *what, aiki_error *err)
 {
     if (text.size_bytes > KEY_BYTES_MAX)
         return error_set(err, AIKI_LIMIT, "the %s has %llu bytes, KEY_BYTES_MAX is %d", what,
                          (unsigned long long)text.size_bytes, KEY_BYTES_MAX);
     return AIKI_OK;
-}
-
-/* The body alone of an event: [kind, body] without its first two bytes. */
-static aiki_view event_body(struct pipeline *p, const struct event *event)
-{
-    buf_clear(&p->body, CACHE_JOURNAL_BYTES_MAX);
-    event_write_new(&p->body, event);
-    aiki_view v = aiki_writer_view(&p->body);
-    return (aiki_view){v.data + 2, v.size_bytes - 2};
 }
 
 /* ---- start ----------------------------------------------------------------------------------- */
@@ -276,17 +267,12 @@ static void record_signal(struct pipeline *p, const struct command *c, struct en
         answer_refusal(p, c, &err);
         return;
     }
-    unit_recorded(p, e, from, &effects);
     if (m->ref.size_bytes > 0)
         add_ref(e->refs, m->ref);
     struct owed *o = unit_owe(p, c, e);
-    o->kind = OWED_SIGNALLED;
+    o->kind = OWED_OK;
     o->number = 1;
-    if (effects.notify) {
-        o = unit_owe_push(p, e);
-        o->offset = from;
-        o->size_bytes = e->journal.size_bytes - from;
-    }
+    unit_changed(p, e, from, &effects);
     metric_add(signals, 1);
 }
 
@@ -306,7 +292,7 @@ void command_signal(struct pipeline *p, const struct command *c, aiki_view paylo
     } else if (m.ref.size_bytes > 0 && knows_ref(e, m.ref)) {
         metric_add(signals_deduplicated, 1);
         if (e->dirty != 0)
-            unit_owe(p, c, e)->kind = OWED_SIGNALLED;
+            unit_owe(p, c, e)->kind = OWED_OK;
         else
             answer(p, c, OK, .count = 0);
     } else {

@@ -394,10 +394,7 @@ static aiki_view claimed_body(struct pipeline *p, const struct session *s, const
                                 .as.claimed = {.session = s->info.id,
                                                .build = {e->build, HASH_BYTES},
                                                .runtime = view_of(s->info.name)}};
-    buf_clear(&p->body, CACHE_JOURNAL_BYTES_MAX);
-    event_write_new(&p->body, &event);
-    aiki_view v = aiki_writer_view(&p->body);
-    return (aiki_view){v.data + 2, v.size_bytes - 2};
+    return event_body(p, &event);
 }
 
 static void refuse_append(struct pipeline *p, const struct command *c, const struct entry *e,

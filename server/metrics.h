@@ -10,6 +10,7 @@
     X(runs_started, "Runs started")                                                           \
     X(runs_completed, "Runs that completed")                                                  \
     X(runs_failed, "Runs that failed")                                                        \
+    X(runs_stopped, "Runs that ended cancelled, terminated or timed out")                     \
     X(runs_blocked, "Times a run was blocked by diverging code")                              \
     X(starts_deduplicated, "Starts answered with an existing run")                            \
     X(appends, "Appends recorded")                                                            \
@@ -17,7 +18,8 @@
     X(events, "Events recorded")                                                              \
     X(signals, "Signals recorded")                                                            \
     X(signals_deduplicated, "Signals whose reference had been seen")                          \
-    X(timers_fired, "Runs woken by their timer")                                              \
+    X(controls, "Requests that changed a run: cancel, terminate, pause, resume, wake, retry") \
+    X(timers_fired, "Runs woken or ended by their timer")                                     \
     X(claims, "Claims granted")                                                               \
     X(claims_refused, "Claims of tickets that were no longer valid")                          \
     X(fenced_writes, "Writes of former owners that were refused")                             \

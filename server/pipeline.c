@@ -79,8 +79,10 @@ struct scan {
 static bool offer_of(struct pipeline *p, const struct run_row *row, int64_t min_age_ms,
                      struct offer *ret)
 {
-    struct run run = {
-        .state = row->state, .epoch = row->epoch, .updated_at_ms = row->updated_at_ms};
+    struct run run = {.state = row->state,
+                      .flags = row->flags,
+                      .epoch = row->epoch,
+                      .updated_at_ms = row->updated_at_ms};
     const struct entry *e = cache_find_no(&p->cache, row->no);
     const struct flow *flow =
         e != NULL ? e->flow : registry_find(&p->registry, row->workflow, row->version);
@@ -173,7 +175,7 @@ static bool anything_queued(const struct pipeline *p)
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
-static void wake_run(struct pipeline *p, uint64_t no)
+static void run_due(struct pipeline *p, uint64_t no)
 {
     struct entry *e;
     struct engine_effects effects;
@@ -189,16 +191,20 @@ static void wake_run(struct pipeline *p, uint64_t no)
     }
     bool was_dirty = e->dirty != 0;
     uint64_t from = e->journal.size_bytes;
+    e->timer_at_ms = 0; /* taken; whoever settles the run arms it again */
     unit_touch(p, e)->timer = true; /* armed again if the unit is rolled back */
-    if (!engine_wake(&e->run, &p->now, &effects)) { /* signalled in this very unit */
+    bool expired = e->run.deadline_ms != 0 && run_expire(p, e);
+    if (!expired && engine_wake(&e->run, &p->now, &effects)) {
+        unit_recorded(p, e, from, &effects);
+    } else if (!expired) { /* signalled in this very unit, or its time was moved */
         if (!was_dirty) {
             unit_untouch(p, e);
+            run_settle(p, e);
             cache_rest(&p->cache, e);
         }
         return;
     }
     metric_add(timers_fired, 1);
-    unit_recorded(p, e, from, &effects);
 }
 
 static void fire_timers(struct pipeline *p)
@@ -209,7 +215,7 @@ static void fire_timers(struct pipeline *p)
         if ((key & WAITER_TIMER) != 0)
             waiter_timed_out(p, (uint32_t)(key / 2));
         else
-            wake_run(p, key / 2);
+            run_due(p, key / 2);
     }
 }
 
@@ -326,6 +332,7 @@ void command_decide(struct pipeline *p, const struct command *c, aiki_view paylo
     case WIRE_APPEND: command_append(p, c, payload); break;
     case WIRE_CLAIM: command_claim(p, c, payload); break;
     case WIRE_SIGNAL: command_signal(p, c, payload); break;
+    case WIRE_CONTROL: command_control(p, c, payload); break;
     case WIRE_WAIT: command_wait(p, c, payload); break;
     case WIRE_QUERY: command_query(p, c, payload); break;
     case WIRE_JOURNAL: command_journal(p, c, payload); break;
@@ -370,7 +377,11 @@ static bool restore_run(void *arg, const struct run_row *row)
 {
     struct restore *r = arg;
     struct flow *flow;
-    struct run run = {.state = row->state, .epoch = row->epoch};
+    struct run run = {.state = row->state,
+                      .flags = row->flags,
+                      .epoch = row->epoch,
+                      .wake_at_ms = row->wake_at_ms,
+                      .deadline_ms = row->deadline_ms};
     r->last_no = row->no;
     r->rows++;
     r->status = registry_intern(&r->p->registry, row->workflow, row->version, &flow, r->err);
@@ -378,8 +389,7 @@ static bool restore_run(void *arg, const struct run_row *row)
         return false;
     engine_adopt(&run, &r->p->now);
     flow_count(flow, 0, run.state, r->p->now.at_ms);
-    if (row->wake_at_ms > 0)
-        timers_set(&r->p->timers, row->no * 2, row->wake_at_ms);
+    timers_set(&r->p->timers, row->no * 2, run_timer_at_ms(&run));
     return true;
 }
 

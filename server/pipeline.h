@@ -36,7 +36,7 @@ enum {
     SCAN_PAGE = 1000,        /* rows of one offer scan */
     CLAIM_BYTES_MAX = 1024 * 1024, /* journal sent with a claim; more follows by pages */
     WAITERS_MAX = 1000000,
-    KEY_BYTES_MAX = 256,     /* start key, actor, signal reference */
+    KEY_BYTES_MAX = 256,     /* start key, actor, signal reference, reason of a request */
     WAIT_MS_MAX = 24 * 3600 * 1000
 };
 
@@ -76,11 +76,11 @@ struct dirty {
 
 /* An answer owed once the unit is committed. */
 struct owed {
-    enum { OWED_STARTED, OWED_ACK, OWED_SIGNALLED, OWED_NOTIFY } kind;
+    enum { OWED_STARTED, OWED_ACK, OWED_OK, OWED_NOTIFY, OWED_DROP } kind;
     peer_id peer;
     uint32_t correlation;
     struct entry *entry;
-    uint64_t number;         /* ACK: of the append. SIGNALLED: count */
+    uint64_t number;         /* ACK: of the append. OK: count */
     bool created, want_result;
     bool parked;
     uint64_t offset, size_bytes; /* NOTIFY: the event in entry->journal */
@@ -179,6 +179,10 @@ aiki_status run_journal(struct pipeline *p, struct entry *e, uint64_t after_seq,
 /* Its last event; for the result of an ended run. */
 aiki_status run_last_event(struct pipeline *p, struct entry *e, struct event *ret,
                            aiki_error *err);
+/* The body alone of an event: [kind, body] without its first two bytes. In p->body. */
+aiki_view event_body(struct pipeline *p, const struct event *event);
+/* When the run has to be looked at by itself; 0 = never. */
+int64_t run_timer_at_ms(const struct run *run);
 /* After the engine changed the run: links, counters, timers, lag. Only for changes that stand. */
 void run_settle(struct pipeline *p, struct entry *e);
 /* Memory is ahead of the row. */
@@ -200,7 +204,9 @@ void unit_recorded(struct pipeline *p, struct entry *e, uint64_t from,
                    const struct engine_effects *effects);
 /* The command at hand is answered when the unit commits. */
 struct owed *unit_owe(struct pipeline *p, const struct command *c, struct entry *e);
-struct owed *unit_owe_push(struct pipeline *p, struct entry *e);
+/* unit_recorded, and what others are owed for it: the owner is shown an arrival, or dropped. */
+void unit_changed(struct pipeline *p, struct entry *e, uint64_t from,
+                  const struct engine_effects *effects);
 /* Commit and settle; on a refusal decide its commands again one by one. Nothing is left dirty. */
 void unit_commit(struct pipeline *p);
 /* The same, and what came of it leaves at once. */
@@ -215,6 +221,7 @@ void unit_deinit(struct work *u);
 void refusal_error(const struct entry *e, const struct engine_refusal *r, aiki_error *err);
 void command_decide(struct pipeline *p, const struct command *c, aiki_view payload);
 void command_start(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_control(struct pipeline *p, const struct command *c, aiki_view payload);
 void command_signal(struct pipeline *p, const struct command *c, aiki_view payload);
 void command_wait(struct pipeline *p, const struct command *c, aiki_view payload);
 void command_claim(struct pipeline *p, const struct command *c, aiki_view payload);
@@ -231,6 +238,21 @@ void command_open(struct pipeline *p, const struct command *c, const struct sess
 void session_end(struct pipeline *p, peer_id peer);
 /* The session of a connection that has one with a lease; else answers FENCED and NULL. */
 struct session *session_of(struct pipeline *p, const struct command *c);
+
+/* AIKI_LIMIT over KEY_BYTES_MAX. */
+aiki_status check_text(aiki_view text, const char *what, aiki_error *err);
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
+/* CONTROL_* but for CONTROL_RETRY. False: refused. effects->recorded 0: it was so already. */
+bool run_request(struct pipeline *p, struct entry *e, uint64_t action, aiki_view reason,
+                 aiki_view actor, struct engine_effects *ret_effects,
+                 struct engine_refusal *ret_refusal);
+/* step empty: only what failed is executed again. */
+aiki_status run_retry(struct pipeline *p, struct entry *e, aiki_view step, aiki_view reason,
+                      aiki_view actor, aiki_error *err);
+/* The run has been touched. False: its deadline has not passed. */
+bool run_expire(struct pipeline *p, struct entry *e);
 
 /* ---- waiters --------------------------------------------------------------------------------- */
 

@@ -1,4 +1,5 @@
 /* reader.c - see reader.h. */
+#include "engine/run.h"
 #include "reader_impl.h"
 
 #include <stdlib.h>
@@ -50,7 +51,7 @@ uint32_t reader_state(const struct reader *r, const struct job *job, const struc
 {
     uint32_t state = row->state;
     if (state == RUN_RUNNING && row->epoch < r->epoch_floor)
-        state = RUN_QUEUED;
+        state = (row->flags & RUN_FLAG_PAUSE) != 0 ? RUN_PAUSED : RUN_QUEUED;
     if (state == RUN_QUEUED && !is_served(job, row))
         state = RUN_STALLED;
     return view_state(state, row->flags);
@@ -87,6 +88,8 @@ static uint64_t state_mask(uint32_t shown)
         return 0;
     if (shown == RUN_QUEUED || shown == RUN_STALLED)
         return 1ull << RUN_QUEUED | 1ull << RUN_RUNNING;
+    if (shown == RUN_PAUSED)
+        return 1ull << RUN_PAUSED | 1ull << RUN_RUNNING;
     return shown == RUN_CANCELLING ? open_states() : 1ull << shown;
 }
 

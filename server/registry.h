@@ -114,7 +114,7 @@ bool registry_withdraw(struct registry *r, struct session *s, aiki_view build);
 void flow_row(const struct registry *r, const struct flow *f, struct workflow_row *ret_row);
 /* Move a run between the counters; 0 = it was or is not open. */
 void flow_count(struct flow *f, uint32_t from_state, uint32_t to_state, int64_t now_ms);
-/* What people are shown: a queued run that nobody serves is stalled. */
+/* A queued run that nobody serves is stalled. */
 uint32_t flow_display_state(const struct flow *f, uint32_t state);
 /* The workflow's map in a flow's descriptor. */
 bool flow_descriptor(const struct flow *f, struct descriptor_workflow *ret);

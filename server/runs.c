@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "pipeline.h"
+#include "views.h"
 #include "wire/error.h"
 
 /* ---- load ------------------------------------------------------------------------------------ */
@@ -33,6 +34,7 @@ static bool adopt(void *arg, const struct run_row *row)
     e->stored_epoch = e->run.epoch;
     e->stored_duplicates = e->duplicates;
     e->counted_state = e->run.state; /* counted by pipeline_restore or when it was made */
+    e->timer_at_ms = run_timer_at_ms(&e->run);
     metric_add(runs_loaded, 1);
     a->entry = e;
     return false;
@@ -201,6 +203,16 @@ aiki_status run_last_event(struct pipeline *p, struct entry *e, struct event *re
                      (unsigned long long)e->run.seq);
 }
 
+/* ---- events ---------------------------------------------------------------------------------- */
+
+aiki_view event_body(struct pipeline *p, const struct event *event)
+{
+    buf_clear(&p->body, CACHE_JOURNAL_BYTES_MAX);
+    event_write_new(&p->body, event);
+    aiki_view v = aiki_writer_view(&p->body);
+    return (aiki_view){v.data + 2, v.size_bytes - 2};
+}
+
 /* ---- what follows from a change -------------------------------------------------------------- */
 
 void run_set_owner(struct entry *e, struct session *s)
@@ -216,9 +228,19 @@ void run_set_owner(struct entry *e, struct session *s)
     }
 }
 
-static bool is_parked(uint32_t state)
+int64_t run_timer_at_ms(const struct run *run)
 {
-    return state == RUN_SLEEPING || state == RUN_AWAITING_SIGNAL || state == RUN_AWAITING_RETRY;
+    switch (run->state) {
+    case RUN_SLEEPING:
+    case RUN_AWAITING_SIGNAL:
+    case RUN_AWAITING_RETRY:
+    case RUN_AWAITING_CHILD:
+    case RUN_SCHEDULED: break;
+    default: return run_state_is_terminal(run->state) ? 0 : run->deadline_ms;
+    }
+    if (run->wake_at_ms == 0 || run->deadline_ms == 0)
+        return run->wake_at_ms + run->deadline_ms;
+    return run->wake_at_ms < run->deadline_ms ? run->wake_at_ms : run->deadline_ms;
 }
 
 bool run_lags(const struct entry *e)
@@ -229,9 +251,10 @@ bool run_lags(const struct entry *e)
 
 void run_settle(struct pipeline *p, struct entry *e)
 {
-    bool parked = is_parked(e->run.state);
-    if (parked || is_parked(e->counted_state))
-        timers_set(&p->timers, e->no * 2, parked ? e->run.wake_at_ms : 0);
+    int64_t timer_at_ms = run_timer_at_ms(&e->run);
+    if (timer_at_ms != e->timer_at_ms)
+        timers_set(&p->timers, e->no * 2, timer_at_ms);
+    e->timer_at_ms = timer_at_ms;
     flow_count(e->flow, e->counted_state, e->run.state, p->now.at_ms);
     e->counted_state = e->run.state;
 
@@ -249,7 +272,7 @@ void session_lose_all(struct pipeline *p, struct session *s)
     while (!chain_is_empty(&s->owned)) {
         struct entry *e = container_of(s->owned.next, struct entry, owned);
         run_set_owner(e, NULL);
-        if (engine_lose(&e->run, &p->now, &effects)) {
+        if (engine_lose(&e->run, &p->now, &effects) && effects.offer) {
             offer_run(p, e);
             metric_add(tickets_reoffered, 1);
         }
@@ -362,13 +385,18 @@ void waiters_forget(struct pipeline *p, peer_id peer, const uint32_t *correlatio
 
 /* ---- answers about a run --------------------------------------------------------------------- */
 
+static uint32_t shown_state(const struct entry *e)
+{
+    return view_state(flow_display_state(e->flow, e->run.state), e->run.flags);
+}
+
 void answer_started(struct pipeline *p, const struct command *c, const struct entry *e,
                     bool created, bool want_result)
 {
     /* With a RESULT to follow this is not yet the answer that ends the request. */
     aiki_writer *w = want_result ? push_frames(p, c->peer) : answer_frames(p, c->peer);
     frame_add(w, STARTED, c->correlation, .run = e->id, .created = created,
-              .state = flow_display_state(e->flow, e->run.state),
+              .state = shown_state(e),
               .version = view_of(e->flow->version));
 }
 
@@ -386,6 +414,6 @@ void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t c
         if (last.kind == EVENT_COMPLETED)
             output = last.as.completed.output;
     }
-    answer(p, &c, RESULT, .run = e->id, .state = flow_display_state(e->flow, e->run.state),
+    answer(p, &c, RESULT, .run = e->id, .state = shown_state(e),
            .output = output, .error = error);
 }

@@ -89,7 +89,8 @@ void unit_recorded(struct pipeline *p, struct entry *e, uint64_t from,
         free(former);
     if (effects->reason.size_bytes > 0)
         keep_reason(e, effects->reason, d->reason_before);
-    else if (e->reason != NULL && e->run.state == RUN_QUEUED)
+    else if (e->reason != NULL && e->run.state != RUN_BLOCKED &&
+             !run_state_is_terminal(e->run.state))
         clear_reason(e, d->reason_before);
     if (e->run.owner == 0 && e->owner != NULL)
         run_set_owner(e, NULL);
@@ -127,13 +128,18 @@ struct owed *unit_owe(struct pipeline *p, const struct command *c, struct entry 
     return o;
 }
 
-struct owed *unit_owe_push(struct pipeline *p, struct entry *e)
+void unit_changed(struct pipeline *p, struct entry *e, uint64_t from,
+                  const struct engine_effects *effects)
 {
-    struct owed *o = owe(p, e);
-    o->kind = OWED_NOTIFY;
-    o->peer = e->owner->peer;
-    o->epoch = e->run.epoch;
-    return o;
+    if ((effects->notify || effects->drop) && e->owner != NULL) {
+        struct owed *o = owe(p, e);
+        o->kind = effects->drop ? OWED_DROP : OWED_NOTIFY;
+        o->peer = e->owner->peer;
+        o->epoch = e->run.epoch;
+        o->offset = from;
+        o->size_bytes = e->journal.size_bytes - from;
+    }
+    unit_recorded(p, e, from, effects);
 }
 
 /* ---- settle ---------------------------------------------------------------------------------- */
@@ -149,10 +155,14 @@ static void pay(struct pipeline *p, const struct owed *o)
             fault_point(server_park_committed);
         answer(p, &c, ACK, .run = e->id, .number = o->number, .now_ms = p->now.at_ms);
         break;
-    case OWED_SIGNALLED: answer(p, &c, OK, .count = o->number); break;
+    case OWED_OK: answer(p, &c, OK, .count = o->number); break;
     case OWED_NOTIFY:
         frame_add(push_frames(p, o->peer), NOTIFY, 0, .run = e->id, .epoch = o->epoch,
                   .kind = NOTIFY_EVENT, .event = {e->journal.data + o->offset, o->size_bytes});
+        break;
+    case OWED_DROP:
+        frame_add(push_frames(p, o->peer), NOTIFY, 0, .run = e->id, .epoch = o->epoch,
+                  .kind = NOTIFY_DROP);
         break;
     }
 }
@@ -187,6 +197,8 @@ static void settle_run(struct pipeline *p, struct dirty *d)
             metric_add(runs_failed, 1);
         else if (e->run.state == RUN_BLOCKED)
             metric_add(runs_blocked, 1);
+        else if (run_state_is_terminal(e->run.state))
+            metric_add(runs_stopped, 1);
     }
     run_settle(p, e);
     if (d->offer && e->run.state == RUN_QUEUED)
@@ -235,7 +247,7 @@ static void roll_back_run(struct pipeline *p, struct dirty *d)
     if (e->owner != d->owner_before)
         run_set_owner(e, d->owner_before);
     if (d->timer)
-        timers_set(&p->timers, e->no * 2, p->now.at_ms + RETRY_MS);
+        timers_set(&p->timers, e->no * 2, e->timer_at_ms = p->now.at_ms + RETRY_MS);
     chain_remove(&e->lagging);
     if (!d->insert && run_lags(e)) { /* its turn comes again, later */
         e->lags_since_ms = p->now.at_ms + RETRY_MS;

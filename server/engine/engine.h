@@ -1,16 +1,20 @@
 /* engine.h - decides: (run, command, now) to (events, changed run, effects). Pure.
  *
  * Calls nothing beyond string.h; a test checks the undefined symbols of engine.o. Every change of
- * a run's state goes through one table in engine.c. On a refusal neither the run nor the
+ * a run's state goes through one table in rules.c. On a refusal neither the run nor the
  * writer has changed.
  *
- *              claim                    park
- *     QUEUED ---------> RUNNING --+-----------> SLEEPING / AWAITING_SIGNAL / AWAITING_RETRY
- *       ^ ^               |  |    | finish          | wake, matching signal
- *       | +-- lose, release  |    +------> COMPLETED / FAILED
- *       |                    | block                |
- *       +---- unblock --- BLOCKED                   |
- *       +-------------------------------------------+
+ *               claim                   park
+ *     QUEUED ---------> RUNNING --+----------> SLEEPING / AWAITING_SIGNAL / _CHILD / _RETRY
+ *      ^ ^ ^              | |     |                 | timer, matching signal, child's end,
+ *      | | +-- lose, -----+ |     | finish          | cancel, wake
+ *      | |     release      |     +--> COMPLETED / FAILED / CANCELLED --retry--> QUEUED
+ *      | +---- unblock --- BLOCKED                  |
+ *      +--------------------------------------------+
+ *
+ *     start later: SCHEDULED --timer, wake--> QUEUED          SCHEDULED --cancel--> CANCELLED
+ *     pause: what would be QUEUED, SCHEDULED or parked is PAUSED --resume, cancel--> QUEUED
+ *     any open state --terminate--> TERMINATED, --deadline--> TIMED_OUT --retry--> QUEUED
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -30,10 +34,12 @@ struct engine_now {
 struct engine_effects {
     bool offer;          /* publish a ticket with the run's epoch */
     bool finished;       /* terminal now: answer who waits for it */
-    bool notify;         /* the owner must be shown the events just written */
+    bool notify;         /* the owner must be shown the event just written */
+    bool drop;           /* who owned the run must forget it */
     bool repeated;       /* an append seen before: answer as then, nothing was changed */
     uint32_t recorded;   /* events written */
-    aiki_view reason;    /* error map of a BLOCKED or FAILED event, borrowed from the command */
+    aiki_view reason;    /* error map of the event that blocked or ended it, borrowed from the
+                          * command */
 };
 
 /* Why a command was refused. text is constant; value and limit only when limit > 0. */
@@ -56,10 +62,19 @@ struct engine_append {
     aiki_view claim_body; /* body of the CLAIMED event that goes in front of the first append */
 };
 
+/* CONTROL_* (message.h) but for CONTROL_RETRY. */
+struct engine_request {
+    uint64_t action;
+    aiki_view body;       /* of the event that records the request */
+    aiki_view error;      /* error map of a run that this ends */
+    aiki_view end_body;   /* CONTROL_CANCEL: body of the CANCELLED event of a scheduled run */
+};
+
 /* The epoch after `epoch`: above it and above every earlier incarnation. */
 uint64_t engine_epoch_next(uint64_t epoch, const struct engine_now *now);
 
-/* A new run from a zeroed struct. started_body: body of its STARTED event. */
+/* A new run from a struct that is zero but for wake_at_ms (when it starts, 0 = at once),
+ * deadline_ms and flags. started_body: body of its STARTED event. */
 void engine_start(struct run *run, const struct engine_now *now, aiki_view started_body,
                   aiki_writer *events, struct engine_effects *ret_effects);
 /* Ownership for a session that presents the epoch of the current offer. */
@@ -72,7 +87,21 @@ bool engine_append(struct run *run, const struct engine_now *now,
 bool engine_signal(struct run *run, const struct engine_now *now, aiki_view name,
                    aiki_view signal_body, aiki_writer *events,
                    struct engine_effects *ret_effects, struct engine_refusal *ret_refusal);
-/* The timer of a parked run is due. False: it no longer is. */
+/* AIKI_STALE when the run's state does not allow it. effects->recorded 0: it was so already. */
+bool engine_request(struct run *run, const struct engine_now *now, const struct engine_request *q,
+                    aiki_writer *events, struct engine_effects *ret_effects,
+                    struct engine_refusal *ret_refusal);
+/* A child ended. False: the run has ended and nothing is recorded. */
+bool engine_child_done(struct run *run, const struct engine_now *now, aiki_view done_body,
+                       aiki_writer *events, struct engine_effects *ret_effects);
+/* A run that ended without success goes on. */
+bool engine_retry(struct run *run, const struct engine_now *now, aiki_view retried_body,
+                  aiki_writer *events, struct engine_effects *ret_effects,
+                  struct engine_refusal *ret_refusal);
+/* The deadline passed. error: map in timed_out_body. False: it did not, or the run has ended. */
+bool engine_expire(struct run *run, const struct engine_now *now, aiki_view timed_out_body,
+                   aiki_view error, aiki_writer *events, struct engine_effects *ret_effects);
+/* The timer of a parked or scheduled run is due. False: it no longer is. */
 bool engine_wake(struct run *run, const struct engine_now *now,
                  struct engine_effects *ret_effects);
 /* The owner is gone: a new epoch and a new offer. False: nobody owned it. */

@@ -62,6 +62,7 @@ def test_killed_at(stacks, point, nth):
             started.append(s.start_surely("ledger", {"steps": 3, "task_ms": 0, "path": path, "width": 1}, f"l{i}"))
         approvals = [s.start_surely("approve", {"timeout_ms": 600000}, f"a{i}") for i in range(4)]
         naps = [s.start_surely("nap", {"ms": 300}, f"n{i}") for i in range(4)]
+        doomed = [s.start_surely("nap", {"ms": 600000}, f"d{i}") for i in range(4)]
 
         def signalled(run):
             try:
@@ -69,19 +70,34 @@ def test_killed_at(stacks, point, nth):
                 return True
             except (OSError, HttpError, http.client.HTTPException):
                 return False
+
+        def terminated(run):
+            try:
+                s.request("POST", f"/v1/runs/{run}/terminate", {"reason": "no more"})
+                return True
+            except HttpError as e:
+                return e.code == "RUN_ENDED"  # the answer to an earlier attempt was lost
+            except (OSError, http.client.HTTPException):
+                return False
         for run in approvals:
             until(lambda: signalled(run), "the signal is acknowledged")
+        for run in doomed:
+            until(lambda: terminated(run), "the request is acknowledged")
         for run in started:
             assert s.outcome(run)["output"] == {"steps": 3}
         for run in approvals:
             assert s.outcome(run)["output"]["ok"] is True
         for run in naps:
             assert s.outcome(run)["state"] == "completed"
+        for run in doomed:
+            assert s.outcome(run)["state"] == "terminated"
     finally:
         done.set()
         keeper.join()
     assert seen == [True], f"{point} was never passed {nth} times"
-    for run in [*started, *approvals, *naps]:
+    for run in doomed:
+        assert sum(e["kind"] == "terminated" for e in s.history(run)) == 1
+    for run in [*started, *approvals, *naps, *doomed]:
         events = s.history(run)
         chain.check(events)
     ledger = Ledger(path)

@@ -104,9 +104,9 @@ static void add_wait(struct fixture *f, uint64_t kind, const char *name)
     wait_write(&f->waits, &w);
 }
 
-static bool park_for_signal(struct fixture *f, const char *name)
+static bool park_for(struct fixture *f, uint64_t kind, const char *name)
 {
-    add_wait(f, STEP_SIGNAL, name);
+    add_wait(f, kind, name);
     struct engine_append a = next_append(f, NEXT_PARK);
     /* The run keeps looking at the waits: they must outlive the append. */
     static uint8_t kept[256];
@@ -122,6 +122,35 @@ static bool signal_run(struct fixture *f, const char *name)
                          &f->refusal);
 }
 
+static bool end_with(struct fixture *f, uint64_t kind)
+{
+    add_event(f, kind);
+    struct engine_append a = next_append(f, NEXT_FINISH);
+    return send(f, &a);
+}
+
+static bool request(struct fixture *f, uint64_t action)
+{
+    const struct engine_request q = {
+        .action = action, .body = empty_body, .error = empty_body, .end_body = empty_body};
+    return engine_request(&f->run, &f->now, &q, &f->journal, &f->effects, &f->refusal);
+}
+
+/* A fresh run that starts later. */
+static void schedule(struct fixture *f)
+{
+    f->run = (struct run){.wake_at_ms = START_MS + 500};
+    f->journal.size_bytes = 0;
+    engine_start(&f->run, &f->now, empty_body, &f->journal, &f->effects);
+    assert_false(f->effects.offer);
+}
+
+static bool expire(struct fixture *f)
+{
+    f->run.deadline_ms = f->run.deadline_ms != 0 ? f->run.deadline_ms : f->now.at_ms;
+    return engine_expire(&f->run, &f->now, empty_body, empty_body, &f->journal, &f->effects);
+}
+
 /* ---- all transitions ------------------------------------------------------------------------- */
 
 /* Bring a fresh run into that state. */
@@ -133,15 +162,29 @@ static void bring_to(struct fixture *f, uint32_t state)
     if (state == RUN_SLEEPING)
         assert_true(append(f, NEXT_PARK));
     else if (state == RUN_AWAITING_SIGNAL)
-        assert_true(park_for_signal(f, "go"));
+        assert_true(park_for(f, STEP_SIGNAL, "go"));
     else if (state == RUN_BLOCKED)
         assert_true(append(f, NEXT_BLOCK));
     else if (state == RUN_COMPLETED)
         assert_true(append(f, NEXT_FINISH));
+    else if (state == RUN_AWAITING_CHILD)
+        assert_true(park_for(f, STEP_CHILD, "c"));
+    else if (state == RUN_FAILED || state == RUN_CANCELLED)
+        assert_true(end_with(f, state == RUN_FAILED ? EVENT_FAILED : EVENT_CANCELLED));
+    else if (state == RUN_PAUSED || state == RUN_TERMINATED) {
+        assert_true(engine_lose(&f->run, &f->now, &f->effects));
+        assert_true(request(f, state == RUN_PAUSED ? CONTROL_PAUSE : CONTROL_TERMINATE));
+    } else if (state == RUN_SCHEDULED)
+        schedule(f);
+    else if (state == RUN_TIMED_OUT)
+        assert_true(expire(f));
     assert_int_equal(f->run.state, state);
 }
 
-enum act { CLAIM, CONTINUE, FINISH, PARK, RELEASE, BLOCK, SIGNAL, WAKE, LOSE, UNBLOCK, ACTS };
+enum act {
+    CLAIM, CONTINUE, FINISH, PARK, RELEASE, BLOCK, SIGNAL, TIMER, LOSE, UNBLOCK,
+    CANCEL, TERMINATE, PAUSE, RESUME, WAKE, CHILD, EXPIRE, RETRY, ACTS
+};
 
 static bool act(struct fixture *f, enum act what)
 {
@@ -153,10 +196,20 @@ static bool act(struct fixture *f, enum act what)
     switch (what) {
     case CLAIM: return claim(f);
     case SIGNAL: return signal_run(f, "go");
-    case WAKE: f->now.at_ms += 1000; return engine_wake(&f->run, &f->now, &f->effects);
+    case TIMER: f->now.at_ms += 1000; return engine_wake(&f->run, &f->now, &f->effects);
     case LOSE: return engine_lose(&f->run, &f->now, &f->effects);
     case UNBLOCK:
         return engine_unblock(&f->run, &f->now, empty_body, &f->journal, &f->effects);
+    case CANCEL: return request(f, CONTROL_CANCEL);
+    case TERMINATE: return request(f, CONTROL_TERMINATE);
+    case PAUSE: return request(f, CONTROL_PAUSE);
+    case RESUME: return request(f, CONTROL_RESUME);
+    case WAKE: return request(f, CONTROL_WAKE);
+    case CHILD:
+        return engine_child_done(&f->run, &f->now, empty_body, &f->journal, &f->effects);
+    case EXPIRE: return expire(f);
+    case RETRY:
+        return engine_retry(&f->run, &f->now, empty_body, &f->journal, &f->effects, &f->refusal);
     default: return append(f, next_of[what]);
     }
 }
@@ -166,15 +219,26 @@ static void every_transition(void **state)
 {
     (void)state;
     enum { Q = RUN_QUEUED, R = RUN_RUNNING, S = RUN_SLEEPING, A = RUN_AWAITING_SIGNAL,
-           B = RUN_BLOCKED, C = RUN_COMPLETED };
+           B = RUN_BLOCKED, C = RUN_COMPLETED, H = RUN_AWAITING_CHILD, F = RUN_FAILED,
+           X = RUN_CANCELLED, D = RUN_TERMINATED, P = RUN_PAUSED, L = RUN_SCHEDULED,
+           O = RUN_TIMED_OUT };
     static const struct { uint32_t from; uint32_t to[ACTS]; } table[] = {
-        /*  CLAIM CONT FIN PARK REL BLOCK SIGNAL WAKE LOSE UNBLOCK */
-        {Q, {R,   0,   0,  0,   0,  0,    Q,     0,   0,   0}},
-        {R, {0,   R,   C,  S,   Q,  B,    R,     0,   Q,   0}},
-        {S, {0,   0,   0,  0,   0,  0,    S,     Q,   0,   0}},
-        {A, {0,   0,   0,  0,   0,  0,    Q,     0,   0,   0}},
-        {B, {0,   0,   0,  0,   0,  0,    B,     0,   0,   Q}},
-        {C, {0,   0,   0,  0,   0,  0,    0,     0,   0,   0}},
+        /*  CLAIM  PARK   SIGNAL  UNBLOCK  PAUSE  CHILD
+               CONT   REL    TIMER   CANCEL   RESUME EXPIRE
+                  FIN    BLOCK  LOSE    TERM     WAKE   RETRY */
+        {Q, {R, 0, 0, 0, 0, 0, Q, 0, 0, 0, Q, D, P, Q, Q, Q, O, 0}},
+        {R, {0, R, C, S, Q, B, R, 0, Q, 0, R, D, R, R, R, R, O, 0}},
+        {S, {0, 0, 0, 0, 0, 0, S, Q, 0, 0, Q, D, P, S, Q, S, O, 0}},
+        {A, {0, 0, 0, 0, 0, 0, Q, 0, 0, 0, Q, D, P, A, Q, A, O, 0}},
+        {H, {0, 0, 0, 0, 0, 0, H, 0, 0, 0, Q, D, P, H, Q, Q, O, 0}},
+        {B, {0, 0, 0, 0, 0, 0, B, 0, 0, Q, B, D, B, B, B, B, O, 0}},
+        {P, {0, 0, 0, 0, 0, 0, P, 0, 0, 0, Q, D, P, Q, P, P, O, 0}},
+        {L, {0, 0, 0, 0, 0, 0, L, Q, 0, 0, X, D, P, L, Q, L, O, 0}},
+        {C, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+        {F, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Q}},
+        {X, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Q}},
+        {O, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Q}},
+        {D, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         for (int what = 0; what < ACTS; what++) {
@@ -184,6 +248,8 @@ static void every_transition(void **state)
             bring_to(f, table[i].from);
             struct run before = f->run;
             uint64_t journal_before = f->journal.size_bytes;
+            f->run.deadline_ms = what == EXPIRE ? START_MS : 0;
+            before = f->run;
             bool done = act(f, (enum act)what);
             uint32_t expected = table[i].to[what];
             assert_int_equal(done, expected != 0);
@@ -194,6 +260,12 @@ static void every_transition(void **state)
             }
             if (f->run.state == RUN_QUEUED && table[i].from != RUN_QUEUED)
                 assert_true(f->effects.offer && f->run.epoch > before.epoch);
+            if (f->run.state != RUN_QUEUED && what != CLAIM)
+                assert_false(done && f->effects.offer);
+            if (done && run_state_is_terminal(f->run.state)) {
+                assert_true(f->effects.finished && f->run.wake_at_ms == 0);
+                assert_int_equal(f->effects.drop, what != FINISH && before.owner != 0);
+            }
             teardown(&fixture);
         }
     }
@@ -397,6 +469,115 @@ static void a_timer_wakes_when_due(void **state)
     assert_false(engine_wake(&f->run, &f->now, &f->effects));
 }
 
+/* ---- requests -------------------------------------------------------------------------------- */
+
+/* Asked twice, recorded once; and a run that is to end is not held up. */
+static void a_request_is_recorded_once(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(claim(f));
+    assert_true(request(f, CONTROL_PAUSE));
+    assert_true(f->effects.notify && f->effects.recorded == 1);
+    assert_true(request(f, CONTROL_PAUSE));
+    assert_int_equal(f->effects.recorded, 0);
+    assert_true(request(f, CONTROL_CANCEL));
+    assert_int_equal(f->run.flags, RUN_FLAG_CANCEL);
+    assert_true(request(f, CONTROL_CANCEL));
+    assert_int_equal(f->effects.recorded, 0);
+    assert_false(request(f, CONTROL_PAUSE));
+    assert_string_equal(f->refusal.code, "RUN_CANCELLING");
+    assert_int_equal(f->run.signals, 2);
+    struct run before = f->run;
+    f->run.signals = RUN_SIGNALS_MAX;
+    assert_false(request(f, CONTROL_WAKE));
+    assert_int_equal(f->refusal.status, AIKI_LIMIT);
+    assert_true(request(f, CONTROL_TERMINATE));
+    assert_true(before.owner != 0 && f->effects.drop && !f->effects.notify);
+}
+
+/* However the owner gives a run back that is to be paused, it is paused; also when it is lost. */
+static void a_pause_waits_for_the_owner(void **state)
+{
+    (void)state;
+    static const enum act ways[] = {PARK, RELEASE, LOSE};
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        void *fixture;
+        setup(&fixture);
+        struct fixture *f = fixture;
+        assert_true(claim(f) && request(f, CONTROL_PAUSE));
+        assert_int_equal(f->run.state, RUN_RUNNING);
+        assert_true(act(f, ways[i]));
+        assert_int_equal(f->run.state, RUN_PAUSED);
+        assert_false(f->effects.offer);
+        assert_true(request(f, CONTROL_RESUME) && f->effects.offer);
+        teardown(&fixture);
+    }
+}
+
+/* A restart finds what was asked: the row alone says that the run is paused. */
+static void a_pause_outlives_a_restart(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(claim(f) && request(f, CONTROL_PAUSE));
+    f->now.epoch_floor = 4ull << 32;
+    engine_adopt(&f->run, &f->now);
+    assert_int_equal(f->run.state, RUN_PAUSED);
+    assert_false(claim(f));
+}
+
+/* Paused and resumed before its time, a scheduled run still starts when it was to; woken, at once. */
+static void a_scheduled_run_keeps_its_time(void **state)
+{
+    struct fixture *f = *state;
+    schedule(f);
+    assert_true(request(f, CONTROL_PAUSE) && request(f, CONTROL_RESUME));
+    assert_int_equal(f->run.state, RUN_SCHEDULED);
+    assert_int_equal(f->run.wake_at_ms, START_MS + 500);
+    assert_false(engine_wake(&f->run, &f->now, &f->effects));
+    assert_true(request(f, CONTROL_PAUSE) && request(f, CONTROL_WAKE));
+    assert_true(request(f, CONTROL_RESUME));
+    assert_int_equal(f->run.state, RUN_QUEUED);
+}
+
+/* A park that did not know of a cancellation looks again. */
+static void a_park_that_missed_a_cancellation_goes_on(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(claim(f));
+    add_event(f, EVENT_STEP_BEGUN);
+    struct engine_append a = next_append(f, NEXT_PARK);
+    a.wake_at_ms = START_MS + 60000;
+    assert_true(request(f, CONTROL_CANCEL) && f->effects.notify);
+    assert_true(send(f, &a));
+    assert_int_equal(f->run.state, RUN_QUEUED);
+}
+
+/* Another pass of the workflow by its own policy: the last event, parked until its time. */
+static void the_owner_may_try_the_run_again(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(claim(f));
+    add_event(f, EVENT_RUN_RETRIED);
+    struct engine_append a = next_append(f, NEXT_CONTINUE);
+    assert_false(send(f, &a));
+    add_event(f, EVENT_RUN_RETRIED);
+    a = next_append(f, NEXT_PARK);
+    a.wake_at_ms = START_MS + 1000;
+    assert_true(send(f, &a));
+    assert_int_equal(f->run.state, RUN_AWAITING_RETRY);
+}
+
+/* A retried run starts afresh: neither cancelled nor late. */
+static void a_retried_run_has_a_clean_slate(void **state)
+{
+    struct fixture *f = *state;
+    f->run.deadline_ms = START_MS + 1;
+    assert_true(claim(f) && request(f, CONTROL_CANCEL) && end_with(f, EVENT_CANCELLED));
+    assert_true(act(f, RETRY));
+    assert_int_equal(f->run.flags, 0);
+    assert_int_equal(f->run.deadline_ms, 0);
+}
+
 /* ---- property -------------------------------------------------------------------------------- */
 
 /* Whatever is asked in whatever order: epochs and numbers rise, events are gap-free and in order
@@ -418,7 +599,7 @@ static void random_walks_keep_the_rules(void **state)
             assert_true(f->run.updated_at_ms >= before.updated_at_ms);
             assert_int_equal(f->run.owner != 0, f->run.state == RUN_RUNNING);
             if (run_state_is_terminal(before.state))
-                assert_false(done && f->run.seq != before.seq);
+                assert_false(done && f->run.seq != before.seq && f->run.state != RUN_QUEUED);
             if (f->run.state == RUN_QUEUED && before.state != RUN_QUEUED)
                 assert_true(f->run.epoch > before.epoch);
         }
@@ -460,6 +641,13 @@ int main(void)
         CASE(a_park_that_missed_a_signal_goes_on),
         CASE(another_signal_does_not_wake),
         CASE(a_timer_wakes_when_due),
+        CASE(a_request_is_recorded_once),
+        CASE(a_pause_waits_for_the_owner),
+        CASE(a_pause_outlives_a_restart),
+        CASE(a_scheduled_run_keeps_its_time),
+        CASE(a_park_that_missed_a_cancellation_goes_on),
+        CASE(the_owner_may_try_the_run_again),
+        CASE(a_retried_run_has_a_clean_slate),
         cmocka_unit_test(random_walks_keep_the_rules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -335,7 +335,7 @@ static void ask_append(struct fixture *f, uint32_t who, uint32_t correlation, co
     error_write(&error, &why);
     if (s->kind == EVENT_COMPLETED)
         e.as.completed.output = (aiki_view){answer42, sizeof(answer42)};
-    else if (s->kind == EVENT_BLOCKED)
+    else if (s->kind == EVENT_BLOCKED || s->kind == EVENT_FAILED || s->kind == EVENT_CANCELLED)
         e.as.blocked.error = aiki_writer_view(&error);
     if (s->kind != 0)
         event_write_new(&events, &e);
@@ -778,6 +778,198 @@ static void the_owner_is_shown_signals(void **state)
     assert_int_equal(f->answered[RUNTIME], 0);
 }
 
+/* ---- requests -------------------------------------------------------------------------------- */
+
+static uint64_t ask(struct fixture *f, struct aiki_id run, uint64_t action)
+{
+    static uint32_t correlation = 1000;
+    struct msg_OK ok;
+    say(f, CLIENT, CONTROL, ++correlation, .run = run, .action = action,
+        .reason = view_of("why"), .actor = view_of("me"));
+    turn(f);
+    expect(f, CLIENT, correlation, OK, &ok);
+    return ok.count;
+}
+
+static void ask_in_vain(struct fixture *f, struct aiki_id run, uint64_t action, const char *code)
+{
+    say(f, CLIENT, CONTROL, 61, .run = run, .action = action);
+    turn(f);
+    expect_fault(f, CLIENT, 61, AIKI_STALE, code);
+    forget(f);
+}
+
+/* A parked run is queued to see it, its owner is shown it, and it is shown as cancelling until the
+ * code has ended it; also after a restart. */
+static void a_cancellation_reaches_the_code(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_NOTIFY m;
+    struct msg_ACK ack;
+    struct aiki_id run = start(f);
+    park(f, run, claim(f, RUNTIME), "go", 0);
+    assert_int_equal(ask(f, run, CONTROL_CANCEL), 1);
+    assert_int_equal(f->offer_count, 1);
+    uint64_t epoch = claim(f, RUNTIME);
+    assert_int_equal(ask(f, run, CONTROL_CANCEL), 0);
+    assert_int_equal(ask(f, run, CONTROL_WAKE), 1);
+    expect(f, RUNTIME, 0, NOTIFY, &m);
+    assert_true(m.kind == NOTIFY_EVENT && m.epoch == epoch);
+    ask_in_vain(f, run, CONTROL_PAUSE, "RUN_CANCELLING");
+    assert_int_equal(state_of(f, run), RUN_CANCELLING);
+    pass_ms(f, LAG_MS_MAX + 1);
+    turn(f);
+    restart(f);
+    open_session(f, RUNTIME);
+    serve(f, RUNTIME, build);
+    turn(f);
+    assert_int_equal(state_of(f, run), RUN_CANCELLING);
+    command(f, 0, COMMAND_OFFER, 0, &(struct offer_scan){.stream = NULL},
+            sizeof(struct offer_scan));
+    turn(f);
+    epoch = claim(f, RUNTIME);
+    ask_append(f, RUNTIME, 3, &(struct said){.run = run, .epoch = epoch, .number = 1,
+                                             .next = NEXT_FINISH, .kind = EVENT_CANCELLED});
+    turn(f);
+    expect(f, RUNTIME, 3, ACK, &ack);
+    forget(f);
+    assert_int_equal(state_of(f, run), RUN_CANCELLED);
+    ask_in_vain(f, run, CONTROL_CANCEL, "RUN_ENDED");
+}
+
+/* Its owner drops it, who waits gets the reason, and nothing more is taken from it. */
+static void a_terminated_run_is_dropped(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_NOTIFY m;
+    struct msg_RESULT result;
+    aiki_error err = {.struct_size = sizeof(err)};
+    struct aiki_id run = start(f);
+    uint64_t epoch = claim(f, RUNTIME);
+    say(f, CLIENT, WAIT, 5, .run = run, .timeout_ms = 60000);
+    assert_int_equal(ask(f, run, CONTROL_TERMINATE), 1);
+    expect(f, RUNTIME, 0, NOTIFY, &m);
+    assert_true(m.kind == NOTIFY_DROP && m.epoch == epoch);
+    expect(f, CLIENT, 5, RESULT, &result);
+    assert_int_equal(result.state, RUN_TERMINATED);
+    assert_int_equal(error_read(result.error, &err, NULL, NULL), AIKI_OK);
+    assert_string_equal(err.code, "TERMINATED");
+    assert_non_null(strstr(err.message, "why"));
+    finish(f, run, epoch);
+    turn(f);
+    expect_fault(f, RUNTIME, 3, AIKI_FENCED, "FENCED");
+    forget(f);
+    ask_in_vain(f, run, CONTROL_RETRY, "RUN_NOT_FAILED");
+}
+
+/* A pause outlives the owner and the server; resuming offers the run. */
+static void a_paused_run_stays_put(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_ACK ack;
+    struct aiki_id run = start(f);
+    uint64_t epoch = claim(f, RUNTIME);
+    assert_int_equal(ask(f, run, CONTROL_PAUSE), 1);
+    assert_int_equal(state_of(f, run), RUN_RUNNING);
+    ask_append(f, RUNTIME, 3, &(struct said){.run = run, .epoch = epoch, .number = 1,
+                                             .next = NEXT_RELEASE});
+    turn(f);
+    expect(f, RUNTIME, 3, ACK, &ack);
+    assert_int_equal(f->offer_count, 0);
+    restart(f);
+    forget(f);
+    assert_int_equal(state_of(f, run), RUN_PAUSED);
+    command(f, 0, COMMAND_OFFER, 0, &(struct offer_scan){.stream = NULL},
+            sizeof(struct offer_scan));
+    turn(f);
+    assert_int_equal(f->offer_count, 0);
+    assert_int_equal(ask(f, run, CONTROL_RESUME), 1);
+    assert_int_equal(f->offer_count, 1);
+    assert_int_equal(ask(f, run, CONTROL_RESUME), 0);
+}
+
+/* A pause that nobody wrote down but the row: the owner's session ends with the server. */
+static void a_pause_of_an_owned_run_outlives_a_restart(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id run = start(f);
+    (void)claim(f, RUNTIME);
+    assert_int_equal(ask(f, run, CONTROL_PAUSE), 1);
+    restart(f);
+    forget(f);
+    assert_int_equal(state_of(f, run), RUN_PAUSED);
+}
+
+/* What fails can go on; a step that is named must have ended. */
+static void a_failed_run_is_retried(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id run = start(f);
+    uint64_t epoch = claim(f, RUNTIME);
+    ask_in_vain(f, run, CONTROL_RETRY, "RUN_NOT_FAILED");
+    ask_append(f, RUNTIME, 3, &(struct said){.run = run, .epoch = epoch, .number = 1,
+                                             .next = NEXT_FINISH, .kind = EVENT_FAILED});
+    turn(f);
+    forget(f);
+    assert_int_equal(state_of(f, run), RUN_FAILED);
+    say(f, CLIENT, CONTROL, 61, .run = run, .action = CONTROL_RETRY, .step = view_of("no"));
+    turn(f);
+    expect_fault(f, CLIENT, 61, AIKI_NOT_FOUND, "STEP_NOT_FOUND");
+    forget(f);
+    restart(f);
+    assert_int_equal(ask(f, run, CONTROL_RETRY), 1);
+    assert_int_equal(f->offer_count, 1);
+    forget(f);
+    assert_int_equal(state_of(f, run), RUN_STALLED);
+}
+
+static void requests_that_make_no_sense(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id run = start(f);
+    say(f, CLIENT, CONTROL, 2, .run = run, .action = 0);
+    say(f, CLIENT, CONTROL, 3, .run = run, .action = 99);
+    say(f, CLIENT, CONTROL, 4, .run = run, .action = CONTROL_PAUSE, .step = view_of("x"));
+    say(f, CLIENT, CONTROL, 5, .run = {{1}}, .action = CONTROL_PAUSE);
+    turn(f);
+    expect_fault(f, CLIENT, 2, AIKI_INVALID, "BAD_ACTION");
+    expect_fault(f, CLIENT, 3, AIKI_INVALID, "BAD_ACTION");
+    expect_fault(f, CLIENT, 4, AIKI_INVALID, "BAD_ACTION");
+    expect_fault(f, CLIENT, 5, AIKI_NOT_FOUND, "RUN_NOT_FOUND");
+}
+
+/* A request whose commit fails is refused and leaves the run as it was. */
+static void a_refused_request_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id run = start(f);
+    uint64_t epoch = claim(f, RUNTIME);
+    say(f, CLIENT, CONTROL, 60, .run = run, .action = CONTROL_TERMINATE);
+    memory_store_fail_commit(f->store, AIKI_UNAVAILABLE, 0);
+    turn(f); /* the unit fails, the command alone does not */
+    struct msg_OK ok;
+    expect(f, CLIENT, 60, OK, &ok);
+    forget(f);
+    run = start(f);
+    epoch = claim(f, RUNTIME);
+    struct aiki_id known = id_new();
+    say(f, CLIENT, START, 1, .workflow = view_of("order"), .run = known);
+    turn(f);
+    cache_remove(&f->p.cache, cache_find(&f->p.cache, &known));
+    forget(f);
+    say(f, CLIENT, START, 1, .workflow = view_of("order"), .run = known);
+    say(f, CLIENT, CONTROL, 60, .run = run, .action = CONTROL_TERMINATE);
+    memory_store_fail_commit(f->store, AIKI_UNAVAILABLE, 1);
+    turn(f);
+    expect_fault(f, CLIENT, 60, AIKI_UNAVAILABLE, "UNAVAILABLE");
+    assert_false(has_answer(f, RUNTIME, 0));
+    forget(f);
+    finish(f, run, epoch);
+    turn(f);
+    struct msg_ACK ack;
+    expect(f, RUNTIME, 3, ACK, &ack);
+}
+
 /* A build that blocked a run does not get it again; another one does. */
 static void another_build_continues_a_blocked_run(void **state)
 {
@@ -843,6 +1035,13 @@ int main(void)
         CASE(a_timer_shared_with_a_signal_is_not_lost),
         CASE(a_signal_counts_once),
         CASE(the_owner_is_shown_signals),
+        CASE(a_cancellation_reaches_the_code),
+        CASE(a_terminated_run_is_dropped),
+        CASE(a_paused_run_stays_put),
+        CASE(a_pause_of_an_owned_run_outlives_a_restart),
+        CASE(a_failed_run_is_retried),
+        CASE(requests_that_make_no_sense),
+        CASE(a_refused_request_changes_nothing),
         CASE(another_build_continues_a_blocked_run),
         CASE(a_closed_connection_is_forgotten),
     };
