@@ -273,6 +273,7 @@ static aiki_status start_parts(struct core *c, const struct core_options *o, aik
 {
     const struct rpc_options rpc = {.listen = o->listen,
                                     .space = o->space,
+                                    .tokens = o->tokens,
                                     .lease_ms = o->lease_ms,
                                     .incarnation = c->incarnation,
                                     .clock = c->pipeline.clock};
@@ -284,6 +285,11 @@ static aiki_status start_parts(struct core *c, const struct core_options *o, aik
         status = error_set(err, AIKI_NOMEM, "the store thread cannot be created");
     c->running = status == AIKI_OK;
     return status;
+}
+
+void core_check_tokens(struct core *c)
+{
+    rpc_check_tokens(c->rpc);
 }
 
 static void on_undone(void *arg)

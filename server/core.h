@@ -16,12 +16,14 @@
 #include "wire/message.h"
 
 struct core;
+struct tokens;
 
 struct core_options {
     const char *listen; /* for RPC; see conn_listen */
     const char *store;  /* url; see store.h */
     const char *redis;  /* url; see link.h */
     const char *space;  /* namespace; borrowed */
+    struct tokens *tokens; /* borrowed until core_stop; NULL: all are let in */
     uint64_t lease_ms;
 };
 /* Opens the store, reads what a restart needs, starts the threads and listens. After a failure
@@ -30,6 +32,8 @@ aiki_status core_start(struct core **ret, uv_loop_t *loop, const struct core_opt
                        aiki_error *err);
 /* Address for RPC; borrowed until core_stop. */
 const char *core_address(const struct core *c);
+/* After tokens_reload: cuts RPC connections whose token is gone. */
+void core_check_tokens(struct core *c);
 /* Cuts all connections, ends the threads and closes the store. c is gone when on_stopped is
  * called; nothing may use it after this call. */
 void core_stop(struct core *c, void (*on_stopped)(void *arg), void *arg);

@@ -20,6 +20,7 @@
 #include "base/reload.h"
 #include "core.h"
 #include "http/http.h"
+#include "tokens.h"
 #include "version.h"
 #include "wire/error.h"
 #include "wire/keys.h"
@@ -34,6 +35,7 @@ static const struct config_key keys[] = {
     {"redis", CONFIG_TEXT, "redis://127.0.0.1:6379", 0, 0, "where runtimes read their tickets"},
     {"lease-ms", CONFIG_INT, "5000", 100, 3600 * 1000,
      "silence after which a runtime loses its runs"},
+    {"token-file", CONFIG_TEXT, "", 0, 0, "accepted tokens, one a line; without it all are let in"},
     {"namespace", CONFIG_TEXT, "default", 0, 0, "whose runs these are"},
     {"log", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error"},
     {"ready-fd", CONFIG_INT, "-1", -1, 1 << 20, "descriptor told in JSON where it serves"},
@@ -43,6 +45,7 @@ struct server {
     uv_loop_t loop;
     struct config *config;
     uv_signal_t on_int, on_term, on_hangup;
+    struct tokens *tokens; /* NULL: all are let in */
     struct core *core;
     struct http *http;
     bool stopping;
@@ -57,7 +60,8 @@ static void print_help(void)
     config_print_help(keys, ARRAY_COUNT(keys));
     printf("  %-26s %s\n  %-26s %s\n", "--help", "print this and exit", "--version",
            "print the version and exit");
-    printf("\nSIGHUP, with --config: reads the file again; log changes at once.\n");
+    printf("\nSIGHUP, with --config or --token-file: reads those files again; log and the accepted\n"
+           "tokens change at once.\n");
 }
 
 /* ---- end ------------------------------------------------------------------------------------- */
@@ -123,14 +127,27 @@ static void set_log_level(const struct config *c)
         log_set_level(level);
 }
 
+static void reload_tokens(const struct server *s)
+{
+    aiki_error err = AIKI_ERROR_INIT;
+    if (tokens_reload(s->tokens, &err) != AIKI_OK) {
+        log_error("tokens", "%s; the tokens from before stay accepted", err.message);
+        return;
+    }
+    log_info("tokens", "the accepted tokens are read again");
+    core_check_tokens(s->core);
+}
+
 static void on_hangup(uv_signal_t *handle, int number)
 {
     static const char *const live[] = {"log", NULL};
     static const struct reload_rules rules = {keys, ARRAY_COUNT(keys), live, check_settings};
     const struct server *s = handle->data;
     (void)number;
-    if (reload_settings(s->config, &rules))
+    if (config_file(s->config)[0] != '\0' && reload_settings(s->config, &rules))
         set_log_level(s->config);
+    if (s->tokens != NULL && s->core != NULL && !s->stopping)
+        reload_tokens(s);
 }
 
 /* CONNECTIONS_MAX needs more descriptors than the usual soft limit. */
@@ -160,15 +177,24 @@ static void tell_ready(const struct server *s, int fd)
 
 static aiki_status start(struct server *s, const struct config *c, aiki_error *err)
 {
+    const char *token_file = config_text(c, "token-file");
+    aiki_status status = AIKI_OK;
+    if (token_file[0] != '\0')
+        status = tokens_open(&s->tokens, token_file, err);
+    if (status != AIKI_OK)
+        return status;
     const struct core_options options = {.listen = config_text(c, "listen"),
                                          .store = config_text(c, "store"),
                                          .redis = config_text(c, "redis"),
                                          .space = config_text(c, "namespace"),
+                                         .tokens = s->tokens,
                                          .lease_ms = (uint64_t)config_int(c, "lease-ms")};
     const char *host = config_text(c, "http-host");
-    aiki_status status = core_start(&s->core, &s->loop, &options, err);
+    status = core_start(&s->core, &s->loop, &options, err);
+    const struct http_options http = {
+        .listen = config_text(c, "http"), .core = s->core, .tokens = s->tokens};
     if (status == AIKI_OK)
-        status = http_start(&s->http, &s->loop, config_text(c, "http"), s->core, err);
+        status = http_start(&s->http, &s->loop, &http, err);
     if (status == AIKI_OK && host[0] != '\0')
         status = http_allow_host(s->http, host, err);
     return status;
@@ -182,7 +208,7 @@ static void watch_signals(struct server *s)
     (void)uv_signal_init(&s->loop, &s->on_hangup);
     (void)uv_signal_start(&s->on_int, on_signal, SIGINT);
     (void)uv_signal_start(&s->on_term, on_signal, SIGTERM);
-    if (config_file(s->config)[0] != '\0')
+    if (config_file(s->config)[0] != '\0' || config_text(s->config, "token-file")[0] != '\0')
         (void)uv_signal_start(&s->on_hangup, on_hangup, SIGHUP);
 }
 
@@ -215,6 +241,7 @@ static int run(struct config *c)
         stop(&s);
     }
     (void)uv_run(&s.loop, UV_RUN_DEFAULT);
+    tokens_close(s.tokens);
     int left = uv_loop_close(&s.loop);
     assert(left == 0);
     (void)left;

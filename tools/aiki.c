@@ -21,7 +21,8 @@ static const struct arg help_args[] = {
 static const struct arg common_args[] = {
     {ARG_TEXT, "server", "HOST:PORT", "127.0.0.1:9090", "AIKI_SERVER",
      "which server, or unix:PATH", 0, 0},
-    {ARG_TEXT, "token", "TEXT", NULL, "AIKI_TOKEN", "credential", 0, 0},
+    {ARG_TEXT, "token", "TEXT", NULL, "AIKI_TOKEN", "credential; everybody sees arguments", 0, 0},
+    {ARG_TEXT, "token-file", "PATH", NULL, "AIKI_TOKEN_FILE", "file that the credential is in", 0, 0},
     {ARG_TEXT, "namespace", "NAME", "default", "AIKI_NAMESPACE", "whose runs and workflows", 0, 0},
     {ARG_FLAG, "json", NULL, NULL, NULL, "one JSON object or array on stdout", 0, 0},
     {ARG_FLAG, "help", NULL, NULL, NULL, "show this", 0, 0},
@@ -113,7 +114,7 @@ static void print_overview(void)
     printf("\n`aiki COMMAND --help` shows flags and examples.\n"
            "Exit codes: 0 ok, 1 the run did not complete, 2 usage, 3 server unreachable,\n"
            "            4 not found, 5 conflict, 124 the wait timed out.\n"
-           "Variables:  AIKI_SERVER, AIKI_TOKEN, AIKI_NAMESPACE; a flag wins over its variable.\n");
+           "Variables:  AIKI_SERVER, AIKI_TOKEN, AIKI_TOKEN_FILE, AIKI_NAMESPACE; a flag wins over its variable.\n");
 }
 
 static int run_help(struct cli *cli)

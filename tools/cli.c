@@ -43,7 +43,7 @@ static const char *next_step(const struct cli *cli, aiki_status st)
     case AIKI_UNAVAILABLE:
         return "start one with `aiki dev --plugins DIR --data DIR`, or name a running one with "
                "--server HOST:PORT or AIKI_SERVER";
-    case AIKI_DENIED: return "give a token with --token or AIKI_TOKEN";
+    case AIKI_DENIED: return "give a token with --token-file PATH, AIKI_TOKEN_FILE or AIKI_TOKEN";
     case AIKI_NOT_FOUND:
         return about_runs ? "`aiki runs list` shows the runs there are"
                           : "`aiki workflows list` shows what there is";
@@ -86,9 +86,12 @@ int cli_usage(const struct cli *cli, const char *format, ...)
 
 int cli_connect(struct cli *cli)
 {
+    const struct args *args = &cli->args; /* a flag wins over the other's variable */
+    bool from_file = args_is_given(args, "token-file") && !args_is_given(args, "token");
     const aiki_client_options options = {.struct_size = sizeof(options),
                                          .name = "aiki",
-                                         .token = args_text(&cli->args, "token"),
+                                         .token = from_file ? NULL : args_text(args, "token"),
+                                         .token_file = args_text(args, "token-file"),
                                          .space = args_text(&cli->args, "namespace"),
                                          .connect_timeout_ms = CONNECT_MS_MAX};
     cli->server = args_text(&cli->args, "server");

@@ -33,6 +33,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/conn.h"
+#include "base/secret.h"
 #include "outcome.h"
 #include "wire/error.h"
 #include "wire/event.h"
@@ -71,7 +72,7 @@ struct session {
     struct request *hash[HASH_SIZE]; /* by correlation */
     uint32_t correlation_last;
 
-    char *address, *name, *token, *space; /* owned */
+    char *address, *name, *token, *token_file, *space; /* owned; token "": of token_file */
     int64_t request_timeout_ms;
     atomic_uint count;
     atomic_ullong bytes;
@@ -480,11 +481,21 @@ static void start_connecting(struct session *s)
     }
 }
 
+/* The token is looked up each time, so that a new one in the file is found. */
 static void say_hello(struct session *s)
 {
+    char token[TOKEN_SIZE];
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (token_find(s->token, s->token_file, token, &err) != AIKI_OK) {
+        snprintf(s->why, sizeof(s->why), "%s", err.message);
+        fail_all(s, &err);
+        conn_close(s->conn);
+        return;
+    }
     conn_send(s->conn, HELLO, HELLO_CORRELATION, .magic = view_of(WIRE_MAGIC), .major = WIRE_MAJOR,
               .minor = WIRE_MINOR, .role = WIRE_ROLE_CLIENT, .name = view_of(s->name),
-              .token = view_of(s->token), .space = view_of(s->space), .pid = (uint64_t)getpid());
+              .token = view_of(token), .space = view_of(s->space), .pid = (uint64_t)getpid());
+    explicit_bzero(token, sizeof(token));
 }
 
 static void go_up(struct session *s)
@@ -624,27 +635,50 @@ static char *address_of(const char *url)
     return address;
 }
 
+static const char *or_empty(const char *text)
+{
+    return text != NULL ? text : "";
+}
+
+static aiki_status copy_token(struct session *s, const aiki_client_options *o, aiki_error *err)
+{
+    char token[TOKEN_SIZE];
+    const char *value = o->token, *file = o->token_file;
+    if (value == NULL && file == NULL) {
+        value = secure_getenv("AIKI_TOKEN");
+        file = secure_getenv("AIKI_TOKEN_FILE");
+    }
+    s->token = strdup(or_empty(value));
+    s->token_file = strdup(o->token == NULL ? or_empty(file) : "");
+    if (s->token == NULL || s->token_file == NULL)
+        return error_set(err, AIKI_NOMEM, "no memory for a client");
+    aiki_status status = token_find(s->token, s->token_file, token, err);
+    explicit_bzero(token, sizeof(token));
+    return status;
+}
+
 static aiki_status copy_options(struct session *s, const char *url, const aiki_client_options *o,
                                 aiki_error *err)
 {
     s->request_timeout_ms = o->request_timeout_ms > 0 ? o->request_timeout_ms : REQUEST_TIMEOUT_MS;
     s->address = address_of(url);
     s->name = strdup(o->name != NULL ? o->name : "c-client");
-    s->token = strdup(o->token != NULL ? o->token : "");
     s->space = strdup(o->space != NULL ? o->space : "default");
-    if (s->address == NULL || s->name == NULL || s->token == NULL || s->space == NULL)
+    if (s->address == NULL || s->name == NULL || s->space == NULL)
         return error_set(err, AIKI_NOMEM, "no memory for a client");
     if (s->address[0] == ':' || s->address[0] == '\0')
         return error_set(err, AIKI_INVALID,
                          "url '%s' names no host; expected aiki://HOST:PORT or unix:PATH", url);
-    return AIKI_OK;
+    return copy_token(s, o, err);
 }
 
 static void free_session(struct session *s)
 {
     free(s->address);
     free(s->name);
-    free(s->token);
+    if (s->token != NULL)
+        secret_free(s->token, strlen(s->token));
+    free(s->token_file);
     free(s->space);
     free(s);
 }

@@ -163,6 +163,18 @@ void conn_set_arg(struct conn *c, void *arg) { c->arg = arg; }
 
 bool conn_is_open(const struct conn *c) { return c->state == CONN_OPEN; }
 
+const char *conn_peer_text(const struct conn *c, char ret_text[ENDPOINT_TEXT_SIZE])
+{
+    struct sockaddr_storage peer;
+    int size = sizeof(peer);
+    if (c->h.handle.type == UV_TCP &&
+        uv_tcp_getpeername(&c->h.tcp, (struct sockaddr *)&peer, &size) == 0)
+        endpoint_text((const struct sockaddr *)&peer, ret_text);
+    else
+        (void)snprintf(ret_text, ENDPOINT_TEXT_SIZE, "a local process");
+    return ret_text;
+}
+
 /* ---- reading ------------------------------------------------------------------------------- */
 
 static void double_read_buffer(struct conn_loop *l)

@@ -18,6 +18,7 @@
 #include <aiki/status.h>
 #include <uv.h>
 
+#include "base/endpoint.h"
 #include "wire/frame.h"
 
 enum {
@@ -70,6 +71,8 @@ void conn_dirty(struct conn *c);
 void conn_send_bytes(struct conn *c, aiki_view frames);
 /* Write now instead of before the next wait; for latency. */
 void conn_flush(struct conn *c);
+/* "127.0.0.1:41873", or "a local process" when the peer has no such address; returns the buffer. */
+const char *conn_peer_text(const struct conn *c, char ret_text[ENDPOINT_TEXT_SIZE]);
 uint64_t conn_unsent_bytes(const struct conn *c);
 /* Idempotent; unsent bytes are tried once, on_closed follows. */
 void conn_close(struct conn *c);

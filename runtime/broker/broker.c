@@ -27,6 +27,7 @@
 #include "base/cleanup.h"
 #include "base/endpoint.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "broker/builds.h"
 #include "broker/consumer.h"
 #include "broker/relay.h"
@@ -319,9 +320,14 @@ static aiki_status create_link_to_server(struct broker *b, aiki_error *err)
     const struct session_options options = {.server = o->server,
                                             .name = o->name,
                                             .token = o->token,
+                                            .token_file = o->token_file,
                                             .space = o->space,
                                             .slots = o->limits.slots};
+    char token[TOKEN_SIZE];
     aiki_status st = endpoint_parse(o->server, &unused, err);
+    if (st == AIKI_OK) /* what is wrong with it now is told now */
+        st = token_find(o->token, o->token_file, token, err);
+    explicit_bzero(token, sizeof(token));
     if (st == AIKI_OK)
         st = session_create(&b->session, &b->loop, b->conns, &options, &callbacks, b, err);
     return st;

@@ -20,7 +20,7 @@ struct broker_limits {
 struct broker_options {
     const char *plugins_dir, *state_dir;
     const char *server, *redis_url;
-    const char *name, *token, *space;
+    const char *name, *token, *token_file, *space;
     const char *executable; /* for children: started with --child */
     uint64_t task_threads;
     struct broker_limits limits;

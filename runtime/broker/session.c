@@ -15,12 +15,14 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "wire/error.h"
 #include "wire/message.h"
 
@@ -61,7 +63,7 @@ struct session {
     struct aiki_id id;
     uint64_t lease_ms, fence_loop_ms, greeted_loop_ms;
     unsigned attempt;
-    bool complained; /* the outage under way is in the log */
+    char complaint[AIKI_MESSAGE_SIZE]; /* what the log says of the outage under way; "" = nothing */
     struct waiting *waiting;
     uint32_t waiting_count, waiting_capacity, first_free;
 };
@@ -215,14 +217,16 @@ static uint64_t backoff_ms(unsigned attempt)
     return ms / 2 + random % (ms / 2 + 1);
 }
 
+/* Each reason once: a server that was away and now refuses is news. */
 static void complain(struct session *s, const char *why)
 {
-    if (!s->complained)
-        log_warn("session", "no session with %s: %s; trying again, up to every %d ms",
-                 s->options.server, why, SESSION_BACKOFF_MS_MAX);
-    else
+    if (strncmp(s->complaint, why, sizeof(s->complaint) - 1) == 0) {
         log_debug("session", "%s: %s", s->options.server, why);
-    s->complained = true;
+        return;
+    }
+    log_warn("session", "no session with %s: %s; trying again, up to every %d ms",
+             s->options.server, why, SESSION_BACKOFF_MS_MAX);
+    (void)snprintf(s->complaint, sizeof(s->complaint), "%s", why);
 }
 
 static void on_welcome(struct request *r, const struct frame *f)
@@ -303,13 +307,20 @@ static void on_timer(uv_timer_t *t)
 
 static void greet(struct session *s)
 {
+    char token[TOKEN_SIZE];
+    aiki_error err = AIKI_ERROR_INIT;
+    if (token_find(s->options.token, s->options.token_file, token, &err) != AIKI_OK) {
+        session_renew(s, err.message);
+        return;
+    }
     s->greeting.on_answer = on_welcome;
     s->greeted_loop_ms = uv_now(s->loop);
     conn_send(s->conn, HELLO, session_expect(s, &s->greeting), .magic = view_of(WIRE_MAGIC),
               .major = WIRE_MAJOR, .minor = WIRE_MINOR, .role = WIRE_ROLE_RUNTIME,
-              .name = view_of(s->options.name), .token = view_of(s->options.token),
+              .name = view_of(s->options.name), .token = view_of(token),
               .space = view_of(s->options.space), .pid = (uint64_t)getpid(),
               .slots = s->options.slots);
+    explicit_bzero(token, sizeof(token));
 }
 
 static void come_up(struct session *s)
@@ -317,7 +328,7 @@ static void come_up(struct session *s)
     char text[AIKI_ID_TEXT_SIZE];
     uv_timer_stop(&s->timer);
     s->attempt = 0;
-    s->complained = false;
+    s->complaint[0] = '\0';
     s->fence_loop_ms = 0;
     extend_lease(s, s->greeted_loop_ms);
     uv_timer_start(&s->beat_timer, on_beat, s->lease_ms / 3, s->lease_ms / 3);

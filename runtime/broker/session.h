@@ -39,9 +39,10 @@ struct session_callbacks {
     void (*on_closed)(void *arg);
 };
 
-/* Borrowed for the session's life. */
+/* Borrowed for the session's life. token, if not empty, wins over token_file, which is read again
+ * for each greeting. */
 struct session_options {
-    const char *server, *name, *token, *space;
+    const char *server, *name, *token, *token_file, *space;
     uint64_t slots;
 };
 

@@ -51,8 +51,29 @@ function facts(pairs) {
 
 /* ---- asking ---- */
 
+/* Of a server that asks for one: kept as long as this tab. null: whoever reads this has none. */
+let token = sessionStorage.getItem("aiki-token") ?? "";
+
+async function get(path) {
+  const presented = token;
+  const headers = { Accept: "application/json" };
+  if (presented)
+    headers.Authorization = "Bearer " + presented;
+  const answer = await fetch(path, { headers });
+  if (answer.status !== 401 || token === null)
+    return answer;
+  if (token === presented) { /* else it was asked for meanwhile */
+    token = prompt("This server asks for a token:")?.trim() || null;
+    if (token === null)
+      sessionStorage.removeItem("aiki-token");
+    else
+      sessionStorage.setItem("aiki-token", token);
+  }
+  return token === null ? answer : get(path);
+}
+
 async function ask(path) {
-  const answer = await fetch(path, { headers: { Accept: "application/json" } });
+  const answer = await get(path);
   const document = await answer.json();
   if (!answer.ok)
     throw new Error(document.error ? `${document.error.code}: ${document.error.message}` : answer.statusText);

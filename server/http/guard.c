@@ -39,6 +39,7 @@ void head_add(struct head *head, const char *name, const char *value)
         {"transfer-encoding", &head->transfer_encoding, &head->transfer_encoding_count},
         {"content-encoding", &head->content_encoding, NULL},
         {"expect", &head->expect, NULL},
+        {"authorization", &head->authorization, &head->authorization_count},
     };
     for (size_t i = 0; i < ARRAY_COUNT(wanted); i++)
         if (strcasecmp(wanted[i].name, name) == 0) {
@@ -129,6 +130,17 @@ aiki_status guard_check(const struct head *head, const struct hosts *hosts, aiki
         return error_code(err, AIKI_DENIED, "ORIGIN_NOT_ALLOWED",
                           "requests from pages of %.80s are not taken", head->origin);
     return AIKI_OK;
+}
+
+aiki_view head_token(const struct head *head)
+{
+    static const char scheme[] = "Bearer ";
+    if (head->authorization_count != 1 ||
+        strncasecmp(head->authorization, scheme, sizeof(scheme) - 1) != 0)
+        return (aiki_view){NULL, 0};
+    const char *token = head->authorization + sizeof(scheme) - 1;
+    token += strspn(token, " ");
+    return (aiki_view){(const uint8_t *)token, strcspn(token, " ")};
 }
 
 bool head_is_framed(const struct head *head)

@@ -7,7 +7,7 @@
 #ifndef SERVER_HTTP_GUARD_H
 #define SERVER_HTTP_GUARD_H
 
-#include <aiki/status.h>
+#include <aiki/msgpack.h>
 
 #include "base/endpoint.h"
 #include "http/http.h"
@@ -22,8 +22,10 @@ aiki_status hosts_add(struct hosts *hosts, const char *name, aiki_error *err);
 /* The headers that decide; NULL when absent. counts: how often each came. */
 struct head {
     const char *version; /* "HTTP/1.1" */
-    const char *host, *origin, *content_length, *transfer_encoding, *content_encoding, *expect;
-    unsigned host_count, origin_count, content_length_count, transfer_encoding_count;
+    const char *host, *origin, *content_length, *transfer_encoding, *content_encoding, *expect,
+        *authorization;
+    unsigned host_count, origin_count, content_length_count, transfer_encoding_count,
+        authorization_count;
     size_t size_bytes; /* request line and headers */
 };
 /* Note one header. */
@@ -31,6 +33,8 @@ void head_add(struct head *head, const char *name, const char *value);
 /* AIKI_INVALID (BAD_HEADERS), AIKI_LIMIT (HEADERS_TOO_LARGE), AIKI_UNSUPPORTED
  * (CONTENT_ENCODING), AIKI_DENIED (HOST_NOT_ALLOWED, ORIGIN_NOT_ALLOWED). */
 aiki_status guard_check(const struct head *head, const struct hosts *hosts, aiki_error *err);
+/* TOKEN of "Authorization: Bearer TOKEN"; empty when there is none, or more than one. */
+aiki_view head_token(const struct head *head);
 /* Whether the end of the body is known and the connection can serve further requests. */
 bool head_is_framed(const struct head *head);
 

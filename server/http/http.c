@@ -273,16 +273,17 @@ static aiki_status start_handles(struct http *h, aiki_error *err)
     return AIKI_OK;
 }
 
-aiki_status http_start(struct http **ret, uv_loop_t *loop, const char *listen_address,
-                       struct core *core, aiki_error *err)
+aiki_status http_start(struct http **ret, uv_loop_t *loop, const struct http_options *options,
+                       aiki_error *err)
 {
     struct http *h = calloc(1, sizeof(*h));
     if (h == NULL)
-        return error_set(err, AIKI_NOMEM, "HTTP on %s", listen_address);
+        return error_set(err, AIKI_NOMEM, "HTTP on %s", options->listen);
     h->loop = loop;
-    h->core = core;
+    h->core = options->core;
+    h->tokens = options->tokens;
     h->listen_fd = -1;
-    aiki_status status = listen_on(h, listen_address, err);
+    aiki_status status = listen_on(h, options->listen, err);
     if (status == AIKI_OK)
         status = start_daemon(h, err);
     if (status == AIKI_OK)

@@ -14,7 +14,8 @@
  *
  * What is no HTTP at all is answered by libmicrohttpd itself, in HTML, and the connection ends.
  *
- * There is no authentication here. Against web pages in a local browser: the Host header must be a
+ * With tokens every request but /healthz carries one that clients may have, as "Authorization:
+ * Bearer TOKEN", else it is answered with 401 before anything else about it. Against web pages in a local browser: the Host header must be a
  * number, localhost, the listening host or an allowed name (DNS rebinding), and an Origin header
  * must agree with it (cross-site requests).
  */
@@ -45,10 +46,16 @@ enum {
 
 struct core;
 struct http;
+struct tokens;
 
-/* HOST:PORT or [V6]:PORT, port 0 for any. core must outlive the listener. */
-aiki_status http_start(struct http **ret, uv_loop_t *loop, const char *listen_address,
-                       struct core *core, aiki_error *err);
+/* Borrowed while the listener lives, but for the address. */
+struct http_options {
+    const char *listen; /* HOST:PORT or [V6]:PORT, port 0 for any */
+    struct core *core;
+    struct tokens *tokens; /* NULL: all are let in */
+};
+aiki_status http_start(struct http **ret, uv_loop_t *loop, const struct http_options *options,
+                       aiki_error *err);
 /* "127.0.0.1:41873"; borrowed until http_stop. */
 const char *http_address(const struct http *h);
 /* Accept this name in Host too, e.g. the one a proxy or a container goes by. AIKI_LIMIT beyond

@@ -9,10 +9,12 @@
 #include "http/http.h"
 #include "http/peer.h"
 #include "http/routes.h"
+#include "tokens.h"
 
 struct http {
     uv_loop_t *loop;
     struct core *core;
+    struct tokens *tokens; /* NULL: all are let in */
     struct MHD_Daemon *daemon;
     int listen_fd;        /* owned until MHD has it */
     uv_poll_t epoll;      /* MHD's epoll descriptor has events */

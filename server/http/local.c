@@ -45,6 +45,9 @@ static void answer_metrics(const struct http *h, struct answer *a)
     put_metric(w, "http_requests_total", "counter", "HTTP requests", h->requests);
     put_metric(w, "http_refused_total", "counter", "HTTP requests answered with an error",
                h->refused);
+    if (h->tokens != NULL)
+        put_metric(w, "tokens_refused_total", "counter", "Connections and requests without a token",
+                   tokens_refused(h->tokens));
     put_metric(w, "http_connections", "gauge", "Open HTTP connections", h->peers.count);
     put_metric(w, "http_waiting", "gauge", "HTTP requests that wait for a run to end", h->waiting);
     put_metric(w, "http_held_bytes", "gauge", "Bodies and answers in memory", h->held_bytes);

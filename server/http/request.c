@@ -135,6 +135,8 @@ static struct MHD_Response *make_response(struct request *r)
         add_header(response, "Referrer-Policy", "no-referrer") &&
         add_header(response, "Cross-Origin-Opener-Policy", "same-origin") &&
         add_header(response, "Location", a->location) && add_header(response, "Allow", a->allow) &&
+        add_header(response, "WWW-Authenticate",
+                   a->status == 401 ? "Bearer realm=\"aiki\"" : "") &&
         add_header(response, "Retry-After", a->status == 503 ? "1" : "") &&
         add_header(response, "Connection", a->close || r->http->stopping ? "close" : ""))
         return response;
@@ -307,6 +309,26 @@ static void read_head(struct request *r, const char *version, struct head *head)
     (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND, on_header, head);
 }
 
+/* Health is told to anyone, so that probes need no token; the page has no data in it, and asks who
+ * reads it for a token. */
+static bool is_open(const struct call *c)
+{
+    return c->route != NULL && (call_local(c) == LOCAL_HEALTH || call_local(c) == LOCAL_PAGE);
+}
+
+static aiki_status check_token(struct request *r, const struct head *head, aiki_error *err)
+{
+    char from[ENDPOINT_TEXT_SIZE + 40], address[ENDPOINT_TEXT_SIZE] = "?";
+    if (r->http->tokens == NULL || is_open(&r->call))
+        return AIKI_OK;
+    const union MHD_ConnectionInfo *peer =
+        MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (peer != NULL && peer->client_addr != NULL)
+        endpoint_text(peer->client_addr, address);
+    (void)snprintf(from, sizeof(from), "an HTTP request from %s", address);
+    return tokens_check(r->http->tokens, head_token(head), TOKEN_CLIENT, from, NULL, err);
+}
+
 static void check_head(struct request *r, const struct head *head, const char *method)
 {
     aiki_error *err = &r->err;
@@ -319,6 +341,12 @@ static void check_head(struct request *r, const struct head *head, const char *m
     if (status == AIKI_OK) {
         status = call_route(&r->call, method, r->answer.allow, err);
         http_status = status == AIKI_UNSUPPORTED ? 405 : http_status_of(status);
+        aiki_error denied = AIKI_ERROR_INIT;
+        if (check_token(r, head, &denied) != AIKI_OK) { /* whatever there is or not */
+            r->answer.allow[0] = '\0';
+            refuse(r, 401, &denied);
+            return;
+        }
     }
     if (status != AIKI_OK)
         refuse(r, http_status, err);

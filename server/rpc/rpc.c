@@ -14,11 +14,13 @@
 #include "rpc/rpc.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/endpoint.h"
 #include "base/log.h"
 #include "chain.h"
 #include "metrics.h"
@@ -39,6 +41,8 @@ struct peer {
     uint32_t requests;      /* that wait for an answer */
     bool slow;              /* cut because it does not read */
     struct aiki_id session; /* of a runtime */
+    unsigned role;          /* TOKEN_CLIENT or TOKEN_RUNTIME */
+    struct token_id token;
     char name[NAME_BYTES_MAX + 1];
 };
 
@@ -153,9 +157,20 @@ static void arm(struct rpc *r)
 
 /* ---- greeting -------------------------------------------------------------------------------- */
 
-static aiki_status check_hello(const struct rpc *r, const struct frame *f, struct msg_HELLO *m,
+static aiki_status check_token(struct peer *p, const struct msg_HELLO *m, aiki_error *err)
+{
+    char name[NAME_BYTES_MAX + 1], from[NAME_BYTES_MAX + 80], address[ENDPOINT_TEXT_SIZE];
+    p->role = m->role == WIRE_ROLE_RUNTIME ? TOKEN_RUNTIME : TOKEN_CLIENT;
+    (void)snprintf(from, sizeof(from), "%s \"%s\" at %.60s",
+                   p->role == TOKEN_RUNTIME ? "runtime" : "client",
+                   log_clean(m->name, name, sizeof(name)), conn_peer_text(p->conn, address));
+    return tokens_check(p->rpc->options.tokens, m->token, p->role, from, &p->token, err);
+}
+
+static aiki_status check_hello(struct peer *p, const struct frame *f, struct msg_HELLO *m,
                                aiki_error *err)
 {
+    const struct rpc *r = p->rpc;
     char text[NAME_BYTES_MAX + 1];
     if (f->type != WIRE_HELLO)
         return error_code(err, AIKI_INVALID, "HELLO_EXPECTED",
@@ -177,6 +192,9 @@ static aiki_status check_hello(const struct rpc *r, const struct frame *f, struc
     if (m->role != WIRE_ROLE_CLIENT && m->role != WIRE_ROLE_RUNTIME)
         return error_set(err, AIKI_INVALID, "HELLO for role %llu; 1 is client, 2 is runtime",
                          (unsigned long long)m->role);
+    status = check_token(p, m, err);
+    if (status != AIKI_OK)
+        return status;
     aiki_view space = m->space.size_bytes > 0 ? m->space : view_of("default");
     if (!view_is(space, r->options.space))
         return error_code(err, AIKI_DENIED, "WRONG_NAMESPACE",
@@ -203,8 +221,9 @@ static void greet(struct peer *p, const struct frame *f)
     const struct rpc_options *o = &p->rpc->options;
     struct msg_HELLO m;
     aiki_error err = {.struct_size = sizeof(err)};
-    if (check_hello(p->rpc, f, &m, &err) != AIKI_OK) {
-        log_warn("rpc", "a connection is refused: %s", err.message);
+    if (check_hello(p, f, &m, &err) != AIKI_OK) {
+        if (strcmp(err.code, "TOKEN_REFUSED") != 0) /* those are logged, not each */
+            log_warn("rpc", "a connection is refused: %s", err.message);
         dismiss(p, f->correlation, &err);
         return;
     }
@@ -466,6 +485,18 @@ size_t rpc_connection_count(const struct rpc *r)
 size_t rpc_session_count(const struct rpc *r)
 {
     return r->session_count;
+}
+
+void rpc_check_tokens(struct rpc *r)
+{
+    for (uint32_t slot = 0; slot < CONNECTIONS_MAX; slot++) {
+        struct peer *p = r->peers[slot];
+        if (p == NULL || p->phase == GREETING || p->phase == LEAVING ||
+            tokens_has(r->options.tokens, &p->token, p->role))
+            continue;
+        log_warn("rpc", "%s is cut: its token is not accepted any more", p->name);
+        conn_close(p->conn);
+    }
 }
 
 static int by_id(const void *a, const void *b)

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/conn.h"
 #include "gather.h"
+#include "tokens.h"
 
 enum { RPC_HELLO_BYTES_MAX = 4096, RPC_HELLO_MS_MAX = 10 * 1000 };
 
@@ -23,6 +24,7 @@ struct rpc;
 struct rpc_options {
     const char *listen;   /* HOST:PORT, [V6]:PORT or unix:PATH */
     const char *space;    /* the namespace served here; borrowed */
+    struct tokens *tokens; /* borrowed; NULL: all are let in */
     uint64_t lease_ms;
     uint64_t incarnation;
     struct engine_clock clock;
@@ -36,6 +38,8 @@ const char *rpc_address(const struct rpc *r);
 void rpc_deliver(struct rpc *r, const struct parcel *parcel);
 /* Ids of the sessions that have a lease, sorted: a malloc'ed array, NULL when there is none. */
 struct aiki_id *rpc_sessions(const struct rpc *r, size_t *ret_count);
+/* Cuts the connections whose token is not accepted any more. */
+void rpc_check_tokens(struct rpc *r);
 size_t rpc_connection_count(const struct rpc *r);
 size_t rpc_session_count(const struct rpc *r);
 /* Cuts all connections. r is gone when on_closed is called. */

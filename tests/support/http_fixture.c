@@ -130,13 +130,21 @@ static void warm_up(void)
 
 int fixture_setup(void **state)
 {
+    return fixture_setup_tokens(state, NULL);
+}
+
+int fixture_setup_tokens(void **state, struct tokens *tokens)
+{
     warm_up();
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
     test_began_ms = real_ms();
     f->descriptors = count_descriptors();
     assert_int_equal(uv_loop_init(&f->loop), 0);
-    assert_int_equal(http_start(&f->http, &f->loop, "127.0.0.1:0", &f->core, NULL), AIKI_OK);
+    const struct http_options options = {
+        .listen = "127.0.0.1:0", .core = &f->core, .tokens = tokens};
+    f->tokens = tokens;
+    assert_int_equal(http_start(&f->http, &f->loop, &options, NULL), AIKI_OK);
     *state = f;
     return 0;
 }
@@ -166,6 +174,7 @@ int fixture_teardown(void **state)
         free(f->core.asked[i].payload);
     }
     assert_int_equal(count_descriptors(), f->descriptors);
+    tokens_close(f->tokens);
     free(f);
     return 0;
 }

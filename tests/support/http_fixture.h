@@ -6,6 +6,7 @@
 
 #include "core.h"
 #include "http/http.h"
+#include "tokens.h"
 #include "wire/message.h"
 
 enum { ASKED_MAX = 2048 };
@@ -30,12 +31,15 @@ struct core {
 struct fixture {
     uv_loop_t loop;
     struct http *http;
+    struct tokens *tokens; /* owned; NULL: none is asked for */
     struct core core;
     bool stopped;
     int descriptors; /* open before all began */
 };
 
 int fixture_setup(void **state);
+/* With a listener that asks for tokens; the fixture closes them. */
+int fixture_setup_tokens(void **state, struct tokens *tokens);
 /* Checks that no descriptor and no handle is left. */
 int fixture_teardown(void **state);
 void fixture_stop(struct fixture *f);

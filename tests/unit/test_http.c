@@ -551,11 +551,12 @@ static void bad_addresses(void **state)
     struct http *h = NULL;
     aiki_error err = AIKI_ERROR_INIT;
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
-        assert_int_equal(http_start(&h, &f->loop, bad[i], &f->core, &err), AIKI_INVALID);
+        const struct http_options options = {.listen = bad[i], .core = &f->core};
+        assert_int_equal(http_start(&h, &f->loop, &options, &err), AIKI_INVALID);
         assert_true(strlen(err.message) > 0);
     }
-    assert_int_equal(http_start(&h, &f->loop, http_address(f->http), &f->core, &err),
-                     AIKI_CONFLICT);
+    const struct http_options taken = {.listen = http_address(f->http), .core = &f->core};
+    assert_int_equal(http_start(&h, &f->loop, &taken, &err), AIKI_CONFLICT);
     assert_null(h);
 }
 

@@ -9,9 +9,11 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <sodium.h>
 
 #include "base/cleanup.h"
 #include "support/http_fixture.h"
+#include "support/token_file.h"
 
 #define RUN  "01JD2V7Q8X3M5N7P9R1S3T5V7W"
 #define HOST "Host: localhost\r\n"
@@ -267,6 +269,57 @@ static void refused_body_is_no_request(void **state)
     close(fd);
 }
 
+/* ---- tokens -------------------------------------------------------------------------------- */
+
+static int setup_tokens(void **state)
+{
+    struct token_file file;
+    struct tokens *t = NULL;
+    token_file_init(&file, TOKEN_LINES);
+    assert_true(sodium_init() >= 0);
+    aiki_status status = tokens_open(&t, file.path, NULL);
+    token_file_deinit(&file);
+    return status == AIKI_OK ? fixture_setup_tokens(state, t) : -1;
+}
+
+/* Everything but health and the page wants the token of a client, and says nothing else to who has none. */
+static void tokens(void **state)
+{
+    struct fixture *f = *state;
+    static const struct head_case cases[] = {
+        {"GET /healthz HTTP/1.1\r\n" HOST, 200, NULL},
+        {"GET / HTTP/1.1\r\n" HOST, 200, NULL},
+        {"GET /readyz HTTP/1.1\r\n" HOST, 401, "TOKEN_REFUSED"},
+        {"GET /metrics HTTP/1.1\r\n" HOST, 401, "TOKEN_REFUSED"},
+        {"GET /nowhere HTTP/1.1\r\n" HOST, 401, "TOKEN_REFUSED"},
+        {"PATCH /v1/runs HTTP/1.1\r\n" HOST, 401, "TOKEN_REFUSED"},
+        {"GET /metrics HTTP/1.1\r\n" HOST "Authorization: Bearer " CLIENT_TOKEN "\r\n", 200,
+         NULL},
+        {"GET /metrics HTTP/1.1\r\n" HOST "authorization: bearer  " ANY_TOKEN " \r\n", 200,
+         NULL},
+        {"GET /nowhere HTTP/1.1\r\n" HOST "Authorization: Bearer " ANY_TOKEN "\r\n", 404,
+         "NO_SUCH_PATH"},
+        {"GET /metrics HTTP/1.1\r\n" HOST "Authorization: Bearer " RUNTIME_TOKEN "\r\n",
+         401, "TOKEN_REFUSED"},
+        {"GET /metrics HTTP/1.1\r\n" HOST "Authorization: Bearer\r\n", 401,
+         "TOKEN_REFUSED"},
+        {"GET /metrics HTTP/1.1\r\n" HOST "Authorization: Basic " ANY_TOKEN "\r\n", 401,
+         "TOKEN_REFUSED"},
+        {"GET /metrics HTTP/1.1\r\n" HOST "Authorization: Bearer " ANY_TOKEN
+         "\r\nAuthorization: Bearer " ANY_TOKEN "\r\n",
+         401, "TOKEN_REFUSED"},
+        {"GET /metrics HTTP/1.1\r\nHost: evil.example\r\nAuthorization: Bearer " ANY_TOKEN "\r\n", 403,
+         "HOST_NOT_ALLOWED"},
+    };
+    check_heads(f, cases, ARRAY_COUNT(cases));
+    struct response r = ask(f, "POST", "/v1/workflows/x/runs", "{\"input\":1}");
+    assert_error(&r, 401, "TOKEN_REFUSED");
+    assert_non_null(strstr(r.head, "WWW-Authenticate: Bearer realm=\"aiki\"\r\n"));
+    assert_null(strstr(r.head, "Allow:"));
+    response_deinit(&r);
+    assert_int_equal(f->core.count, 0);
+}
+
 /* What is no HTTP ends its connection and nothing else. */
 static void no_http(void **state)
 {
@@ -303,6 +356,7 @@ int main(void)
         TEST(two_readings),
         TEST(refused_body_is_no_request),
         TEST(no_http),
+        cmocka_unit_test_setup_teardown(tokens, setup_tokens, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "metrics.h"
 #include "rpc/rpc.h"
+#include "support/token_file.h"
 #include "wire/error.h"
 
 enum { PATIENCE_MS = 20000, LEASE_MS = 150, COMMANDS_MAX = 256 };
@@ -40,6 +41,8 @@ struct fixture {
     struct gather gather;
     struct conn_loop *conns;
     struct rpc *rpc;
+    struct token_file file;
+    struct tokens *tokens; /* NULL: none are asked for */
     struct seen seen[COMMANDS_MAX];
     size_t seen_count;
     int closed;
@@ -137,7 +140,7 @@ static void greet(struct fixture *f, struct caller *c, uint64_t role)
 
 /* ---- fixture --------------------------------------------------------------------------------- */
 
-static int setup(void **state)
+static int setup_with(void **state, const char *token_lines)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     struct rpc_options options = {.listen = "127.0.0.1:0", .space = "test", .lease_ms = LEASE_MS,
@@ -146,6 +149,11 @@ static int setup(void **state)
     assert_true(sodium_init() >= 0);
     log_init("test", LOG_ERROR + 1);
     engine_clock_init(&options.clock, 0);
+    if (token_lines != NULL) {
+        token_file_init(&f->file, token_lines);
+        assert_int_equal(tokens_open(&f->tokens, f->file.path, NULL), AIKI_OK);
+        options.tokens = f->tokens;
+    }
     assert_int_equal(uv_loop_init(&f->loop), 0);
     (void)uv_timer_init(&f->loop, &f->patience);
     postbox_init(&f->inbox);
@@ -155,6 +163,16 @@ static int setup(void **state)
     assert_int_equal(rpc_start(&f->rpc, &f->loop, f->conns, &f->gather, &options, NULL), AIKI_OK);
     *state = f;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_with(state, NULL);
+}
+
+static int setup_tokens(void **state)
+{
+    return setup_with(state, TOKEN_LINES);
 }
 
 static void on_closed(void *arg)
@@ -176,6 +194,9 @@ static int teardown(void **state)
     assert_int_equal(f->closed, 3);
     assert_int_equal(uv_loop_close(&f->loop), 0);
     postbox_deinit(&f->inbox);
+    if (f->tokens != NULL)
+        token_file_deinit(&f->file);
+    tokens_close(f->tokens);
     free(f);
     return 0;
 }
@@ -233,6 +254,67 @@ static void wrong_greetings_are_refused(void **state)
         assert_int_equal(c.status, expected[i]);
     }
     assert_null(seen(f, COMMAND_OPEN));
+}
+
+static void greet_with(struct fixture *f, struct caller *c, uint64_t role, const char *token,
+                       const char *space)
+{
+    struct msg_HELLO m = {HELLO_FIELDS(role)};
+    m.token = view_of(token);
+    m.space = view_of(space);
+    dial(f, c);
+    uint64_t at = frame_begin(conn_out(c->conn));
+    msg_HELLO_write(conn_out(c->conn), &m);
+    conn_end_frame(c->conn, at, WIRE_HELLO, 1);
+    until(f, c->type == WIRE_WELCOME || c->closed);
+}
+
+/* With a list of tokens each role needs one of its own, and learns nothing without it. */
+static void tokens_are_asked_for(void **state)
+{
+    struct fixture *f = *state;
+    struct caller c;
+    static const struct {
+        uint64_t role;
+        const char *token, *space, *code;
+    } cases[] = {{WIRE_ROLE_CLIENT, "", "test", "TOKEN_REFUSED"},
+                 {WIRE_ROLE_CLIENT, RUNTIME_TOKEN, "test", "TOKEN_REFUSED"},
+                 {WIRE_ROLE_RUNTIME, CLIENT_TOKEN, "test", "TOKEN_REFUSED"},
+                 {WIRE_ROLE_CLIENT, "guessed-0123456789", "other", "TOKEN_REFUSED"},
+                 {WIRE_ROLE_CLIENT, CLIENT_TOKEN, "other", "WRONG_NAMESPACE"},
+                 {WIRE_ROLE_CLIENT, CLIENT_TOKEN, "test", ""},
+                 {WIRE_ROLE_RUNTIME, RUNTIME_TOKEN, "test", ""},
+                 {WIRE_ROLE_RUNTIME, ANY_TOKEN, "test", ""}};
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        greet_with(f, &c, cases[i].role, cases[i].token, cases[i].space);
+        assert_string_equal(c.code, cases[i].code);
+        assert_int_equal(c.closed, cases[i].code[0] != '\0');
+        if (c.closed)
+            assert_int_equal(c.status, AIKI_DENIED);
+        else
+            conn_close(c.conn);
+        until(f, c.closed);
+    }
+    assert_int_equal(tokens_refused(f->tokens), 4);
+}
+
+/* A token taken off the list ends its connections, and no others. */
+static void withdrawn_tokens_cut(void **state)
+{
+    struct fixture *f = *state;
+    struct caller kept, cut, waiting;
+    greet_with(f, &kept, WIRE_ROLE_CLIENT, CLIENT_TOKEN, "test");
+    greet_with(f, &cut, WIRE_ROLE_RUNTIME, ANY_TOKEN, "test");
+    dial(f, &waiting);
+    until(f, rpc_connection_count(f->rpc) == 3);
+    token_file_write(&f->file, CLIENT_TOKEN " client\n" ANY_TOKEN " client\n");
+    assert_int_equal(tokens_reload(f->tokens, NULL), AIKI_OK);
+    rpc_check_tokens(f->rpc);
+    until(f, cut.closed);
+    assert_false(kept.closed || waiting.closed);
+    conn_close(kept.conn);
+    conn_close(waiting.conn);
+    until(f, kept.closed && waiting.closed);
 }
 
 /* Anything before HELLO ends the connection; so do bytes that are no frame, which are counted. */
@@ -393,6 +475,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(both_roles_are_welcome),
         CASE(wrong_greetings_are_refused),
+        cmocka_unit_test_setup_teardown(tokens_are_asked_for, setup_tokens, teardown),
+        cmocka_unit_test_setup_teardown(withdrawn_tokens_cut, setup_tokens, teardown),
         CASE(strangers_are_cut_off),
         CASE(requests_go_by_role),
         CASE(answers_find_their_connection),

@@ -80,19 +80,24 @@ typedef struct aiki_client_options {
     uint32_t struct_size;
     uint32_t reserved;
     const char *name;           /* who connects, for people; NULL: "c-client" */
-    const char *token;          /* credential; NULL: none */
+    const char *token;          /* credential; NULL: see token_file; "": none */
     const char *space;          /* namespace; NULL: "default" */
     int64_t connect_timeout_ms; /* limit of aiki_client_open; 0: 5000 */
     /* How long a request may stay without an answer, and how long the server may be out of
      * reach before waiting requests give up; 0: 30000. */
     int64_t request_timeout_ms;
+    /* since 1.1. When token is NULL: path of the file with the credential in its first line that
+     * is no # comment, read whenever the client connects. When both are NULL: the environment
+     * variable AIKI_TOKEN, else the file that AIKI_TOKEN_FILE names, else none. Nobody but owner
+     * and group may be able to read the file. */
+    const char *token_file;
 } aiki_client_options;
 
 /* Connect. url: "aiki://HOST:PORT", "HOST:PORT", "HOST" (port 9090) or "unix:PATH".
  * options: NULL for the defaults. *ret_client is the caller's; give it to aiki_client_close.
  * AIKI_UNAVAILABLE, naming the address and the reason, when nobody answered in time;
  * AIKI_DENIED or AIKI_UNSUPPORTED when the server turned the client away; AIKI_INVALID for a
- * bad url. since 1.0 */
+ * bad url or a token file that is missing or open to others. since 1.0 */
 AIKI_CLIENT_API AIKI_NODISCARD aiki_status aiki_client_open(const char *url,
                                                             const aiki_client_options *options,
                                                             aiki_client **ret_client,
