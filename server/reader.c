@@ -153,6 +153,7 @@ static aiki_status runs_list(struct reader *r, const struct job *job, const stru
 /* ---- runs.history ---------------------------------------------------------------------------- */
 
 struct history {
+    struct aiki_id id;
     uint64_t no, seq;
     uint64_t after, limit, count, last_seq;
     uint8_t hash[HASH_BYTES];
@@ -181,7 +182,7 @@ static aiki_status show_page(struct history *h, aiki_view page, aiki_error *err)
         event_chain(h->hash, event.encoded);
         if (event.seq <= h->after)
             continue;
-        view_event(h->w, &event, h->hash);
+        view_event(h->w, &h->id, &event, h->hash);
         h->last_seq = event.seq;
         h->count++;
     }
@@ -212,7 +213,6 @@ static aiki_status runs_history(struct reader *r, const struct query_args *a, ai
                                 aiki_error *err)
 {
     AUTO(buf) aiki_writer events;
-    struct aiki_id id;
     char text[AIKI_ID_TEXT_SIZE];
     buf_init(&events);
     struct history h = {.after = a->after,
@@ -221,12 +221,12 @@ static aiki_status runs_history(struct reader *r, const struct query_args *a, ai
                         .w = &events};
     if (h.limit > HISTORY_LIMIT_MAX)
         h.limit = HISTORY_LIMIT_MAX;
-    aiki_status status = reader_find(r, a, found_run, &h, &id, err);
+    aiki_status status = reader_find(r, a, found_run, &h, &h.id, err);
     if (status == AIKI_OK)
         status = show_pages(r, &h, err);
     if (status != AIKI_OK)
         return status;
-    id_text(&id, text);
+    id_text(&h.id, text);
     aiki_mp_map(doc, 3);
     aiki_mp_str(doc, "id");
     aiki_mp_str(doc, text);

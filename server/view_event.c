@@ -2,6 +2,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "views.h"
+#include "wire/child.h"
 
 static const char *outcome_name(uint64_t outcome)
 {
@@ -58,28 +59,25 @@ static void put_step(struct view_map *m, const struct event *e)
     view_put_payload(m, "input", e->as.step.input);
 }
 
-/* [version, close_policy, detached] */
-static void put_child_options(struct view_map *m, aiki_view options)
+static void put_child(struct view_map *m, const struct aiki_id *run, const struct event *e)
 {
-    aiki_reader r;
-    aiki_reader_init(&r, options);
-    uint64_t count = aiki_mp_read_array(&r);
-    aiki_view version = count > 0 ? aiki_mp_read_str(&r) : (aiki_view){NULL, 0};
-    uint64_t policy = count > 1 ? aiki_mp_read_uint(&r) : CLOSE_CANCEL;
-    bool detached = count > 2 && aiki_mp_read_bool(&r);
-    if (r.status != AIKI_OK)
+    struct child_options o;
+    if (child_options_read(e->as.step.options, &o) != AIKI_OK)
         return;
-    view_put_text(m, "child_version", version);
-    view_put_text(m, "close_policy", view_of(close_policy_name(policy)));
-    view_put_bool(m, "detached", detached);
+    struct aiki_id child = child_id(run, &e->as.step.address, e->as.step.nth, o.pass);
+    view_put_id(m, "child", &child);
+    view_put_text(m, "child_version", o.version);
+    view_put_text(m, "child_key", o.key);
+    view_put_text(m, "close_policy", view_of(close_policy_name(o.close_policy)));
+    view_put_bool(m, "detached", o.detached);
 }
 
-static void put_step_begun(struct view_map *m, const struct event *e)
+static void put_step_begun(struct view_map *m, const struct aiki_id *run, const struct event *e)
 {
     put_step(m, e);
     view_put_time(m, "due_at", e->as.step.due_at_ms);
-    if (e->as.step.identity_kind == STEP_CHILD && e->as.step.options.size_bytes > 0)
-        put_child_options(m, e->as.step.options);
+    if (e->as.step.identity_kind == STEP_CHILD)
+        put_child(m, run, e);
 }
 
 static void put_attempt(struct view_map *m, const struct event *e)
@@ -131,7 +129,7 @@ static void put_run_retried(struct view_map *m, const struct event *e)
     view_put_text(m, "actor", e->as.run_retried.actor);
 }
 
-static void put_body(struct view_map *m, const struct event *e)
+static void put_body(struct view_map *m, const struct aiki_id *run, const struct event *e)
 {
     switch (e->kind) {
     case EVENT_STARTED: put_started(m, e); break;
@@ -140,7 +138,7 @@ static void put_body(struct view_map *m, const struct event *e)
         put_hex(m, "build", e->as.claimed.build.data, (size_t)e->as.claimed.build.size_bytes);
         view_put_text(m, "runtime", e->as.claimed.runtime);
         break;
-    case EVENT_STEP_BEGUN: put_step_begun(m, e); break;
+    case EVENT_STEP_BEGUN: put_step_begun(m, run, e); break;
     case EVENT_ATTEMPT_FAILED: put_attempt_failed(m, e); break;
     case EVENT_STEP_DONE: put_step_done(m, e); break;
     case EVENT_HEARTBEAT:
@@ -169,7 +167,8 @@ static void put_body(struct view_map *m, const struct event *e)
     }
 }
 
-void view_event(aiki_writer *w, const struct event *e, const uint8_t hash[HASH_BYTES])
+void view_event(aiki_writer *w, const struct aiki_id *run, const struct event *e,
+                const uint8_t hash[HASH_BYTES])
 {
     struct view_map m;
     view_map_begin(&m, w);
@@ -177,7 +176,7 @@ void view_event(aiki_writer *w, const struct event *e, const uint8_t hash[HASH_B
     view_put_time(&m, "at", e->at_ms);
     view_put_uint(&m, "epoch", e->epoch);
     view_put_text(&m, "kind", view_of(event_kind_name(e->kind)));
-    put_body(&m, e);
+    put_body(&m, run, e);
     put_hex(&m, "hash", hash, HASH_BYTES);
     view_map_end(&m);
 }

@@ -50,7 +50,8 @@ void view_run_fields(struct view_map *m, const struct run_row *row, uint32_t sta
 /* Who was answered with this run instead of a new one: an array of {at, actor}. */
 void view_absorbed(aiki_writer *w, aiki_view absorbed);
 /* One map; view_event.c. hash: chain value up to this event. */
-void view_event(aiki_writer *w, const struct event *e, const uint8_t hash[HASH_BYTES]);
+void view_event(aiki_writer *w, const struct aiki_id *run, const struct event *e,
+                const uint8_t hash[HASH_BYTES]);
 void view_flow(aiki_writer *w, const struct flow *f, bool schemas);
 void view_session(aiki_writer *w, const struct session *s, int64_t now_ms);
 void view_plugin(aiki_writer *w, const struct plugin *plugin);

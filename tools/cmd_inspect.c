@@ -8,8 +8,10 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "commands.h"
 #include "doc.h"
+#include "head.h"
 #include "report.h"
 #include "text.h"
 #include "timeline.h"
@@ -65,61 +67,6 @@ static void keep_event(void *arg, aiki_view event)
     e->count++;
 }
 
-static void line(const char *title, aiki_view text, const char *sequence)
-{
-    if (text.size_bytes == 0)
-        return;
-    printf("%-10s%s", title, sequence);
-    print_clean(text);
-    printf("%s\n", sequence[0] != '\0' ? out_plain() : "");
-}
-
-static void print_waits(aiki_view run)
-{
-    char at[HUMAN_SIZE];
-    for (struct doc_list l = doc_list(run, "waits"); doc_next(&l);) {
-        printf("waits for ");
-        print_clean(doc_text(l.item, "kind"));
-        printf(" ");
-        print_clean(doc_text(l.item, "name"));
-        int64_t due_ms = doc_time_ms(l.item, "expires");
-        printf("%s%s\n", due_ms > 0 ? " until " : "", due_ms > 0 ? human_time(at, due_ms) : "");
-    }
-}
-
-static void print_reason(aiki_view error)
-{
-    if (error.size_bytes == 0)
-        return;
-    printf("%-10s", "error");
-    print_clean(doc_text(error, "code"));
-    printf(": ");
-    print_clean(doc_text(error, "message"));
-    printf("\n");
-    aiki_view details = doc_get(error, "details");
-    if (details.size_bytes > 0)
-        (void)print_json(details, 2, NULL); /* it came from our own reader */
-}
-
-static void print_head(aiki_view run)
-{
-    char created[HUMAN_SIZE], took[HUMAN_SIZE];
-    int64_t created_ms = doc_time_ms(run, "created_at"),
-            updated_ms = doc_time_ms(run, "updated_at");
-    aiki_view state = doc_text(run, "state");
-    line("run", doc_text(run, "id"), out_bold());
-    line("workflow", doc_text(run, "workflow"), "");
-    line("version", doc_text(run, "version"), "");
-    line("state", state, out_state(state));
-    line("key", doc_text(run, "key"), "");
-    line("worker", doc_text(doc_get(run, "owner"), "name"), "");
-    printf("%-10s%s, last change %s later\n", "created", human_time(created, created_ms),
-           human_ms(took, updated_ms - created_ms));
-    print_waits(run);
-    print_reason(doc_get(run, "error"));
-    printf("\n");
-}
-
 static int print_inspection(struct cli *cli, aiki_view run, const struct events *e)
 {
     AUTO(buf) aiki_writer w;
@@ -146,11 +93,13 @@ static int run_inspect(struct cli *cli)
         return code;
     buf_init(&e.bytes);
     if (!cli->json)
-        print_head(run);
+        head_print(run, clock_wall_ms());
     code = read_history(cli, run_id, &after, cli->json ? keep_event : print_event,
                         cli->json ? (void *)&e : (void *)&t);
     if (code == EXIT_OK && cli->json)
         code = print_inspection(cli, run, &e);
+    else if (code == EXIT_OK)
+        steps_draw(&t.steps);
     timeline_deinit(&t);
     buf_deinit(&e.bytes);
     aiki_client_free(run.data);

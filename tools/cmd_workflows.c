@@ -14,6 +14,7 @@
 
 enum {
     NAME_SIZE = 256,
+    BUILD_SHOWN = 12,
     LOOK_EVERY_MS = 50,
     APPEAR_MS_MAX = 1500 /* a plugin that was just dropped in is served by then */
 };
@@ -32,18 +33,34 @@ static int split_name(struct cli *cli, char name[NAME_SIZE], const char **ret_ve
 
 /* ---- list --------------------------------------------------------------------------------- */
 
+/* Runs of this version that have not ended, whatever they wait for. */
+static long long open_runs(aiki_view workflow)
+{
+    long long count = 0;
+    aiki_reader r;
+    aiki_view runs = doc_get(workflow, "runs");
+    aiki_reader_init(&r, runs);
+    uint64_t states = runs.size_bytes > 0 ? aiki_mp_read_map(&r) : 0;
+    for (; states > 0 && r.status == AIKI_OK; states--) {
+        (void)aiki_mp_skip(&r); /* the state; its failure sticks in r */
+        count += (long long)aiki_mp_read_uint(&r);
+    }
+    return count;
+}
+
 static void list_row(struct table *t, aiki_view workflow)
 {
     table_view(t, doc_text(workflow, "name"));
     table_view(t, doc_text(workflow, "version"));
     table_cell(t, "%s", doc_bool(workflow, "served") ? "yes" : "no");
+    table_cell(t, "%lld", open_runs(workflow));
     table_view(t, doc_text(workflow, "plugin"));
     table_view(t, doc_text(workflow, "summary"));
 }
 
 static int run_list(struct cli *cli)
 {
-    static const char *const headers[] = {"WORKFLOW", "VERSION", "SERVED",
+    static const char *const headers[] = {"WORKFLOW", "VERSION", "SERVED", "OPEN",
                                           "PLUGIN",   "SUMMARY", NULL};
     aiki_view document;
     int code = cli_query(cli, "workflows.list", NULL, &document);
@@ -54,7 +71,7 @@ static int run_list(struct cli *cli)
         code = st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
     } else {
         struct table t;
-        table_init(&t, headers, 0);
+        table_init(&t, headers, 1u << 3);
         for (struct doc_list l = doc_list(document, "workflows"); doc_next(&l);)
             list_row(&t, l.item);
         table_print(&t, "no workflows yet; drop a plugin into the runtime's plugins folder");
@@ -99,6 +116,24 @@ static void show_workflow(aiki_view workflow)
     printf("%-12s %s\n", "served", doc_bool(workflow, "served") ? "yes" : "no");
     show_value("input", doc_get(workflow, "input"));
     show_value("output", doc_get(workflow, "output"));
+}
+
+/* Versions side by side: which are served, and how many runs still need each. */
+static void show_versions(aiki_view document)
+{
+    static const char *const headers[] = {"VERSION", "SERVED", "OPEN", "BUILD", NULL};
+    struct table t;
+    table_init(&t, headers, 1u << 2);
+    for (struct doc_list l = doc_list(document, "versions"); doc_next(&l);) {
+        aiki_view build = doc_text(l.item, "build");
+        table_view(&t, doc_text(l.item, "version"));
+        table_cell(&t, "%s", doc_bool(l.item, "served") ? "yes" : "no");
+        table_cell(&t, "%lld", open_runs(l.item));
+        table_cell(&t, "%.*s", build.size_bytes < BUILD_SHOWN ? (int)build.size_bytes : BUILD_SHOWN,
+                   build.data != NULL ? (const char *)build.data : "");
+    }
+    printf("\n");
+    table_print(&t, "");
 }
 
 static void pause_ms(int64_t ms)
@@ -157,10 +192,12 @@ static int run_show(struct cli *cli)
     aiki_status st = await_workflow(cli, name, version, &document);
     if (st != AIKI_OK)
         return cli_fail(cli, st, &cli->err);
-    if (!cli->json)
+    if (!cli->json) {
         show_workflow(doc_get(document, "workflow"));
-    else
+        show_versions(document);
+    } else {
         st = print_json(document, 0, &cli->err);
+    }
     aiki_client_free(document.data);
     return st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
 }

@@ -15,67 +15,12 @@
 #include "doc.h"
 #include "text.h"
 
-enum { NAME_SIZE = 128, ADDRESS_SIZE = 64, JSON_SIZE = 2048, INDENT = 28, BUILD_SHOWN = 12 };
-
-struct step_name {
-    char address[ADDRESS_SIZE];
-    int64_t nth;
-    char text[NAME_SIZE]; /* "task charge-payment" */
-    char input[JSON_SIZE];
-};
+enum { JSON_SIZE = 2048, INDENT = 28, BUILD_SHOWN = 12, CAUSES_MAX = 8 };
 
 void timeline_deinit(struct timeline *t)
 {
-    free(t->steps);
-    *t = (struct timeline){.started_at_ms = 0};
-}
-
-static void copy_text(char *to, size_t size, aiki_view text)
-{
-    snprintf(to, size, "%.*s", text.size_bytes < size ? (int)text.size_bytes : (int)size - 1,
-             text.data != NULL ? (const char *)text.data : "");
-}
-
-static struct step_name *add_step(struct timeline *t)
-{
-    if (t->step_count == t->step_room) {
-        size_t room = t->step_room == 0 ? 16 : 2 * t->step_room;
-        struct step_name *grown = realloc(t->steps, room * sizeof(*grown));
-        if (grown == NULL)
-            return NULL;
-        t->steps = grown;
-        t->step_room = room;
-    }
-    return &t->steps[t->step_count++];
-}
-
-/* What is known about the step an event speaks of; NULL when it speaks of none. */
-static const struct step_name *find_step(struct timeline *t, aiki_view event)
-{
-    char address[ADDRESS_SIZE];
-    int64_t nth = doc_int(event, "nth");
-    copy_text(address, sizeof(address), doc_text(event, "address"));
-    if (address[0] == '\0')
-        return NULL;
-    struct step_name *s = NULL;
-    for (size_t i = 0; i < t->step_count && s == NULL; i++)
-        if (t->steps[i].nth == nth && strcmp(t->steps[i].address, address) == 0)
-            s = &t->steps[i];
-    if (s != NULL)
-        return s;
-    s = add_step(t);
-    if (s == NULL)
-        return NULL;
-    aiki_view kind = doc_text(event, "step"), name = doc_text(event, "name");
-    memcpy(s->address, address, sizeof(address));
-    s->nth = nth;
-    snprintf(s->text, sizeof(s->text), "%.*s %.*s",
-             (int)(kind.size_bytes < 16 ? kind.size_bytes : 16),
-             kind.data != NULL ? (const char *)kind.data : "",
-             (int)(name.size_bytes < 100 ? name.size_bytes : 100),
-             name.data != NULL ? (const char *)name.data : "");
-    (void)short_json(doc_get(event, "input"), s->input, sizeof(s->input));
-    return s;
+    steps_deinit(&t->steps);
+    *t = (struct timeline){.brief = t->brief};
 }
 
 /* One line: on a terminal what does not fit is cut, `--json` and a pipe show everything. */
@@ -98,15 +43,19 @@ static void detail_value(const char *title, aiki_view value)
     detail(title, short_json(value, text, sizeof(text)));
 }
 
+/* The error, what it says in detail, and what led to it. */
 static void detail_error(aiki_view error)
 {
-    if (error.size_bytes == 0)
-        return;
-    printf("%*s%serr%s ", INDENT, "", out_state(view_of("failed")), out_plain());
-    print_clean(doc_text(error, "code"));
-    printf(": ");
-    print_clean(doc_text(error, "message"));
-    printf("\n");
+    for (int depth = 0; error.size_bytes > 0 && depth <= CAUSES_MAX; depth++) {
+        printf("%*s%s%s%s ", INDENT, "", out_state(view_of("failed")),
+               depth == 0 ? "err" : "because", out_plain());
+        print_clean(doc_text(error, "code"));
+        printf(": ");
+        print_clean(doc_text(error, "message"));
+        printf("\n");
+        detail_value("details", doc_get(error, "details"));
+        error = doc_get(error, "cause");
+    }
 }
 
 /* Begins the line; the caller ends it. */
@@ -114,10 +63,8 @@ static void begin_line(struct timeline *t, aiki_view event, const char *what, co
 {
     char at[HUMAN_SIZE], after[HUMAN_SIZE];
     int64_t at_ms = doc_time_ms(event, "at");
-    if (t->started_at_ms == 0)
-        t->started_at_ms = at_ms;
     printf("%s%s%s %9s  %s%-16s%s", out_dim(), human_time(at, at_ms), out_plain(),
-           human_ms(after, at_ms - t->started_at_ms), out_state(view_of(state)), what,
+           human_ms(after, at_ms - t->steps.from_ms), out_state(view_of(state)), what,
            out_state(view_of(state))[0] != '\0' ? out_plain() : "");
 }
 
@@ -139,30 +86,61 @@ static void print_attempt(aiki_view event)
         printf(", took %s", human_us(took, us));
 }
 
-static void print_step(struct timeline *t, aiki_view event, aiki_view kind)
+/* What happened to a step, in two words, and the state it is coloured like. */
+static const char *step_words(aiki_view event, aiki_view kind, const char **ret_state)
 {
-    const struct step_name *s = find_step(t, event);
-    aiki_view error = doc_get(event, "error"), outcome = doc_text(event, "outcome");
+    aiki_view outcome = doc_text(event, "outcome");
+    *ret_state = "";
+    if (view_is(kind, "step_begun"))
+        return "begun";
+    if (view_is(kind, "heartbeat"))
+        return "heartbeat";
+    *ret_state = "failed";
+    if (view_is(kind, "attempt_failed"))
+        return "attempt failed";
+    if (view_is(outcome, "timed_out"))
+        return "timed out";
+    if (view_is(outcome, "failed"))
+        return "step failed";
+    *ret_state = view_is(outcome, "cancelled") ? "cancelled" : "completed";
+    return view_is(outcome, "cancelled") ? "step cancelled" : "done";
+}
+
+/* Once a step: which policy decides about its attempts. */
+static void print_policy(struct step *s, aiki_view event)
+{
+    aiki_view retry = doc_get(event, "retry");
+    if (s == NULL || s->policy_shown || retry.size_bytes == 0)
+        return;
+    s->policy_shown = true;
+    detail_value("retry", retry);
+}
+
+static void print_step(struct timeline *t, struct step *s, aiki_view event, aiki_view kind)
+{
+    const char *state;
+    const char *what = step_words(event, kind, &state);
     bool done = view_is(kind, "step_done");
-    bool failed = error.size_bytes > 0 || view_is(outcome, "failed");
-    const char *what = view_is(kind, "step_begun")       ? "begun"
-                       : view_is(kind, "attempt_failed") ? "attempt failed"
-                       : view_is(outcome, "timed_out")   ? "timed out"
-                       : failed                          ? "step failed"
-                                                         : "done";
-    begin_line(t, event, what, failed ? "failed" : done ? "completed" : "");
+    begin_line(t, event, what, state);
     printf("%s", s != NULL ? s->text : "");
     print_attempt(event);
     print_until("due", event, "due_at");
     print_until("next", event, "next_at");
-    printf("\n");
-    if (!t->brief && done && s != NULL)
+    printf("%s\n", doc_bool(event, "detached") ? ", detached" : "");
+    if (!t->brief && done && s != NULL && s->input != NULL)
         detail("in", s->input);
     /* A signal's step holds the number of the signal event, which shows the payload itself. */
     bool is_signal = s != NULL && strncmp(s->text, "signal ", 7) == 0;
     if (!t->brief && done && !is_signal)
         detail_value("out", doc_get(event, "output"));
-    detail_error(error);
+    if (!t->brief)
+        detail_value("beat", doc_get(event, "details"));
+    detail_error(doc_get(event, "error"));
+    print_policy(s, event);
+    if (done && s != NULL) { /* it is not shown again */
+        free(s->input);
+        s->input = NULL;
+    }
 }
 
 static void print_words(aiki_view event, const char *const *keys)
@@ -182,21 +160,62 @@ static void print_words(aiki_view event, const char *const *keys)
     printf("\n");
 }
 
-void timeline_print(struct timeline *t, aiki_view event)
+/* clang-format off */
+static const struct {
+    const char *kind, *what, *state;
+    const char *words[4], *value, *value_title;
+} lines[] = {
+    {"started", "started", "", {"workflow", "version", "key"}, "input", "in"},
+    {"claimed", "claimed", "", {"runtime", "build"}, NULL, NULL},
+    {"signal", "signal", "", {"name", "ref"}, "payload", "in"},
+    {"completed", "completed", "completed", {NULL}, "output", "out"},
+    {"failed", "failed", "failed", {NULL}, NULL, NULL},
+    {"blocked", "blocked", "blocked", {NULL}, NULL, NULL},
+    {"unblocked", "unblocked", "", {NULL}, NULL, NULL},
+    {"cancel_requested", "cancel asked", "cancelled", {"reason", "actor"}, NULL, NULL},
+    {"cancel_seen", "cancel seen", "cancelled", {NULL}, NULL, NULL},
+    {"cancelled", "cancelled", "cancelled", {NULL}, NULL, NULL},
+    {"timed_out", "timed out", "failed", {NULL}, NULL, NULL},
+    {"terminated", "terminated", "terminated", {"reason", "actor"}, NULL, NULL},
+    {"paused", "paused", "", {"reason", "actor"}, NULL, NULL},
+    {"resumed", "resumed", "", {"reason", "actor"}, NULL, NULL},
+    {"woken", "woken", "", {"reason", "actor"}, NULL, NULL},
+    {"child_done", "child ended", "", {"child", "state"}, "output", "out"},
+};
+/* clang-format on */
+
+static void print_retried(struct timeline *t, aiki_view event)
+{
+    static const char *const who[] = {"reason", "actor", NULL};
+    int64_t from = doc_int(event, "from_seq");
+    begin_line(t, event, "run retried", "");
+    printf("attempt %lld", (long long)doc_int(event, "attempt"));
+    if (from > 0)
+        printf(", from event %lld on", (long long)from);
+    print_until("next", event, "next_at");
+    printf(" ");
+    print_words(event, who);
+    detail_error(doc_get(event, "error"));
+}
+
+/* From whom, until when, and by which policy, where that was said. */
+static void print_start_options(aiki_view event)
 {
     static const struct {
-        const char *kind, *what, *state;
-        const char *words[4], *value, *value_title;
-    } lines[] = {
-        {"started", "started", "", {"workflow", "version", "key"}, "input", "in"},
-        {"claimed", "claimed", "", {"runtime", "build"}, NULL, NULL},
-        {"signal", "signal", "", {"name", "ref"}, "payload", "in"},
-        {"completed", "completed", "completed", {NULL}, "output", "out"},
-        {"failed", "failed", "failed", {NULL}, NULL, NULL},
-        {"blocked", "blocked", "blocked", {NULL}, NULL, NULL},
-        {"unblocked", "unblocked", "", {NULL}, NULL, NULL},
-    };
+        const char *key, *title;
+    } times[] = {{"start_at", "not before"}, {"deadline_at", "until"}};
+    char at[HUMAN_SIZE];
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
+        if (doc_time_ms(event, times[i].key) > 0)
+            detail(times[i].title, human_time(at, doc_time_ms(event, times[i].key)));
+    detail_value("retry", doc_get(event, "retry"));
+    detail_value("parent", doc_get(event, "parent"));
+}
+
+void timeline_print(struct timeline *t, aiki_view event)
+{
     aiki_view kind = doc_text(event, "kind");
+    struct step *step = steps_add(&t->steps, event);
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
         if (!view_is(kind, lines[i].kind))
             continue;
@@ -204,8 +223,13 @@ void timeline_print(struct timeline *t, aiki_view event)
         print_words(event, lines[i].words);
         if (!t->brief && lines[i].value != NULL)
             detail_value(lines[i].value_title, doc_get(event, lines[i].value));
+        if (i == 0)
+            print_start_options(event);
         detail_error(doc_get(event, "error"));
         return;
     }
-    print_step(t, event, kind);
+    if (view_is(kind, "run_retried"))
+        print_retried(t, event);
+    else
+        print_step(t, step, event, kind);
 }

@@ -1,18 +1,12 @@
-/* timeline.h - a run's history as lines for people, one event at a time. [main thread]
- *
- * Events name a step in full only once; a timeline remembers what it was told.
- */
+/* timeline.h - a run's history as lines for people, one event at a time. [main thread] */
 #ifndef TOOLS_TIMELINE_H
 #define TOOLS_TIMELINE_H
 
-#include <aiki/msgpack.h>
+#include "steps.h"
 
-struct step_name;
 struct timeline {
-    int64_t started_at_ms;   /* of the first event */
-    bool brief;              /* without inputs and outputs */
-    struct step_name *steps; /* owned */
-    size_t step_count, step_room;
+    bool brief;         /* without inputs and outputs */
+    struct steps steps; /* owned: what was seen so far */
 };
 
 void timeline_deinit(struct timeline *t);

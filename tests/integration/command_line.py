@@ -295,11 +295,52 @@ def test_control_characters_of_users_do_not_reach_the_terminal(stacks):
 
 def test_inspect_and_watch_tell_the_story(stacks):
     s = stacks(plugins=["flaky"])
-    run = s.start("flaky", {"failures": 1, "policy": "fixed", "delay_ms": 10})
+    run = s.start("flaky", {"failures": 1, "policy": "fixed", "delay_ms": 10, "how": "full"})
     for command in ("watch", "inspect"):
         shown = s.aiki("runs", command, run).stdout
-        for word in ("started", "attempt failed", "FLAKY", "attempt 2", "completed"):
+        for word in ("started", "attempt failed", "err NO_TRANSFER", 'details {"balance":-5}',
+                     "because LEDGER_CLOSED", "because DISK_FULL", 'retry {"kind":"fixed"', "attempt 2",
+                     "completed"):
             assert word in shown, (command, word, shown)
+    steps = [line.split("\t") for line in shown.splitlines() if line.startswith("task attempt\t")]
+    assert [(s[3], s[4]) for s in steps] == [("2", "ok")]
+
+
+def test_inspect_says_what_it_waits_for_and_who_else_asked(stacks):
+    s = stacks(plugins=["waits"])
+    start = ["workflows", "trigger", "approve", "--input", '{"timeout_ms":600000}', "--key", "k"]
+    run = document(s, *start)["id"]
+    assert document(s, *start)["id"] == run
+    until(lambda: s.state(run) == "awaiting_signal", "it waits")
+    wait, = s.run(run)["waits"]
+    assert (wait["kind"], wait["name"]) == ("signal", "decision") and wait["since"] < wait["expires"]
+    shown = s.aiki("runs", "inspect", run).stdout
+    assert "waits for signal decision since" in shown and "until" in shown
+    assert "by aiki" in shown and "absorbed  1 more start" in shown
+    assert "signal decision\t" in shown and "\topen\t" in shown
+
+
+def test_versions_say_how_many_runs_need_them(stacks):
+    s = stacks(plugins=["waits"])
+    runs = [s.start("approve", {"timeout_ms": 600000}) for _ in range(3)]
+    for run in runs:
+        until(lambda run=run: s.state(run) == "awaiting_signal", "it waits")
+    row = next(line.split("\t") for line in s.aiki("workflows", "list").stdout.splitlines()
+               if line.startswith("approve"))
+    assert row[:4] == ["approve", "1.0.0", "yes", "3"]
+    assert "1.0.0\tyes\t3\t" in s.aiki("workflows", "show", "approve").stdout
+
+
+def test_a_run_alone_is_its_tree(stacks):
+    s = stacks(plugins=["hello"])
+    run = s.start("hello", {"name": "x"})
+    s.result(run)
+    tree = document(s, "runs", "tree", run)
+    assert tree == s.get(f"/v1/runs/{run}/tree")
+    assert (tree["id"], tree["truncated"]) == (run, False)
+    assert [(r["id"], r["depth"], r["parent"]) for r in tree["runs"]] == [(run, 0, None)]
+    assert s.aiki("runs", "tree", run).stdout.splitlines()[1].startswith(run)
+    assert refused(s, "runs", "tree", NO_RUN)[0] == NOT_FOUND
 
 
 # -- bench -------------------------------------------------------------------------------------

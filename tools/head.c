@@ -1,0 +1,138 @@
+/* head.c - see head.h.
+ *
+ *   run       01JD2V7Q8X3M5N7P9R1S3T5V7W
+ *   workflow  process-order 1.0.0
+ *   state     awaiting_signal
+ *   started   07:31:02.114 by shop, last change 3.0s later
+ *   waits for signal approved since 07:31:05.117 until 08:31:05.117
+ */
+#include "head.h"
+
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "doc.h"
+#include "text.h"
+
+enum { CAUSES_MAX = 8 };
+
+static void title(const char *text)
+{
+    printf("%-10s", text);
+}
+
+static void line(const char *name, aiki_view text, const char *sequence)
+{
+    if (text.size_bytes == 0)
+        return;
+    title(name);
+    printf("%s", sequence);
+    print_clean(text);
+    printf("%s\n", sequence[0] != '\0' ? out_plain() : "");
+}
+
+static void print_time(const char *before, int64_t at_ms)
+{
+    char at[HUMAN_SIZE];
+    if (at_ms > 0)
+        printf(" %s %s", before, human_time(at, at_ms));
+}
+
+static void print_waits(aiki_view run)
+{
+    for (struct doc_list l = doc_list(run, "waits"); doc_next(&l);) {
+        title("waits for");
+        print_clean(doc_text(l.item, "kind"));
+        printf(" ");
+        print_clean(doc_text(l.item, "name"));
+        print_time("since", doc_time_ms(l.item, "since"));
+        print_time("until", doc_time_ms(l.item, "expires"));
+        printf("\n");
+    }
+}
+
+static void print_error(aiki_view error)
+{
+    for (int depth = 0; error.size_bytes > 0 && depth <= CAUSES_MAX; depth++) {
+        title(depth == 0 ? "error" : "because");
+        print_clean(doc_text(error, "code"));
+        printf(": ");
+        print_clean(doc_text(error, "message"));
+        printf("\n");
+        aiki_view details = doc_get(error, "details");
+        if (details.size_bytes > 0)
+            (void)print_json(details, 2, NULL); /* it came from our own reader */
+        error = doc_get(error, "cause");
+    }
+}
+
+static void print_started(aiki_view run)
+{
+    char created[HUMAN_SIZE], took[HUMAN_SIZE];
+    int64_t created_ms = doc_time_ms(run, "created_at"),
+            updated_ms = doc_time_ms(run, "updated_at");
+    aiki_view actor = doc_text(run, "actor");
+    title("started");
+    printf("%s%s", human_time(created, created_ms), actor.size_bytes > 0 ? " by " : "");
+    print_clean(actor);
+    printf(", last change %s later\n", human_ms(took, updated_ms - created_ms));
+}
+
+/* Time left is of interest while it is running out. */
+static void print_deadline(aiki_view run, int64_t now_ms)
+{
+    char at[HUMAN_SIZE], left[HUMAN_SIZE];
+    int64_t deadline_ms = doc_time_ms(run, "deadline_at");
+    if (deadline_ms == 0)
+        return;
+    title("deadline");
+    printf("%s", human_time(at, deadline_ms));
+    if (deadline_ms > now_ms)
+        printf(", %s left", human_ms(left, deadline_ms - now_ms));
+    printf("\n");
+}
+
+/* Starts that were answered with this run; of many the last few are named. */
+static void print_duplicates(aiki_view run)
+{
+    long long count = (long long)doc_int(run, "duplicates");
+    if (count == 0)
+        return;
+    title("absorbed");
+    printf("%lld more start%s with this key\n", count, count == 1 ? "" : "s");
+    for (struct doc_list l = doc_list(run, "duplicate_starts"); doc_next(&l);) {
+        printf("%12s", "");
+        print_time("at", doc_time_ms(l.item, "at"));
+        printf(" by ");
+        print_clean(doc_text(l.item, "actor"));
+        printf("\n");
+    }
+}
+
+void head_print(aiki_view run, int64_t now_ms)
+{
+    char json[256];
+    aiki_view state = doc_text(run, "state");
+    line("run", doc_text(run, "id"), out_bold());
+    line("workflow", doc_text(run, "workflow"), "");
+    line("version", doc_text(run, "version"), "");
+    line("state", state, out_state(state));
+    line("key", doc_text(run, "key"), "");
+    line("parent", doc_text(run, "parent"), "");
+    line("worker", doc_text(doc_get(run, "owner"), "name"), "");
+    line("build", doc_text(doc_get(run, "owner"), "build"), "");
+    print_started(run);
+    print_deadline(run, now_ms);
+    if (doc_int(run, "children") > 0)
+        printf("%-10s%lld; `aiki runs tree` shows them\n", "children",
+               (long long)doc_int(run, "children"));
+    if (doc_bool(run, "pause_requested") && !view_is(state, "paused"))
+        line("asked", view_of("to pause"), "");
+    if (doc_bool(run, "cancel_requested"))
+        line("asked", view_of("to cancel"), "");
+    line("retry", view_of(short_json(doc_get(run, "retry"), json, sizeof(json))), "");
+    print_duplicates(run);
+    print_waits(run);
+    print_error(doc_get(run, "error"));
+    printf("\n");
+}
