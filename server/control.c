@@ -92,11 +92,11 @@ struct place {
 
 /* What the history says about a run that is to be tried again. */
 struct history {
-    aiki_view step;          /* name looked for, empty = none */
-    struct place *places;    /* steps of that name that have begun */
+    aiki_view step;       /* name looked for, empty = none */
+    struct place *places; /* steps of that name that have begun */
     size_t place_count, place_capacity;
-    uint64_t from_seq;       /* first outcome of one of them */
-    uint64_t attempts;       /* of the run, so far */
+    uint64_t from_seq; /* first outcome of one of them */
+    uint64_t attempts; /* of the run, so far */
 };
 
 static bool is_place(const struct history *h, const struct event *e)

@@ -35,10 +35,13 @@ enum {
     UNIT_RUNS = 4096,        /* a unit that holds this many is committed before the next command */
     SCAN_PAGE = 1000,        /* rows of one offer scan */
     CLAIM_BYTES_MAX = 1024 * 1024, /* journal sent with a claim; more follows by pages */
+    START_RETRY_BYTES_MAX = 16 * 1024,
     WAITERS_MAX = 1000000,
     KEY_BYTES_MAX = 256,     /* start key, actor, signal reference, reason of a request */
     WAIT_MS_MAX = 24 * 3600 * 1000
 };
+
+#define START_DELAY_MS_MAX (INT64_C(100) * 366 * 24 * 3600 * 1000)
 
 struct reader;
 
@@ -69,6 +72,9 @@ struct dirty {
     uint64_t reason_size_before;
     uint64_t journal_size_before;
     uint64_t duplicates_before;
+    uint8_t *absorbed_before; /* as waits_before */
+    uint64_t absorbed_size_before;
+    bool key_dropped_before;
     bool insert;
     bool offer;
     bool timer;              /* became dirty by its timer, not by a command */
@@ -168,6 +174,14 @@ aiki_status run_load(struct pipeline *p, const struct aiki_id *id, struct entry 
 aiki_status run_load_clean(struct pipeline *p, const struct aiki_id *id, struct entry **ret,
                            aiki_error *err);
 aiki_status run_load_no(struct pipeline *p, uint64_t no, struct entry **ret, aiki_error *err);
+/* What a new run is made of; workflow and version of `started` come from the flow. */
+struct birth {
+    struct aiki_id id;
+    uint8_t input_hash[HASH_BYTES];
+    uint64_t flags; /* RUN_FLAG_* */
+    struct event started;
+};
+struct entry *run_start(struct pipeline *p, struct flow *flow, const struct birth *b);
 /* AIKI_NOT_FOUND: no run has this start key. */
 aiki_status run_load_key(struct pipeline *p, struct flow *flow, aiki_view key, struct entry **ret,
                          aiki_error *err);
@@ -239,6 +253,8 @@ void session_end(struct pipeline *p, peer_id peer);
 /* The session of a connection that has one with a lease; else answers FENCED and NULL. */
 struct session *session_of(struct pipeline *p, const struct command *c);
 
+/* One msgpack value within the limits; empty becomes nil. */
+aiki_status check_payload(aiki_view *value, const char *what, aiki_error *err);
 /* AIKI_LIMIT over KEY_BYTES_MAX. */
 aiki_status check_text(aiki_view text, const char *what, aiki_error *err);
 

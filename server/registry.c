@@ -220,6 +220,7 @@ static void describe(struct flow *f, aiki_view map)
     f->descriptor = copy(map);
     f->descriptor_size_bytes = map.size_bytes;
     f->input_schema = NULL;
+    f->run_timeout_ms = flow_descriptor(f, &w) ? w.run_timeout_ms : 0;
     if (flow_descriptor(f, &w) && w.input.size_bytes > 0 &&
         schema_create(&f->input_schema, w.input, &err) != AIKI_OK)
         log_warn("registry", "%s@%s: input schema not usable, inputs are not checked: %s", f->name,

@@ -58,6 +58,7 @@ struct flow {
     uint8_t *descriptor;         /* owned: the workflow's map in the last descriptor seen */
     uint64_t descriptor_size_bytes;
     struct schema *input_schema; /* owned; NULL = anything goes */
+    int64_t run_timeout_ms;      /* of a run whose start gives none; 0 = none */
     char plugin_name[NAME_BYTES_MAX + 1];
     uint8_t build[HASH_BYTES];   /* the last that served it */
     bool has_build;

@@ -28,7 +28,10 @@ struct dirty *unit_touch(struct pipeline *p, struct entry *e)
                         .reason_before = e->reason,
                         .reason_size_before = e->reason_size_bytes,
                         .journal_size_before = e->journal.size_bytes,
-                        .duplicates_before = e->duplicates};
+                        .duplicates_before = e->duplicates,
+                        .absorbed_before = e->absorbed,
+                        .absorbed_size_before = e->absorbed_size_bytes,
+                        .key_dropped_before = e->key_dropped};
     memcpy(d->hash_before, e->hash, HASH_BYTES);
     e->dirty = (uint32_t)u->run_count;
     cache_hold(&p->cache, e);
@@ -184,6 +187,8 @@ static void settle_run(struct pipeline *p, struct dirty *d)
         free(d->waits_before);
     if (d->reason_before != e->reason)
         free(d->reason_before);
+    if (d->absorbed_before != e->absorbed)
+        free(d->absorbed_before);
     e->dirty = 0;
     e->stored_state = e->run.state;
     e->stored_epoch = e->run.epoch;
@@ -235,6 +240,11 @@ static void roll_back_run(struct pipeline *p, struct dirty *d)
         free(e->waits);
     if (d->reason_before != e->reason)
         free(e->reason);
+    if (d->absorbed_before != e->absorbed)
+        free(e->absorbed);
+    e->absorbed = d->absorbed_before;
+    e->absorbed_size_bytes = d->absorbed_size_before;
+    e->key_dropped = d->key_dropped_before;
     e->waits = d->waits_before;
     e->reason = d->reason_before;
     e->reason_size_bytes = d->reason_size_before;
@@ -283,6 +293,7 @@ static aiki_status commit(struct pipeline *p, aiki_error *err)
         struct run_write *w = &u->writes[i];
         *w = (struct run_write){
             .insert = d->insert,
+            .drop_key = d->entry->key_dropped && !d->key_dropped_before && !d->insert,
             .seq_before = d->before.seq,
             .events = {d->entry->journal.data + d->journal_size_before,
                        d->entry->journal.size_bytes - d->journal_size_before}};

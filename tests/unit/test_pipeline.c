@@ -511,6 +511,194 @@ static void bad_starts_change_nothing(void **state)
     assert_int_equal(f->p.cache.count, 0);
 }
 
+/* ---- options of a start ---------------------------------------------------------------------- */
+
+/* Not offered before its time, also after a restart; ended at its deadline, whoever owns it. */
+static void a_run_starts_later_and_ends_in_time(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_STARTED started;
+    struct msg_NOTIFY dropped;
+    struct msg_RESULT result;
+    say(f, CLIENT, START, 1, .workflow = view_of("order"), .delay_ms = 5000,
+        .run_timeout_ms = 1000);
+    turn(f);
+    expect(f, CLIENT, 1, STARTED, &started);
+    struct aiki_id run = started.run;
+    assert_int_equal(started.state, RUN_SCHEDULED);
+    assert_int_equal(f->offer_count, 0);
+    restart(f);
+    open_session(f, RUNTIME);
+    serve(f, RUNTIME, build);
+    pass_ms(f, 5001);
+    turn(f);
+    assert_int_equal(f->offer_count, 1);
+    uint64_t epoch = claim(f, RUNTIME);
+    say(f, CLIENT, WAIT, 5, .run = run, .timeout_ms = 60000);
+    turn(f);
+    pass_ms(f, 1001);
+    turn(f);
+    expect(f, RUNTIME, 0, NOTIFY, &dropped);
+    assert_true(dropped.kind == NOTIFY_DROP && dropped.epoch == epoch);
+    expect(f, CLIENT, 5, RESULT, &result);
+    assert_int_equal(result.state, RUN_TIMED_OUT);
+    forget(f);
+    assert_int_equal(timers_first_at_ms(&f->p.timers), 0);
+}
+
+/* The deadline of a parked run is not lost when its other timer rings, nor in a restart, nor when
+ * the commit that ends it is refused. */
+static void a_deadline_is_not_lost(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_STARTED m;
+    say(f, CLIENT, START, 1, .workflow = view_of("order"), .run_timeout_ms = 10000);
+    turn(f);
+    expect(f, CLIENT, 1, STARTED, &m);
+    struct aiki_id run = m.run;
+    park(f, run, claim(f, RUNTIME), NULL, 5000);
+    pass_ms(f, 5001);
+    turn(f);
+    assert_int_equal(f->offer_count, 1);
+    restart(f);
+    pass_ms(f, 5001);
+    memory_store_fail_commit(f->store, AIKI_LIMIT, 0);
+    turn(f);
+    forget(f);
+    assert_int_not_equal(state_of(f, run), RUN_TIMED_OUT);
+    pass_ms(f, RETRY_MS + 1);
+    turn(f);
+    forget(f);
+    assert_int_equal(state_of(f, run), RUN_TIMED_OUT);
+}
+
+/* A key that is known: what each policy makes of another input. */
+static void key_policies(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_STARTED m;
+    const aiki_view other = {other_input, sizeof(other_input)};
+    ask_start(f, 1, "k");
+    turn(f);
+    expect(f, CLIENT, 1, STARTED, &m);
+    struct aiki_id first = m.run;
+    say(f, CLIENT, START, 2, .workflow = view_of("order"), .input = other, .key = view_of("k"),
+        .key_policy = KEY_EXISTING);
+    turn(f);
+    expect(f, CLIENT, 2, STARTED, &m);
+    assert_true(id_equal(&m.run, &first) && !m.created);
+    for (uint32_t round = 3; round < 5; round++) { /* the second one finds what the first made */
+        say(f, CLIENT, START, round, .workflow = view_of("order"), .input = other,
+            .key = view_of("k"), .key_policy = KEY_REPLACE);
+        turn(f);
+        expect(f, CLIENT, round, STARTED, &m);
+        assert_int_equal(m.created, round == 3);
+    }
+    struct aiki_id second = m.run;
+    assert_false(id_equal(&second, &first));
+    forget(f);
+    assert_int_equal(state_of(f, first), RUN_TERMINATED);
+    restart(f);
+    say(f, CLIENT, START, 6, .workflow = view_of("order"), .input = other, .key = view_of("k"));
+    turn(f);
+    expect(f, CLIENT, 6, STARTED, &m);
+    assert_true(id_equal(&m.run, &second));
+}
+
+/* A key taken over twice in a unit that is refused as a whole, and then decided one by one. */
+static void a_key_changes_hands_also_one_by_one(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_STARTED m;
+    struct aiki_id runs[3];
+    static const uint8_t third_input[] = {0x07};
+    const aiki_view inputs[] = {{input, sizeof(input)}, {other_input, sizeof(other_input)},
+                                {third_input, 1}};
+    for (uint32_t i = 0; i < 3; i++)
+        say(f, CLIENT, START, 1 + i, .workflow = view_of("order"), .input = inputs[i],
+            .key = view_of("k"), .key_policy = KEY_REPLACE);
+    memory_store_fail_commit(f->store, AIKI_LIMIT, 0);
+    turn(f);
+    for (uint32_t i = 0; i < 3; i++) {
+        expect(f, CLIENT, 1 + i, STARTED, &m);
+        assert_true(m.created);
+        runs[i] = m.run;
+    }
+    forget(f);
+    assert_int_equal(state_of(f, runs[0]), RUN_TERMINATED);
+    assert_int_equal(state_of(f, runs[1]), RUN_TERMINATED);
+    assert_int_equal(state_of(f, runs[2]), RUN_QUEUED);
+}
+
+/* Who was answered with a run that existed is on record, the last few of them. */
+static void absorbed_starts_are_remembered(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_STARTED m;
+    for (uint32_t i = 0; i < ABSORBED_MAX + 3; i++) {
+        char who[8];
+        (void)snprintf(who, sizeof(who), "u%u", i);
+        say(f, CLIENT, START, 1 + i, .workflow = view_of("order"),
+            .input = {input, sizeof(input)}, .key = view_of("k"), .actor = view_of(who));
+        if (i != 1) /* the first two share a unit */
+            turn(f);
+    }
+    expect(f, CLIENT, 1, STARTED, &m);
+    struct aiki_id run = m.run;
+    pass_ms(f, LAG_MS_MAX + 1);
+    turn(f);
+    restart(f);
+    struct entry *e;
+    assert_int_equal(run_load(&f->p, &run, &e, NULL), AIKI_OK);
+    assert_int_equal(e->duplicates, ABSORBED_MAX + 2);
+    aiki_reader r;
+    aiki_reader_init(&r, (aiki_view){e->absorbed, e->absorbed_size_bytes});
+    assert_int_equal(aiki_mp_read_array(&r), ABSORBED_MAX);
+    assert_int_equal(aiki_mp_read_array(&r), 2);
+    assert_true(aiki_mp_read_int(&r) > 0);
+    assert_true(view_is(aiki_mp_read_str(&r), "u3"));
+    cache_rest(&f->p.cache, e);
+}
+
+/* A policy given at the start is recorded in one form, whether it came as a map or as an array. */
+static void a_retry_policy_is_recorded(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_STARTED m;
+    struct event event;
+    struct entry *e;
+    aiki_reader r;
+    static const uint8_t map[] = {0x81, 0xa4, 'k', 'i', 'n', 'd', 0xa5, 'f', 'i', 'x', 'e', 'd'};
+    static const uint8_t wrong[] = {0x81, 0xa4, 'k', 'i', 'n', 'd', 0xa1, 'x'};
+    say(f, CLIENT, START, 1, .workflow = view_of("order"), .retry = {map, sizeof(map)});
+    say(f, CLIENT, START, 2, .workflow = view_of("order"), .retry = {wrong, sizeof(wrong)});
+    turn(f);
+    expect(f, CLIENT, 1, STARTED, &m);
+    expect_fault(f, CLIENT, 2, AIKI_INVALID, "BAD_RETRY");
+    assert_int_equal(run_load(&f->p, &m.run, &e, NULL), AIKI_OK);
+    aiki_reader_init(&r, aiki_writer_view(&e->journal));
+    assert_int_equal(event_read_stored(&r, &event, NULL), AIKI_OK);
+    assert_int_equal(event.as.started.retry.data[0] & 0xf0, 0x90);
+    cache_rest(&f->p.cache, e);
+}
+
+static void options_that_make_no_sense(void **state)
+{
+    struct fixture *f = *state;
+    const aiki_view order = view_of("order");
+    say(f, CLIENT, START, 1, .workflow = order, .delay_ms = 5, .start_at_ms = 5);
+    say(f, CLIENT, START, 2, .workflow = order, .delay_ms = -1);
+    say(f, CLIENT, START, 3, .workflow = order, .delay_ms = INT64_MAX);
+    say(f, CLIENT, START, 4, .workflow = order, .run_timeout_ms = -1);
+    say(f, CLIENT, START, 5, .workflow = order, .key = view_of("k"), .key_policy = 9);
+    say(f, CLIENT, START, 6, .workflow = order, .key_policy = KEY_REPLACE);
+    say(f, CLIENT, START, 7, .workflow = order, .start_at_ms = INT64_MAX);
+    turn(f);
+    for (uint32_t i = 1; i <= 7; i++)
+        expect_fault(f, CLIENT, i, AIKI_INVALID, "BAD_START");
+    assert_int_equal(f->p.cache.count, 0);
+}
+
 /* ---- refused commits ------------------------------------------------------------------------- */
 
 /* A commit that fails once: the unit is decided again one by one and everybody gets an answer. */
@@ -1022,6 +1210,13 @@ int main(void)
         CASE(one_key_is_one_run),
         CASE(a_repeated_start_finds_its_run),
         CASE(bad_starts_change_nothing),
+        CASE(a_run_starts_later_and_ends_in_time),
+        CASE(a_deadline_is_not_lost),
+        CASE(key_policies),
+        CASE(a_key_changes_hands_also_one_by_one),
+        CASE(absorbed_starts_are_remembered),
+        CASE(a_retry_policy_is_recorded),
+        CASE(options_that_make_no_sense),
         CASE(a_refused_unit_is_decided_one_by_one),
         CASE(a_full_store_is_told_and_leaves_nothing),
         CASE(a_refused_append_can_be_repeated),
