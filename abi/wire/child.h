@@ -14,7 +14,10 @@ struct child_options {
     uint64_t pass;         /* RUN_RETRIED events the parent had before: each pass has its own child */
 };
 
-enum { CHILD_OPTIONS_BYTES_MAX = 1024 }; /* what is written fits */
+enum {
+    CHILD_KEY_BYTES_MAX = 256,
+    CHILD_OPTIONS_BYTES_MAX = 1024 /* what is written fits */
+};
 
 void child_options_write(aiki_writer *w, const struct child_options *o);
 /* AIKI_CORRUPT. Fields that are missing read as zero, later ones are skipped. */

@@ -9,14 +9,19 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "child/run.h"
 #include "wire/error.h"
 #include "wire/keys.h"
+#include "wire/version.h"
 
 /* Names of our own side values; no name a plugin may use begins with '$'. */
 #define SIDE_NOW "$now"
 #define SIDE_RANDOM "$random"
 #define SIDE_UUID "$uuid"
+
+/* The latest end of a sleep, in the year 2243: sums with clock times cannot overflow. */
+#define SLEEP_UNTIL_MS_MAX AIKI_DAYS_MS(100000)
 
 static struct run *run_of(const aiki_run *handle)
 {
@@ -220,6 +225,66 @@ static aiki_status api_signal_start(aiki_run *handle, const char *name, int64_t 
     return st == AIKI_OK ? call(run_of(handle), &c, ret_future, err) : st;
 }
 
+static aiki_status api_sleep_until_start(aiki_run *handle, const char *name, int64_t at_ms,
+                                         aiki_future *ret_future, aiki_error *err)
+{
+    struct step_call c = {.kind = STEP_SLEEP, .until = true};
+    aiki_status st = check_name(name, "sleep", &c.name, err);
+
+    c.until_ms = at_ms < 1 ? 1 : at_ms > SLEEP_UNTIL_MS_MAX ? SLEEP_UNTIL_MS_MAX : at_ms;
+    return st == AIKI_OK ? call(run_of(handle), &c, ret_future, err) : st;
+}
+
+/* Text from the plugin that the server will look at more closely. */
+static aiki_status check_text(const char *text, const char *what, size_t bytes_max, aiki_view *ret,
+                              aiki_error *err)
+{
+    *ret = (aiki_view){(const uint8_t *)text, text != NULL ? strnlen(text, bytes_max + 1) : 0};
+    if (ret->size_bytes <= bytes_max && utf8_is_valid(*ret))
+        return AIKI_OK;
+    return error_set(err, AIKI_INVALID, "the %s of a child is not UTF-8 text of at most %d bytes",
+                     what, (int)bytes_max);
+}
+
+static aiki_status read_child_options(const aiki_child_options *from, struct child_options *ret,
+                                      aiki_error *err)
+{
+    aiki_child_options known = {0};
+
+    if (from != NULL)
+        memcpy(&known, from, from->struct_size < sizeof(known) ? from->struct_size : sizeof(known));
+    if (known.close_policy < AIKI_CLOSE_CANCEL || known.close_policy > AIKI_CLOSE_ABANDON)
+        return error_set(err, AIKI_INVALID, "close policy %d of a child is none of AIKI_CLOSE_*",
+                         known.close_policy);
+    ret->close_policy = (uint64_t)known.close_policy;
+    ret->detached = known.detached != 0;
+    return check_text(known.key, "key", CHILD_KEY_BYTES_MAX, &ret->key, err);
+}
+
+static aiki_status api_child_start(aiki_run *handle, const char *workflow, const char *version,
+                                   aiki_view input, const aiki_child_options *options,
+                                   aiki_future *ret_future, aiki_error *err)
+{
+    struct run *r = run_of(handle);
+    struct child_options o = {.close_policy = CLOSE_CANCEL};
+    struct step_call c = {.kind = STEP_CHILD, .input = input, .child = &o};
+    aiki_status st = check_name(workflow, "workflow", &c.name, err);
+
+    if (st == AIKI_OK)
+        st = check_input(&c.input, workflow, err);
+    if (st == AIKI_OK)
+        st = check_text(version, "version", VERSION_BYTES_MAX, &o.version, err);
+    if (st == AIKI_OK)
+        st = read_child_options(options, &o, err);
+    if (st == AIKI_OK)
+        st = check_caller(r, err);
+    if (st != AIKI_OK)
+        return st;
+    while (!replay_has_room(&r->replay))
+        fiber_yield();
+    return call(r, &c, ret_future, err);
+}
+
 /* ---- waiting and looking ----------------------------------------------------------------- */
 
 static aiki_status api_await(aiki_run *handle, const aiki_future *futures, uint32_t count,
@@ -231,14 +296,42 @@ static aiki_status api_await(aiki_run *handle, const aiki_future *futures, uint3
 
     if (st == AIKI_OK)
         st = replay_await(&r->replay, futures, count, needed, &satisfied, err);
-    if (st == AIKI_OK && !satisfied)
-        fiber_yield();
+    if (st != AIKI_OK || satisfied)
+        return st;
+    fiber_yield();
+    return r->replay.interrupted ? replay_why_cancelled(&r->replay, err) : AIKI_OK;
+}
+
+static aiki_status api_future_cancel(aiki_run *handle, aiki_future future, aiki_error *err)
+{
+    struct run *r = run_of(handle);
+    aiki_status st = check_caller(r, err);
+
+    if (st == AIKI_OK && !replay_cancel(&r->replay, future))
+        return error_set(err, AIKI_INVALID, "future %u does not exist", future);
+    if (st == AIKI_OK)
+        run_stop_unwanted(r);
     return st;
+}
+
+static bool api_cancelled(const aiki_run *handle)
+{
+    return run_of(handle)->replay.cancel_seen;
+}
+
+static void api_protect(aiki_run *handle, bool on)
+{
+    struct run *r = run_of(handle);
+
+    if (is_running(r))
+        replay_protect(&r->replay, on);
 }
 
 /* The error as it stands on record, live as well: what the code sees is what a replay shows. */
 static aiki_status recorded_error(struct run *r, aiki_view map, aiki_error *err)
 {
+    if (map.size_bytes == 0)
+        return error_set(err, AIKI_FAILED, "it ended without an error on record");
     if (err != NULL && error_read(map, err, run_alloc, r) != AIKI_OK)
         (void)error_set(err, AIKI_CORRUPT, "the recorded error does not decode");
     return AIKI_FAILED;
@@ -260,6 +353,13 @@ static aiki_status api_result(aiki_run *handle, aiki_future future, aiki_view *r
                          (int)s->name.size_bytes, (const char *)s->name.data);
     if (s->outcome == OUTCOME_FAILED)
         return recorded_error(r, s->error, err);
+    if (s->kind == STEP_CHILD && s->outcome != OUTCOME_OK && s->error.size_bytes > 0) {
+        (void)recorded_error(r, s->error, err);
+        return s->outcome == OUTCOME_TIMEDOUT ? AIKI_TIMEDOUT : AIKI_CANCELLED;
+    }
+    if (s->outcome == OUTCOME_CANCELLED)
+        return error_set(err, AIKI_CANCELLED, "%s %.*s was cancelled", step_kind_name(s->kind),
+                         (int)s->name.size_bytes, (const char *)s->name.data);
     if (s->outcome == OUTCOME_TIMEDOUT)
         return error_set(err, AIKI_TIMEDOUT, "signal %.*s did not come in time",
                          (int)s->name.size_bytes, (const char *)s->name.data);
@@ -476,4 +576,9 @@ const aiki_run_api run_api = {
     .record_once = api_record_once,
     .replaying = api_replaying,
     .log = api_log,
+    .child_start = api_child_start,
+    .sleep_until_start = api_sleep_until_start,
+    .future_cancel = api_future_cancel,
+    .cancelled = api_cancelled,
+    .protect = api_protect,
 };

@@ -180,7 +180,7 @@ static void on_notify(struct child *c, const struct msg_NOTIFY *m)
     if (m->kind == NOTIFY_DROP)
         run_drop(r);
     else if (m->kind == NOTIFY_EVENT)
-        run_add_signal(r, m->event);
+        run_add_arrival(r, m->event);
 }
 
 static aiki_status dispatch(struct child *c, const struct frame *f, aiki_error *err)

@@ -42,11 +42,18 @@ void run_attempt_ended(struct attempt *a)
     while (*at != a)
         at = &(*at)->run_next;
     *at = a->run_next;
-    if (r->state == RUN_STATE_ACTIVE)
+    if (r->state == RUN_STATE_ACTIVE && a->step->phase == PHASE_RUNNING)
         take_result(r, a);
     attempt_destroy(a);
     if (r->state == RUN_STATE_GONE)
         run_free_if_unused(r);
+}
+
+void run_stop_unwanted(struct run *r)
+{
+    for (struct attempt *a = r->attempts; a != NULL; a = a->run_next)
+        if (a->step->phase != PHASE_RUNNING)
+            atomic_store_explicit(&a->cancelled, true, memory_order_relaxed);
 }
 
 static void start_attempt(struct run *r, struct step *s)
@@ -190,6 +197,8 @@ void run_pump(struct run *r)
         }
         switch (replay_next(&r->replay, child_now_ms(r->child), &s)) {
         case REPLAY_RESUME:
+            if (r->replay.interrupted)
+                run_stop_unwanted(r);
             if (!fiber_resume(r->fiber))
                 run_finish(r);
             break;
@@ -206,6 +215,7 @@ void run_pump(struct run *r)
             run_block(r, &err);
             break;
         }
+        case REPLAY_PAUSED: run_give_back(r); return;
         case REPLAY_IDLE: settle(r); return;
         }
     }

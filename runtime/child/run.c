@@ -208,7 +208,7 @@ void run_send_append(struct run *r, uint64_t next, aiki_view events, aiki_view w
     bool parks = next == NEXT_PARK;
 
     conn_send(r->child->conn, APPEND, 0, .run = r->id, .epoch = r->epoch, .number = ++r->appends,
-              .next = next, .seen = parks ? r->replay.journal.signal_count : 0,
+              .next = next, .seen = parks ? r->replay.journal.arrival_count : 0,
               .wake_at_ms = parks ? replay_wake_at_ms(&r->replay) : 0,
               .waits = waits, .events = events);
     replay_append_end(&r->replay);
@@ -289,7 +289,7 @@ void run_give_up(struct run *r, const char *why)
 
 static void describe_failure(struct run *r, struct event *e)
 {
-    e->kind = EVENT_FAILED;
+    e->kind = r->status == AIKI_CANCELLED && r->replay.cancel_seen ? EVENT_CANCELLED : EVENT_FAILED;
     if (r->fail_error.size_bytes > 0) {
         e->as.failed.error = r->fail_error;
         return;
@@ -389,8 +389,8 @@ static void start(struct run *r)
         run_give_up(r, "it has ended, by its journal"); /* who offered it must know */
         return;
     }
-    for (struct early_signal *s = r->early_first; s != NULL && st == AIKI_OK; s = s->next)
-        st = replay_add_signal(&r->replay, s->event, &err);
+    for (struct early_arrival *s = r->early_first; s != NULL && st == AIKI_OK; s = s->next)
+        st = replay_add_arrival(&r->replay, s->event, &err);
     if (st != AIKI_OK) {
         run_block(r, &err);
         return;
@@ -449,7 +449,7 @@ void run_assign(struct child *c, const struct msg_ASSIGN *m)
         run_add_page(r, m->journal);
 }
 
-void run_add_signal(struct run *r, aiki_view event)
+void run_add_arrival(struct run *r, aiki_view event)
 {
     aiki_error err;
     bool ok;
@@ -458,7 +458,7 @@ void run_add_signal(struct run *r, aiki_view event)
         return; /* leaving: the server offers it again if it parked without having seen this */
     aiki_view copy = run_copy(r, event, &ok);
     if (r->state == RUN_STATE_LOADING) {
-        struct early_signal *s = ok ? run_alloc(r, sizeof(*s)) : NULL;
+        struct early_arrival *s = ok ? run_alloc(r, sizeof(*s)) : NULL;
         if (s == NULL) {
             r->replay.status = AIKI_NOMEM; /* seen when the run starts */
             return;
@@ -468,7 +468,7 @@ void run_add_signal(struct run *r, aiki_view event)
         r->early_last = &s->next;
         return;
     }
-    aiki_status st = ok ? replay_add_signal(&r->replay, copy, &err) : AIKI_NOMEM;
+    aiki_status st = ok ? replay_add_arrival(&r->replay, copy, &err) : AIKI_NOMEM;
     if (st == AIKI_NOMEM)
         r->replay.status = st; /* run_pump blocks it */
     else if (st != AIKI_OK)

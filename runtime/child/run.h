@@ -52,8 +52,8 @@ struct child {
 
 enum run_state { RUN_STATE_LOADING, RUN_STATE_ACTIVE, RUN_STATE_LEAVING, RUN_STATE_GONE };
 
-struct early_signal { /* came while pages were still missing */
-    struct early_signal *next;
+struct early_arrival { /* came while pages were still missing */
+    struct early_arrival *next;
     aiki_view event;
 };
 
@@ -70,7 +70,7 @@ struct run {
     uint64_t user_bytes;
     struct replay replay;
     uint64_t journal_seq; /* last event that was on record when the run came */
-    struct early_signal *early_first, **early_last;
+    struct early_arrival *early_first, **early_last;
     const char *workflow_name, *workflow_version; /* in the arena */
     const struct plugin_workflow *workflow;
     struct fiber *fiber;
@@ -101,7 +101,7 @@ struct run *run_find(const struct child *c, const struct aiki_id *id);
 void run_assign(struct child *c, const struct msg_ASSIGN *m);
 /* A further page of the journal of a run that is LOADING. */
 void run_add_page(struct run *r, aiki_view page);
-void run_add_signal(struct run *r, aiki_view event);
+void run_add_arrival(struct run *r, aiki_view event);
 void run_acked(struct run *r, uint64_t number);
 /* Forget the run; what it still produces is discarded. */
 void run_drop(struct run *r);
@@ -109,6 +109,8 @@ void run_drop(struct run *r);
 void run_give_back(struct run *r);
 /* An attempt ended: its result, or nothing if the run is gone. Takes the attempt. */
 void run_attempt_ended(struct attempt *a);
+/* Tell attempts whose step has been cancelled that nobody waits for them. */
+void run_stop_unwanted(struct run *r);
 /* Go on as far as possible: now, or with the other queued runs. */
 void run_pump(struct run *r);
 void run_pump_soon(struct run *r);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "replay/replay.h"
+#include "replay/live.h"
 #include "wire/error.h"
 
 enum {
@@ -244,7 +244,7 @@ static const struct step *first_uncalled(const struct replay *r)
 {
     const struct step *s = r->journal.first_recorded;
 
-    while (s != NULL && s->called)
+    while (s != NULL && (s->called || !s->required))
         s = s->next_recorded;
     return s;
 }
@@ -324,6 +324,31 @@ static void write_details(const struct replay *r, const struct pair *p, aiki_err
         err->details = aiki_writer_view(&w);
 }
 
+/* What the journal says next, if it is about a cancellation the code does not fit. */
+static bool explain_cancel(const struct replay *r, aiki_error *err)
+{
+    const struct step *s = r->disputed;
+    bool more = r->next_delivery < r->journal.delivery_count;
+    char text[TEXT_BYTES];
+
+    if (s == NULL && more && r->journal.deliveries[r->next_delivery] == NULL) {
+        (void)error_code(err, AIKI_DIVERGED, "NONDETERMINISM",
+                         "recorded: the code learnt that the run is to end; it now does not wait "
+                         "there outside of a protected scope. To continue, " REMEDY);
+        return true;
+    }
+    if (s == NULL && more && cancel_is_on_record(r->journal.deliveries[r->next_delivery]))
+        s = r->journal.deliveries[r->next_delivery];
+    if (s == NULL)
+        return false;
+    step_text(s, "", s->input, text);
+    (void)error_code(err, AIKI_DIVERGED, "NONDETERMINISM",
+                     "recorded: %s, %s. To continue, " REMEDY, text,
+                     r->disputed != NULL ? "with its outcome; the code now cancels it"
+                                         : "cancelled by the code, which now does not cancel it");
+    return true;
+}
+
 void replay_explain(const struct replay *r, aiki_error *err)
 {
     static const aiki_view none = {NULL, 0};
@@ -333,6 +358,8 @@ void replay_explain(const struct replay *r, aiki_error *err)
     const struct step *recorded = p.recorded;
     char recorded_text[TEXT_BYTES], taken_text[TEXT_BYTES];
 
+    if (explain_cancel(r, err))
+        return;
     if (recorded == NULL && r->next_delivery < r->journal.delivery_count) {
         recorded = r->journal.deliveries[r->next_delivery];
         d.recorded = recorded->input;

@@ -1,4 +1,4 @@
-/* journal.c - stored events to steps, deliveries and signals.
+/* journal.c - stored events to steps and deliveries; outside.c has what arrives.
  *
  * Everything checked here came over a socket from a disk: what does not fit is AIKI_CORRUPT and
  * the run is blocked by the caller, never guessed at.
@@ -7,15 +7,10 @@
 
 #include <string.h>
 
+#include "wire/child.h"
 #include "wire/error.h"
 
 enum { BUCKETS_FIRST = 16, DELIVERIES_FIRST = 16 };
-
-static bool same(aiki_view a, aiki_view b)
-{
-    return a.size_bytes == b.size_bytes &&
-           (a.size_bytes == 0 || memcmp(a.data, b.data, a.size_bytes) == 0);
-}
 
 void journal_init(struct journal *j, struct replay_memory memory)
 {
@@ -84,68 +79,6 @@ struct step *journal_add(struct journal *j, const struct address *a, uint64_t nt
     return s;
 }
 
-/* ---- signals ----------------------------------------------------------------------------- */
-
-/* Signals are taken roughly in order: what is looked for stands near the front. */
-static void drop_taken(struct journal *j)
-{
-    while (j->oldest_signal != NULL && j->oldest_signal->taken)
-        j->oldest_signal = j->oldest_signal->next;
-    if (j->oldest_signal == NULL)
-        j->last_signal = &j->oldest_signal;
-}
-
-struct signal *journal_signal(struct journal *j, aiki_view name)
-{
-    drop_taken(j);
-    for (struct signal *s = j->oldest_signal; s != NULL; s = s->next)
-        if (!s->taken && same(s->name, name))
-            return s;
-    return NULL;
-}
-
-static struct signal *untaken_by_seq(struct journal *j, uint64_t seq)
-{
-    drop_taken(j);
-    for (struct signal *s = j->oldest_signal; s != NULL; s = s->next)
-        if (s->seq == seq)
-            return s->taken ? NULL : s;
-    return NULL;
-}
-
-static aiki_status add_signal(struct journal *j, const struct event *e, aiki_error *err)
-{
-    struct signal *s = j->memory.alloc(j->memory.arg, sizeof(*s));
-
-    if (s == NULL)
-        return error_set(err, AIKI_NOMEM, "no memory for signal %llu", (unsigned long long)e->seq);
-    s->seq = e->seq;
-    s->name = e->as.signal.name;
-    s->payload = e->as.signal.payload;
-    *j->last_signal = s;
-    j->last_signal = &s->next;
-    j->signal_seq = e->seq;
-    j->signal_count++;
-    return AIKI_OK;
-}
-
-aiki_status journal_add_signal(struct journal *j, aiki_view stored, aiki_error *err)
-{
-    aiki_reader r;
-    struct event e;
-
-    aiki_reader_init(&r, stored);
-    aiki_status st = event_read_stored(&r, &e, err);
-    if (st != AIKI_OK)
-        return st == AIKI_NOT_FOUND ? error_set(err, AIKI_CORRUPT, "empty signal event") : st;
-    if (e.kind != EVENT_SIGNAL)
-        return error_set(err, AIKI_CORRUPT, "a %s event came where a signal was expected",
-                         event_kind_name(e.kind));
-    if (e.seq <= j->seq || e.seq <= j->signal_seq)
-        return AIKI_OK;
-    return add_signal(j, &e, err);
-}
-
 /* ---- loading ----------------------------------------------------------------------------- */
 
 static aiki_status bad_event(aiki_error *err, const struct event *e, const char *why)
@@ -185,12 +118,10 @@ static aiki_status take_signal(struct journal *j, struct step *s, const struct e
 
     aiki_reader_init(&r, e->as.step.value);
     uint64_t seq = aiki_mp_read_uint(&r);
-    struct signal *signal = r.status == AIKI_OK ? untaken_by_seq(j, seq) : NULL;
+    struct signal *signal = r.status == AIKI_OK ? outside_signal_by_seq(j, seq) : NULL;
     if (signal == NULL)
         return bad_event(err, e, "it consumed a signal that is not on record, or twice");
-    signal->taken = true;
-    s->signal_seq = seq;
-    s->value = signal->payload;
+    journal_take_signal(j, s, signal);
     return AIKI_OK;
 }
 
@@ -198,6 +129,7 @@ static aiki_status load_done(struct journal *j, struct step *s, const struct eve
                              aiki_error *err)
 {
     s->done_on_record = true;
+    s->done_seq = e->seq;
     s->outcome = e->as.step.outcome;
     s->error = e->as.step.error;
     s->done_attempt = e->as.step.attempt;
@@ -216,15 +148,32 @@ static aiki_status load_identity(struct journal *j, struct step *s, const struct
 {
     uint64_t kind = e->as.step.identity_kind;
 
-    if (kind < STEP_TASK || kind > STEP_SIDE)
+    if (kind < STEP_TASK || kind > STEP_CHILD)
         return bad_event(err, e, "the first event of a step lacks its kind, name and input");
     s->kind = kind;
     s->name = e->as.step.name;
     s->input = e->as.step.input;
     s->on_record = true;
+    s->first_seq = e->seq;
     *j->last_recorded = s;
     j->last_recorded = &s->next_recorded;
     j->recorded++;
+    return AIKI_OK;
+}
+
+static aiki_status load_begun(struct step *s, const struct event *e, aiki_error *err)
+{
+    struct child_options options;
+
+    s->due_at_ms = e->as.step.due_at_ms;
+    s->recorded_ms = e->as.step.duration_ms;
+    if (s->kind != STEP_CHILD)
+        return AIKI_OK;
+    if (child_options_read(e->as.step.options, &options) != AIKI_OK)
+        return bad_event(err, e, "the options of the child do not decode");
+    s->options = e->as.step.options;
+    s->detached = options.detached;
+    s->pass = options.pass;
     return AIKI_OK;
 }
 
@@ -244,17 +193,16 @@ static aiki_status load_step(struct journal *j, const struct event *e, aiki_erro
     if (st != AIKI_OK)
         return st;
 
+    j->required += !s->required;
+    s->required = true;
     if (e->kind == EVENT_STEP_DONE)
         return load_done(j, s, e, err);
-    if (e->kind == EVENT_STEP_BEGUN) {
-        s->due_at_ms = e->as.step.due_at_ms;
-        s->recorded_ms = e->as.step.duration_ms;
-        s->since_ms = e->at_ms;
-        return AIKI_OK;
-    }
+    s->begun_seq = e->seq;
+    s->since_ms = e->at_ms;
+    if (e->kind == EVENT_STEP_BEGUN)
+        return load_begun(s, e, err);
     s->attempt = e->as.step.attempt;
     s->due_at_ms = e->as.step.next_at_ms;
-    s->since_ms = e->at_ms;
     s->error = e->as.step.error;
     return AIKI_OK;
 }
@@ -279,14 +227,20 @@ static aiki_status load_event(struct journal *j, const struct event *e, aiki_err
     if ((e->kind == EVENT_STARTED) != (e->seq == 1))
         return bad_event(err, e, "a journal begins with one started event");
     j->seq = e->seq;
+    if (event_is_arrival(e->kind))
+        return outside_arrive(j, e) == AIKI_OK ? AIKI_OK : no_memory(j, e, err);
     switch (e->kind) {
     case EVENT_STARTED: return load_start(j, e, err);
-    case EVENT_SIGNAL: return add_signal(j, e, err);
     case EVENT_STEP_BEGUN:
     case EVENT_ATTEMPT_FAILED:
     case EVENT_STEP_DONE: return load_step(j, e, err);
+    case EVENT_CANCEL_SEEN: return add_delivery(j, NULL) == AIKI_OK ? AIKI_OK : no_memory(j, e, err);
+    case EVENT_RUN_RETRIED: outside_retried(j, e); return AIKI_OK;
     case EVENT_COMPLETED:
-    case EVENT_FAILED: j->ended = true; return AIKI_OK;
+    case EVENT_FAILED:
+    case EVENT_CANCELLED:
+    case EVENT_TIMED_OUT:
+    case EVENT_TERMINATED: j->ended = true; return AIKI_OK;
     default: return AIKI_OK; /* who executed and why it stopped: nothing the code can see */
     }
 }

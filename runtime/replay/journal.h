@@ -2,7 +2,7 @@
  *
  *   stored events --journal_load--> steps by (address, nth)      journal_find
  *                                   deliveries in journal order  (STEP_DONE events)
- *                                   signals in order of arrival
+ *                                   arrivals: signals, ends of children, requests
  *
  * Pure: no I/O, no clock. Memory comes from the caller's allocator and is never given back
  * singly; names, inputs, values and errors are views into the pages handed to journal_load, which
@@ -47,12 +47,22 @@ struct step {
     bool done_on_record; /* and one its outcome: it never executes again */
     bool called;
     uint8_t phase;
+    bool required;  /* spoken of since the run was last retried: the code must ask for it */
+    bool shielded;  /* called in a protected scope: a request to end the run leaves it alone */
+    bool unrecorded; /* cancelled while replaying; to be recorded once live */
+    bool until;     /* a sleep that ends at due_at_ms whatever its duration */
+    bool detached;  /* a child nobody waits for */
     uint32_t future;  /* number of its call, from 1 */
     uint32_t awaited; /* how often the current wait lists it */
     /* time */
     int64_t duration_ms; /* as called: sleep, or signal timeout (negative: none) */
     int64_t recorded_ms; /* the same when the wait began, as the journal has it */
     int64_t since_ms, due_at_ms;
+    uint64_t first_seq, begun_seq; /* events: first of the step, and that which began its wait */
+    /* child */
+    aiki_view options; /* child_options_write in child.h */
+    uint64_t pass;
+    struct child_end *child; /* NULL before it is called */
     /* attempts */
     uint64_t attempt; /* failed ones on record */
     const struct task_policy *policy;
@@ -62,7 +72,8 @@ struct step {
     uint64_t outcome;
     aiki_view value; /* of a signal step: its payload */
     aiki_view error;
-    uint64_t signal_seq;
+    struct signal *signal;
+    uint64_t done_seq; /* event of the outcome on record */
     uint64_t done_attempt;
     int64_t duration_us;
 };
@@ -74,18 +85,36 @@ struct signal {
     bool taken;
 };
 
+/* What became of a child, or will. */
+struct child_end {
+    struct child_end *chain;
+    struct aiki_id id;
+    bool known;
+    uint64_t outcome; /* OUTCOME_* */
+    aiki_view output, error;
+};
+
+enum { CHILD_BUCKETS = 256 };
+
 struct journal {
     struct replay_memory memory;
     struct step **buckets;
     uint32_t bucket_count, step_count;
     struct step *first_recorded, **last_recorded;
-    struct step **deliveries;
+    struct step **deliveries; /* NULL: the code learnt that the run is to end */
     uint32_t delivery_count, delivery_capacity;
     struct signal *oldest_signal, **last_signal; /* taken ones fall off the front */
-    uint64_t signal_count, signal_seq;           /* ever seen; number of the newest */
+    struct child_end **children;                 /* by id; NULL before the first */
+    uint64_t arrival_count, arrival_seq;         /* ever seen; number of the newest */
+    bool cancel_requested, paused;
+    aiki_view cancel_reason;
+    uint64_t woken_seq; /* of the last WOKEN; 0 = none */
+    int64_t woken_at_ms;
     uint64_t seq;       /* of the last event loaded */
     uint64_t recorded;  /* steps on record */
-    bool ended;         /* COMPLETED or FAILED is on record */
+    uint64_t required;  /* of these, steps the code must ask for */
+    uint64_t passes;    /* RUN_RETRIED events */
+    bool ended;         /* by its last event */
     struct event start; /* the STARTED event; kind 0 before it was loaded */
     struct retry start_retry; /* what it says about retries, with defaults filled in */
     bool has_start_retry;
@@ -94,14 +123,27 @@ struct journal {
 void journal_init(struct journal *j, struct replay_memory memory);
 /* Append a page of stored events. AIKI_CORRUPT, AIKI_LIMIT, AIKI_NOMEM with the event in err. */
 aiki_status journal_load(struct journal *j, aiki_view page, aiki_error *err);
-/* A SIGNAL event that arrived after the journal was read; a known one is ignored. The bytes
- * are kept by the caller as long as the journal. */
-aiki_status journal_add_signal(struct journal *j, aiki_view stored, aiki_error *err);
+/* An arrival (event.h) that came after the journal was read; a known one is ignored. The bytes are
+ * kept by the caller as long as the journal. *ret_kind: 0 when it was known. */
+aiki_status journal_add_arrival(struct journal *j, aiki_view stored, uint64_t *ret_kind,
+                                aiki_error *err);
 /* NULL: no such step. */
 struct step *journal_find(const struct journal *j, const struct address *a, uint64_t nth);
 /* A step that is not on record yet. NULL: out of memory or over JOURNAL_STEPS_MAX. */
 struct step *journal_add(struct journal *j, const struct address *a, uint64_t nth);
 /* The oldest signal of that name nobody has taken, or NULL. */
 struct signal *journal_signal(struct journal *j, aiki_view name);
+void journal_take_signal(struct journal *j, struct step *s, struct signal *signal);
+/* What is known of the end of a child. NULL: out of memory. */
+struct child_end *journal_child(struct journal *j, const struct aiki_id *id);
+
+/* ---- outside.c, for journal.c ------------------------------------------------------------ */
+
+/* An event that is an arrival. AIKI_NOMEM. */
+aiki_status outside_arrive(struct journal *j, const struct event *e);
+/* The signal of that number if nobody has taken it. */
+struct signal *outside_signal_by_seq(struct journal *j, uint64_t seq);
+/* RUN_RETRIED: what is void is forgotten. */
+void outside_retried(struct journal *j, const struct event *e);
 
 #endif

@@ -2,9 +2,9 @@
  *
  *               barrier acknowledged          done, or failed for good
  *   task   HELD ----------------> RUNNING -----------------------------> READY --code waits--> SHOWN
- *            ^                       | failed: ATTEMPT_FAILED              ^    STEP_DONE
- *            +------- WAITING <------+                                     |
- *              due            sleep, signal: WAITING ----due or there------+
+ *            ^                       | failed: ATTEMPT_FAILED              ^    STEP_DONE        ^
+ *            +------- WAITING <------+                                     |                     |
+ *              due     sleep, signal, child: WAITING ----due or there------+   any --cancelled---+
  *
  * The barrier of a step is the last event the code could have seen when it asked for the step: a
  * side effect starts only when nothing it may depend on can be lost. The barrier of a further
@@ -71,6 +71,7 @@ static void record_begun(struct replay *r, struct step *s)
     if (s->kind != STEP_TASK) {
         e.as.step.due_at_ms = s->due_at_ms;
         e.as.step.duration_ms = s->duration_ms;
+        e.as.step.options = s->options;
     }
     write_event(r, &e);
 }
@@ -106,13 +107,21 @@ void live_record_done(struct replay *r, struct step *s)
     e.as.step.duration_us = s->duration_us;
     if (s->kind == STEP_SIGNAL) {
         aiki_writer_init_fixed(&number, memory, sizeof(memory));
-        aiki_mp_uint(&number, s->signal_seq);
+        aiki_mp_uint(&number, s->outcome == OUTCOME_OK ? s->signal->seq : 0);
         e.as.step.value = s->outcome == OUTCOME_OK ? aiki_writer_view(&number) : (aiki_view){NULL, 0};
     }
     if (s->kind == STEP_TASK && s->outcome == OUTCOME_FAILED)
         write_failure(r, s, &e);
     else
         write_event(r, &e);
+    r->events_seen = r->events_written;
+}
+
+void live_record_cancel_seen(struct replay *r)
+{
+    const struct event e = {.kind = EVENT_CANCEL_SEEN};
+
+    write_event(r, &e);
     r->events_seen = r->events_written;
 }
 
@@ -143,7 +152,7 @@ static bool is_for_ever(const struct step *s, int64_t duration_ms)
 /* A wait goes on; the code may meanwhile ask for another length of it. */
 static void adjust_due(struct step *s)
 {
-    if (s->duration_ms == s->recorded_ms)
+    if (s->until || s->duration_ms == s->recorded_ms)
         return;
     if (is_for_ever(s, s->duration_ms))
         s->due_at_ms = 0;
@@ -151,6 +160,26 @@ static void adjust_due(struct step *s)
         s->due_at_ms = s->since_ms + bounded(s->duration_ms);
     else
         s->due_at_ms += bounded(s->duration_ms) - bounded(s->recorded_ms);
+}
+
+static void begin_wait(struct replay *r, struct step *s)
+{
+    s->since_ms = r->now_ms;
+    if (s->kind == STEP_CHILD || is_for_ever(s, s->duration_ms))
+        s->due_at_ms = 0;
+    else if (s->until)
+        s->duration_ms = bounded(s->due_at_ms - r->now_ms);
+    else
+        s->due_at_ms = due_after(r, s->duration_ms);
+    if (s->kind == STEP_CHILD && r->events.size_bytes < REPLAY_UNSENT_BYTES_MAX)
+        record_begun(r, s); /* whatever the code does next, the child was asked for */
+}
+
+/* Somebody ended the sleeps and delays of the run early. */
+static void wake(const struct replay *r, struct step *s)
+{
+    if ((s->kind == STEP_SLEEP || s->kind == STEP_TASK) && s->due_at_ms > r->journal.woken_at_ms)
+        s->due_at_ms = r->journal.woken_at_ms;
 }
 
 void live_start(struct replay *r, struct step *s)
@@ -162,10 +191,12 @@ void live_start(struct replay *r, struct step *s)
         return;
     }
     if (!s->on_record) {
-        s->since_ms = r->now_ms;
-        s->due_at_ms = is_for_ever(s, s->duration_ms) ? 0 : due_after(r, s->duration_ms);
-    } else if (s->kind != STEP_TASK) {
-        adjust_due(s);
+        begin_wait(r, s);
+    } else {
+        if (s->kind != STEP_TASK && s->kind != STEP_CHILD)
+            adjust_due(s);
+        if (s->begun_seq < r->journal.woken_seq)
+            wake(r, s);
     }
     push(&r->waiting, s, PHASE_WAITING);
     r->waiting_dirty = true;
@@ -193,12 +224,12 @@ static struct step *take_startable(struct replay *r)
 /* Whether s is over, and how: a signal that is there wins over a timeout. */
 static bool wait_is_over(struct replay *r, struct step *s)
 {
+    if (s->kind == STEP_CHILD)
+        return children_is_over(r, s);
     if (s->kind == STEP_SIGNAL) {
         struct signal *signal = journal_signal(&r->journal, s->name);
         if (signal != NULL) {
-            signal->taken = true;
-            s->signal_seq = signal->seq;
-            s->value = signal->payload;
+            journal_take_signal(&r->journal, s, signal);
             s->outcome = OUTCOME_OK;
             return true;
         }
@@ -214,9 +245,19 @@ static bool wants_announcement(const struct step *s)
     return !s->on_record && (s->kind != STEP_SLEEP || s->duration_ms >= REPLAY_SHORT_SLEEP_MS);
 }
 
+static void announce(struct replay *r, struct step *s)
+{
+    if (r->events.size_bytes < REPLAY_UNSENT_BYTES_MAX)
+        record_begun(r, s);
+    /* What found no room comes next time; a detached child is over once it is on record. */
+    if (!s->on_record || s->detached)
+        r->waiting_dirty = true;
+}
+
 static void scan_waiting(struct replay *r)
 {
     struct step **at = &r->waiting.first;
+    bool ending = cancel_is_due(r); /* then what is not over will not be waited for */
 
     r->waiting_dirty = false;
     r->wake_at_ms = 0;
@@ -230,8 +271,8 @@ static void scan_waiting(struct replay *r)
                 push(&r->ready, s, PHASE_READY);
             continue;
         }
-        if (wants_announcement(s))
-            record_begun(r, s);
+        if (wants_announcement(s) && !ending)
+            announce(r, s);
         if (s->due_at_ms != 0 && (r->wake_at_ms == 0 || s->due_at_ms < r->wake_at_ms))
             r->wake_at_ms = s->due_at_ms;
         at = &s->next;
@@ -245,51 +286,81 @@ static bool scan_is_due(const struct replay *r)
 
 /* ---- what next --------------------------------------------------------------------------- */
 
+/* A paused run that is to end goes on: its cleanup must run. */
+static bool is_paused(const struct replay *r)
+{
+    return r->journal.paused && !r->journal.cancel_requested;
+}
+
+static void show_ready(struct replay *r)
+{
+    struct step *s = unlink_at(&r->ready, &r->ready.first);
+
+    live_record_done(r, s);
+    replay_show(r, s);
+}
+
+/* Nothing begins while the run is paused; what is under way ends and is recorded. */
+static enum replay_verdict paused_next(struct replay *r)
+{
+    while (r->ready.first != NULL && r->events.size_bytes < REPLAY_UNSENT_BYTES_MAX)
+        show_ready(r);
+    return r->running > 0 || r->ready.first != NULL ? REPLAY_IDLE : REPLAY_PAUSED;
+}
+
 enum replay_verdict live_next(struct replay *r, struct step **ret_step)
 {
     bool room = r->events.size_bytes < REPLAY_UNSENT_BYTES_MAX;
 
+    cancel_purge(r);
     if (r->for_room && !room)
         return REPLAY_IDLE;
+    if (is_paused(r))
+        return paused_next(r);
     for (;;) {
         if (r->missing == 0) {
             replay_end_wait(r);
             return REPLAY_RESUME;
         }
-        *ret_step = take_startable(r);
+        bool ending = cancel_is_due(r);
+        *ret_step = ending ? NULL : take_startable(r);
         if (*ret_step != NULL)
             return REPLAY_START;
         if (r->events.size_bytes >= REPLAY_UNSENT_BYTES_MAX)
             return REPLAY_IDLE;
-        if (r->ready.first != NULL) {
-            struct step *s = unlink_at(&r->ready, &r->ready.first);
-            live_record_done(r, s);
-            replay_show(r, s);
-        } else if (scan_is_due(r)) {
+        if (r->ready.first != NULL)
+            show_ready(r);
+        else if (scan_is_due(r))
             scan_waiting(r);
-        } else {
+        else if (ending)
+            cancel_see(r);
+        else
             return REPLAY_IDLE;
-        }
     }
 }
 
 int64_t replay_wake_at_ms(const struct replay *r)
 {
-    return r->wake_at_ms;
+    return is_paused(r) ? 0 : r->wake_at_ms;
 }
 
 /* ---- attempts ---------------------------------------------------------------------------- */
 
-static void end_attempt(struct replay *r, struct step *s, int64_t duration_us)
+/* False: the step has been cancelled, what it brings is dropped. */
+static bool end_attempt(struct replay *r, struct step *s, int64_t duration_us)
 {
+    if (s->phase != PHASE_RUNNING)
+        return false;
     r->running--;
     s->done_attempt = s->attempt + 1;
     s->duration_us = duration_us;
+    return true;
 }
 
 void replay_attempt_done(struct replay *r, struct step *s, aiki_view value, int64_t duration_us)
 {
-    end_attempt(r, s, duration_us);
+    if (!end_attempt(r, s, duration_us))
+        return;
     s->outcome = OUTCOME_OK;
     s->value = value;
     s->error = (aiki_view){NULL, 0};
@@ -314,7 +385,8 @@ void replay_attempt_failed(struct replay *r, struct step *s, aiki_view error, bo
 {
     const struct retry *policy = retry_of(r, s);
 
-    end_attempt(r, s, duration_us);
+    if (!end_attempt(r, s, duration_us))
+        return;
     s->error = error;
     if (final || s->done_attempt >= policy->attempts_max || retry_is_final(policy, error)) {
         s->outcome = OUTCOME_FAILED;
@@ -335,10 +407,13 @@ void replay_attempt_failed(struct replay *r, struct step *s, aiki_view error, bo
     r->waiting_dirty = true;
 }
 
-aiki_status replay_add_signal(struct replay *r, aiki_view stored, aiki_error *err)
+aiki_status replay_add_arrival(struct replay *r, aiki_view stored, aiki_error *err)
 {
-    aiki_status st = journal_add_signal(&r->journal, stored, err);
+    uint64_t kind;
+    aiki_status st = journal_add_arrival(&r->journal, stored, &kind, err);
 
+    for (struct step *s = r->waiting.first; s != NULL && kind == EVENT_WOKEN; s = s->next)
+        wake(r, s);
     r->waiting_dirty = true;
     return st;
 }

@@ -66,20 +66,23 @@ static void settle(struct replay *r)
 
     if (r->live)
         return;
-    while (r->next_delivery < j->delivery_count &&
+    while (r->next_delivery < j->delivery_count && j->deliveries[r->next_delivery] != NULL &&
            j->deliveries[r->next_delivery]->phase == PHASE_SHOWN)
         r->next_delivery++;
     if (r->next_delivery < j->delivery_count || r->uncalled > 0)
         return;
     r->live = true;
-    for (uint32_t i = 0; i < r->future_count; i++)
+    for (uint32_t i = 0; i < r->future_count; i++) {
         if (r->futures[i]->phase == PHASE_NEW)
             live_start(r, r->futures[i]);
+        else if (r->futures[i]->unrecorded)
+            live_record_done(r, r->futures[i]);
+    }
 }
 
 void replay_begin(struct replay *r)
 {
-    r->uncalled = r->journal.recorded;
+    r->uncalled = r->journal.required;
     settle(r);
 }
 
@@ -153,10 +156,13 @@ static aiki_status take_step(struct replay *r, const struct step_call *call,
     s->policy = call->policy != NULL ? call->policy : &default_policy;
     s->task = call->task;
     s->barrier = r->events_seen;
-    if (s->on_record)
-        r->uncalled--;
+    s->shielded = r->protections > 0;
+    s->until = call->until;
+    if (call->until)
+        s->due_at_ms = call->until_ms;
+    r->uncalled -= s->required;
     *ret = s;
-    return AIKI_OK;
+    return call->kind == STEP_CHILD ? children_call(r, s, call->child) : AIKI_OK;
 }
 
 aiki_status replay_call(struct replay *r, const struct step_call *call, struct step **ret,
@@ -183,9 +189,11 @@ aiki_status replay_call(struct replay *r, const struct step_call *call, struct s
     /* A side value was shown the moment it was captured, not when the code next waited. */
     if (s->kind == STEP_SIDE && s->done_on_record)
         s->phase = PHASE_SHOWN;
+    if (r->cancel_seen && !s->shielded && s->kind != STEP_SIDE)
+        cancel_step(r, s);
     bool was_live = r->live;
     settle(r);
-    if (was_live)
+    if (was_live && s->phase == PHASE_NEW)
         live_start(r, s);
     return AIKI_OK;
 }
@@ -212,8 +220,11 @@ aiki_status replay_await(struct replay *r, const uint32_t *futures, uint32_t cou
         shown += s->phase == PHASE_SHOWN;
     }
     *ret_satisfied = shown >= needed;
+    r->interrupted = false;
     if (*ret_satisfied)
         return AIKI_OK;
+    if (r->cancel_seen && r->protections == 0)
+        return replay_why_cancelled(r, err);
     r->awaited = futures;
     r->awaited_count = count;
     r->missing = needed - shown;
@@ -237,11 +248,16 @@ void replay_show(struct replay *r, struct step *s)
     r->missing -= s->awaited < r->missing ? s->awaited : r->missing;
 }
 
+bool replay_has_room(struct replay *r)
+{
+    r->for_room = r->live && r->events.size_bytes >= REPLAY_UNSENT_BYTES_MAX;
+    return !r->for_room;
+}
+
 bool replay_side_ready(struct replay *r)
 {
     r->for_live = !r->live;
-    r->for_room = r->live && r->events.size_bytes >= REPLAY_UNSENT_BYTES_MAX;
-    return !r->for_live && !r->for_room;
+    return !r->for_live && replay_has_room(r);
 }
 
 aiki_status replay_side(struct replay *r, struct step *s, aiki_view value, aiki_view error)
@@ -262,27 +278,42 @@ aiki_status replay_side(struct replay *r, struct step *s, aiki_view value, aiki_
 
 bool replay_may_return(const struct replay *r)
 {
-    return r->live;
+    return r->live && r->disputed == NULL;
 }
 
 /* ---- what next --------------------------------------------------------------------------- */
 
+/* Show the next delivery. False: it does not fit what the code does now. */
+static bool show_next(struct replay *r)
+{
+    struct step *s;
+
+    if (r->disputed != NULL || r->next_delivery == r->journal.delivery_count)
+        return false;
+    s = r->journal.deliveries[r->next_delivery];
+    if (s == NULL ? !cancel_may_be_seen(r) : s->phase != PHASE_SHOWN && cancel_is_on_record(s))
+        return false;
+    r->next_delivery++;
+    if (s == NULL)
+        cancel_see(r);
+    else if (s->phase != PHASE_SHOWN)
+        replay_show(r, s);
+    return r->disputed == NULL;
+}
+
 enum replay_verdict replay_next(struct replay *r, int64_t now_ms, struct step **ret_step)
 {
-    const struct journal *j = &r->journal;
-
     *ret_step = NULL;
     r->now_ms = now_ms;
     bool waits = r->missing > 0 || r->for_live || r->for_room;
     while (waits && !r->live) {
-        if (r->next_delivery == j->delivery_count)
+        if (!show_next(r))
             return REPLAY_DIVERGED;
-        struct step *s = j->deliveries[r->next_delivery++];
-        if (s->phase != PHASE_SHOWN)
-            replay_show(r, s);
         waits = r->missing > 0 || r->for_live;
         settle(r);
     }
+    if (r->disputed != NULL)
+        return REPLAY_DIVERGED;
     if (r->live)
         return live_next(r, ret_step);
     replay_end_wait(r);

@@ -3,7 +3,7 @@
  *   code calls     replay_call / replay_await          --> answered, or the code must wait
  *   the owner asks replay_next(now)                    --> RESUME the code, START an attempt,
  *                                                          IDLE, or DIVERGED
- *   the owner says replay_attempt_done / _failed, replay_add_signal, replay_acked
+ *   the owner says replay_attempt_done / _failed, replay_add_arrival, replay_acked
  *   events to record gather inside; replay_append_begin hands them out with how the run goes on
  *
  * It decides, the owner acts: no I/O, no clock, no fiber, no plugin. docs/architecture.md section 4
@@ -13,6 +13,8 @@
  *   - once all are shown and every recorded step was called, the run is live: new steps start
  *   - the code waits or returned, nothing is left to show, a recorded step was not called: diverged
  *   - live, a task starts only when every event that stood before its call is acknowledged
+ *   - the run is to end: the code learns it while it waits outside of a protected scope, and open
+ *     steps end with it; it stands in the journal between the outcomes and is shown like one
  *
  * Names and inputs of new steps are copied; values given to replay_attempt_* are borrowed and
  * must live as long as the replay. One append is under way at a time.
@@ -21,6 +23,7 @@
 #define REPLAY_REPLAY_H
 
 #include "replay/journal.h"
+#include "wire/child.h"
 
 enum {
     /* Beyond this nothing more is shown before an append has left: with the largest step and the
@@ -34,6 +37,7 @@ enum replay_verdict {
     REPLAY_IDLE,    /* nothing until something arrives or replay_wake_at_ms comes */
     REPLAY_RESUME,  /* the code's wait is over */
     REPLAY_START,   /* run attempt step->attempt + 1 of the task step */
+    REPLAY_PAUSED,  /* nothing is under way and nothing may begin: give the run back */
     REPLAY_DIVERGED /* nothing new was executed; see replay_explain */
 };
 
@@ -43,7 +47,7 @@ struct queue {
 
 struct replay {
     struct journal journal;
-    struct aiki_id run; /* the owner's to fill in: what jitter is drawn from */
+    struct aiki_id run; /* the owner's to fill in: what jitter and ids of children are made from */
     aiki_status status; /* AIKI_NOMEM or AIKI_LIMIT for ever after the first failure */
     bool live;
     int64_t now_ms; /* as last told */
@@ -52,16 +56,21 @@ struct replay {
     uint32_t future_count, future_capacity;
     /* the recorded part */
     uint32_t next_delivery;
-    uint64_t uncalled; /* steps on record the code has not asked for */
+    uint64_t uncalled; /* steps on record the code has to ask for and has not */
+    struct step *disputed; /* recorded with an outcome, which the code now does without */
     /* the code's wait */
     const uint32_t *awaited; /* borrowed while it lasts */
     uint32_t awaited_count, missing;
     bool for_live, for_room; /* waits for the end of replay; for an append to leave */
+    bool cancel_seen; /* the code knows that the run is to end */
+    bool interrupted; /* the last wait ended with that */
+    uint32_t protections; /* scopes the code is in where it does not learn it */
     /* the live part */
     struct queue held, ready, waiting;
     struct step *first_unannounced;
     uint32_t running;
     bool waiting_dirty;   /* look at the waiting steps whatever the time */
+    bool queues_dirty;    /* cancelled steps stand in them */
     int64_t wake_at_ms;   /* earliest due time of the waiting steps; 0 = none */
     /* events */
     aiki_writer events; /* not yet sent */
@@ -80,6 +89,9 @@ struct step_call {
     uint64_t kind; /* STEP_* */
     aiki_view name, input;
     int64_t duration_ms; /* sleep; signal: negative waits for ever */
+    int64_t until_ms;    /* sleep: when it ends, if until */
+    bool until;
+    const struct child_options *child; /* child; copied, pass is filled in */
     bool once;           /* side value: a second call of that name is the same step */
     const struct task_policy *policy; /* task; borrowed as long as the replay, NULL: all defaults */
     const void *task;
@@ -90,12 +102,21 @@ aiki_status replay_call(struct replay *r, const struct step_call *call, struct s
                         aiki_error *err);
 /* NULL: no such future. */
 struct step *replay_future(const struct replay *r, uint32_t future);
-/* True: go on at once. False: suspend until REPLAY_RESUME; futures are borrowed until then.
- * AIKI_INVALID names what is wrong. */
+/* True: go on at once. False: suspend until REPLAY_RESUME, then ask replay_interrupted; futures are
+ * borrowed until then. AIKI_INVALID names what is wrong; AIKI_CANCELLED: the run is to end. */
 aiki_status replay_await(struct replay *r, const uint32_t *futures, uint32_t count,
                          uint32_t needed, bool *ret_satisfied, aiki_error *err);
+/* Fill *err, AIKI_CANCELLED: what an interrupted wait answers. */
+aiki_status replay_why_cancelled(const struct replay *r, aiki_error *err);
+/* Nobody wants the result of a future any more; false: no such future. Attempts of steps that are
+ * not in PHASE_RUNNING are the owner's to stop. */
+bool replay_cancel(struct replay *r, uint32_t future);
+/* Enter or leave a protected scope. */
+void replay_protect(struct replay *r, bool on);
 /* Whether the code may capture a new side value now. False: suspend until REPLAY_RESUME, ask again. */
 bool replay_side_ready(struct replay *r);
+/* Whether a child may be called: its input is recorded at once. False: as above. */
+bool replay_has_room(struct replay *r);
 /* Record what capturing a side step gave and show it: a value, or the error map of a failure.
  * Both are copied. */
 aiki_status replay_side(struct replay *r, struct step *s, aiki_view value, aiki_view error);
@@ -109,15 +130,16 @@ enum replay_verdict replay_next(struct replay *r, int64_t now_ms, struct step **
 /* When to call replay_next although nothing happened; 0 = never. */
 int64_t replay_wake_at_ms(const struct replay *r);
 
-/* Outcome of the attempt of a step that was given out by REPLAY_START. */
+/* Outcome of the attempt of a step that was given out by REPLAY_START; nothing if the step has been
+ * cancelled since. */
 void replay_attempt_done(struct replay *r, struct step *s, aiki_view value, int64_t duration_us);
 /* error: map (wire/error.h). final: no further attempt whatever the policy says. retry_after_ms > 0
  * overrides the policy's delay. value: kept beside the error if it was the last attempt. */
 void replay_attempt_failed(struct replay *r, struct step *s, aiki_view error, bool final,
                            int64_t retry_after_ms, aiki_view value, int64_t duration_us,
                            int64_t now_ms);
-/* A SIGNAL event, stored form; borrowed for ever. */
-aiki_status replay_add_signal(struct replay *r, aiki_view stored, aiki_error *err);
+/* An arrival (event.h), stored form; borrowed for ever. */
+aiki_status replay_add_arrival(struct replay *r, aiki_view stored, aiki_error *err);
 
 /* ---- appends ----------------------------------------------------------------------------- */
 

@@ -1,0 +1,119 @@
+/* cancel.c - steps nobody wants any more: one by one, or all because the run is to end.
+ *
+ * The code learns of a request to end the run while it waits outside of a protected scope: the event
+ * CANCEL_SEEN stands where it learnt it, a replay shows it there. Open steps end with it, but for those
+ * of protected scopes. A step that was on record gets an outcome, so that the record is complete.
+ */
+#include "replay/live.h"
+
+#include <string.h>
+
+#include "wire/error.h"
+
+static bool ended_by_code(const struct step *s)
+{
+    return s->outcome == OUTCOME_CANCELLED && s->error.size_bytes == 0;
+}
+
+bool cancel_is_on_record(const struct step *s)
+{
+    return s->done_on_record && ended_by_code(s);
+}
+
+void cancel_step(struct replay *r, struct step *s)
+{
+    bool was_running = s->phase == PHASE_RUNNING, recorded = cancel_is_on_record(s);
+
+    if (s->phase == PHASE_SHOWN)
+        return;
+    if (s->done_on_record && !recorded) {
+        r->disputed = s; /* its outcome was seen when the record was made */
+        return;
+    }
+    r->running -= was_running;
+    r->queues_dirty = true;
+    s->outcome = OUTCOME_CANCELLED;
+    s->value = s->error = (aiki_view){NULL, 0};
+    replay_show(r, s);
+    if (recorded || (!s->on_record && !was_running))
+        return;
+    if (r->live)
+        live_record_done(r, s);
+    else
+        s->unrecorded = true;
+}
+
+static void purge(struct queue *q)
+{
+    struct step **at = &q->first;
+
+    while (*at != NULL) {
+        if ((*at)->phase == PHASE_SHOWN)
+            *at = (*at)->next;
+        else
+            at = &(*at)->next;
+    }
+    q->last = at;
+}
+
+void cancel_purge(struct replay *r)
+{
+    if (!r->queues_dirty)
+        return;
+    r->queues_dirty = false;
+    r->waiting_dirty = true; /* the next time to wake up may be another one */
+    purge(&r->held);
+    purge(&r->ready);
+    purge(&r->waiting);
+}
+
+/* ---- the whole run ----------------------------------------------------------------------- */
+
+bool cancel_may_be_seen(const struct replay *r)
+{
+    return r->missing > 0 && r->protections == 0;
+}
+
+bool cancel_is_due(const struct replay *r)
+{
+    return r->journal.cancel_requested && !r->cancel_seen && cancel_may_be_seen(r);
+}
+
+void cancel_see(struct replay *r)
+{
+    r->cancel_seen = true;
+    if (r->live)
+        live_record_cancel_seen(r);
+    for (uint32_t i = 0; i < r->future_count; i++)
+        if (!r->futures[i]->shielded)
+            cancel_step(r, r->futures[i]);
+    replay_end_wait(r);
+    r->interrupted = true;
+}
+
+void replay_protect(struct replay *r, bool on)
+{
+    if (on)
+        r->protections++;
+    else if (r->protections > 0)
+        r->protections--;
+}
+
+aiki_status replay_why_cancelled(const struct replay *r, aiki_error *err)
+{
+    aiki_view reason = r->journal.cancel_reason;
+
+    return error_code(err, AIKI_CANCELLED, "CANCELLED", "the run was asked to end%s%.*s",
+                      reason.size_bytes > 0 ? ": " : "",
+                      reason.size_bytes > 0 ? (int)reason.size_bytes : 0,
+                      reason.size_bytes > 0 ? (const char *)reason.data : "");
+}
+
+bool replay_cancel(struct replay *r, uint32_t future)
+{
+    struct step *s = replay_future(r, future);
+
+    if (s != NULL)
+        cancel_step(r, s);
+    return s != NULL;
+}
