@@ -24,7 +24,7 @@ CASES = [
     ("a member appended to a table", "plugin.h", APPENDED, "    void (*later)(void);\n", False),
     ("a member removed", "plugin.h", "    const char *(*task_name)(const aiki_call *call);\n", "", True),
     ("two members swapped", "client.h", "    const char *name;           /* who connects, for people; "
-     "NULL: \"c-client\" */\n    const char *token;          /* credential; NULL: none */\n",
+     "NULL: \"c-client\" */\n    const char *token;          /* credential; NULL: see token_file; \"\": none */\n",
      "    const char *token;\n    const char *name;\n", True),
     ("another return type", "plugin.h", "uint32_t (*attempt)", "uint64_t (*attempt)", True),
     ("another argument", "plugin.h", "(aiki_call *call, int32_t level, const char *text);",
