@@ -21,6 +21,7 @@
 #include "broker/broker.h"
 #include "broker/check.h"
 #include "child/child.h"
+#include "child/stack.h"
 #include "intake/cache.h"
 #include "wire/error.h"
 #include "wire/hash.h"
@@ -74,13 +75,14 @@ static void print_help(void)
 /* ---- child --------------------------------------------------------------------------------- */
 
 /* Before any plugin code: nothing of the broker's to reach, nothing left behind when it dies. */
-static int be_child(const char *fd_text)
+static int be_child(const char *fd_text, const char *label)
 {
     const struct rlimit no_core = {0, 0}; /* a plugin's memory holds what customers sent */
     struct ucred broker = {0};
     socklen_t size = sizeof(broker);
     int fd = atoi(fd_text);
     log_init("child", LOG_INFO);
+    stack_name_build(label);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
         getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &broker, &size) != 0 || getppid() != broker.pid) {
         log_error("child", "no broker on descriptor %s; --child is for aiki-runtime itself",
@@ -193,7 +195,7 @@ int main(int argc, char **argv)
     struct config *c;
     aiki_error err = AIKI_ERROR_INIT;
     if (argc >= 3 && strcmp(argv[1], "--child") == 0)
-        return be_child(argv[2]);
+        return be_child(argv[2], argc > 3 ? argv[3] : "");
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             print_help();

@@ -43,7 +43,18 @@ static void detail_value(const char *title, aiki_view value)
     detail(title, short_json(value, text, sizeof(text)));
 }
 
-/* The error, what it says in detail, and what led to it. */
+static void detail_stack(aiki_view error)
+{
+    for (struct doc_list l = doc_list(error, "stack"); doc_next(&l);) {
+        aiki_reader r;
+        aiki_reader_init(&r, l.item);
+        printf("%*s  at ", INDENT, "");
+        print_clean(aiki_mp_read_str(&r));
+        printf("\n");
+    }
+}
+
+/* The error, what it says in detail, where it came from, and what led to it. */
 static void detail_error(aiki_view error)
 {
     for (int depth = 0; error.size_bytes > 0 && depth <= CAUSES_MAX; depth++) {
@@ -54,6 +65,7 @@ static void detail_error(aiki_view error)
         print_clean(doc_text(error, "message"));
         printf("\n");
         detail_value("details", doc_get(error, "details"));
+        detail_stack(error);
         error = doc_get(error, "cause");
     }
 }

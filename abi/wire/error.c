@@ -1,6 +1,7 @@
 /* error.c - errors as structs, and as maps on the wire and in the journal.
  *
- *   {code, category, message [, status] [, retry_after_ms] [, final] [, details] [, cause]}
+ *   {code, category, message [, status] [, retry_after_ms] [, final] [, details]
+ *    [, stack] [, cause]}
  *
  * Always in this order, so that the same error has the same bytes. `status` is there only when it
  * does not follow from the code and the category. Limits: AIKI_CAUSE_DEPTH_MAX causes; details
@@ -154,7 +155,7 @@ static void write_details(aiki_writer *w, aiki_view details)
 }
 
 /* All of one error but its cause, which the caller appends when there is one. */
-static void write_one(aiki_writer *w, const aiki_error *e, bool has_cause)
+static void write_one(aiki_writer *w, const aiki_error *e, aiki_view stack, bool has_cause)
 {
     int32_t category = e->category != 0 ? e->category : aiki_status_category(e->status);
     char code[AIKI_CODE_SIZE];
@@ -163,9 +164,9 @@ static void write_one(aiki_writer *w, const aiki_error *e, bool has_cause)
                    e->code[0] != '\0' ? e->code : aiki_status_name(e->status));
     bool names_status = implied_status(code, category) != e->status;
     bool has_delay = e->retry_after_ms > 0, is_final = (e->flags & AIKI_ERROR_FINAL) != 0;
-    bool has_details = e->details.size_bytes > 0;
+    bool has_details = e->details.size_bytes > 0, has_stack = stack.size_bytes > 0;
 
-    aiki_mp_map(w, 3u + names_status + has_delay + is_final + has_details + has_cause);
+    aiki_mp_map(w, 3u + names_status + has_delay + is_final + has_details + has_stack + has_cause);
     aiki_mp_str(w, "code");
     aiki_mp_str(w, code);
     aiki_mp_str(w, "category");
@@ -186,15 +187,26 @@ static void write_one(aiki_writer *w, const aiki_error *e, bool has_cause)
     }
     if (has_details)
         write_details(w, e->details);
+    if (has_stack) {
+        aiki_mp_str(w, "stack");
+        aiki_mp_raw(w, stack.data, stack.size_bytes);
+    }
     if (has_cause)
         aiki_mp_str(w, "cause");
 }
 
-void error_write(aiki_writer *w, const aiki_error *e)
+void error_write_stack(aiki_writer *w, const aiki_error *e, aiki_view stack)
 {
     /* The chain is cut, not followed for ever: it may even be a circle. */
-    for (int depth = 0; e != NULL && depth <= AIKI_CAUSE_DEPTH_MAX; depth++, e = e->cause)
-        write_one(w, e, e->cause != NULL && depth < AIKI_CAUSE_DEPTH_MAX);
+    for (int depth = 0; e != NULL && depth <= AIKI_CAUSE_DEPTH_MAX; depth++, e = e->cause) {
+        write_one(w, e, stack, e->cause != NULL && depth < AIKI_CAUSE_DEPTH_MAX);
+        stack = (aiki_view){NULL, 0}; /* of the first one only */
+    }
+}
+
+void error_write(aiki_writer *w, const aiki_error *e)
+{
+    error_write_stack(w, e, (aiki_view){NULL, 0});
 }
 
 /* ---- read -------------------------------------------------------------------------------- */

@@ -2,7 +2,8 @@
  *
  * On the wire and in the journal an error is a map with text keys: code, category, message,
  * and when present details, cause (such a map), retry_after_ms, final; status (its name) when it
- * does not follow from code and category. Same error, same bytes.
+ * does not follow from code and category; stack (texts, see child/stack.h) of what failed in task
+ * code, for people: error_read leaves it out. Same error, same bytes.
  */
 #ifndef WIRE_ERROR_H
 #define WIRE_ERROR_H
@@ -21,6 +22,8 @@ aiki_status error_set(aiki_error *err, aiki_status status, const char *format, .
 aiki_status error_code(aiki_error *err, aiki_status status, const char *code, const char *format,
                        ...) AIKI_PRINTF(4, 5);
 void error_write(aiki_writer *w, const aiki_error *e);
+/* stack: a msgpack array of texts, or empty. since 1.1 */
+void error_write_stack(aiki_writer *w, const aiki_error *e, aiki_view stack);
 /* alloc (NULL: details and cause are left out) gives memory for details and causes; views and
  * pointers in *ret live as long as that memory. Unknown keys are skipped. */
 aiki_status error_read(aiki_view map, aiki_error *ret, void *(*alloc)(void *arg, uint64_t size),

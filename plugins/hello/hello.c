@@ -1,7 +1,4 @@
-/* hello.c - the smallest useful plugin: one workflow, one task.
- *
- *   aiki workflows trigger hello --input '{"name":"world"}' --wait
- */
+/* hello.c - the smallest useful plugin: one workflow, one task. */
 #include <aiki/record.h>
 
 #define HELLO_INPUT(F, R) F(R, str, name, AIKI_REQUIRED, AIKI_LENGTH(1, 100))

@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "fiber/fiber.h"
+#include "child/stack.h"
 #include "wire/error.h"
 #include "wire/frame.h"
 #include "wire/hash.h"
@@ -107,9 +108,10 @@ static bool grow_in_arena(aiki_writer *w, uint64_t capacity_min_bytes)
 
 static void keep_error(struct attempt *a, const aiki_error *e)
 {
-    aiki_writer w = {.grow = grow_in_arena, .arg = &a->arena};
+    aiki_writer w = {.grow = grow_in_arena, .arg = &a->arena}, stack = w;
 
-    error_write(&w, e);
+    stack_write(&stack, (void (*)(void))a->task->def.fn);
+    error_write_stack(&w, e, aiki_writer_view(&stack));
     a->error = w.status == AIKI_OK ? aiki_writer_view(&w) : (aiki_view){NULL, 0};
     a->final = (e->flags & AIKI_ERROR_FINAL) != 0;
     a->keep_output = (e->flags & AIKI_ERROR_KEEP_OUTPUT) != 0;

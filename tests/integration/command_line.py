@@ -1,5 +1,6 @@
 """The `aiki` command: what it prints, on a terminal and piped, and every exit code."""
 import json
+import re
 import os
 import pty
 import signal
@@ -154,6 +155,27 @@ def test_a_key_names_one_run(stacks):
     assert again["id"] == first["id"]
     code, text = refused(s, *start, '{"name":"b"}')
     assert code == CONFLICT and "--key" in text
+
+
+def test_all_of_an_error_outlives_everything(stacks):
+    """Three errors deep, details, and where in the plugin: from the record alone."""
+    s = stacks(plugins=["flaky"])
+    run = s.start("flaky", {"failures": 1, "how": "full", "policy": "never"})
+    assert s.outcome(run)["state"] == "failed"
+    for process in s.processes():
+        process.kill()
+    s.redis_socket.unlink()
+    s.start_redis()
+    s.start_server()
+    text = s.aiki("runs", "inspect", run).stdout
+    for part in ("NO_TRANSFER: the transfer was not booked", '{"balance":-5}',
+                 "because LEDGER_CLOSED", "because DISK_FULL"):
+        assert part in text, text
+    frames = re.findall(r"at (\w*)\+0x[0-9a-f]+ \(flaky.so build ([0-9a-f]{8})\)", text)
+    assert "fail_fully" in [name for name, _ in frames], text
+    failed = [e for e in s.history(run) if (e.get("error") or {}).get("stack")]
+    assert failed and failed[0]["error"]["stack"][0].startswith("fail_fully+0x")
+    assert failed[0]["error"]["cause"]["cause"]["code"] == "DISK_FULL"
 
 
 def test_a_failed_run_tells_its_error(stacks):

@@ -274,6 +274,31 @@ static void damage_is_refused(void **state)
     assert_int_equal(e.status, 77);
 }
 
+/* The stack is for people: it stands in the map of the first error, and readers skip it. */
+static void a_stack_is_written_and_not_read(void **state)
+{
+    uint8_t memory[600], stack_memory[64];
+    aiki_writer w, stack;
+    aiki_error cause = AIKI_ERROR_INIT, e = AIKI_ERROR_INIT, read;
+    (void)error_set(&cause, AIKI_UNAVAILABLE, "far");
+    (void)error_set(&e, AIKI_FAILED, "near");
+    e.cause = &cause;
+    aiki_writer_init_fixed(&stack, stack_memory, sizeof(stack_memory));
+    aiki_mp_array(&stack, 2);
+    aiki_mp_str(&stack, "f+0x1 (a.so build 1)");
+    aiki_mp_str(&stack, "g+0x2 (a.so build 1)");
+    aiki_writer_init_fixed(&w, memory, sizeof(memory));
+    error_write_stack(&w, &e, aiki_writer_view(&stack));
+    aiki_view map = aiki_writer_view(&w);
+    assert_int_equal(aiki_mp_check(map), AIKI_OK);
+    const uint8_t *at = memmem(map.data, map.size_bytes, stack.data, stack.size_bytes);
+    assert_non_null(at);
+    assert_null(memmem(at + 1, (size_t)(map.data + map.size_bytes - at - 1), "stack", 5));
+    assert_int_equal(error_read(map, &read, take, *state), AIKI_OK);
+    assert_string_equal(read.message, "near");
+    assert_string_equal(read.cause->message, "far");
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -287,6 +312,7 @@ int main(void)
         CASE(details_that_do_not_fit_are_named),
         CASE(memory_is_the_callers),
         CASE(later_errors_are_understood),
+        CASE(a_stack_is_written_and_not_read),
         CASE(damage_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
