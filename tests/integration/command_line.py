@@ -387,7 +387,16 @@ def test_bench_measures_and_reports(stacks):
 def test_bench_without_its_plugin_says_what_to_do(stacks):
     s = stacks()
     code, text = refused(s, "bench", "--runs", "5")
-    assert code == NOT_FOUND and "bench.so" in text
+    assert code == NOT_FOUND and "NOT_SERVED" in text and "bench.so" in text
+
+
+def test_bench_says_when_its_stack_does_not_start(tmp_path):
+    redis = tmp_path / "redis-server"
+    redis.write_text("#!/bin/sh\nexit 1\n")
+    redis.chmod(0o755)
+    done = alone("bench", "--dev", "--data", str(tmp_path / "data"), "--runs", "5",
+                 env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert done.returncode == INCOMPLETE and "STACK_FAILED" in done.stderr
 
 
 def test_bench_brings_its_own_stack_and_leaves_nothing(tmp_path):

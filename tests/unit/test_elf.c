@@ -106,6 +106,13 @@ static void other_machines_are_named(void **state)
     with_byte(offsetof(Elf64_Ehdr, e_type), ET_REL, "NOT_SHARED");
 }
 
+/* Headers whose entries have another size than the format says. */
+static void headers_that_contradict_the_format(void **state)
+{
+    (void)state;
+    with_byte(offsetof(Elf64_Ehdr, e_phentsize), 1, "BAD_ELF");
+}
+
 /* No proper beginning of a plugin passes, wherever a copy stopped. */
 static void every_cut_is_refused(void **state)
 {
@@ -160,6 +167,7 @@ int main(void)
         cmocka_unit_test(a_plugin_passes),
         cmocka_unit_test(other_files_are_named),
         cmocka_unit_test(other_machines_are_named),
+        cmocka_unit_test(headers_that_contradict_the_format),
         cmocka_unit_test(every_cut_is_refused),
         cmocka_unit_test(a_tail_of_zeros_is_refused),
         cmocka_unit_test(damage_never_reads_outside),

@@ -384,6 +384,8 @@ static void appends_that_contradict_themselves(void **state)
         struct engine_append a = next_append(f, bad[i].next);
         assert_false(send(f, &a));
         assert_int_equal(f->refusal.status, AIKI_INVALID);
+        assert_true(strcmp(f->refusal.code, "BAD_APPEND") == 0 ||
+                    strcmp(f->refusal.code, "BAD_EVENT") == 0);
         assert_memory_equal(&f->run, &before, sizeof(before));
     }
 }
@@ -398,6 +400,7 @@ static void appends_that_do_not_decode(void **state)
         struct engine_append a = next_append(f, NEXT_CONTINUE);
         a.events = (aiki_view){junk[i], sizeof(junk[i])};
         assert_false(send(f, &a));
+        assert_string_equal(f->refusal.code, "BAD_EVENT");
         a = next_append(f, NEXT_PARK);
         a.waits = (aiki_view){junk[i], sizeof(junk[i])};
         assert_false(send(f, &a));
