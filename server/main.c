@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "base/reload.h"
 #include "core.h"
 #include "http/http.h"
@@ -83,6 +84,7 @@ static void on_http_stopped(void *arg)
 static void stop(struct server *s)
 {
     s->stopping = true;
+    notify_manager("STOPPING=1");
     if (s->http != NULL)
         http_stop(s->http, on_http_stopped, s);
     else if (s->core != NULL)
@@ -164,6 +166,7 @@ static void allow_descriptors(void)
 static void tell_ready(const struct server *s, int fd)
 {
     char line[600];
+    notify_manager("READY=1");
     log_info("server", "serving RPC on %s, HTTP on %s", core_address(s->core),
              http_address(s->http));
     if (fd < 0)

@@ -27,6 +27,7 @@
 #include "base/cleanup.h"
 #include "base/endpoint.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "base/secret.h"
 #include "broker/builds.h"
 #include "broker/consumer.h"
@@ -78,6 +79,7 @@ static void ready_check(struct broker *b)
     if (b->ready_told || !b->session_up || b->state != SERVING || !builds_is_settled(b->builds))
         return;
     b->ready_told = true;
+    notify_manager("STATUS=serving");
     builds_count(b->builds, &serving, &refused);
     log_info("broker", "ready: %u plugin%s, %u refused", serving, serving == 1 ? "" : "s", refused);
     id_text(session_id(b->session), session);
@@ -159,6 +161,7 @@ static void drain(struct broker *b, int number)
     log_info("broker", "%s: no new runs; %" PRIu64 " resident ones have %" PRIu64 " ms to finish",
              number == SIGTERM ? "SIGTERM" : "SIGINT", relay_held(b->relay), grace_ms);
     b->state = DRAINING;
+    notify_manager("STOPPING=1");
     consumer_set_session(b->consumer, NULL);
     relay_stop(b->relay);
     uv_timer_start(&b->limit, on_limit, grace_ms + BROKER_END_MS, 0);
@@ -376,6 +379,7 @@ static void start(struct broker *b)
         uv_signal_start(&b->on_hangup, on_hangup, SIGHUP);
     session_start(b->session);
     builds_start(b->builds);
+    notify_manager("READY=1\nSTATUS=looking for the server"); /* it may come later than this */
 }
 
 aiki_status broker_run(const struct broker_options *options, aiki_error *err)
