@@ -10,6 +10,10 @@
 #include <aiki/status.h>
 
 #include "wire/id.h"
+
+/* Exit status of a child with a thread in it that does not come back: no crash, the broker replaces
+ * it at once. */
+enum { CHILD_EXIT_STUCK = 75 };
 #include "wire/message.def"
 
 enum { WIRE_MAJOR = 1, WIRE_MINOR = 0 };

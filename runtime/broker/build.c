@@ -322,6 +322,12 @@ static uint64_t restart_delay_ms(const struct build *b)
 
 static void replace_process(struct build *b, const struct proc_end *end, const char *text)
 {
+    if (end->was_ready && end->exit_code == CHILD_EXIT_STUCK) {
+        log_warn("child", "%s ended because of code that did not stop; replaced at once", b->label);
+        b->owner->cb.on_routes(b->owner->arg);
+        start_process(b);
+        return;
+    }
     b->crashes = end->was_ready && end->lived_ms >= BUILD_QUICK_CRASH_MS ? 1 : b->crashes + 1;
     uint64_t delay_ms = restart_delay_ms(b);
     log_error("child", "%s %s; its runs are given back; crash %u, replaced in %" PRIu64 " ms",

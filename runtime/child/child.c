@@ -70,6 +70,16 @@ static void take_log(struct child *c, struct log_note *n)
     task_pool_free_log(c->tasks, n);
 }
 
+/* Notes of one thread come in order: the attempt is still there. */
+static void take_beat(struct attempt *a)
+{
+    struct run *r = a->run;
+
+    run_attempt_beat(a);
+    if (r->state == RUN_STATE_ACTIVE)
+        run_pump_soon(r);
+}
+
 /* Results of one run that came together are shown in one turn and leave in one append. */
 static void on_notes(void *arg, struct mail *list)
 {
@@ -82,6 +92,10 @@ static void on_notes(void *arg, struct mail *list)
             take_log(c, container_of(n, struct log_note, note));
             continue;
         }
+        if (n->kind == NOTE_BEAT) {
+            take_beat(container_of(n, struct attempt, beat_note));
+            continue;
+        }
         struct attempt *a = container_of(n, struct attempt, note);
         struct run *r = a->run;
         bool gone = r->state == RUN_STATE_GONE; /* then r may be freed below */
@@ -90,6 +104,62 @@ static void on_notes(void *arg, struct mail *list)
             run_pump_soon(r);
     }
     run_pump_queued(c);
+}
+
+/* ---- attempts that do not stop ----------------------------------------------------------- */
+
+/* All runs go back with what they have recorded; the broker starts another process at once. */
+static void replace_process(struct child *c, const struct attempt *stuck)
+{
+    log_error("child", "run %s, task %s, attempt %u did not return within %d ms after its timeout: "
+              "this process ends, its %u runs go on in another one",
+              stuck->run_text, stuck->task->def.name, stuck->number, ATTEMPT_GRACE_MS, c->run_count);
+    for (uint32_t i = 0; i < RUN_BUCKETS; i++)
+        for (struct run *r = c->runs[i]; r != NULL; r = r->next)
+            run_give_back(r);
+    c->exit_code = CHILD_EXIT_STUCK;
+    conn_close(c->conn); /* what is unsent leaves first; on_closed ends the process */
+}
+
+static void on_stuck(uv_timer_t *t)
+{
+    struct child *c = container_of(t, struct child, stuck);
+    int64_t left_ms = 0;
+
+    for (struct attempt *a = c->flagged; a != NULL; a = a->flagged_next) {
+        bool executing = atomic_load_explicit(&a->began_mono_ms, memory_order_relaxed) != 0;
+        int64_t ms = a->flagged_mono_ms + ATTEMPT_GRACE_MS - clock_mono_ms();
+        if (executing && ms <= 0) {
+            replace_process(c, a);
+            return;
+        }
+        if (executing && (left_ms == 0 || ms < left_ms))
+            left_ms = ms;
+    }
+    if (left_ms > 0)
+        (void)uv_timer_start(t, on_stuck, (uint64_t)left_ms, 0); /* 0 with a callback */
+}
+
+void child_watch_attempt(struct child *c, struct attempt *a)
+{
+    a->flagged_mono_ms = clock_mono_ms();
+    a->flagged_next = c->flagged;
+    c->flagged = a;
+    if (uv_is_active((uv_handle_t *)&c->stuck))
+        return;
+    uv_update_time(c->loop);
+    (void)uv_timer_start(&c->stuck, on_stuck, ATTEMPT_GRACE_MS, 0); /* 0 with a callback */
+}
+
+void child_unwatch_attempt(struct child *c, struct attempt *a)
+{
+    struct attempt **at = &c->flagged;
+
+    while (*at != a)
+        at = &(*at)->flagged_next;
+    *at = a->flagged_next;
+    if (c->flagged == NULL)
+        (void)uv_timer_stop(&c->stuck);
 }
 
 /* ---- frames ------------------------------------------------------------------------------ */
@@ -241,7 +311,7 @@ static void on_frame(struct conn *conn, const struct frame *f, void *arg)
     if (dispatch(c, f, &err) == AIKI_OK)
         return;
     log_error("child", "bad frame from the broker, ending: %s", err.message);
-    c->ended_badly = true;
+    c->exit_code = EXIT_BROKEN;
     conn_close(conn);
 }
 
@@ -253,7 +323,7 @@ static void on_closed(struct conn *conn, aiki_status status, const char *why, vo
     (void)status;
 
     log_debug("child", "connection to the broker ended: %s", why);
-    _exit(c->ended_badly ? EXIT_BROKEN : 0);
+    _exit(c->exit_code);
 }
 
 /* ---- start ------------------------------------------------------------------------------- */
@@ -267,7 +337,8 @@ static bool prepare(struct child *c, int fd)
     c->fibers = fiber_pool_create(FIBER_WARM_MAX);
     if (c->conns == NULL || c->fibers == NULL || fiber_watch_crashes() != AIKI_OK)
         return false;
-    (void)uv_timer_init(c->loop, &c->grace); /* always 0 */
+    (void)uv_timer_init(c->loop, &c->grace); /* always 0, as is the next */
+    (void)uv_timer_init(c->loop, &c->stuck);
     run_turns_init(c);
     c->conn = conn_open_fd(c->conns, fd, &callbacks, c);
     return c->conn != NULL;

@@ -6,6 +6,10 @@
  */
 #include "child/run_impl.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
 #include "wire/error.h"
 
 /* ---- attempts ---------------------------------------------------------------------------- */
@@ -42,7 +46,11 @@ void run_attempt_ended(struct attempt *a)
     while (*at != a)
         at = &(*at)->run_next;
     *at = a->run_next;
-    if (r->state == RUN_STATE_ACTIVE && a->step->phase == PHASE_RUNNING)
+    if (a->flagged_mono_ms != 0)
+        child_unwatch_attempt(r->child, a);
+    if (r->state == RUN_STATE_ACTIVE && a->abandoned)
+        replay_attempt_gone(&r->replay, a->step);
+    else if (r->state == RUN_STATE_ACTIVE && a->step->phase == PHASE_RUNNING)
         take_result(r, a);
     attempt_destroy(a);
     if (r->state == RUN_STATE_GONE)
@@ -53,7 +61,56 @@ void run_stop_unwanted(struct run *r)
 {
     for (struct attempt *a = r->attempts; a != NULL; a = a->run_next)
         if (a->step->phase != PHASE_RUNNING)
-            atomic_store_explicit(&a->cancelled, true, memory_order_relaxed);
+            attempt_flag(a);
+}
+
+void run_attempt_beat(struct attempt *a)
+{
+    struct run *r = a->run;
+    uint64_t bytes;
+    uint8_t *details = attempt_take_details(a, &bytes);
+
+    if (details != NULL && r->state == RUN_STATE_ACTIVE && !a->abandoned)
+        replay_attempt_beat(&r->replay, a->step, (aiki_view){details, bytes},
+                            child_now_ms(r->child));
+    free(details);
+}
+
+/* What replay cannot know: when a thread took the attempt, and when that last gave a sign of life. */
+static void check_attempt(struct run *r, struct step *s)
+{
+    struct attempt *a = r->attempts;
+
+    while (a->step != s || a->abandoned)
+        a = a->run_next;
+    int64_t began = atomic_load_explicit(&a->began_mono_ms, memory_order_relaxed);
+    int64_t beat = atomic_load_explicit(&a->beat_mono_ms, memory_order_relaxed);
+    int64_t offset = a->engine_offset_ms;
+    if (!replay_attempt_overdue(&r->replay, s, began != 0 ? began + offset : 0,
+                                beat != 0 ? beat + offset : 0, child_now_ms(r->child)))
+        return;
+    a->abandoned = true;
+    attempt_flag(a);
+    child_watch_attempt(r->child, a);
+}
+
+/* What the attempt may tell its task. False: out of memory. */
+static bool prepare_attempt(struct run *r, struct attempt *a)
+{
+    aiki_view details = replay_last_details(a->step);
+
+    a->engine_offset_ms = child_now_ms(r->child) - clock_mono_ms();
+    a->limit_ms = replay_attempt_limit_ms(&r->replay, a->step);
+    a->start_to_close_ms = replay_start_to_close_ms(&r->replay, a->step);
+    if (details.size_bytes == 0)
+        return true;
+    /* A copy: heartbeats of this attempt write over the original. */
+    uint8_t *copy = arena_alloc(&a->arena, details.size_bytes);
+    if (copy == NULL)
+        return false;
+    memcpy(copy, details.data, details.size_bytes);
+    a->last_details = (aiki_view){copy, details.size_bytes};
+    return true;
 }
 
 static void start_attempt(struct run *r, struct step *s)
@@ -78,6 +135,11 @@ static void start_attempt(struct run *r, struct step *s)
     }
     struct attempt *a = attempt_create(r->child->tasks, r, s, task, &r->id);
     if (a == NULL) {
+        run_give_up(r, "no memory for an attempt");
+        return;
+    }
+    if (!prepare_attempt(r, a)) {
+        attempt_destroy(a);
         run_give_up(r, "no memory for an attempt");
         return;
     }
@@ -209,6 +271,7 @@ void run_pump(struct run *r)
                 return;
             }
             break;
+        case REPLAY_OVERDUE: check_attempt(r, s); break;
         case REPLAY_DIVERGED: {
             aiki_error err;
             replay_explain(&r->replay, &err);

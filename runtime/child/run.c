@@ -175,7 +175,7 @@ static void stop_executing(struct run *r)
     fiber_destroy(r->fiber);
     r->fiber = NULL;
     for (struct attempt *a = r->attempts; a != NULL; a = a->run_next)
-        atomic_store_explicit(&a->cancelled, true, memory_order_relaxed);
+        attempt_flag(a);
 }
 
 void run_drop(struct run *r)
@@ -397,6 +397,7 @@ static void start(struct run *r)
     }
     if (!check_input(r) || !start_fiber(r))
         return;
+    r->replay.start_to_close_ms = r->workflow->def.task_start_to_close_ms;
     replay_begin(&r->replay);
     run_pump(r);
 }

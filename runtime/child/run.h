@@ -29,6 +29,7 @@ enum {
     RUNS_WARM_MAX = 1024, /* kept with their first chunk of memory for the next runs */
     RUN_BUCKETS = 4096,
     INLINE_TASKS_A_TURN_MAX = 32, /* then other runs get the thread */
+    ATTEMPT_GRACE_MS = 1000, /* from a timeout until an attempt that does not return costs the process */
     LOG_UNSENT_BYTES_MAX = 8 * 1024 * 1024 /* log lines are lost while more than this waits to leave */
 };
 
@@ -37,10 +38,13 @@ struct child {
     struct conn_loop *conns;
     struct conn *conn;
     struct plugin plugin;
-    bool loaded, draining, ended_badly;
+    bool loaded, draining;
+    int exit_code;
     struct fiber_pool *fibers;
     struct task_pool *tasks; /* NULL before LOAD */
     uv_timer_t grace;        /* ends a drain */
+    uv_timer_t stuck;        /* attempts that were told to stop should be back */
+    struct attempt *flagged; /* those, the latest first */
     uv_idle_t again;         /* active while runs wait for another turn */
     struct run *again_first, **again_last;
     struct run *runs[RUN_BUCKETS];
@@ -92,6 +96,10 @@ int64_t child_now_ms(struct child *c);
 /* A line for the log, unless too much waits already. run may be NULL. */
 void child_log(struct child *c, int32_t level, const struct aiki_id *run, aiki_view task,
                uint32_t attempt, const char *text);
+/* The attempt was told to stop: watch that it does. */
+void child_watch_attempt(struct child *c, struct attempt *a);
+/* It has ended. */
+void child_unwatch_attempt(struct child *c, struct attempt *a);
 /* End the process once a drain has nothing left to wait for. */
 void child_settle(struct child *c);
 
@@ -105,6 +113,8 @@ void run_add_arrival(struct run *r, aiki_view event);
 void run_acked(struct run *r, uint64_t number);
 /* Forget the run; what it still produces is discarded. */
 void run_drop(struct run *r);
+/* Details of a heartbeat came. */
+void run_attempt_beat(struct attempt *a);
 /* Give the run back to be offered again. */
 void run_give_back(struct run *r);
 /* An attempt ended: its result, or nothing if the run is gone. Takes the attempt. */

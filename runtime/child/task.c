@@ -155,8 +155,58 @@ static void api_log(aiki_call *call, int32_t level, const char *text)
     mailbox_post(&pool->notes, &n->note.mail);
 }
 
+/* Details that the loop has not taken yet are replaced: the last ones count. */
+static aiki_status leave_details(struct attempt *a, aiki_view details)
+{
+    uint8_t *copy = malloc(details.size_bytes);
+
+    if (copy == NULL)
+        return AIKI_NOMEM;
+    memcpy(copy, details.data, details.size_bytes);
+    pthread_mutex_lock(&a->pool->lock);
+    uint8_t *before = a->details;
+    a->details = copy;
+    a->details_bytes = details.size_bytes;
+    pthread_mutex_unlock(&a->pool->lock);
+    free(before);
+    if (before == NULL)
+        mailbox_post(&a->pool->notes, &a->beat_note.mail);
+    return AIKI_OK;
+}
+
+static aiki_status api_heartbeat(aiki_call *call, aiki_view details)
+{
+    struct attempt *a = attempt_of(call);
+    aiki_status st = AIKI_OK;
+
+    atomic_store_explicit(&a->beat_mono_ms, clock_mono_ms(), memory_order_relaxed);
+    if (api_cancelled(call))
+        return AIKI_CANCELLED;
+    if (details.size_bytes > HEARTBEAT_BYTES_MAX)
+        return AIKI_LIMIT;
+    if (details.size_bytes > 0)
+        st = aiki_mp_check(details) == AIKI_OK ? leave_details(a, details) : AIKI_INVALID;
+    return st;
+}
+
+static aiki_view api_last_details(const aiki_call *call)
+{
+    return attempt_of(call)->last_details;
+}
+
+static int64_t api_deadline_ms(const aiki_call *call)
+{
+    const struct attempt *a = attempt_of(call);
+    int64_t end_ms = atomic_load_explicit(&a->began_mono_ms, memory_order_relaxed) +
+                     a->engine_offset_ms + a->start_to_close_ms;
+
+    if (a->start_to_close_ms == 0)
+        return a->limit_ms;
+    return a->limit_ms == 0 || end_ms < a->limit_ms ? end_ms : a->limit_ms;
+}
+
 static const aiki_task_api task_api = {
-    .struct_size = offsetof(aiki_task_api, heartbeat), /* the rest is not offered yet */
+    .struct_size = sizeof(task_api),
     .attempt = api_attempt,
     .idempotency_key = api_idempotency_key,
     .run_id = api_run_id,
@@ -166,6 +216,9 @@ static const aiki_task_api task_api = {
     .output = api_output,
     .fail = api_fail,
     .log = api_log,
+    .heartbeat = api_heartbeat,
+    .last_details = api_last_details,
+    .deadline_ms = api_deadline_ms,
 };
 
 void task_pool_free_log(struct task_pool *pool, struct log_note *n)
@@ -206,6 +259,7 @@ void attempt_execute(struct attempt *a)
 {
     int64_t began_ns = clock_mono_ns();
 
+    atomic_store_explicit(&a->began_mono_ms, began_ns / 1000000, memory_order_relaxed);
     fault_point(child_task_before);
     fiber_label_thread(a->run_text, a->task->def.name);
     a->status = a->task->def.fn(&a->call, a->input);
@@ -295,7 +349,10 @@ static void *thread_main(void *arg)
     pthread_mutex_unlock(&pool->lock);
     for (;;) {
         struct attempt *a = take(pool);
-        attempt_execute(a);
+        if (atomic_load_explicit(&a->cancelled, memory_order_relaxed))
+            a->status = AIKI_CANCELLED; /* nobody wants it any more: do not even begin */
+        else
+            attempt_execute(a);
         mailbox_post(&pool->notes, &a->note.mail);
     }
     return NULL;
@@ -363,6 +420,7 @@ struct attempt *attempt_create(struct task_pool *pool, struct run *run, struct s
     }
     *a = (struct attempt){.call.api = &task_api,
                           .note.kind = NOTE_ATTEMPT,
+                          .beat_note.kind = NOTE_BEAT,
                           .pool = pool,
                           .run = run,
                           .step = step,
@@ -376,10 +434,26 @@ struct attempt *attempt_create(struct task_pool *pool, struct run *run, struct s
     return a;
 }
 
+void attempt_flag(struct attempt *a)
+{
+    atomic_store_explicit(&a->cancelled, true, memory_order_relaxed);
+}
+
+uint8_t *attempt_take_details(struct attempt *a, uint64_t *ret_bytes)
+{
+    pthread_mutex_lock(&a->pool->lock);
+    uint8_t *details = a->details;
+    *ret_bytes = a->details_bytes;
+    a->details = NULL;
+    pthread_mutex_unlock(&a->pool->lock);
+    return details;
+}
+
 void attempt_destroy(struct attempt *a)
 {
     struct task_pool *pool = a->pool;
 
+    free(a->details);
     arena_reset(&a->arena);
     if (pool->free_count >= ATTEMPTS_WARM_MAX) {
         arena_deinit(&a->arena);

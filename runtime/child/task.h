@@ -26,14 +26,15 @@ enum {
     TASK_THREADS_MAX = 1024,
     LOG_PENDING_MAX = 4096,
     LOG_TEXT_BYTES_MAX = 4096,
-    IDEMPOTENCY_KEY_SIZE = 33
+    IDEMPOTENCY_KEY_SIZE = 33,
+    HEARTBEAT_BYTES_MAX = 64 * 1024
 };
 
 struct task_pool;
 struct run;
 
 /* What reaches the loop from task threads. */
-enum note_kind { NOTE_ATTEMPT, NOTE_LOG };
+enum note_kind { NOTE_ATTEMPT, NOTE_LOG, NOTE_BEAT };
 struct note {
     struct mail mail;
     enum note_kind kind;
@@ -42,6 +43,7 @@ struct note {
 struct attempt {
     aiki_call call; /* what task code holds; first */
     struct note note;
+    struct note beat_note;    /* details of a heartbeat are there; at most one under way */
     struct attempt *next;     /* in the pool's queue, or free */
     struct attempt *run_next; /* of the same run */
     struct task_pool *pool;
@@ -51,6 +53,16 @@ struct attempt {
     aiki_view input; /* in the run's arena */
     uint32_t number;
     atomic_bool cancelled;
+    bool abandoned;           /* [loop] its step goes on without it */
+    int64_t flagged_mono_ms;  /* [loop] when it was told to stop because of a timeout; 0 = not */
+    struct attempt *flagged_next;
+    /* when, by the monotonic clock; 0 = not yet */
+    atomic_int_fast64_t began_mono_ms, beat_mono_ms;
+    int64_t engine_offset_ms; /* from that clock to the engine's */
+    int64_t limit_ms, start_to_close_ms; /* 0 = none; the first by the engine's clock */
+    aiki_view last_details;
+    uint8_t *details;         /* owned, under the pool's lock; NULL: taken */
+    uint64_t details_bytes;
     struct aiki_id run_id;
     char run_text[AIKI_ID_TEXT_SIZE], key[IDEMPOTENCY_KEY_SIZE];
     struct arena arena;
@@ -83,6 +95,10 @@ void attempt_destroy(struct attempt *a);
 /* The attempt is the pool's until its note arrives. AIKI_UNAVAILABLE: there is no thread and none
  * can be made. [loop] */
 aiki_status task_pool_submit(struct task_pool *pool, struct attempt *a);
+/* Details of its heartbeats, if there are new ones: the caller's to free. [loop] */
+uint8_t *attempt_take_details(struct attempt *a, uint64_t *ret_bytes);
+/* Tell it to stop; one that no thread has taken is not executed any more. [loop] */
+void attempt_flag(struct attempt *a);
 /* Call the task function here and judge what it did. [any] */
 void attempt_execute(struct attempt *a);
 /* A log note was consumed: its place in the bound is free. */

@@ -79,6 +79,13 @@ struct step *journal_add(struct journal *j, const struct address *a, uint64_t nt
     return s;
 }
 
+struct timing *journal_timing(struct journal *j, struct step *s)
+{
+    if (s->timing == NULL)
+        s->timing = j->memory.alloc(j->memory.arg, sizeof(*s->timing));
+    return s->timing;
+}
+
 /* ---- loading ----------------------------------------------------------------------------- */
 
 static aiki_status bad_event(aiki_error *err, const struct event *e, const char *why)
@@ -177,6 +184,21 @@ static aiki_status load_begun(struct step *s, const struct event *e, aiki_error 
     return AIKI_OK;
 }
 
+static aiki_status load_heartbeat(struct journal *j, struct step *s, const struct event *e,
+                                  aiki_error *err)
+{
+    s->begun_attempt = e->as.step.attempt;
+    if (e->as.step.value.size_bytes == 0)
+        return AIKI_OK;
+    struct timing *t = journal_timing(j, s);
+    if (t == NULL)
+        return no_memory(j, e, err);
+    t->details = (uint8_t *)(uintptr_t)e->as.step.value.data; /* read only: its capacity is 0 */
+    t->details_bytes = e->as.step.value.size_bytes;
+    t->details_capacity = 0;
+    return AIKI_OK;
+}
+
 static aiki_status load_step(struct journal *j, const struct event *e, aiki_error *err)
 {
     struct step *s = journal_find(j, &e->as.step.address, e->as.step.nth);
@@ -188,8 +210,10 @@ static aiki_status load_step(struct journal *j, const struct event *e, aiki_erro
         return no_memory(j, e, err);
     if (s->done_on_record)
         return bad_event(err, e, "the step was done before");
-    if (!s->on_record)
+    if (!s->on_record) {
+        s->called_at_ms = e->at_ms;
         st = load_identity(j, s, e, err);
+    }
     if (st != AIKI_OK)
         return st;
 
@@ -201,6 +225,8 @@ static aiki_status load_step(struct journal *j, const struct event *e, aiki_erro
     s->since_ms = e->at_ms;
     if (e->kind == EVENT_STEP_BEGUN)
         return load_begun(s, e, err);
+    if (e->kind == EVENT_HEARTBEAT)
+        return load_heartbeat(j, s, e, err);
     s->attempt = e->as.step.attempt;
     s->due_at_ms = e->as.step.next_at_ms;
     s->error = e->as.step.error;
@@ -233,6 +259,7 @@ static aiki_status load_event(struct journal *j, const struct event *e, aiki_err
     case EVENT_STARTED: return load_start(j, e, err);
     case EVENT_STEP_BEGUN:
     case EVENT_ATTEMPT_FAILED:
+    case EVENT_HEARTBEAT:
     case EVENT_STEP_DONE: return load_step(j, e, err);
     case EVENT_CANCEL_SEEN: return add_delivery(j, NULL) == AIKI_OK ? AIKI_OK : no_memory(j, e, err);
     case EVENT_RUN_RETRIED: outside_retried(j, e); return AIKI_OK;

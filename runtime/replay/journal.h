@@ -33,6 +33,18 @@ enum step_phase {
     PHASE_SHOWN    /* delivered */
 };
 
+/* Of steps whose attempts have timeouts or heartbeats only. */
+struct timing {
+    struct step *next; /* in the list of timed attempts */
+    bool listed;
+    int64_t began_at_ms, beat_at_ms; /* of the attempt; 0 = not yet */
+    int64_t ask_at_ms;               /* when to ask the owner for these; 0 = not */
+    uint8_t *details;                /* of the last heartbeat; kept for the next ones */
+    uint64_t details_bytes, details_capacity;
+    bool details_unrecorded;
+    int64_t recorded_at_ms; /* when a heartbeat of this attempt was last recorded; 0 = never */
+};
+
 struct step {
     struct step *chain;         /* in its hash bucket */
     struct step *next;          /* in the queue of its phase */
@@ -65,6 +77,10 @@ struct step {
     struct child_end *child; /* NULL before it is called */
     /* attempts */
     uint64_t attempt; /* failed ones on record */
+    uint64_t begun_attempt; /* the last one that was recorded before it began, or while it went on */
+    bool lingering;         /* an attempt that has failed by a timeout has not returned yet */
+    int64_t called_at_ms;   /* 0 = not known to be called */
+    struct timing *timing;  /* NULL: no timeouts, no heartbeats */
     const struct task_policy *policy;
     uint64_t barrier; /* events that must be acknowledged before it may start */
     const void *task; /* the caller's, untouched here */
@@ -131,6 +147,8 @@ aiki_status journal_add_arrival(struct journal *j, aiki_view stored, uint64_t *r
 struct step *journal_find(const struct journal *j, const struct address *a, uint64_t nth);
 /* A step that is not on record yet. NULL: out of memory or over JOURNAL_STEPS_MAX. */
 struct step *journal_add(struct journal *j, const struct address *a, uint64_t nth);
+/* Made when first asked for. NULL: out of memory. */
+struct timing *journal_timing(struct journal *j, struct step *s);
 /* The oldest signal of that name nobody has taken, or NULL. */
 struct signal *journal_signal(struct journal *j, aiki_view name);
 void journal_take_signal(struct journal *j, struct step *s, struct signal *signal);

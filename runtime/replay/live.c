@@ -1,4 +1,5 @@
-/* live.c - starting, waiting, retrying, parking: steps that are not on record yet.
+/* live.c - starting, waiting, parking: steps that are not on record yet. attempts.c has what goes on
+ * while a task is attempted.
  *
  *               barrier acknowledged          done, or failed for good
  *   task   HELD ----------------> RUNNING -----------------------------> READY --code waits--> SHOWN
@@ -17,7 +18,7 @@
 /* Longest time a step may wait, so that sums with clock times cannot overflow. */
 #define WAIT_MS_MAX AIKI_DAYS_MS(36500)
 
-static void push(struct queue *q, struct step *s, enum step_phase phase)
+void live_push(struct queue *q, struct step *s, enum step_phase phase)
 {
     s->phase = (uint8_t)phase;
     s->next = NULL;
@@ -39,7 +40,7 @@ static struct step *unlink_at(struct queue *q, struct step **at)
 /* ---- events ------------------------------------------------------------------------------ */
 
 /* An event about s; its identity comes along the first time. */
-static struct event step_event(struct step *s, uint64_t kind)
+struct event live_step_event(struct step *s, uint64_t kind)
 {
     struct event e;
 
@@ -56,7 +57,7 @@ static struct event step_event(struct step *s, uint64_t kind)
     return e;
 }
 
-static void write_event(struct replay *r, const struct event *e)
+void live_write_event(struct replay *r, const struct event *e)
 {
     event_write_new(&r->events, e);
     r->events_written++;
@@ -64,39 +65,21 @@ static void write_event(struct replay *r, const struct event *e)
         r->status = r->events.status;
 }
 
-static void record_begun(struct replay *r, struct step *s)
+void live_record_begun(struct replay *r, struct step *s)
 {
-    struct event e = step_event(s, EVENT_STEP_BEGUN);
+    struct event e = live_step_event(s, EVENT_STEP_BEGUN);
 
     if (s->kind != STEP_TASK) {
         e.as.step.due_at_ms = s->due_at_ms;
         e.as.step.duration_ms = s->duration_ms;
         e.as.step.options = s->options;
     }
-    write_event(r, &e);
-}
-
-/* The retry policy in force: a start's holds for all tasks of the run. */
-static const struct retry *retry_of(const struct replay *r, const struct step *s)
-{
-    return r->journal.has_start_retry ? &r->journal.start_retry : &s->policy->retry;
-}
-
-/* Failures carry the policy that decided what comes of them; people look for it there. */
-static void write_failure(struct replay *r, const struct step *s, struct event *e)
-{
-    uint8_t memory[RETRY_ARRAY_BYTES_MAX];
-    aiki_writer policy;
-
-    aiki_writer_init_fixed(&policy, memory, sizeof(memory));
-    retry_write(&policy, retry_of(r, s));
-    e->as.step.options = aiki_writer_view(&policy);
-    write_event(r, e);
+    live_write_event(r, &e);
 }
 
 void live_record_done(struct replay *r, struct step *s)
 {
-    struct event e = step_event(s, EVENT_STEP_DONE);
+    struct event e = live_step_event(s, EVENT_STEP_DONE);
     uint8_t memory[16];
     aiki_writer number;
 
@@ -111,9 +94,9 @@ void live_record_done(struct replay *r, struct step *s)
         e.as.step.value = s->outcome == OUTCOME_OK ? aiki_writer_view(&number) : (aiki_view){NULL, 0};
     }
     if (s->kind == STEP_TASK && s->outcome == OUTCOME_FAILED)
-        write_failure(r, s, &e);
+        attempt_write_failure(r, s, &e);
     else
-        write_event(r, &e);
+        live_write_event(r, &e);
     r->events_seen = r->events_written;
 }
 
@@ -121,13 +104,13 @@ void live_record_cancel_seen(struct replay *r)
 {
     const struct event e = {.kind = EVENT_CANCEL_SEEN};
 
-    write_event(r, &e);
+    live_write_event(r, &e);
     r->events_seen = r->events_written;
 }
 
 void replay_write_end(struct replay *r, const struct event *e)
 {
-    write_event(r, e);
+    live_write_event(r, e);
 }
 
 /* ---- beginning --------------------------------------------------------------------------- */
@@ -139,7 +122,7 @@ static int64_t bounded(int64_t duration_ms)
     return duration_ms < WAIT_MS_MAX ? duration_ms : WAIT_MS_MAX;
 }
 
-static int64_t due_after(const struct replay *r, int64_t duration_ms)
+int64_t live_due_after(const struct replay *r, int64_t duration_ms)
 {
     return r->now_ms + bounded(duration_ms);
 }
@@ -170,9 +153,9 @@ static void begin_wait(struct replay *r, struct step *s)
     else if (s->until)
         s->duration_ms = bounded(s->due_at_ms - r->now_ms);
     else
-        s->due_at_ms = due_after(r, s->duration_ms);
+        s->due_at_ms = live_due_after(r, s->duration_ms);
     if (s->kind == STEP_CHILD && r->events.size_bytes < REPLAY_UNSENT_BYTES_MAX)
-        record_begun(r, s); /* whatever the code does next, the child was asked for */
+        live_record_begun(r, s); /* whatever the code does next, the child was asked for */
 }
 
 /* Somebody ended the sleeps and delays of the run early. */
@@ -186,10 +169,8 @@ void live_start(struct replay *r, struct step *s)
 {
     if (s->kind == STEP_SIDE)
         return;
-    if (s->kind == STEP_TASK && s->attempt == 0) {
-        push(&r->held, s, PHASE_HELD);
+    if (s->kind == STEP_TASK && attempt_begin_call(r, s))
         return;
-    }
     if (!s->on_record) {
         begin_wait(r, s);
     } else {
@@ -198,18 +179,19 @@ void live_start(struct replay *r, struct step *s)
         if (s->begun_seq < r->journal.woken_seq)
             wake(r, s);
     }
-    push(&r->waiting, s, PHASE_WAITING);
+    live_push(&r->waiting, s, PHASE_WAITING);
     r->waiting_dirty = true;
 }
 
 static struct step *take_startable(struct replay *r)
 {
     for (struct step **at = &r->held.first; *at != NULL; at = &(*at)->next) {
-        if ((*at)->barrier > r->events_acked)
+        if ((*at)->barrier > r->events_acked || !attempt_may_start(r, *at))
             continue;
         struct step *s = unlink_at(&r->held, at);
         s->phase = PHASE_RUNNING;
         r->running++;
+        attempt_begin(r, s);
         if (!s->on_record) {
             s->next_unannounced = r->first_unannounced;
             r->first_unannounced = s;
@@ -248,7 +230,7 @@ static bool wants_announcement(const struct step *s)
 static void announce(struct replay *r, struct step *s)
 {
     if (r->events.size_bytes < REPLAY_UNSENT_BYTES_MAX)
-        record_begun(r, s);
+        live_record_begun(r, s);
     /* What found no room comes next time; a detached child is over once it is on record. */
     if (!s->on_record || s->detached)
         r->waiting_dirty = true;
@@ -266,9 +248,9 @@ static void scan_waiting(struct replay *r)
         if (wait_is_over(r, s)) {
             (void)unlink_at(&r->waiting, at);
             if (s->kind == STEP_TASK)
-                push(&r->held, s, PHASE_HELD);
+                live_push(&r->held, s, PHASE_HELD);
             else
-                push(&r->ready, s, PHASE_READY);
+                live_push(&r->ready, s, PHASE_READY);
             continue;
         }
         if (wants_announcement(s) && !ending)
@@ -315,6 +297,8 @@ enum replay_verdict live_next(struct replay *r, struct step **ret_step)
     cancel_purge(r);
     if (r->for_room && !room)
         return REPLAY_IDLE;
+    if (attempt_is_overdue(r, ret_step))
+        return REPLAY_OVERDUE;
     if (is_paused(r))
         return paused_next(r);
     for (;;) {
@@ -341,71 +325,13 @@ enum replay_verdict live_next(struct replay *r, struct step **ret_step)
 
 int64_t replay_wake_at_ms(const struct replay *r)
 {
-    return is_paused(r) ? 0 : r->wake_at_ms;
+    bool attempts_first = r->check_at_ms != 0 &&
+                          (r->wake_at_ms == 0 || r->check_at_ms < r->wake_at_ms);
+
+    return attempts_first ? r->check_at_ms : is_paused(r) ? 0 : r->wake_at_ms;
 }
 
-/* ---- attempts ---------------------------------------------------------------------------- */
-
-/* False: the step has been cancelled, what it brings is dropped. */
-static bool end_attempt(struct replay *r, struct step *s, int64_t duration_us)
-{
-    if (s->phase != PHASE_RUNNING)
-        return false;
-    r->running--;
-    s->done_attempt = s->attempt + 1;
-    s->duration_us = duration_us;
-    return true;
-}
-
-void replay_attempt_done(struct replay *r, struct step *s, aiki_view value, int64_t duration_us)
-{
-    if (!end_attempt(r, s, duration_us))
-        return;
-    s->outcome = OUTCOME_OK;
-    s->value = value;
-    s->error = (aiki_view){NULL, 0};
-    push(&r->ready, s, PHASE_READY);
-}
-
-static void record_attempt_failed(struct replay *r, struct step *s)
-{
-    struct event e = step_event(s, EVENT_ATTEMPT_FAILED);
-
-    e.as.step.attempt = s->attempt;
-    e.as.step.next_at_ms = s->due_at_ms;
-    e.as.step.error = s->error;
-    e.as.step.duration_us = s->duration_us;
-    write_failure(r, s, &e);
-    s->barrier = r->events_written;
-}
-
-void replay_attempt_failed(struct replay *r, struct step *s, aiki_view error, bool final,
-                           int64_t retry_after_ms, aiki_view value, int64_t duration_us,
-                           int64_t now_ms)
-{
-    const struct retry *policy = retry_of(r, s);
-
-    if (!end_attempt(r, s, duration_us))
-        return;
-    s->error = error;
-    if (final || s->done_attempt >= policy->attempts_max || retry_is_final(policy, error)) {
-        s->outcome = OUTCOME_FAILED;
-        s->value = value;
-        push(&r->ready, s, PHASE_READY);
-        return;
-    }
-    r->now_ms = now_ms;
-    s->attempt = s->done_attempt;
-    s->since_ms = now_ms;
-    uint64_t draw = policy->jitter_percent > 0
-                        ? retry_draw(&r->run, &s->address, s->nth, s->attempt)
-                        : 0;
-    s->due_at_ms = due_after(
-        r, retry_after_ms > 0 ? retry_after_ms : retry_delay_ms(policy, s->attempt, draw));
-    record_attempt_failed(r, s);
-    push(&r->waiting, s, PHASE_WAITING);
-    r->waiting_dirty = true;
-}
+/* ---- arrivals ---------------------------------------------------------------------------- */
 
 aiki_status replay_add_arrival(struct replay *r, aiki_view stored, aiki_error *err)
 {
@@ -448,7 +374,7 @@ static void announce_running(struct replay *r)
         struct step *s = r->first_unannounced;
         r->first_unannounced = s->next_unannounced;
         if (s->phase == PHASE_RUNNING && !s->on_record)
-            record_begun(r, s);
+            live_record_begun(r, s);
     }
 }
 

@@ -1,4 +1,4 @@
-/* live.h - between replay.c and live.c only: the part of a run that really happens. */
+/* live.h - between replay.c, live.c and attempts.c only: the part of a run that really happens. */
 #ifndef REPLAY_LIVE_H
 #define REPLAY_LIVE_H
 
@@ -10,6 +10,28 @@ void live_start(struct replay *r, struct step *s);
 void live_record_done(struct replay *r, struct step *s);
 void live_record_cancel_seen(struct replay *r);
 enum replay_verdict live_next(struct replay *r, struct step **ret_step);
+
+/* An event about s; its identity comes along the first time. */
+struct event live_step_event(struct step *s, uint64_t kind);
+void live_write_event(struct replay *r, const struct event *e);
+void live_record_begun(struct replay *r, struct step *s);
+void live_push(struct queue *q, struct step *s, enum step_phase phase);
+/* When a wait of that length that begins now is over. */
+int64_t live_due_after(const struct replay *r, int64_t duration_ms);
+
+/* ---- attempts.c ---- */
+
+/* A task was called, or goes on from where the journal left it. False: it waits for the time of its
+ * next attempt. */
+bool attempt_begin_call(struct replay *r, struct step *s);
+/* False: something has to be on record first. */
+bool attempt_may_start(struct replay *r, struct step *s);
+/* Its next attempt is given to the owner. */
+void attempt_begin(struct replay *r, struct step *s);
+/* Whether some attempt is to be looked at by the owner, because a timeout of it may have passed. */
+bool attempt_is_overdue(struct replay *r, struct step **ret);
+/* Write the event, with the policy that decided what comes of the failure; people look for it there. */
+void attempt_write_failure(struct replay *r, const struct step *s, struct event *e);
 
 /* replay.c: the outcome of s becomes visible to the code; the code's wait is over. */
 void replay_show(struct replay *r, struct step *s);

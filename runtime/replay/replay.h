@@ -38,6 +38,7 @@ enum replay_verdict {
     REPLAY_RESUME,  /* the code's wait is over */
     REPLAY_START,   /* run attempt step->attempt + 1 of the task step */
     REPLAY_PAUSED,  /* nothing is under way and nothing may begin: give the run back */
+    REPLAY_OVERDUE, /* a timeout of the attempt may have passed: call replay_attempt_overdue */
     REPLAY_DIVERGED /* nothing new was executed; see replay_explain */
 };
 
@@ -69,6 +70,10 @@ struct replay {
     struct queue held, ready, waiting;
     struct step *first_unannounced;
     uint32_t running;
+    struct step *timed;     /* attempts with a timeout; some may have ended */
+    struct step **timed_at; /* as far as a look at all of them has come; NULL between looks */
+    int64_t check_at_ms;    /* when to look next; 0 = never */
+    int64_t start_to_close_ms; /* the owner's to fill in: of tasks that have none of their own; 0 = none */
     bool waiting_dirty;   /* look at the waiting steps whatever the time */
     bool queues_dirty;    /* cancelled steps stand in them */
     int64_t wake_at_ms;   /* earliest due time of the waiting steps; 0 = none */
@@ -138,6 +143,22 @@ void replay_attempt_done(struct replay *r, struct step *s, aiki_view value, int6
 void replay_attempt_failed(struct replay *r, struct step *s, aiki_view error, bool final,
                            int64_t retry_after_ms, aiki_view value, int64_t duration_us,
                            int64_t now_ms);
+/* Answer to REPLAY_OVERDUE: when the attempt really began (0: it has not), and when it last showed a
+ * sign of life (0: never). True: a timeout has passed and the attempt has failed; the owner stops it,
+ * drops what it still brings, and calls replay_attempt_gone when its thread is back. */
+bool replay_attempt_overdue(struct replay *r, struct step *s, int64_t began_at_ms,
+                            int64_t beat_at_ms, int64_t now_ms);
+/* An attempt that was not waited for has ended: the next one of its step may begin. */
+void replay_attempt_gone(struct replay *r, struct step *s);
+/* Details of a heartbeat; copied, recorded now and then. */
+void replay_attempt_beat(struct replay *r, struct step *s, aiki_view details, int64_t now_ms);
+/* What earlier attempts left with their heartbeats; borrowed until the next one. */
+aiki_view replay_last_details(const struct step *s);
+/* When the attempt that is about to begin is stopped at the latest, timeouts that count from its
+ * beginning apart; 0 = never. */
+int64_t replay_attempt_limit_ms(const struct replay *r, const struct step *s);
+/* How long an attempt may take; 0 = no limit. */
+int64_t replay_start_to_close_ms(const struct replay *r, const struct step *s);
 /* An arrival (event.h), stored form; borrowed for ever. */
 aiki_status replay_add_arrival(struct replay *r, aiki_view stored, aiki_error *err);
 

@@ -46,6 +46,9 @@ struct world {
     unsigned allocation_count, fail_at; /* fail_at: number of the allocation that fails; 0 = none */
     struct step *running[STEPS_MAX];
     unsigned running_count;
+    int64_t began_ms; /* the newest attempt */
+    bool hangs;            /* attempts do not end by themselves */
+    bool queues;           /* nor do they begin */
     bool last_first;       /* finish the newest attempt first */
     bool commits_first;    /* a commit is faster than any task */
     unsigned appends_left; /* then the stay is cut off */
@@ -317,8 +320,9 @@ static inline enum stay returned(struct world *w)
 static inline bool let_happen(struct world *w, enum stay *ret)
 {
     int64_t wake = replay_wake_at_ms(&w->r);
-    bool commits = replay_should_append(&w->r) && (w->commits_first || w->running_count == 0);
-    if (!commits && w->running_count > 0) {
+    bool commits = replay_should_append(&w->r) &&
+                   (w->commits_first || w->hangs || w->running_count == 0);
+    if (!commits && !w->hangs && w->running_count > 0) {
         end_attempt(w);
     } else if (replay_should_park(&w->r, w->now_ms)) {
         (void)append(w, false); /* the stay ends here either way */
@@ -338,6 +342,19 @@ static inline bool let_happen(struct world *w, enum stay *ret)
     return true;
 }
 
+/* The attempt began when it was given out; one that has failed returns at once. */
+static inline void look_at(struct world *w, struct step *s)
+{
+    unsigned at = 0;
+    if (!replay_attempt_overdue(&w->r, s, w->queues ? 0 : w->began_ms, 0, w->now_ms))
+        return;
+    while (w->running[at] != s)
+        at++;
+    memmove(w->running + at, w->running + at + 1, (w->running_count - at - 1) * sizeof(s));
+    w->running_count--;
+    replay_attempt_gone(&w->r, s);
+}
+
 static inline enum stay act(struct world *w)
 {
     enum stay stay = STAY_FAILED;
@@ -352,9 +369,11 @@ static inline enum stay act(struct world *w)
             break;
         case REPLAY_START:
             note_effect(w, s);
+            w->began_ms = w->now_ms;
             assert_true(w->running_count < STEPS_MAX);
             w->running[w->running_count++] = s;
             break;
+        case REPLAY_OVERDUE: look_at(w, s); break;
         case REPLAY_PAUSED: return STAY_PAUSED;
         case REPLAY_DIVERGED: return STAY_DIVERGED;
         case REPLAY_IDLE:

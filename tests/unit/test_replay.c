@@ -367,6 +367,102 @@ static void the_start_decides(void **state)
     }
 }
 
+/* One task under the policy of the case, awaited. */
+static struct task_policy limits;
+static uint64_t limited(struct world *w)
+{
+    const struct step_call call = {.kind = STEP_TASK, .name = view("hangs"), .policy = &limits};
+    uint32_t f = begin(w, &call);
+    await(w, &f, 1, 1);
+    return w->fault == AIKI_OK ? shown(w, f)->outcome : 0;
+}
+
+static void assert_error_code(struct world *w, const char *code)
+{
+    aiki_error err = AIKI_ERROR_INIT;
+    assert_int_equal(error_read(shown(w, 1)->error, &err, NULL, NULL), AIKI_OK);
+    assert_string_equal(err.code, code);
+}
+
+/* Each timeout ends an attempt that hangs, with a code of its own and at its own time; those of the
+ * whole call end the call. */
+static void timeouts_pass(void **state)
+{
+    static const struct {
+        struct task_policy policy;
+        const char *code;
+        int64_t took_ms;
+        unsigned attempts;
+        bool begins;
+    } cases[] = {
+        {{.start_to_close_ms = 500}, "TIMEOUT_START_TO_CLOSE", 500 + 100 + 500, 2, true},
+        {{.heartbeat_ms = 300}, "TIMEOUT_HEARTBEAT", 300 + 100 + 300, 2, true},
+        {{.schedule_to_close_ms = 700}, "TIMEOUT_SCHEDULE_TO_CLOSE", 700, 1, true},
+        {{.start_to_close_ms = 500, .schedule_to_close_ms = 800}, "TIMEOUT_SCHEDULE_TO_CLOSE", 800, 2,
+         true},
+        {{.start_to_close_ms = 500, .schedule_to_close_ms = 600}, "TIMEOUT_SCHEDULE_TO_CLOSE", 500, 1,
+         true},
+        {{.schedule_to_start_ms = 400}, "TIMEOUT_SCHEDULE_TO_START", 400, 1, false},
+        {{.start_to_close_ms = 500, .at_most_once = true}, "TIMEOUT_START_TO_CLOSE", 500, 1, true}};
+    struct world *w = *state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        limits = cases[i].policy;
+        limits.retry = (struct retry){.kind = AIKI_RETRY_FIXED, .attempts_max = 2, .delay_ms = 100};
+        retry_fill(&limits.retry);
+        world_begin(w, limited);
+        w->hangs = true;
+        w->queues = !cases[i].begins;
+        int64_t began_ms = w->now_ms;
+        assert_int_equal(stay(w), STAY_DONE);
+        assert_int_equal(w->result, OUTCOME_FAILED);
+        assert_error_code(w, cases[i].code);
+        assert_int_equal(w->now_ms - began_ms, cases[i].took_ms);
+        assert_int_equal(effects_of(w, "hangs", 0), cases[i].attempts);
+        world_end(w);
+    }
+}
+
+/* The time of a call counts on in another process. */
+static void the_whole_call_counts_across_stays(void **state)
+{
+    struct world *w = *state;
+    limits = (struct task_policy){.schedule_to_close_ms = 5000};
+    retry_fill(&limits.retry);
+    world_begin(w, limited);
+    w->hangs = true;
+    w->appends_left = 1;
+    int64_t began_ms = w->now_ms;
+    assert_int_equal(stay(w), STAY_CUT); /* the call is on record */
+    w->now_ms += 4000;
+    w->appends_left = NEVER;
+    assert_int_equal(stay(w), STAY_DONE);
+    assert_int_equal(w->now_ms - began_ms, 5000);
+    world_end(w);
+}
+
+/* A task that is executed at most once begins when that is on record, and never again. */
+static void at_most_once_is_at_most_once(void **state)
+{
+    struct world *w = *state;
+    limits = (struct task_policy){.at_most_once = true};
+    retry_fill(&limits.retry);
+    world_begin(w, limited);
+    w->appends_left = 1;
+    assert_int_equal(stay(w), STAY_CUT);
+    assert_int_equal(effects_of(w, "hangs", 0), 0);
+    assert_int_equal(count(w, EVENT_HEARTBEAT), 1);
+    w->appends_left = NEVER;
+    assert_int_equal(stay(w), STAY_DONE);
+    assert_int_equal(effects_of(w, "hangs", 0), 0); /* it may have begun behind the cut */
+    assert_error_code(w, "OUTCOME_UNKNOWN");
+    world_end(w);
+    world_begin(w, limited);
+    assert_int_equal(stay(w), STAY_DONE);
+    assert_int_equal(effects_of(w, "hangs", 0), 1);
+    assert_int_equal(w->result, OUTCOME_OK);
+    world_end(w);
+}
+
 /* What does not fit the rules of a journal is refused, whatever its checksum says. */
 static void broken_journals_are_refused(void **state)
 {
@@ -443,6 +539,9 @@ int main(void)
         CASE(tasks_under_way_are_announced),
         CASE(retries_continue),
         CASE(the_start_decides),
+        CASE(timeouts_pass),
+        CASE(the_whole_call_counts_across_stays),
+        CASE(at_most_once_is_at_most_once),
         CASE(broken_journals_are_refused),
         CASE(steps_are_limited),
         CASE(memory_may_end),

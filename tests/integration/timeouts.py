@@ -1,0 +1,86 @@
+"""Timeouts of attempts: when they pass, what is on record, and what becomes of code that does not stop."""
+import time
+
+from harness import until
+
+
+def failed_attempts(s, run):
+    return [e for e in s.history(run) if e["kind"] == "attempt_failed"]
+
+
+def step(s, run):
+    return next(e for e in s.history(run) if e["kind"] == "step_done")
+
+
+def test_an_attempt_over_its_time_is_stopped_and_repeated(stacks):
+    s = stacks(plugins=["slow"])
+    run = s.start("slow", {"ms": 10000, "bad": 1, "timeout_ms": 500})
+    assert s.result(run)["attempt"] == 2
+    failed, = failed_attempts(s, run)
+    assert failed["error"]["code"] == "TIMEOUT_START_TO_CLOSE"
+    assert failed["error"]["message"] == "attempt 1 of task work: it took over 500 ms"
+    assert 500_000 <= failed["duration_us"] <= 700_000
+    assert "does not stop" not in s.runtime.log.read_text()
+
+
+def test_the_attempt_after_the_last_timeout_fails_the_run(stacks):
+    s = stacks(plugins=["slow"])
+    run = s.start("slow", {"ms": 10000, "timeout_ms": 100, "attempts": 2})
+    assert s.outcome(run)["error"]["code"] == "TIMEOUT_START_TO_CLOSE"
+    assert step(s, run)["attempt"] == 2
+
+
+def test_the_default_of_the_workflow_applies_unless_the_task_has_its_own(stacks):
+    s = stacks(plugins=["slow"])
+    run = s.start("limited", {"ms": 700, "bad": 1})
+    assert s.result(run) == {"attempt": 2, "details": -1, "deadline": True}
+    run = s.start("limited", {"ms": 700, "bad": 1, "timeout_ms": 5000})
+    assert s.result(run)["attempt"] == 1
+
+
+def test_the_whole_call_has_a_limit_of_its_own(stacks):
+    s = stacks(plugins=["slow"])
+    run = s.start("slow", {"ms": 10000, "timeout_ms": 200, "attempts": 100, "schedule_to_close_ms": 900})
+    began = time.monotonic()
+    error = s.outcome(run)["error"]
+    assert time.monotonic() - began < 3
+    assert error["code"] == "TIMEOUT_SCHEDULE_TO_CLOSE"
+    assert error["cause"]["code"] == "TIMEOUT_START_TO_CLOSE"
+    assert 2 <= len(failed_attempts(s, run)) <= 5
+
+
+def test_a_call_that_finds_no_thread_in_time_fails_without_being_executed(stacks):
+    s = stacks(plugins=["slow"], runtime_args=["--task-threads", "1"])
+    busy = s.start("slow", {"ms": 1500})
+    until(lambda: s.state(busy) == "running", "the only thread is taken")
+    run = s.start("slow", {"ms": 0, "schedule_to_start_ms": 300})
+    assert s.outcome(run)["error"]["code"] == "TIMEOUT_SCHEDULE_TO_START"
+    assert s.state(busy) == "running"
+    s.result(busy)
+
+
+def test_silence_ends_an_attempt_and_its_details_reach_the_next_one(stacks):
+    s = stacks(plugins=["slow"])
+    run = s.start("slow", {"ms": 1200, "how": "beat", "bad": 1, "heartbeat_ms": 200})
+    out = s.result(run)
+    assert (out["attempt"], out["details"] > 10) == (2, True)
+    failed, = failed_attempts(s, run)
+    assert failed["error"]["code"] == "TIMEOUT_HEARTBEAT"
+    assert 700_000 <= failed["duration_us"] <= 1_000_000  # half of 1200 ms, and 200 ms of silence
+    beats = [e for e in s.history(run) if e["kind"] == "heartbeat"]
+    assert 1 <= len(beats) <= 4  # not one for each of a hundred
+
+
+def test_code_that_does_not_stop_costs_its_process_and_nobody_else_an_attempt(stacks):
+    s = stacks(plugins=["slow"])
+    bystanders = [s.start("slow", {"ms": 4000, "attempts": 1}) for _ in range(3)]
+    until(lambda: all(s.state(run) == "running" for run in bystanders), "others are under way")
+    before = s.runtime.children()
+    run = s.start("slow", {"ms": 3600000, "how": "spin", "bad": 1, "timeout_ms": 300})
+    assert s.result(run)["attempt"] == 2
+    assert s.runtime.children() != before
+    assert "did not return within 1000 ms" in s.runtime.log.read_text()
+    for bystander in bystanders:
+        assert s.result(bystander)["attempt"] == 1
+        assert failed_attempts(s, bystander) == []
+    assert len(failed_attempts(s, run)) == 1
