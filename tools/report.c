@@ -72,6 +72,9 @@ static const char *prospect(int32_t state)
     switch (state) {
     case AIKI_RUN_BLOCKED: return "waits for a build that fits; `aiki runs inspect` shows why";
     case AIKI_RUN_STALLED: return "waits for a runtime that serves its workflow";
+    case AIKI_RUN_PAUSED: return "waits for `aiki runs resume`";
+    case AIKI_RUN_SCHEDULED: return "waits for its time";
+    case AIKI_RUN_CANCELLING: return "is cleaning up";
     default: return "goes on";
     }
 }

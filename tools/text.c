@@ -56,9 +56,10 @@ const char *out_state(aiki_view state)
 {
     static const struct {
         const char *state, *sequence;
-    } colours[] = {{"completed", "\033[32m"}, {"failed", "\033[31m"},    {"timed_out", "\033[31m"},
-                   {"blocked", "\033[33m"},   {"stalled", "\033[33m"},   {"cancelled", "\033[35m"},
-                   {"running", "\033[36m"},   {"terminated", "\033[35m"}};
+    } colours[] = {{"completed", "\033[32m"}, {"failed", "\033[31m"},     {"timed_out", "\033[31m"},
+                   {"blocked", "\033[33m"},   {"stalled", "\033[33m"},    {"cancelled", "\033[35m"},
+                   {"running", "\033[36m"},   {"terminated", "\033[35m"}, {"paused", "\033[33m"},
+                   {"cancelling", "\033[35m"}};
     for (size_t i = 0; i < ARRAY_COUNT(colours); i++)
         if (view_is(state, colours[i].state))
             return colour(colours[i].sequence);

@@ -1,0 +1,343 @@
+/* test_reader.c - what people are shown of runs on record: trees, lists, every kind of event. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "engine/run.h"
+#include "reader.h"
+#include "support/store_suite.h"
+#include "views.h"
+#include "wire/child.h"
+#include "wire/error.h"
+#include "wire/frame.h"
+#include "wire/message.h"
+#include "wire/retry.h"
+
+enum { PEER = 7, CORRELATION = 9 };
+
+struct fixture {
+    uv_loop_t loop;
+    struct mailbox outbox;
+    struct store *store;
+    struct reader *reader;
+    char *answer; /* owned JSON of the last document, or "CODE" of the last refusal */
+    uint64_t last_no;
+};
+
+static void take_answer(struct fixture *f, const struct frame *frame)
+{
+    aiki_writer text;
+    buf_init(&text);
+    if (frame->type == WIRE_DOCUMENT) {
+        struct msg_DOCUMENT m;
+        assert_int_equal(msg_DOCUMENT_read(frame->payload, &m, NULL), AIKI_OK);
+        assert_int_equal(msgpack_to_json(m.value, 0, &text, NULL), AIKI_OK);
+    } else {
+        struct msg_FAULT m;
+        aiki_error err = AIKI_ERROR_INIT;
+        assert_int_equal(msg_FAULT_read(frame->payload, &m, NULL), AIKI_OK);
+        assert_int_equal(error_read(m.error, &err, NULL, NULL), AIKI_OK);
+        aiki_mp_raw(&text, err.code, strlen(err.code));
+    }
+    aiki_mp_raw(&text, "", 1);
+    free(f->answer);
+    f->answer = (char *)text.data;
+}
+
+static void on_outcomes(void *arg, struct mail *list)
+{
+    struct fixture *f = arg;
+    for (struct mail *m = list, *next; m != NULL; m = next) {
+        struct outcome *o = container_of(m, struct outcome, mail);
+        struct frame frame;
+        uint64_t size;
+        next = m->next;
+        assert_int_equal(o->parcel_count, 1);
+        assert_int_equal(o->parcels[0].peer, PEER);
+        assert_int_equal(
+            frame_read(aiki_writer_view(&o->parcels[0].frames), &frame, &size, NULL), AIKI_OK);
+        assert_int_equal(frame.correlation, CORRELATION);
+        take_answer(f, &frame);
+        outcome_destroy(o);
+    }
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    uv_loop_init(&f->loop);
+    mailbox_init(&f->outbox, &f->loop, on_outcomes, f);
+    assert_int_equal(store_open(&f->store, "memory:", NULL), AIKI_OK);
+    assert_int_equal(reader_start(&f->reader, f->store, "test", 1ull << 32, &f->outbox, NULL),
+                     AIKI_OK);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    reader_stop(f->reader);
+    store_close(f->store);
+    mailbox_close(&f->outbox, NULL);
+    uv_run(&f->loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&f->loop), 0);
+    free(f->answer);
+    free(f);
+    return 0;
+}
+
+/* Nobody serves anything. args: JSON. */
+static const char *ask(struct fixture *f, const char *what, const char *args)
+{
+    aiki_writer map;
+    buf_init(&map);
+    assert_int_equal(json_to_msgpack(view_of(args), &map, NULL), AIKI_OK);
+    free(f->answer);
+    f->answer = NULL;
+    assert_int_equal(reader_ask(f->reader, PEER, CORRELATION, view_of(what), aiki_writer_view(&map),
+                                NULL, 0, NULL),
+                     AIKI_OK);
+    buf_deinit(&map);
+    while (f->answer == NULL)
+        uv_run(&f->loop, UV_RUN_ONCE);
+    return f->answer;
+}
+
+static const char *ask_about(struct fixture *f, const char *what, const struct aiki_id *run)
+{
+    char text[AIKI_ID_TEXT_SIZE], args[64];
+    id_text(run, text);
+    snprintf(args, sizeof(args), "{\"id\":\"%s\"}", text);
+    return ask(f, what, args);
+}
+
+static struct aiki_id add_run(struct fixture *f, const struct aiki_id *parent, uint64_t children,
+                              uint32_t run_state, uint64_t flags)
+{
+    struct draft d;
+    draft_init(&d, ++f->last_no);
+    if (parent != NULL)
+        d.write.row.parent = *parent;
+    d.write.row.children = children;
+    d.write.row.state = run_state;
+    d.write.row.flags = flags;
+    draft_save(f->store, &d);
+    struct aiki_id id = d.write.row.id;
+    draft_deinit(&d);
+    return id;
+}
+
+static unsigned count_of(const char *text, const char *part)
+{
+    unsigned count = 0;
+    for (; (text = strstr(text, part)) != NULL; text += strlen(part))
+        count++;
+    return count;
+}
+
+/* ---- trees -------------------------------------------------------------------------------- */
+
+/* Parents before their children, siblings in the order of their starts. */
+static void a_tree_is_listed_as_it_is_drawn(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id runs[5];
+    runs[0] = add_run(f, NULL, 2, RUN_AWAITING_CHILD, 0);
+    runs[1] = add_run(f, &runs[0], 1, RUN_AWAITING_CHILD, 0);
+    runs[3] = add_run(f, &runs[0], 0, RUN_FAILED, 0);
+    runs[2] = add_run(f, &runs[1], 0, RUN_COMPLETED, 0);
+    runs[4] = add_run(f, NULL, 0, RUN_COMPLETED, 0); /* of another family */
+    static const char *const depths[] = {"\"depth\":0", "\"depth\":1", "\"depth\":2", "\"depth\":1"};
+    const char *at = ask_about(f, "runs.tree", &runs[0]);
+    assert_int_equal(count_of(at, "\"depth\":"), 4);
+    assert_non_null(strstr(at, "\"truncated\":false"));
+    at = strstr(at, "\"runs\":");
+    for (unsigned i = 0; i < 4; i++) {
+        char id[AIKI_ID_TEXT_SIZE + 8], text[AIKI_ID_TEXT_SIZE];
+        id_text(&runs[i], text);
+        snprintf(id, sizeof(id), "\"id\":\"%s\"", text);
+        assert_non_null(at = strstr(at, depths[i]));
+        assert_ptr_equal(strstr(at, "\"id\":"), strstr(at, id));
+        at++;
+    }
+    assert_int_equal(count_of(ask_about(f, "runs.tree", &runs[1]), "\"depth\":"), 2);
+}
+
+/* Children over the pages of the store, and more of them than a document takes. */
+static void a_large_family_is_cut_and_says_so(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id parent = add_run(f, NULL, TREE_RUNS_MAX, RUN_AWAITING_CHILD, 0);
+    for (unsigned i = 1; i < TREE_RUNS_MAX; i++)
+        (void)add_run(f, &parent, 0, RUN_SLEEPING, 0);
+    const char *whole = ask_about(f, "runs.tree", &parent);
+    assert_int_equal(count_of(whole, "\"depth\":1"), TREE_RUNS_MAX - 1);
+    assert_non_null(strstr(whole, "\"truncated\":false"));
+    (void)add_run(f, &parent, 0, RUN_SLEEPING, 0);
+    const char *cut = ask_about(f, "runs.tree", &parent);
+    assert_int_equal(count_of(cut, "\"depth\":1"), TREE_RUNS_MAX - 1);
+    assert_non_null(strstr(cut, "\"truncated\":true"));
+}
+
+/* Each the only child of the one before. */
+static void a_deep_family_is_cut_and_says_so(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id first = add_run(f, NULL, 1, RUN_AWAITING_CHILD, 0), last = first;
+    for (unsigned i = 0; i <= TREE_DEPTH_MAX; i++)
+        last = add_run(f, &last, 1, RUN_AWAITING_CHILD, 0);
+    const char *cut = ask_about(f, "runs.tree", &first);
+    assert_int_equal(count_of(cut, "\"depth\":"), TREE_DEPTH_MAX + 1);
+    assert_non_null(strstr(cut, "\"truncated\":true"));
+}
+
+static void unknown_runs(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id nobody = id_new();
+    assert_string_equal(ask_about(f, "runs.tree", &nobody), "RUN_NOT_FOUND");
+    assert_string_equal(ask_about(f, "runs.history", &nobody), "RUN_NOT_FOUND");
+    assert_string_equal(ask(f, "runs.tree", "{\"id\":\"x\"}"), "INVALID");
+    assert_string_equal(ask(f, "runs.tree", "{}"), "INVALID");
+}
+
+/* ---- states ------------------------------------------------------------------------------- */
+
+/* Open runs that are to be cancelled are cancelling; who needs somebody to act says that instead. */
+static void cancelling_is_shown_and_found(void **state)
+{
+    struct fixture *f = *state;
+    (void)add_run(f, NULL, 0, RUN_SLEEPING, RUN_FLAG_CANCEL);
+    (void)add_run(f, NULL, 0, RUN_SLEEPING, 0);
+    (void)add_run(f, NULL, 0, RUN_BLOCKED, RUN_FLAG_CANCEL);
+    (void)add_run(f, NULL, 0, RUN_QUEUED, RUN_FLAG_CANCEL); /* nobody serves it */
+    (void)add_run(f, NULL, 0, RUN_CANCELLED, RUN_FLAG_CANCEL);
+    static const struct {
+        const char *args;
+        unsigned count;
+    } cases[] = {{"{\"state\":\"cancelling\"}", 1}, {"{\"state\":\"sleeping\"}", 1},
+                 {"{\"state\":\"blocked\"}", 1},    {"{\"state\":\"stalled\"}", 1},
+                 {"{\"state\":\"cancelled\"}", 1},  {"{}", 5}};
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++)
+        assert_int_equal(count_of(ask(f, "runs.list", cases[i].args), "\"id\":"), cases[i].count);
+    assert_string_equal(ask(f, "runs.list", "{\"state\":\"odd\"}"), "BAD_STATE");
+}
+
+/* ---- events ------------------------------------------------------------------------------- */
+
+static const char *shown(struct fixture *f, const struct event *e, const struct aiki_id *run)
+{
+    static const uint8_t hash[HASH_BYTES];
+    aiki_writer w, text;
+    buf_init(&w);
+    buf_init(&text);
+    view_event(&w, run, e, hash);
+    assert_int_equal(aiki_mp_check(aiki_writer_view(&w)), AIKI_OK);
+    assert_int_equal(msgpack_to_json(aiki_writer_view(&w), 0, &text, NULL), AIKI_OK);
+    aiki_mp_raw(&text, "", 1);
+    buf_deinit(&w);
+    free(f->answer);
+    f->answer = (char *)text.data;
+    return f->answer;
+}
+
+static void assert_shows(struct fixture *f, const struct event *e, const char *part)
+{
+    const struct aiki_id run = {{1}};
+    if (strstr(shown(f, e, &run), part) == NULL)
+        fail_msg("%s does not show %s", f->answer, part);
+}
+
+/* What release 1.1 added says who, why, when and which. */
+static void new_events_are_shown(void **state)
+{
+    struct fixture *f = *state;
+    const struct aiki_id id = {{1}};
+    aiki_writer policy;
+    buf_init(&policy);
+    retry_write(&policy, &(struct retry){.kind = AIKI_RETRY_FIXED, .delay_ms = 5});
+    static const uint64_t controls[] = {EVENT_CANCEL_REQUESTED, EVENT_WOKEN, EVENT_PAUSED,
+                                        EVENT_RESUMED, EVENT_TERMINATED};
+    for (size_t i = 0; i < ARRAY_COUNT(controls); i++)
+        assert_shows(f,
+                     &(struct event){.kind = controls[i],
+                                     .as.control = {view_of("why"), view_of("ann")}},
+                     "\"reason\":\"why\",\"actor\":\"ann\"");
+    assert_shows(f, &(struct event){.kind = EVENT_CANCEL_SEEN}, "\"kind\":\"cancel_seen\"");
+    assert_shows(f,
+                 &(struct event){.kind = EVENT_CHILD_DONE,
+                                 .as.child_done = {.child = id, .state = RUN_TIMED_OUT}},
+                 "\"state\":\"timed_out\",\"output\":null,\"error\":null");
+    assert_shows(f,
+                 &(struct event){.kind = EVENT_RUN_RETRIED,
+                                 .as.run_retried = {.from_seq = 4, .attempt = 2, .next_at_ms = 1}},
+                 "\"from_seq\":4,\"attempt\":2,\"next_at\":\"1970-01-01T00:00:00.001Z\"");
+    assert_shows(f,
+                 &(struct event){.kind = EVENT_HEARTBEAT,
+                                 .as.step = {.attempt = 3, .value = view_of("\x07")}},
+                 "\"attempt\":3,\"details\":7");
+    assert_shows(f,
+                 &(struct event){.kind = EVENT_STARTED,
+                                 .as.started = {.parent = id,
+                                                .close_policy = CLOSE_ABANDON,
+                                                .deadline_ms = 1,
+                                                .retry = aiki_writer_view(&policy)}},
+                 "\"close_policy\":\"abandon\",\"deadline_at\":\"1970-01-01T00:00:00.001Z\","
+                 "\"retry\":{\"kind\":\"fixed\",\"delay_ms\":5}");
+    assert_shows(f,
+                 &(struct event){.kind = EVENT_STEP_DONE,
+                                 .as.step = {.outcome = OUTCOME_CANCELLED,
+                                             .options = aiki_writer_view(&policy)}},
+                 "\"outcome\":\"cancelled\"");
+    buf_deinit(&policy);
+}
+
+/* A child's step names the run that it is. */
+static void the_step_of_a_child_names_its_run(void **state)
+{
+    struct fixture *f = *state;
+    const struct aiki_id run = {{1}};
+    char text[AIKI_ID_TEXT_SIZE];
+    aiki_writer options;
+    buf_init(&options);
+    child_options_write(&options, &(struct child_options){.version = view_of("2.0.0"),
+                                                          .close_policy = CLOSE_TERMINATE,
+                                                          .detached = true});
+    const struct event e = {.kind = EVENT_STEP_BEGUN,
+                            .as.step = {.nth = 3,
+                                        .identity_kind = STEP_CHILD,
+                                        .name = view_of("ship"),
+                                        .options = aiki_writer_view(&options)}};
+    struct aiki_id child = child_id(&run, &e.as.step.address, 3, 0);
+    id_text(&child, text);
+    const char *json = shown(f, &e, &run);
+    assert_non_null(strstr(json, text));
+    assert_non_null(strstr(json, "\"child_version\":\"2.0.0\""));
+    assert_non_null(strstr(json, "\"close_policy\":\"terminate\",\"detached\":true"));
+    buf_deinit(&options);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        CASE(a_tree_is_listed_as_it_is_drawn),
+        CASE(a_large_family_is_cut_and_says_so),
+        CASE(a_deep_family_is_cut_and_says_so),
+        CASE(unknown_runs),
+        CASE(cancelling_is_shown_and_found),
+        CASE(new_events_are_shown),
+        CASE(the_step_of_a_child_names_its_run),
+#undef CASE
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
