@@ -420,9 +420,10 @@ static inline aiki_status aiki_await_all_or_cancel(aiki_run *run, const aiki_fut
     while (ok < count) {
         AIKI_TRY(run->api->await(run, futures, count, ok + 1, err));
         aiki_count_results(run, futures, count, &ok, &failed);
-        if (failed > 0) {
-            AIKI_TRY(aiki_cancel_all(run, futures, count, err));
-            return aiki_first_failure_(run, futures, count, err);
+        if (failed > 0) { /* told apart before the others end, which is a failure too */
+            aiki_status st = aiki_first_failure_(run, futures, count, err);
+            aiki_status cancelled = aiki_cancel_all(run, futures, count, NULL);
+            return st != AIKI_OK ? st : cancelled;
         }
     }
     return AIKI_OK;
