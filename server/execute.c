@@ -275,7 +275,8 @@ static void answer_claimed(struct pipeline *p, const struct command *c, struct e
     uint64_t last_seq;
     aiki_error err = {.struct_size = sizeof(err)};
     aiki_status status =
-        run_journal(p, e, after_seq, CLAIM_BYTES_MAX, &journal, &last_seq, &err);
+        run_journal(p, e, after_seq, fault_mode(page_of_one) ? 1 : CLAIM_BYTES_MAX, &journal,
+                    &last_seq, &err);
     if (status != AIKI_OK) {
         if (status == AIKI_CORRUPT || status == AIKI_NOT_FOUND)
             condemn(p, e, &err);

@@ -234,7 +234,8 @@ void publisher_take(struct publisher *p, const struct outcome *o)
         redisAsyncContext *ac = link_context(p->link);
         if (ac == NULL)
             return;
-        add_ticket(p, ac, &o->offers[i]);
+        for (int times = fault_mode(duplicate) ? 2 : 1; times > 0; times--)
+            add_ticket(p, ac, &o->offers[i]);
         if (!publisher_outlet(p, o->offers[i].stream)->known)
             publisher_look_at_consumers(p, o->offers[i].stream);
     }

@@ -160,8 +160,9 @@ static void pay(struct pipeline *p, const struct owed *o)
         break;
     case OWED_OK: answer(p, &c, OK, .count = o->number); break;
     case OWED_NOTIFY:
-        frame_add(push_frames(p, o->peer), NOTIFY, 0, .run = e->id, .epoch = o->epoch,
-                  .kind = NOTIFY_EVENT, .event = {e->journal.data + o->offset, o->size_bytes});
+        for (int times = fault_mode(duplicate) ? 2 : 1; times > 0; times--)
+            frame_add(push_frames(p, o->peer), NOTIFY, 0, .run = e->id, .epoch = o->epoch,
+                      .kind = NOTIFY_EVENT, .event = {e->journal.data + o->offset, o->size_bytes});
         break;
     case OWED_DROP:
         frame_add(push_frames(p, o->peer), NOTIFY, 0, .run = e->id, .epoch = o->epoch,

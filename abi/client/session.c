@@ -34,6 +34,7 @@
 #include "base/clock.h"
 #include "base/conn.h"
 #include "base/secret.h"
+#include "base/fault.h"
 #include "outcome.h"
 #include "wire/error.h"
 #include "wire/event.h"
@@ -429,11 +430,19 @@ static void on_hello_answer(struct session *s, const struct frame *f)
         on_refused(s, f);
 }
 
+/* For tests; the answer to what cannot be repeated is spared. */
+static bool loses_reply(struct session *s, const struct frame *f)
+{
+    const struct request *r = find_request(s, f->correlation);
+    return (r == NULL || !r->once) && fault_drops_reply(f->type);
+}
+
 static void on_frame(struct conn *c, const struct frame *f, void *arg)
 {
     struct session *s = arg;
-    (void)c;
-    if (s->state == HELLO && f->correlation == HELLO_CORRELATION) {
+    if (loses_reply(s, f)) {
+        conn_close(c);
+    } else if (s->state == HELLO && f->correlation == HELLO_CORRELATION) {
         on_hello_answer(s, f);
     } else if (s->state == UP) {
         struct request *r = find_request(s, f->correlation);

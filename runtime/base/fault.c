@@ -29,6 +29,14 @@ static struct {
     unsigned long at_pass;
 } plan[FAULT_COUNT];
 static atomic_ulong passes[FAULT_COUNT];
+static const char *const mode_names[FAULT_MODE_COUNT] = {
+#define MODE_NAME(name, text) [FAULT_MODE_##name] = text,
+    FAULT_MODES(MODE_NAME)
+#undef MODE_NAME
+};
+static bool modes[FAULT_MODE_COUNT];
+enum { REPLY_TYPES = 128 };
+static atomic_bool replies_seen[REPLY_TYPES];
 static pthread_once_t planned = PTHREAD_ONCE_INIT;
 
 static void refuse(const char *item, const char *why)
@@ -81,16 +89,35 @@ static void plan_item(const char *item)
     plan[point].at_pass = at_pass;
 }
 
-static void read_plan(void)
+static void plan_mode(const char *item)
 {
-    const char *text = getenv("AIKI_FAULT");
+    int mode = 0;
+    while (mode < FAULT_MODE_COUNT && strcmp(mode_names[mode], item) != 0)
+        mode++;
+    if (mode < FAULT_MODE_COUNT) {
+        modes[mode] = true;
+        return;
+    }
+    fprintf(stderr, "AIKI_FAULT_MODE: \"%s\" is none of FAULT_MODES in base/fault.h\n", item);
+    _exit(USAGE_EXIT_CODE);
+}
+
+static void read_list(const char *variable, void (*take)(const char *item))
+{
+    const char *text = getenv(variable);
     char *copy = text != NULL ? strdup(text) : NULL;
     char *rest = NULL;
     if (copy == NULL)
         return;
     for (char *item = strtok_r(copy, ",", &rest); item != NULL; item = strtok_r(NULL, ",", &rest))
-        plan_item(item);
+        take(item);
     free(copy);
+}
+
+static void read_plan(void)
+{
+    read_list("AIKI_FAULT", plan_item);
+    read_list("AIKI_FAULT_MODE", plan_mode);
 }
 
 /* One O_APPEND write, so that processes sharing the file do not tear lines. */
@@ -138,6 +165,18 @@ bool fault_hit(enum fault point)
     case ACT_COUNT: abort();
     }
     return false;
+}
+
+bool fault_mode_on(enum fault_mode mode)
+{
+    (void)pthread_once(&planned, read_plan);
+    return modes[mode];
+}
+
+bool fault_drops_reply(uint32_t type)
+{
+    return fault_mode(drop_first_reply) && type < REPLY_TYPES &&
+           !atomic_exchange(&replies_seen[type], true);
 }
 
 #endif

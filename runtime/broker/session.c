@@ -21,6 +21,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "wire/error.h"
@@ -264,6 +265,10 @@ static void on_open(struct conn *c, void *arg)
 static void on_frame(struct conn *c, const struct frame *f, void *arg)
 {
     struct session *s = arg;
+    if (c == s->conn && f->correlation != 0 && fault_drops_reply(f->type)) {
+        session_renew(s, "a reply was lost on purpose");
+        return;
+    }
     if (c != s->conn || answer(s, f))
         return;
     if (s->state == UP)

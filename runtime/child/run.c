@@ -487,5 +487,10 @@ void run_acked(struct run *r, uint64_t number)
         return;
     }
     replay_acked(&r->replay);
+    /* An attempt under way would be executed again, and a drain ends what leaves. */
+    if (fault_mode(always_replay) && r->attempts == NULL && !r->child->draining) {
+        run_give_back(r);
+        return;
+    }
     run_pump(r);
 }

@@ -72,7 +72,7 @@ def test_the_state_says_what_a_run_waits_for(common):
     waits(common, run)
     wait, = common.run(run)["waits"]
     assert (wait["kind"], wait["name"]) == ("signal", "letter")
-    assert wait["since"] < wait["due_at"]
+    assert wait["since"] < wait["expires"]
     shown = common.aiki("runs", "inspect", run).stdout
     assert "letter" in shown and "awaiting_signal" in shown
     common.signal(run, "letter", 1)

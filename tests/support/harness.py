@@ -27,7 +27,10 @@ AIKI = BUILD / "tools" / "aiki"
 SERVER = BUILD / "server" / "aiki-server"
 RUNTIME = BUILD / "runtime" / "aiki-runtime"
 SANITIZED = "sanitize" in BUILD.name
-PATIENCE_S = 60 if SANITIZED else 30
+# A condition that lasts for all tests (tests/modes): lease-200, or one of FAULT_MODES in base/fault.h.
+MODE = os.environ.get("AIKI_TEST_MODE", "")
+MODE_ENV = {"AIKI_FAULT_MODE": MODE} if MODE and not MODE.startswith("lease-") else {}
+PATIENCE_S = 60 if SANITIZED or MODE else 30
 TERMINAL = {"completed", "failed", "cancelled", "timed_out", "terminated"}
 
 
@@ -80,7 +83,7 @@ class Process:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("AIKI_")}
         environment["ASAN_OPTIONS"] = "detect_leaks=1:abort_on_error=1:detect_stack_use_after_return=0"
         environment["UBSAN_OPTIONS"] = "print_stacktrace=1:halt_on_error=1"
-        environment.update(env or {})
+        environment.update({**MODE_ENV, **(env or {})})
         self.ready = None
         reader = writer = None
         if ready:
@@ -159,6 +162,8 @@ class Stack:
         self.plugins = self.directory / "plugins"
         self.plugins.mkdir()
         self.server_args = list(server_args)
+        if MODE.startswith("lease-") and not lease_ms:
+            lease_ms = int(MODE.removeprefix("lease-"))
         if lease_ms:
             self.server_args += ["--lease-ms", lease_ms]
         self.runtime_args = list(runtime_args)
@@ -386,7 +391,7 @@ class Stack:
         """The command line against this stack."""
         done = subprocess.run([str(AIKI), *map(str, args)], input=stdin, text=True,
                               capture_output=True, timeout=patience_s,
-                              env={**os.environ, "AIKI_SERVER": self.rpc})
+                              env={**os.environ, **MODE_ENV, "AIKI_SERVER": self.rpc})
         if check:
             assert done.returncode == 0, f"aiki {args}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done

@@ -24,14 +24,14 @@ static void pass_three_times(void)
     _exit(failures == 0 ? SURVIVED : failures == 1 ? FAILED_ONCE : 99);
 }
 
-/* The wait status of a process started with AIKI_FAULT=fault; stopped ones are then killed. */
-static int outcome(const char *fault)
+/* The wait status of a process started with variable=value; stopped ones are then killed. */
+static int outcome_with(const char *variable, const char *value)
 {
     int status = 0;
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        (void)setenv("AIKI_FAULT", fault, 1);
+        (void)setenv(variable, value, 1);
         (void)!freopen("/dev/null", "w", stderr);
         pass_three_times();
     }
@@ -43,6 +43,8 @@ static int outcome(const char *fault)
     }
     return status;
 }
+
+static int outcome(const char *fault) { return outcome_with("AIKI_FAULT", fault); }
 
 #ifdef AIKI_FAULT_INJECTION
 static void acts_on_the_named_pass(void **state)
@@ -69,6 +71,32 @@ static void refuses_what_it_does_not_know(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         int status = outcome(bad[i]);
         assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 2);
+    }
+}
+
+static void refuses_modes_it_does_not_know(void **state)
+{
+    (void)state;
+    assert_int_equal(WEXITSTATUS(outcome_with("AIKI_FAULT_MODE", "no-such-mode")), 2);
+    assert_int_equal(WEXITSTATUS(outcome_with("AIKI_FAULT_MODE", "duplicate,")), SURVIVED);
+}
+
+/* One reply of each type is lost, and none without the mode. */
+static void the_first_reply_of_a_type_is_lost(void **state)
+{
+    (void)state;
+    for (int on = 0; on <= 1; on++) {
+        pid_t pid = fork();
+        int status = 0;
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            if (on)
+                (void)setenv("AIKI_FAULT_MODE", "page-of-one,drop-first-reply", 1);
+            int lost = fault_drops_reply(7) + fault_drops_reply(7) + fault_drops_reply(8);
+            _exit(lost + 10 * fault_mode(page_of_one) + 20 * fault_mode(duplicate));
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(WEXITSTATUS(status), on ? 12 : 0);
     }
 }
 
@@ -124,6 +152,8 @@ int main(void)
 #ifdef AIKI_FAULT_INJECTION
         cmocka_unit_test(acts_on_the_named_pass),
         cmocka_unit_test(refuses_what_it_does_not_know),
+        cmocka_unit_test(refuses_modes_it_does_not_know),
+        cmocka_unit_test(the_first_reply_of_a_type_is_lost),
         cmocka_unit_test(once_is_once_for_all_processes),
         cmocka_unit_test(passes_are_noted),
 #else
