@@ -2,6 +2,7 @@
 import json
 
 import chain
+import pytest
 from harness import plugin, until
 
 
@@ -41,6 +42,7 @@ def test_ledger_runs_each_step_once_in_order(stacks):
     chain.check(s.history(run))
 
 
+@pytest.mark.exact
 def test_ledger_runs_steps_side_by_side(stacks):
     s = stacks(plugins=["ledger"])
     path = s.directory / "ledger.txt"

@@ -30,6 +30,8 @@ SANITIZED = "sanitize" in BUILD.name
 # A condition that lasts for all tests (tests/modes): lease-200, or one of FAULT_MODES in base/fault.h.
 MODE = os.environ.get("AIKI_TEST_MODE", "")
 MODE_ENV = {"AIKI_FAULT_MODE": MODE} if MODE and not MODE.startswith("lease-") else {}
+# A lost session gives its runs back, and what was under way is executed again.
+LOSES_SESSIONS = MODE == "drop-first-reply" or MODE.startswith("lease-")
 PATIENCE_S = 60 if SANITIZED or MODE else 30
 TERMINAL = {"completed", "failed", "cancelled", "timed_out", "terminated"}
 
