@@ -328,6 +328,7 @@ def test_inspect_and_watch_tell_the_story(stacks):
     assert [(s[3], s[4]) for s in steps] == [("2", "ok")]
 
 
+@pytest.mark.exact
 def test_inspect_says_what_it_waits_for_and_who_else_asked(stacks):
     s = stacks(plugins=["waits"])
     start = ["workflows", "trigger", "approve", "--input", '{"timeout_ms":600000}', "--key", "k"]
@@ -342,6 +343,7 @@ def test_inspect_says_what_it_waits_for_and_who_else_asked(stacks):
     assert "signal decision\t" in shown and "\topen\t" in shown
 
 
+@pytest.mark.exact
 def test_versions_say_how_many_runs_need_them(stacks):
     s = stacks(plugins=["waits"])
     runs = [s.start("approve", {"timeout_ms": 600000}) for _ in range(3)]

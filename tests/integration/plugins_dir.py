@@ -4,6 +4,7 @@ import subprocess
 import time
 
 import chain
+import pytest
 from harness import PATIENCE_S, Ledger, plugin, until
 
 
@@ -115,6 +116,7 @@ def test_a_plugin_that_dies_or_hangs_while_it_is_loaded_is_refused(stacks):
     until(lambda: refusal(s, "none.so"), "a library that is no plugin is refused")
 
 
+@pytest.mark.exact
 def test_the_new_build_serves_while_the_old_one_finishes(stacks):
     s = stacks(plugins=["ledger"])
     old_pid, = s.runtime.children()
@@ -158,6 +160,7 @@ def test_two_files_may_not_offer_the_same_workflow(stacks):
     assert s.result(s.start("hello", {"name": "second"}))
 
 
+@pytest.mark.exact
 def test_removed_and_back_resident_runs_finish_and_new_ones_wait(stacks):
     s = stacks(plugins=["ledger"])
     resident, ledger = start_ledger(s, 15, 100)

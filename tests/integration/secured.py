@@ -79,6 +79,7 @@ def test_environment(secured, monkeypatch):
     assert secured.aiki("workers", "list", check=False).returncode == 1
 
 
+@pytest.mark.exact
 def test_refused_without(secured):
     for flags in ([], ["--token", "not-an-accepted-one"], ["--token", secured.tokens["runtime"]]):
         done = secured.aiki("workers", "list", *flags, check=False)

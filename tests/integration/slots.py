@@ -195,6 +195,7 @@ def test_a_killed_broker_takes_its_children_along(stacks):
     assert not set(left) & set((s.directory / "state0").rglob("*.so")), "they were not swept"
 
 
+@pytest.mark.exact
 def test_sigterm_lets_resident_runs_finish(stacks):
     s = stacks(plugins=["ledger"])
     run = start_ledger(s, 10, 50)
@@ -205,6 +206,7 @@ def test_sigterm_lets_resident_runs_finish(stacks):
     assert list((s.directory / "state0").rglob("*.so")) == []
 
 
+@pytest.mark.exact
 def test_what_is_not_done_within_drain_ms_moves_to_another_worker(stacks):
     for drain_ms in ("0", "200"):
         s = stacks(plugins=["ledger"], runtime_args=["--drain-ms", drain_ms])

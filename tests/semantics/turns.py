@@ -2,6 +2,7 @@
 import re
 
 import chain
+import pytest
 from harness import PATIENCE_S, until
 
 
@@ -13,6 +14,7 @@ def most_at_once(marks):
     return most
 
 
+@pytest.mark.exact
 def test_slots_are_used_and_never_exceeded(stacks):
     s = stacks(plugins=["turns"], runtime_args=["--slots", "3"])
     path = s.directory / "turns"
@@ -43,6 +45,7 @@ def test_a_ticket_that_was_read_is_reserved_by_nobody_until_it_is_claimed(stacks
     chain.check(s.history(run))
 
 
+@pytest.mark.exact
 def test_two_runtimes_never_own_the_same_run(stacks):
     s = stacks(plugins=["turns"], runtimes=2)
     path = s.directory / "turns"
@@ -53,6 +56,7 @@ def test_two_runtimes_never_own_the_same_run(stacks):
     assert len(path.read_text()) == 2 * len(runs)
 
 
+@pytest.mark.exact
 def test_sigterm_finishes_what_is_under_way_and_takes_nothing_new(stacks):
     s = stacks(plugins=["turns"])
     path = s.directory / "turns"
