@@ -1,6 +1,7 @@
 /* cmd_bench.c - `aiki bench`: how fast this stack is, and where the time goes.
  *
- *   warm up --> LOAD: many runs in flight --> SINGLE: one at a time --> FANOUT: many tasks each
+ *   warm up --> runs that wait (parked.h)
+ *           --> LOAD: many runs in flight --> SINGLE: one at a time --> FANOUT: many tasks each
  *
  * Each measurement reads the counters of the server and the CPU time of the processes before and
  * after. Runs are started and awaited on the client's own thread (load.h).
@@ -14,6 +15,7 @@
 #include "commands.h"
 #include "doc.h"
 #include "load.h"
+#include "parked.h"
 #include "private_stack.h"
 #include "text.h"
 #include "usage.h"
@@ -45,6 +47,7 @@ struct bench {
     struct cli *cli;
     aiki_writer payload, fanout_input; /* owned */
     struct phase phases[PHASE_COUNT];
+    struct parked parked; /* runs 0 = left out */
     struct usage_pids pids;
     struct machine machine;
     char fanout_title[32];
@@ -221,6 +224,7 @@ static int warm_up(struct bench *b)
 
 static int measure_all(struct bench *b)
 {
+    uint32_t parked = (uint32_t)args_int(&b->cli->args, "parked");
     int code = cli_connect(b->cli);
     for (int i = 0; i < PHASE_COUNT && code == EXIT_OK; i++)
         if (b->phases[i].plan.runs > 0)
@@ -229,6 +233,11 @@ static int measure_all(struct bench *b)
         code = find_processes(b);
     if (code == EXIT_OK)
         code = warm_up(b);
+    if (code == EXIT_OK && parked > 0)
+        code = check_served(b->cli, PARKED_WORKFLOW);
+    if (code == EXIT_OK && parked > 0)
+        code = parked_measure(b->cli, b->pids.server, parked, b->phases[LOAD].plan.input,
+                              &b->parked);
     for (int i = 0; i < PHASE_COUNT && code == EXIT_OK; i++)
         if (b->phases[i].plan.runs > 0)
             code = measure(b, &b->phases[i]);
@@ -296,6 +305,21 @@ static void print_cpu(const struct phase *p)
     table_print(&t, "");
 }
 
+static void print_parked(const struct parked *p)
+{
+    static const char *const headers[] = {"PARKED",        "SERVER BYTES/RUN", "STORE BYTES/RUN",
+                                          "RESUME P50 MS", "P99 MS",           NULL};
+    struct table t;
+    table_init(&t, headers, ~1u);
+    table_cell(&t, "%u runs", p->runs);
+    table_cell(&t, "%.0f", p->memory_bytes);
+    table_cell(&t, "%.0f", p->store_bytes);
+    table_cell(&t, "%.2f", p->resume_p50_ms);
+    table_cell(&t, "%.2f", p->resume_p99_ms);
+    table_print(&t, "");
+    printf("\n");
+}
+
 static void print_report(const struct bench *b)
 {
     const struct phase *load = &b->phases[LOAD];
@@ -306,6 +330,8 @@ static void print_report(const struct bench *b)
            m->filesystem[0] != '\0' ? ", store on " : "", m->filesystem);
     print_phases(b);
     printf("\n");
+    if (b->parked.runs > 0)
+        print_parked(&b->parked);
     print_cpu(load);
     if (load->counted.fsyncs > 0)
         printf("\n%.1f runs and %.1f commands a commit\n",
@@ -374,6 +400,18 @@ static void put_phase_pairs(aiki_writer *w, const struct phase *p)
     put_cpu(w, &p->used);
 }
 
+static void put_parked(aiki_writer *w, const struct parked *p)
+{
+    aiki_mp_str(w, "parked");
+    aiki_mp_map(w, 6);
+    put_text(w, "workflow", PARKED_WORKFLOW);
+    put_uint(w, "runs", p->runs);
+    put_double(w, "memory_bytes_per_run", p->memory_bytes);
+    put_double(w, "store_bytes_per_run", p->store_bytes);
+    put_double(w, "resume_p50_ms", p->resume_p50_ms);
+    put_double(w, "resume_p99_ms", p->resume_p99_ms);
+}
+
 static void put_machine(aiki_writer *w, const struct machine *m)
 {
     aiki_mp_str(w, "machine");
@@ -387,7 +425,7 @@ static void put_machine(aiki_writer *w, const struct machine *m)
 static int print_object(const struct bench *b)
 {
     AUTO(buf) aiki_writer w;
-    uint64_t further = 0;
+    uint64_t further = b->parked.runs > 0;
     buf_init(&w);
     for (int i = SINGLE; i < PHASE_COUNT; i++)
         further += b->phases[i].plan.runs > 0;
@@ -400,6 +438,8 @@ static int print_object(const struct bench *b)
         aiki_mp_map(&w, PHASE_PAIRS);
         put_phase_pairs(&w, &b->phases[i]);
     }
+    if (b->parked.runs > 0)
+        put_parked(&w, &b->parked);
     put_machine(&w, &b->machine);
     aiki_status st =
         w.status == AIKI_OK ? print_json(aiki_writer_view(&w), 0, &b->cli->err) : w.status;
@@ -450,6 +490,8 @@ static const struct arg bench_args[] = {
     {ARG_INT, "single", "N", "500", NULL, "then so many one at a time; 0 = none", 0, LOAD_RUNS_MAX},
     {ARG_INT, "fan-out", "N", "50", NULL, "then so many that fan out; 0 = none", 0, LOAD_RUNS_MAX},
     {ARG_INT, "width", "N", "100", NULL, "tasks at once in each of those", 1, WIDTH_LIMIT},
+    {ARG_INT, "parked", "N", "1000", NULL,
+     "before that so many that wait for a signal; 0 = none", 0, PARKED_RUNS_MAX},
     {ARG_FLAG, "dev", NULL, NULL, NULL, "against a stack of its own, gone afterwards", 0, 0},
     {ARG_TEXT, "data", "DIR", NULL, NULL,
      "where that stack is put (default the temporary folder)", 0, 0},

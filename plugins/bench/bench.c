@@ -3,6 +3,7 @@
  *   bench         three steps of an inline task that hands its payload on
  *   bench-pool    the same through the task threads
  *   bench-fanout  {"width": N}: N tasks at once
+ *   bench-wait    waits for the signal `go`
  *
  * Payloads are passed on as they are: this is the raw layer, without records.
  */
@@ -32,6 +33,12 @@ static aiki_status bench_pool(aiki_run *run, aiki_view input, aiki_error *err)
     return three_steps(run, "noop-pool", input, err);
 }
 
+static aiki_status bench_wait(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    (void)input; /* kept with the run, as that of any other is */
+    return aiki_wait_signal(run, "go", AIKI_FOREVER_MS, NULL, err);
+}
+
 #define FANOUT(F, R) F(R, i64, width, AIKI_REQUIRED, AIKI_RANGE(1, WIDTH_MAX))
 AIKI_RECORD(fanout, FANOUT);
 
@@ -57,5 +64,6 @@ AIKI_WORKFLOW_TYPED(bench_fanout, "bench-fanout", "1.0.0", fanout, fanout);
 AIKI_PLUGIN("bench", "1.0.0",
             AIKI_WORKFLOWS(AIKI_WORKFLOW("bench", "1.0.0", bench),
                            AIKI_WORKFLOW("bench-pool", "1.0.0", bench_pool),
+                           AIKI_WORKFLOW("bench-wait", "1.0.0", bench_wait),
                            bench_fanout_workflow),
             AIKI_TASKS(AIKI_TASK("noop", noop, AIKI_INLINE), AIKI_TASK("noop-pool", noop)));

@@ -371,7 +371,8 @@ def test_a_run_alone_is_its_tree(stacks):
 
 def test_bench_measures_and_reports(stacks):
     s = stacks(plugins=["bench"])
-    few = ["bench", "--runs", "60", "--in-flight", "8", "--single", "5", "--fan-out", "2", "--width", "20"]
+    few = ["bench", "--runs", "60", "--in-flight", "8", "--single", "5", "--fan-out", "2", "--width", "20",
+           "--parked", "40"]
     report = document(s, *few)
     assert report["completed"] == 60 and report["failed"] == 0
     assert report["runs_per_s"] > 0
@@ -381,8 +382,12 @@ def test_bench_measures_and_reports(stacks):
     assert set(report["cpu_s"]) >= {"server", "broker", "children", "redis", "bench", "total"}
     assert report["one_at_a_time"]["completed"] == 5
     assert report["fan_out"]["steps"] == 20
+    parked = report["parked"]
+    assert parked["runs"] == 40 and parked["store_bytes_per_run"] > 200
+    assert 0 < parked["resume_p50_ms"] <= parked["resume_p99_ms"]
+    assert not document(s, "runs", "list", "--state", "awaiting_signal"), "it left runs behind"
     shown = s.aiki(*few, "--pool").stdout
-    for word in ("RUNS/S", "one at a time", "fan-out of 20", "redis"):
+    for word in ("RUNS/S", "one at a time", "fan-out of 20", "redis", "STORE BYTES/RUN"):
         assert word in shown
 
 
@@ -396,6 +401,7 @@ def test_bench_says_when_its_stack_does_not_start(tmp_path):
     redis = tmp_path / "redis-server"
     redis.write_text("#!/bin/sh\nexit 1\n")
     redis.chmod(0o755)
+    (tmp_path / "data").mkdir()
     done = alone("bench", "--dev", "--data", str(tmp_path / "data"), "--runs", "5",
                  env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
     assert done.returncode == INCOMPLETE and "STACK_FAILED" in done.stderr
@@ -403,7 +409,7 @@ def test_bench_says_when_its_stack_does_not_start(tmp_path):
 
 def test_bench_brings_its_own_stack_and_leaves_nothing(tmp_path):
     done = alone("bench", "--dev", "--data", str(tmp_path), "--runs", "20", "--in-flight", "4",
-                 "--single", "2", "--fan-out", "0", "--json")
+                 "--single", "2", "--fan-out", "0", "--parked", "20", "--json")
     assert done.returncode == OK, done.stderr
     assert json.loads(done.stdout)["completed"] == 20
     assert list(tmp_path.iterdir()) == []
