@@ -236,8 +236,8 @@ static int measure_all(struct bench *b)
     if (code == EXIT_OK && parked > 0)
         code = check_served(b->cli, PARKED_WORKFLOW);
     if (code == EXIT_OK && parked > 0)
-        code = parked_measure(b->cli, b->pids.server, parked, b->phases[LOAD].plan.input,
-                              &b->parked);
+        code =
+            parked_measure(b->cli, b->pids.server, parked, b->phases[LOAD].plan.input, &b->parked);
     for (int i = 0; i < PHASE_COUNT && code == EXIT_OK; i++)
         if (b->phases[i].plan.runs > 0)
             code = measure(b, &b->phases[i]);
