@@ -1,5 +1,6 @@
 """docs/errors.md: every error code that the sources can give is there, with its true category, and a test
 speaks of each. Codes that nobody gives any more are not."""
+import functools
 import pathlib
 import re
 
@@ -11,7 +12,7 @@ CODE = r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*"
 # What gives an error its code; STATUS and CODE are among the arguments, either may be chosen by ?:.
 GIVES = re.compile(r"\b(?:error_code|aiki_error_set|engine_refuse\w*|refuse\w*)\s*\(")
 # Words of capitals with an underscore that are no codes: variables of the environment, limits.
-OTHER = re.compile(r"AIKI_|XDG_|NO_COLOR$|\w+_MS$|\w+_MAX$|TMPDIR$")
+OTHER = re.compile(r"AIKI_|XDG_|NO_COLOR$|\w+_MS$|\w+_MAX$|NOTIFY_SOCKET$")
 
 
 def without_comments(text):
@@ -34,12 +35,14 @@ def arguments(text, at):
     return ""
 
 
+@functools.cache
 def statuses():
     header = (ROOT / "abi/include/aiki/status.h").read_text()
     return {name: category.lower()
             for name, category in re.findall(r"X\((\w+), (\w+), \d+, \"", header) if name != "OK"}
 
 
+@functools.cache
 def given():
     """Every code, with the categories of the statuses it is given with where those stand beside it."""
     codes = {name: {category} for name, category in statuses().items()}
@@ -56,6 +59,7 @@ def given():
     return codes
 
 
+@functools.cache
 def table():
     """Code, category, meaning, remedy."""
     rows = {}
