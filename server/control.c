@@ -62,6 +62,8 @@ bool run_request(struct pipeline *p, struct entry *e, uint64_t action, aiki_view
         unit_changed(p, e, from, ret_effects);
     else if (!was_dirty)
         unit_untouch(p, e);
+    if (allowed && ret_effects->recorded > 0 && action == CONTROL_CANCEL && !ret_effects->finished)
+        children_note(p, e, FOLLOW_CANCELLED);
     return allowed;
 }
 

@@ -373,16 +373,19 @@ void command_journal(struct pipeline *p, const struct command *c, aiki_view payl
 
 /* ---- append ---------------------------------------------------------------------------------- */
 
-/* Every event must decode: a replay is going to depend on it. */
-static aiki_status check_events(aiki_view events, aiki_error *err)
+/* Every event must decode: a replay is going to depend on it. *ret_family: one is about a child. */
+static aiki_status check_events(aiki_view events, bool *ret_family, aiki_error *err)
 {
     aiki_reader r;
     struct event event;
     aiki_view body;
     aiki_status status = AIKI_OK;
     aiki_reader_init(&r, events);
-    while (status == AIKI_OK && aiki_reader_left(&r) > 0)
+    *ret_family = false;
+    while (status == AIKI_OK && aiki_reader_left(&r) > 0) {
         status = event_read_new(&r, &event, &body, err);
+        *ret_family |= status == AIKI_OK && child_is_concerned(&event);
+    }
     return status;
 }
 
@@ -409,7 +412,7 @@ static void refuse_append(struct pipeline *p, const struct command *c, const str
 }
 
 static void append(struct pipeline *p, const struct command *c, struct session *s,
-                   struct entry *e, const struct msg_APPEND *m)
+                   struct entry *e, const struct msg_APPEND *m, bool family)
 {
     struct engine_effects effects;
     struct engine_refusal refusal;
@@ -446,12 +449,17 @@ static void append(struct pipeline *p, const struct command *c, struct session *
     o->kind = OWED_ACK;
     o->number = m->number;
     o->parked = m->next == NEXT_PARK;
+    if (family && !effects.repeated)
+        children_begin(p, e, m->events);
+    if (effects.retried)
+        children_note(p, e, FOLLOW_RETRIED);
 }
 
 void command_append(struct pipeline *p, const struct command *c, aiki_view payload)
 {
     struct msg_APPEND m;
     struct entry *e = NULL;
+    bool family = false;
     aiki_error err = {.struct_size = sizeof(err)};
     fault_point(server_append_received);
     struct session *s = session_of(p, c);
@@ -459,13 +467,13 @@ void command_append(struct pipeline *p, const struct command *c, aiki_view paylo
         return;
     aiki_status status = msg_APPEND_read(payload, &m, &err);
     if (status == AIKI_OK)
-        status = check_events(m.events, &err);
+        status = check_events(m.events, &family, &err);
     if (status == AIKI_OK)
         status = run_load(p, &m.run, &e, &err);
     if (status != AIKI_OK)
         answer_refusal(p, c, &err);
     else
-        append(p, c, s, e, &m);
+        append(p, c, s, e, &m, family);
     if (e != NULL)
         cache_rest(&p->cache, e);
 }

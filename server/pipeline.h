@@ -93,6 +93,13 @@ struct owed {
     uint64_t epoch;
 };
 
+/* What has to be done in a run's family before the commit; see children.c. */
+enum follow_what { FOLLOW_ENDED, FOLLOW_CANCELLED, FOLLOW_RETRIED };
+struct follow {
+    struct entry *entry; /* dirty */
+    enum follow_what what;
+};
+
 struct command_ref {
     const struct batch *batch;
     size_t index;
@@ -106,6 +113,9 @@ struct work {
     size_t owed_count, owed_capacity;
     struct command_ref *commands;
     size_t command_count, command_capacity;
+    struct follow *follow;
+    size_t follow_count, follow_capacity;
+    aiki_error spoilt;       /* not OK: the unit cannot be committed */
     struct run_write *writes;
     size_t write_capacity;
 };
@@ -269,6 +279,17 @@ aiki_status run_retry(struct pipeline *p, struct entry *e, aiki_view step, aiki_
                       aiki_view actor, aiki_error *err);
 /* The run has been touched. False: its deadline has not passed. */
 bool run_expire(struct pipeline *p, struct entry *e);
+
+/* ---- families (children.c) ------------------------------------------------------------------- */
+
+/* Whether an event that an owner appends is about a child. */
+bool child_is_concerned(const struct event *e);
+/* Start and close the children that these new events of the run, already recorded, are about. */
+void children_begin(struct pipeline *p, struct entry *parent, aiki_view events);
+/* Something happened to a dirty run that its family has to follow. */
+void children_note(struct pipeline *p, struct entry *e, enum follow_what what);
+/* All that was noted, and what follows from it. */
+void children_follow(struct pipeline *p);
 
 /* ---- waiters --------------------------------------------------------------------------------- */
 

@@ -97,6 +97,8 @@ void unit_recorded(struct pipeline *p, struct entry *e, uint64_t from,
         clear_reason(e, d->reason_before);
     if (e->run.owner == 0 && e->owner != NULL)
         run_set_owner(e, NULL);
+    if (effects->finished)
+        children_note(p, e, FOLLOW_ENDED);
     d->offer |= effects->offer;
     metric_add(events, effects->recorded);
 }
@@ -278,7 +280,8 @@ static void roll_back(struct pipeline *p)
         else
             cache_rest(&p->cache, e);
     }
-    u->run_count = u->owed_count = u->command_count = 0;
+    u->run_count = u->owed_count = u->command_count = u->follow_count = 0;
+    u->spoilt.status = AIKI_OK;
 }
 
 /* ---- commit ---------------------------------------------------------------------------------- */
@@ -286,6 +289,11 @@ static void roll_back(struct pipeline *p)
 static aiki_status commit(struct pipeline *p, aiki_error *err)
 {
     struct work *u = &p->work;
+    children_follow(p);
+    if (u->spoilt.status != AIKI_OK) {
+        *err = u->spoilt;
+        return err->status;
+    }
     while (u->write_capacity < u->run_count)
         u->writes = array_grow(u->writes, &u->write_capacity, u->write_capacity,
                                sizeof(*u->writes));
@@ -403,6 +411,7 @@ void unit_deinit(struct work *u)
     free(u->runs);
     free(u->owed);
     free(u->commands);
+    free(u->follow);
     free(u->writes);
     memset(u, 0, sizeof(*u));
 }

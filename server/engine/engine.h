@@ -35,6 +35,7 @@ struct engine_effects {
     bool offer;          /* publish a ticket with the run's epoch */
     bool finished;       /* terminal now: answer who waits for it */
     bool notify;         /* the owner must be shown the event just written */
+    bool retried;        /* another pass of the run begins */
     bool drop;           /* who owned the run must forget it */
     bool repeated;       /* an append seen before: answer as then, nothing was changed */
     uint32_t recorded;   /* events written */

@@ -125,4 +125,7 @@ void engine_record(struct run *run, uint64_t kind, aiki_view body, aiki_writer *
     aiki_mp_raw(events, body.data, body.size_bytes);
     run->journal_bytes += events->size_bytes - before;
     effects->recorded++;
+    effects->retried |= kind == EVENT_RUN_RETRIED;
+    if (kind == EVENT_RUN_RETRIED)
+        run->flags += UINT64_C(1) << RUN_FLAG_PASS_SHIFT;
 }

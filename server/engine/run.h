@@ -12,7 +12,8 @@ enum {
     RUN_EVENTS_MAX = 200000,
     RUN_JOURNAL_BYTES_MAX = 64 * 1024 * 1024,
     RUN_SIGNALS_MAX = 10000,
-    RUN_WAITS_MAX = 10000
+    RUN_WAITS_MAX = 10000,
+    RUN_CHILDREN_MAX = 10000
 };
 
 /* What was asked of a run and outlives its owner, and how it stands to its parent. */
@@ -20,7 +21,9 @@ enum {
     RUN_FLAG_CANCEL = 1,      /* cancellation was requested; shown as cancelling while open */
     RUN_FLAG_PAUSE = 2,       /* whoever owns it gives it back; then it is PAUSED */
     RUN_FLAG_DETACHED = 4,    /* its end is not told to its parent */
-    RUN_FLAG_CLOSE_SHIFT = 3  /* CLOSE_* (event.h) in two bits: when its parent ends */
+    RUN_FLAG_CLOSE_SHIFT = 3, /* CLOSE_* (event.h) in two bits: when its parent ends */
+    RUN_FLAG_CLOSE_MASK = 3,
+    RUN_FLAG_PASS_SHIFT = 8   /* from here up: RUN_RETRIED events on record */
 };
 
 struct run {

@@ -62,6 +62,7 @@ def test_killed_at(stacks, point, nth):
             started.append(s.start_surely("ledger", {"steps": 3, "task_ms": 0, "path": path, "width": 1}, f"l{i}"))
         approvals = [s.start_surely("approve", {"timeout_ms": 600000}, f"a{i}") for i in range(4)]
         naps = [s.start_surely("nap", {"ms": 300}, f"n{i}") for i in range(4)]
+        parties = [s.start_surely("party", {"count": 3, "ms": 200}, f"p{i}") for i in range(2)]
         doomed = [s.start_surely("nap", {"ms": 600000}, f"d{i}") for i in range(4)]
 
         def signalled(run):
@@ -89,6 +90,8 @@ def test_killed_at(stacks, point, nth):
             assert s.outcome(run)["output"]["ok"] is True
         for run in naps:
             assert s.outcome(run)["state"] == "completed"
+        for run in parties:
+            assert s.outcome(run)["output"] == {"count": 3, "ms": 200}
         for run in doomed:
             assert s.outcome(run)["state"] == "terminated"
     finally:
@@ -97,7 +100,9 @@ def test_killed_at(stacks, point, nth):
     assert seen == [True], f"{point} was never passed {nth} times"
     for run in doomed:
         assert sum(e["kind"] == "terminated" for e in s.history(run)) == 1
-    for run in [*started, *approvals, *naps, *doomed]:
+    for run in parties:
+        assert sum(e["kind"] == "child_done" for e in s.history(run)) == 3
+    for run in [*started, *approvals, *naps, *parties, *doomed]:
         events = s.history(run)
         chain.check(events)
     ledger = Ledger(path)

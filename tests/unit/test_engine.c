@@ -577,7 +577,7 @@ static void a_retried_run_has_a_clean_slate(void **state)
     f->run.deadline_ms = START_MS + 1;
     assert_true(claim(f) && request(f, CONTROL_CANCEL) && end_with(f, EVENT_CANCELLED));
     assert_true(act(f, RETRY));
-    assert_int_equal(f->run.flags, 0);
+    assert_int_equal(f->run.flags, 1u << RUN_FLAG_PASS_SHIFT);
     assert_int_equal(f->run.deadline_ms, 0);
 }
 

@@ -2,6 +2,7 @@
  *
  *   approve {"timeout_ms": T}  a task, the signal "decision" or its timeout, a short sleep, a task
  *   nap     {"ms": N}          sleeps
+ *   party   {"count": N, "ms": M}  N children that nap, awaited together
  *   collect {"count": N}       takes N signals "item" and answers them as a list
  */
 #include <aiki/record.h>
@@ -60,6 +61,29 @@ static aiki_status take_nap(aiki_run *run, const struct nap *in, struct nap *out
 }
 AIKI_WORKFLOW_TYPED(take_nap, "nap", "1.0.0", nap, nap);
 
+#define PARTY(F, R)                                      \
+    F(R, i64, count, AIKI_REQUIRED, AIKI_RANGE(0, 1000)) \
+    F(R, i64, ms, AIKI_REQUIRED, AIKI_MIN(0))
+AIKI_RECORD(party, PARTY);
+
+static aiki_status throw_party(aiki_run *run, const struct party *in, struct party *out,
+                               aiki_error *err)
+{
+    enum { GUESTS_MAX = 1000 };
+    const struct nap nap = {.ms = in->ms};
+    aiki_future *guests = aiki_alloc(run, GUESTS_MAX * sizeof(*guests));
+    aiki_writer w = aiki_run_writer(run);
+
+    if (guests == NULL)
+        return aiki_error_set(err, AIKI_NOMEM, "NOMEM", "no room for guests");
+    AIKI_TRY(nap_encode(&nap, &w, err));
+    for (int64_t i = 0; i < in->count; i++)
+        AIKI_TRY(aiki_child_start(run, "nap", "", aiki_writer_view(&w), NULL, &guests[i], err));
+    *out = *in;
+    return aiki_await_all(run, guests, (uint32_t)in->count, err);
+}
+AIKI_WORKFLOW_TYPED(throw_party, "party", "1.0.0", party, party);
+
 #define COLLECT_INPUT(F, R) F(R, i64, count, AIKI_REQUIRED, AIKI_RANGE(0, 100000))
 AIKI_RECORD(collect_input, COLLECT_INPUT);
 
@@ -83,7 +107,7 @@ static aiki_status collect(aiki_run *run, aiki_view input, aiki_error *err)
 }
 
 AIKI_PLUGIN("waits", "1.0.0",
-            AIKI_WORKFLOWS(approve_workflow, take_nap_workflow,
+            AIKI_WORKFLOWS(approve_workflow, take_nap_workflow, throw_party_workflow,
                            AIKI_WORKFLOW("collect", "1.0.0", collect,
                                          AIKI_INPUT(collect_input))),
             AIKI_TASKS(ask_task, tell_task));

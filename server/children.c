@@ -1,0 +1,379 @@
+/* children.c - what a run's events mean for its children and its parent, in the same unit.
+ *
+ *   STEP_BEGUN of kind child --> a run with the derived id, or CHILD_DONE failed
+ *   STEP_DONE cancelled ------> that child, by its close policy
+ *   the run ended ------------> CHILD_DONE on its parent; its open children, by close policy
+ *   asked to cancel ----------> its children with CLOSE_CANCEL are asked, too
+ *
+ * The first two are done with the append. The others may go on from run to run: each is noted and
+ * done before the commit, so that a whole family is decided in one unit, without recursion. What
+ * the store cannot read just then refuses the unit: its commands are decided again one by one.
+ */
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "pipeline.h"
+#include "wire/canon.h"
+#include "wire/child.h"
+#include "wire/error.h"
+
+/* The unit at hand cannot be committed. */
+static void spoil(struct pipeline *p, const aiki_error *err)
+{
+    if (p->work.spoilt.status != AIKI_OK)
+        return;
+    p->work.spoilt = *err;
+    p->work.spoilt.status = AIKI_UNAVAILABLE;
+}
+
+/* ---- to the parent --------------------------------------------------------------------------- */
+
+static void record_done(struct pipeline *p, struct entry *parent, const struct event *done)
+{
+    struct engine_effects effects;
+    uint64_t from = parent->journal.size_bytes;
+    bool was_dirty = parent->dirty != 0;
+    (void)unit_touch(p, parent);
+    if (engine_child_done(&parent->run, &p->now, event_body(p, done), &parent->journal, &effects))
+        unit_changed(p, parent, from, &effects);
+    else if (!was_dirty)
+        unit_untouch(p, parent);
+}
+
+static void record_failed(struct pipeline *p, struct entry *parent, const struct aiki_id *child,
+                          const aiki_error *why)
+{
+    AUTO(buf) aiki_writer map;
+    char text[AIKI_ID_TEXT_SIZE];
+    struct event done = {.kind = EVENT_CHILD_DONE,
+                         .as.child_done = {.child = *child, .state = RUN_FAILED}};
+    if (run_state_is_terminal(parent->run.state)) {
+        id_text(&parent->id, text);
+        log_warn("engine", "run %s ended with a child that did not start: %s", text, why->message);
+        return;
+    }
+    buf_init(&map);
+    error_write(&map, why);
+    done.as.child_done.error = aiki_writer_view(&map);
+    record_done(p, parent, &done);
+}
+
+static bool has_room(const struct entry *parent, const struct event *done)
+{
+    uint64_t size_bytes =
+        done->as.child_done.output.size_bytes + done->as.child_done.error.size_bytes;
+    return parent->run.journal_bytes + size_bytes <= RUN_JOURNAL_BYTES_MAX;
+}
+
+/* e has ended and its parent is open. */
+static void tell(struct pipeline *p, struct entry *e, struct entry *parent)
+{
+    struct event last, done = {.kind = EVENT_CHILD_DONE,
+                               .as.child_done = {.child = e->id,
+                                                 .state = e->run.state,
+                                                 .error = {e->reason, e->reason_size_bytes}}};
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (e->run.state == RUN_COMPLETED) {
+        if (run_last_event(p, e, &last, &err) != AIKI_OK) {
+            spoil(p, &err);
+            return;
+        }
+        done.as.child_done.output = last.as.completed.output;
+    }
+    if (has_room(parent, &done)) {
+        record_done(p, parent, &done);
+    } else {
+        (void)error_set(&err, AIKI_LIMIT,
+                        "RUN_JOURNAL_BYTES_MAX: the parent has no room for the child's result");
+        record_failed(p, parent, &e->id, &err);
+    }
+    fault_point(server_child_done);
+}
+
+static void tell_parent(struct pipeline *p, struct entry *e)
+{
+    struct entry *parent;
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (id_is_zero(&e->parent) || (e->run.flags & RUN_FLAG_DETACHED) != 0)
+        return;
+    aiki_status status = run_load(p, &e->parent, &parent, &err);
+    if (status == AIKI_NOT_FOUND)
+        return;
+    if (status != AIKI_OK) {
+        spoil(p, &err);
+        return;
+    }
+    if (!run_state_is_terminal(parent->run.state))
+        tell(p, e, parent);
+    cache_rest(&p->cache, parent);
+}
+
+/* ---- to the children ------------------------------------------------------------------------- */
+
+static uint64_t close_policy_of(const struct entry *e)
+{
+    return e->run.flags >> RUN_FLAG_CLOSE_SHIFT & RUN_FLAG_CLOSE_MASK;
+}
+
+static void close_child(struct pipeline *p, struct entry *parent, struct entry *e, uint64_t action)
+{
+    struct engine_effects effects;
+    struct engine_refusal refusal;
+    char text[AIKI_ID_TEXT_SIZE];
+    id_text(&parent->id, text);
+    const char *why =
+        run_state_is_terminal(parent->run.state) ? "its parent ended" : "its parent asked for it";
+    if (!run_state_is_terminal(e->run.state)) /* nothing else refuses these two */
+        (void)run_request(p, e, action, view_of(why), view_of(text), &effects, &refusal);
+}
+
+/* What becomes of one child; 0 = nothing. */
+static uint64_t action_for(const struct entry *e, enum follow_what what)
+{
+    uint64_t policy = close_policy_of(e);
+    if (run_state_is_terminal(e->run.state) || policy == CLOSE_ABANDON)
+        return 0;
+    if (what == FOLLOW_RETRIED && (e->run.flags & RUN_FLAG_DETACHED) != 0)
+        return 0;
+    if (policy == CLOSE_TERMINATE)
+        return what == FOLLOW_CANCELLED ? 0 : CONTROL_TERMINATE;
+    return CONTROL_CANCEL;
+}
+
+static void follow_child(struct pipeline *p, struct entry *parent, struct entry *e,
+                         enum follow_what what)
+{
+    uint64_t action = action_for(e, what);
+    if (action != 0)
+        close_child(p, parent, e, action);
+    cache_rest(&p->cache, e);
+}
+
+struct page {
+    struct pipeline *p;
+    uint64_t numbers[STORE_LIST_MAX];
+    size_t count; /* open ones */
+    uint64_t last_no;
+    uint32_t rows;
+};
+
+static bool note_child(void *arg, const struct run_row *row)
+{
+    struct page *page = arg;
+    const struct entry *e = cache_find_no(&page->p->cache, row->no);
+    page->last_no = row->no;
+    page->rows++;
+    if (!run_state_is_terminal(e != NULL ? e->run.state : row->state))
+        page->numbers[page->count++] = row->no;
+    return true;
+}
+
+/* Those of this unit are not on record yet. */
+static void follow_new(struct pipeline *p, struct entry *parent, enum follow_what what)
+{
+    for (size_t i = 0; i < p->work.run_count; i++)
+        if (p->work.runs[i].insert && id_equal(&p->work.runs[i].entry->parent, &parent->id))
+            follow_child(p, parent, p->work.runs[i].entry, what);
+}
+
+static void follow_children(struct pipeline *p, struct entry *parent, enum follow_what what)
+{
+    struct page page = {.p = p};
+    aiki_error err = {.struct_size = sizeof(err)};
+    struct entry *e;
+    aiki_status status = AIKI_OK;
+    if (parent->run.children == 0)
+        return;
+    follow_new(p, parent, what);
+    do {
+        page.rows = 0;
+        page.count = 0;
+        status = p->store->ops->children(p->store, &parent->id, page.last_no, STORE_LIST_MAX,
+                                         note_child, &page, &err);
+        for (size_t i = 0; status == AIKI_OK && i < page.count; i++) {
+            status = run_load_no(p, page.numbers[i], &e, &err);
+            if (status == AIKI_OK)
+                follow_child(p, parent, e, what);
+        }
+    } while (status == AIKI_OK && page.rows == STORE_LIST_MAX);
+    if (status != AIKI_OK)
+        spoil(p, &err);
+}
+
+void children_note(struct pipeline *p, struct entry *e, enum follow_what what)
+{
+    struct work *u = &p->work;
+    if (e->run.children == 0 && what != FOLLOW_ENDED)
+        return; /* the append that ends a run may begin children first */
+    u->follow = array_grow(u->follow, &u->follow_capacity, u->follow_count, sizeof(*u->follow));
+    u->follow[u->follow_count++] = (struct follow){e, what};
+}
+
+void children_follow(struct pipeline *p)
+{
+    struct work *u = &p->work;
+    for (size_t i = 0; i < u->follow_count; i++) { /* it grows meanwhile */
+        struct follow f = u->follow[i];
+        if (f.what == FOLLOW_ENDED)
+            tell_parent(p, f.entry);
+        follow_children(p, f.entry, f.what);
+    }
+    u->follow_count = 0;
+}
+
+/* ---- start ----------------------------------------------------------------------------------- */
+
+static aiki_status child_birth(struct pipeline *p, const struct entry *parent,
+                               const struct event *begun, const struct child_options *o,
+                               struct flow **ret_flow, struct birth *b, aiki_error *err)
+{
+    aiki_view input = begun->as.step.input;
+    if (parent->run.children >= RUN_CHILDREN_MAX)
+        return error_set(err, AIKI_LIMIT, "RUN_CHILDREN_MAX: the run has started %d children",
+                         RUN_CHILDREN_MAX);
+    aiki_status status = check_payload(&input, "input", err);
+    if (status == AIKI_OK)
+        status = check_text(o->key, "key", err);
+    if (status == AIKI_OK)
+        status = registry_resolve(&p->registry, begun->as.step.name, o->version, ret_flow, err);
+    if (status == AIKI_OK && (*ret_flow)->input_schema != NULL)
+        status = schema_validate((*ret_flow)->input_schema, input, err);
+    if (status == AIKI_OK)
+        status = canon_hash(input, b->input_hash, err);
+    if (status != AIKI_OK)
+        return status;
+    int64_t timeout_ms = (*ret_flow)->run_timeout_ms;
+    int64_t deadline_ms = timeout_ms > 0 ? p->now.at_ms + timeout_ms : 0;
+    int64_t inherited_ms = o->close_policy == CLOSE_ABANDON ? 0 : parent->run.deadline_ms;
+    if (inherited_ms != 0 && (deadline_ms == 0 || inherited_ms < deadline_ms))
+        deadline_ms = inherited_ms;
+    b->flags = o->close_policy << RUN_FLAG_CLOSE_SHIFT | (o->detached ? RUN_FLAG_DETACHED : 0u);
+    b->started.kind = EVENT_STARTED;
+    b->started.as.started.input = input;
+    b->started.as.started.key = o->key;
+    b->started.as.started.actor = parent->actor;
+    b->started.as.started.parent = parent->id;
+    b->started.as.started.parent_address = begun->as.step.address;
+    b->started.as.started.parent_nth = begun->as.step.nth;
+    b->started.as.started.close_policy = o->close_policy;
+    b->started.as.started.deadline_ms = deadline_ms;
+    return AIKI_OK;
+}
+
+/* Like a start by a client: an id not in memory is new until the insert says otherwise. */
+static struct entry *find_child(struct pipeline *p, const struct aiki_id *id)
+{
+    struct entry *e;
+    if (!p->alone)
+        return cache_find(&p->cache, id);
+    return run_load(p, id, &e, NULL) == AIKI_OK ? e : NULL;
+}
+
+static aiki_status key_is_free(struct pipeline *p, struct flow *flow, aiki_view key,
+                               aiki_error *err)
+{
+    struct entry *e;
+    char text[AIKI_ID_TEXT_SIZE];
+    if (key.size_bytes == 0)
+        return AIKI_OK;
+    aiki_status status = run_load_key(p, flow, key, &e, err);
+    if (status == AIKI_NOT_FOUND)
+        return AIKI_OK;
+    if (status != AIKI_OK) {
+        spoil(p, err);
+        return AIKI_OK;
+    }
+    id_text(&e->id, text);
+    cache_rest(&p->cache, e);
+    return error_code(err, AIKI_CONFLICT, "KEY_TAKEN", "the key belongs to run %s", text);
+}
+
+static aiki_status begin_new(struct pipeline *p, struct entry *parent, const struct event *begun,
+                             const struct child_options *o, const struct aiki_id *id,
+                             aiki_error *err)
+{
+    struct birth b = {.id = *id};
+    struct flow *flow;
+    aiki_status status = child_birth(p, parent, begun, o, &flow, &b, err);
+    if (status == AIKI_OK)
+        status = key_is_free(p, flow, o->key, err);
+    if (status != AIKI_OK)
+        return status;
+    parent->run.children++;
+    (void)run_start(p, flow, &b);
+    metric_add(children_started, 1);
+    fault_point(server_child_begun);
+    return AIKI_OK;
+}
+
+static void begin_child(struct pipeline *p, struct entry *parent, const struct event *begun)
+{
+    struct child_options o = {0};
+    aiki_error err = {.struct_size = sizeof(err)};
+    aiki_status status = child_options_read(begun->as.step.options, &o);
+    struct aiki_id id = child_id(&parent->id, &begun->as.step.address, begun->as.step.nth, o.pass);
+    if (status != AIKI_OK) {
+        (void)error_set(&err, status, "the child's options do not decode");
+        record_failed(p, parent, &id, &err);
+        return;
+    }
+    struct entry *e = find_child(p, &id);
+    if (e == NULL) {
+        if (begin_new(p, parent, begun, &o, &id, &err) != AIKI_OK)
+            record_failed(p, parent, &id, &err);
+        return;
+    }
+    if (!id_equal(&e->parent, &parent->id)) {
+        (void)error_code(&err, AIKI_CONFLICT, "RUN_ID_TAKEN", "the child's id is another run's");
+        record_failed(p, parent, &id, &err);
+    } else if (run_state_is_terminal(e->run.state) && !o.detached) {
+        tell(p, e, parent); /* begun again: its end is told again */
+    }
+    cache_rest(&p->cache, e);
+}
+
+/* A step that the code gave up: when it is a child, of whichever pass, it is closed. */
+static void give_up(struct pipeline *p, struct entry *parent, const struct event *done)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    struct entry *e;
+    for (uint64_t pass = parent->run.flags >> RUN_FLAG_PASS_SHIFT;; pass--) {
+        struct aiki_id id = child_id(&parent->id, &done->as.step.address, done->as.step.nth, pass);
+        aiki_status status = run_load(p, &id, &e, &err);
+        if (status == AIKI_OK) {
+            follow_child(p, parent, e, FOLLOW_ENDED);
+            return;
+        }
+        if (status != AIKI_NOT_FOUND)
+            spoil(p, &err);
+        if (pass == 0)
+            return;
+    }
+}
+
+bool child_is_concerned(const struct event *e)
+{
+    if (e->kind == EVENT_STEP_BEGUN)
+        return e->as.step.identity_kind == STEP_CHILD;
+    return e->kind == EVENT_STEP_DONE && e->as.step.outcome == OUTCOME_CANCELLED &&
+           e->as.step.error.size_bytes == 0;
+}
+
+void children_begin(struct pipeline *p, struct entry *parent, aiki_view events)
+{
+    aiki_reader r;
+    struct event event;
+    aiki_view body;
+    aiki_reader_init(&r, events);
+    while (aiki_reader_left(&r) > 0 && event_read_new(&r, &event, &body, NULL) == AIKI_OK) {
+        if (!child_is_concerned(&event))
+            continue;
+        if (event.kind == EVENT_STEP_BEGUN)
+            begin_child(p, parent, &event);
+        else if (parent->run.children > 0)
+            give_up(p, parent, &event);
+    }
+}

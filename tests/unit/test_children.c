@@ -1,0 +1,385 @@
+/* test_children.c - runs that start runs: begun, told, closed and cancelled in one unit each. */
+#include "support/pipeline_fixture.h"
+
+#include "wire/child.h"
+
+/* What the played runtime appends on behalf of a parent. */
+struct parent {
+    struct aiki_id run;
+    uint64_t epoch, number, seen;
+};
+
+struct brood {
+    const char *workflow;
+    uint64_t count, close_policy, pass;
+    bool detached;
+    uint64_t next;
+    uint64_t then; /* EVENT_*: one more event behind the steps, 0 = none */
+};
+
+static struct address address_of(uint64_t n)
+{
+    struct address a = {{0}};
+    memcpy(a.bytes, &n, sizeof(n));
+    return a;
+}
+
+static struct parent start_parent(struct fixture *f)
+{
+    struct aiki_id run = start(f);
+    return (struct parent){.run = run, .epoch = claim(f, RUNTIME)};
+}
+
+static void put_child_step(aiki_writer *w, const struct brood *family, uint64_t n)
+{
+    uint8_t memory[CHILD_OPTIONS_BYTES_MAX];
+    aiki_writer options;
+    aiki_writer_init_fixed(&options, memory, sizeof(memory));
+    child_options_write(&options, &(struct child_options){.close_policy = family->close_policy,
+                                                          .detached = family->detached,
+                                                          .pass = family->pass});
+    const struct event begun = {.kind = EVENT_STEP_BEGUN,
+                                .as.step = {.address = address_of(n),
+                                            .identity_kind = STEP_CHILD,
+                                            .name = view_of(family->workflow),
+                                            .input = {input, sizeof(input)},
+                                            .options = aiki_writer_view(&options)}};
+    event_write_new(w, &begun);
+}
+
+/* One append that begins that many children. */
+static void ask_begin(struct fixture *f, struct parent *parent, const struct brood *family)
+{
+    aiki_writer events, waits;
+    buf_init(&events);
+    buf_init(&waits);
+    for (uint64_t n = 1; n <= family->count; n++)
+        put_child_step(&events, family, n);
+    if (family->then != 0)
+        event_write_new(&events, &(struct event){.kind = family->then});
+    if (family->next == NEXT_PARK) {
+        const struct wait w = {.kind = STEP_CHILD, .name = view_of("c"), .since_ms = 1};
+        aiki_mp_array(&waits, 1);
+        wait_write(&waits, &w);
+    }
+    say(f, RUNTIME, APPEND, 3, .run = parent->run, .epoch = parent->epoch,
+        .number = ++parent->number, .next = family->next, .seen = parent->seen,
+        .waits = aiki_writer_view(&waits), .events = aiki_writer_view(&events));
+    buf_deinit(&events);
+    buf_deinit(&waits);
+}
+
+static void begin(struct fixture *f, struct parent *parent, const struct brood *family)
+{
+    struct msg_ACK ack;
+    ask_begin(f, parent, family);
+    turn(f);
+    expect(f, RUNTIME, 3, ACK, &ack);
+}
+
+static struct aiki_id child_of(const struct parent *parent, uint64_t n)
+{
+    struct address a = address_of(n);
+    return child_id(&parent->run, &a, 0, 0);
+}
+
+/* Claims a run under its present epoch. */
+static uint64_t claim_run(struct fixture *f, struct aiki_id run)
+{
+    struct msg_CLAIMED m;
+    struct entry *e;
+    assert_int_equal(run_load(&f->p, &run, &e, NULL), AIKI_OK);
+    say(f, RUNTIME, CLAIM, 4, .run = run, .epoch = e->run.epoch, .build = {build, HASH_BYTES});
+    cache_rest(&f->p.cache, e);
+    turn(f);
+    expect(f, RUNTIME, 4, CLAIMED, &m);
+    forget(f);
+    return m.epoch;
+}
+
+/* The run's events of a kind; *ret_last: the last one, its views in memory of the fixture. */
+static size_t events_of(struct fixture *f, struct aiki_id run, uint64_t kind, struct event *ret_last)
+{
+    struct entry *e;
+    aiki_view journal;
+    uint64_t last_seq;
+    aiki_reader r;
+    struct event event;
+    size_t count = 0;
+    assert_int_equal(run_load(&f->p, &run, &e, NULL), AIKI_OK);
+    assert_int_equal(run_journal(&f->p, e, 0, UINT64_MAX, &journal, &last_seq, NULL), AIKI_OK);
+    aiki_reader_init(&r, journal);
+    while (aiki_reader_left(&r) > 0) {
+        assert_int_equal(event_read_stored(&r, &event, NULL), AIKI_OK);
+        if (event.kind != kind)
+            continue;
+        count++;
+        if (ret_last != NULL)
+            *ret_last = event;
+    }
+    cache_rest(&f->p.cache, e);
+    return count;
+}
+
+/* ---- begin and end --------------------------------------------------------------------------- */
+
+/* By the hundred in the append's own commit; each knows its parent, and ends to its parent. */
+static void a_hundred_children_come_and_go(void **state)
+{
+    struct fixture *f = *state;
+    enum { COUNT = 100 };
+    struct event done;
+    struct parent parent = start_parent(f);
+    uint64_t commits = f->store->commits;
+    begin(f, &parent, &(struct brood){.workflow = "order", .count = COUNT, .next = NEXT_PARK});
+    assert_int_equal(f->store->commits, commits + 1);
+    assert_int_equal(f->offer_count, COUNT);
+    forget(f);
+    assert_int_equal(state_of(f, parent.run), RUN_AWAITING_CHILD);
+    for (uint64_t n = 1; n <= COUNT; n++)
+        finish(f, child_of(&parent, n), claim_run(f, child_of(&parent, n)));
+    turn(f);
+    forget(f);
+    assert_int_equal(state_of(f, parent.run), RUN_QUEUED);
+    assert_int_equal(events_of(f, parent.run, EVENT_CHILD_DONE, &done), COUNT);
+    struct aiki_id last = child_of(&parent, COUNT);
+    assert_true(id_equal(&done.as.child_done.child, &last));
+    assert_int_equal(done.as.child_done.state, RUN_COMPLETED);
+    assert_true(view_equal(done.as.child_done.output, (aiki_view){answer42, sizeof(answer42)}));
+}
+
+/* What cannot be started has ended, and the parent is told why. */
+static void a_child_that_cannot_be_started(void **state)
+{
+    struct fixture *f = *state;
+    struct event done;
+    aiki_error err = {.struct_size = sizeof(err)};
+    struct msg_NOTIFY m;
+    struct parent parent = start_parent(f);
+    begin(f, &parent, &(struct brood){.workflow = "nobody", .count = 1, .next = NEXT_CONTINUE});
+    expect(f, RUNTIME, 0, NOTIFY, &m); /* it still owns the run */
+    assert_int_equal(events_of(f, parent.run, EVENT_CHILD_DONE, &done), 1);
+    assert_int_equal(done.as.child_done.state, RUN_FAILED);
+    assert_int_equal(error_read(done.as.child_done.error, &err, NULL, NULL), AIKI_OK);
+    assert_string_equal(err.code, "WORKFLOW_NOT_FOUND");
+    struct parent other = start_parent(f);
+    begin(f, &other, &(struct brood){.workflow = "nobody", .count = 1, .next = NEXT_PARK});
+    forget(f);
+    assert_int_equal(state_of(f, other.run), RUN_QUEUED); /* what it parked for is there */
+}
+
+/* Decided again one by one, after a commit that was refused: as if nothing had been. */
+static void a_family_is_decided_again(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_ACK ack;
+    struct parent parent = start_parent(f);
+    ask_start(f, 1, "");
+    ask_begin(f, &parent, &(struct brood){.workflow = "order", .count = 3, .next = NEXT_PARK});
+    memory_store_fail_commit(f->store, AIKI_LIMIT, 0);
+    turn(f);
+    expect(f, RUNTIME, 3, ACK, &ack);
+    assert_int_equal(f->offer_count, 4);
+    forget(f);
+    struct entry *e;
+    assert_int_equal(run_load(&f->p, &parent.run, &e, NULL), AIKI_OK);
+    assert_int_equal(e->run.children, 3);
+    uint64_t epoch = claim_run(f, child_of(&parent, 2));
+    ask_start(f, 1, "");
+    finish(f, child_of(&parent, 2), epoch);
+    memory_store_fail_commit(f->store, AIKI_LIMIT, 0);
+    turn(f);
+    expect(f, RUNTIME, 3, ACK, &ack);
+    assert_int_equal(events_of(f, parent.run, EVENT_CHILD_DONE, NULL), 1);
+}
+
+/* Refused for good: neither the children nor the step that began them are there; the same append
+ * is then good, once. */
+static void a_refused_family_leaves_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_STARTED started;
+    struct aiki_id known = id_new();
+    const struct brood family = {.workflow = "order", .count = 3, .next = NEXT_CONTINUE};
+    struct parent parent = start_parent(f);
+    say(f, CLIENT, START, 1, .workflow = view_of("order"), .run = known);
+    turn(f);
+    cache_remove(&f->p.cache, cache_find(&f->p.cache, &known));
+    forget(f);
+    say(f, CLIENT, START, 1, .workflow = view_of("order"), .run = known);
+    ask_begin(f, &parent, &family);
+    memory_store_fail_commit(f->store, AIKI_UNAVAILABLE, 1);
+    turn(f);
+    expect(f, CLIENT, 1, STARTED, &started);
+    expect_fault(f, RUNTIME, 3, AIKI_UNAVAILABLE, "UNAVAILABLE");
+    struct aiki_id child = child_of(&parent, 1);
+    assert_null(cache_find(&f->p.cache, &child));
+    forget(f);
+    parent.number = 0;
+    begin(f, &parent, &family);
+    assert_int_equal(f->offer_count, 3);
+    parent.number = 0;
+    begin(f, &parent, &family); /* its answer was lost */
+    assert_int_equal(f->offer_count, 3);
+}
+
+/* ---- the parent ends ------------------------------------------------------------------------- */
+
+/* Each policy, for children on record and for those that the last append begins. */
+static void children_end_with_their_parent(void **state)
+{
+    struct fixture *f = *state;
+    static const struct { uint64_t policy; uint32_t becomes; } cases[] = {
+        {CLOSE_CANCEL, RUN_CANCELLING}, {CLOSE_TERMINATE, RUN_TERMINATED},
+        {CLOSE_ABANDON, RUN_QUEUED}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        for (int same_append = 0; same_append < 2; same_append++) {
+            struct parent parent = start_parent(f);
+            struct brood family = {.workflow = "order", .count = 2, .next = NEXT_CONTINUE,
+                                    .close_policy = cases[i].policy};
+            if (same_append) {
+                family.next = NEXT_FINISH;
+                family.then = EVENT_COMPLETED;
+                begin(f, &parent, &family);
+            } else {
+                begin(f, &parent, &family);
+                if (i == 1)
+                    restart(f); /* they are read from the store */
+                (void)ask(f, parent.run, CONTROL_TERMINATE);
+            }
+            forget(f);
+            if (i == 1 && !same_append) {
+                open_session(f, RUNTIME);
+                serve(f, RUNTIME, build);
+                turn(f);
+                forget(f);
+            }
+            assert_int_equal(state_of(f, child_of(&parent, 2)), cases[i].becomes);
+        }
+    }
+}
+
+/* Three generations: a request and an end go all the way down in one unit. */
+static void a_family_is_cancelled_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct parent top = start_parent(f);
+    begin(f, &top, &(struct brood){.workflow = "order", .count = 2, .next = NEXT_PARK});
+    forget(f);
+    struct parent middle = {.run = child_of(&top, 1), .epoch = claim_run(f, child_of(&top, 1))};
+    begin(f, &middle, &(struct brood){.workflow = "order", .count = 2, .next = NEXT_PARK});
+    forget(f);
+    uint64_t commits = f->store->commits;
+    assert_int_equal(ask(f, top.run, CONTROL_CANCEL), 1);
+    assert_int_equal(f->store->commits, commits + 1);
+    forget(f);
+    struct aiki_id all[] = {child_of(&top, 1), child_of(&top, 2), child_of(&middle, 1),
+                            child_of(&middle, 2)};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        assert_int_equal(state_of(f, all[i]), RUN_CANCELLING);
+    assert_int_equal(ask(f, middle.run, CONTROL_TERMINATE), 1);
+    assert_int_equal(events_of(f, top.run, EVENT_CHILD_DONE, NULL), 1);
+}
+
+/* A detached child says nothing to its parent. */
+static void a_detached_child_is_on_its_own(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_ACK ack;
+    struct parent parent = start_parent(f);
+    begin(f, &parent, &(struct brood){.workflow = "order", .count = 1, .next = NEXT_CONTINUE,
+                                       .detached = true, .close_policy = CLOSE_ABANDON});
+    forget(f);
+    uint64_t epoch = claim_run(f, child_of(&parent, 1));
+    finish(f, child_of(&parent, 1), epoch);
+    turn(f);
+    expect(f, RUNTIME, 3, ACK, &ack);
+    assert_int_equal(events_of(f, parent.run, EVENT_CHILD_DONE, NULL), 0);
+}
+
+/* A future that the code cancelled: its child is closed, whatever else the step may be. */
+static void a_given_up_child_is_closed(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_ACK ack;
+    aiki_writer events;
+    struct parent parent = start_parent(f);
+    begin(f, &parent, &(struct brood){.workflow = "order", .count = 2, .next = NEXT_CONTINUE});
+    forget(f);
+    buf_init(&events);
+    for (uint64_t n = 2; n <= 3; n++) { /* the third is no child */
+        const struct event done = {
+            .kind = EVENT_STEP_DONE,
+            .as.step = {.address = address_of(n), .outcome = OUTCOME_CANCELLED, .attempt = 1}};
+        event_write_new(&events, &done);
+    }
+    say(f, RUNTIME, APPEND, 3, .run = parent.run, .epoch = parent.epoch,
+        .number = ++parent.number, .next = NEXT_CONTINUE, .events = aiki_writer_view(&events));
+    buf_deinit(&events);
+    turn(f);
+    expect(f, RUNTIME, 3, ACK, &ack);
+    forget(f);
+    assert_int_equal(state_of(f, child_of(&parent, 1)), RUN_QUEUED);
+    assert_int_equal(state_of(f, child_of(&parent, 2)), RUN_CANCELLING);
+}
+
+/* A deadline is inherited, and the whole family ends with it. */
+static void a_deadline_is_inherited(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_STARTED started;
+    say(f, CLIENT, START, 1, .workflow = view_of("order"), .input = {input, sizeof(input)},
+        .run_timeout_ms = 5000);
+    turn(f);
+    expect(f, CLIENT, 1, STARTED, &started);
+    struct parent parent = {.run = started.run, .epoch = claim(f, RUNTIME)};
+    begin(f, &parent, &(struct brood){.workflow = "order", .count = 2, .next = NEXT_PARK});
+    pass_ms(f, 5001);
+    turn(f);
+    forget(f);
+    assert_int_equal(state_of(f, parent.run), RUN_TIMED_OUT);
+    assert_int_equal(state_of(f, child_of(&parent, 1)), RUN_TIMED_OUT);
+    assert_int_equal(state_of(f, child_of(&parent, 2)), RUN_TIMED_OUT);
+}
+
+/* A pass that failed: its children are closed, those of the next pass are others. */
+static void another_pass_has_its_own_children(void **state)
+{
+    struct fixture *f = *state;
+    struct parent parent = start_parent(f);
+    begin(f, &parent, &(struct brood){.workflow = "order", .count = 1, .next = NEXT_CONTINUE});
+    ask_append(f, RUNTIME, 5, &(struct said){.run = parent.run, .epoch = parent.epoch,
+                                             .number = ++parent.number, .next = NEXT_PARK,
+                                             .wake_at_ms = f->p.now.at_ms + 1,
+                                             .kind = EVENT_RUN_RETRIED});
+    turn(f);
+    forget(f);
+    assert_int_equal(state_of(f, child_of(&parent, 1)), RUN_CANCELLING);
+    pass_ms(f, 10);
+    turn(f);
+    parent = (struct parent){.run = parent.run, .epoch = claim_run(f, parent.run)};
+    begin(f, &parent, &(struct brood){.workflow = "order", .count = 1, .next = NEXT_CONTINUE,
+                                       .pass = 1});
+    struct address a = address_of(1);
+    struct aiki_id second = child_id(&parent.run, &a, 0, 1);
+    forget(f);
+    assert_int_equal(state_of(f, second), RUN_QUEUED);
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(a_hundred_children_come_and_go),
+        CASE(a_child_that_cannot_be_started),
+        CASE(a_family_is_decided_again),
+        CASE(a_refused_family_leaves_nothing),
+        CASE(children_end_with_their_parent),
+        CASE(a_family_is_cancelled_at_once),
+        CASE(a_detached_child_is_on_its_own),
+        CASE(a_given_up_child_is_closed),
+        CASE(a_deadline_is_inherited),
+        CASE(another_pass_has_its_own_children),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
