@@ -15,6 +15,8 @@
 
 #include <string.h>
 
+#include "base/planted.h"
+
 /* Longest time a step may wait, so that sums with clock times cannot overflow. */
 #define WAIT_MS_MAX AIKI_DAYS_MS(36500)
 
@@ -169,13 +171,17 @@ void live_start(struct replay *r, struct step *s)
 {
     if (s->kind == STEP_SIDE)
         return;
+    if (BUG(attempt_charged) && s->kind == STEP_TASK && s->on_record)
+        s->attempt++;
     if (s->kind == STEP_TASK && attempt_begin_call(r, s))
         return;
-    if (!s->on_record) {
+    if (!s->on_record || (BUG(sleep_restarted) && s->kind == STEP_SLEEP)) {
         begin_wait(r, s);
     } else {
         if (s->kind != STEP_TASK && s->kind != STEP_CHILD)
             adjust_due(s);
+        else if (BUG(retry_restarted) && s->kind == STEP_TASK)
+            s->due_at_ms = due_after(r, s->policy->retry.delay_ms);
         if (s->begun_seq < r->journal.woken_seq)
             wake(r, s);
     }
@@ -186,7 +192,7 @@ void live_start(struct replay *r, struct step *s)
 static struct step *take_startable(struct replay *r)
 {
     for (struct step **at = &r->held.first; *at != NULL; at = &(*at)->next) {
-        if ((*at)->barrier > r->events_acked || !attempt_may_start(r, *at))
+        if (((*at)->barrier > r->events_acked && !BUG(barrier_ignored)) || !attempt_may_start(r, *at))
             continue;
         struct step *s = unlink_at(&r->held, at);
         s->phase = PHASE_RUNNING;

@@ -13,10 +13,13 @@
 
 #include <string.h>
 
+#include "base/planted.h"
 #include "replay/live.h"
 #include "wire/error.h"
 
 enum { FUTURES_FIRST = 16 };
+
+static bool show_next(struct replay *r);
 
 static const struct task_policy default_policy = {
     .retry = {.attempts_max = RETRY_ATTEMPTS_DEFAULT,
@@ -165,6 +168,16 @@ static aiki_status take_step(struct replay *r, const struct step_call *call,
     return call->kind == STEP_CHILD ? children_call(r, s, call->child) : AIKI_OK;
 }
 
+/* A side value was shown the moment it was captured, not when the code next waited: behind what is
+ * on record before it. A build that takes it earlier than it was captured sees it so too, and the
+ * same on every further replay. */
+static void show_side(struct replay *r, struct step *s)
+{
+    while (s->phase != PHASE_SHOWN && show_next(r))
+        ;
+    s->phase = PHASE_SHOWN;
+}
+
 aiki_status replay_call(struct replay *r, const struct step_call *call, struct step **ret,
                         aiki_error *err)
 {
@@ -186,9 +199,8 @@ aiki_status replay_call(struct replay *r, const struct step_call *call, struct s
         return error_set(err, st, "no memory for step %u of the run", r->future_count + 1);
     }
     *ret = s;
-    /* A side value was shown the moment it was captured, not when the code next waited. */
     if (s->kind == STEP_SIDE && s->done_on_record)
-        s->phase = PHASE_SHOWN;
+        show_side(r, s);
     if (r->cancel_seen && !s->shielded && s->kind != STEP_SIDE)
         cancel_step(r, s);
     bool was_live = r->live;
@@ -278,7 +290,7 @@ aiki_status replay_side(struct replay *r, struct step *s, aiki_view value, aiki_
 
 bool replay_may_return(const struct replay *r)
 {
-    return r->live && r->disputed == NULL;
+    return (r->live && r->disputed == NULL) || BUG(divergence_unseen);
 }
 
 /* ---- what next --------------------------------------------------------------------------- */
