@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/fault.h"
+#include "base/planted.h"
 #include "pipeline.h"
 #include "wire/error.h"
 #include "wire/frame.h"
@@ -127,7 +128,7 @@ void command_signal(struct pipeline *p, const struct command *c, aiki_view paylo
         status = learn_refs(p, e, &err);
     if (status != AIKI_OK) {
         answer_refusal(p, c, &err);
-    } else if (m.ref.size_bytes > 0 && knows_ref(e, m.ref)) {
+    } else if (m.ref.size_bytes > 0 && knows_ref(e, m.ref) && !BUG(signal_twice)) {
         metric_add(signals_deduplicated, 1);
         if (e->dirty != 0)
             unit_owe(p, c, e)->kind = OWED_OK;

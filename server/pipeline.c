@@ -235,8 +235,7 @@ static int64_t earliest(int64_t a, int64_t b)
     return a == 0 ? b : b == 0 || a < b ? a : b;
 }
 
-/* Monotonic time until which there is nothing to do by itself; 0 = for ever. */
-static int64_t deadline(struct pipeline *p)
+int64_t pipeline_deadline(struct pipeline *p)
 {
     int64_t at_ms = timers_first_at_ms(&p->timers);
     if (!chain_is_empty(&p->lagging)) {
@@ -284,7 +283,7 @@ void pipeline_turn(struct pipeline *p, struct mail *list)
 void pipeline_run(struct pipeline *p)
 {
     while (!p->stopping) {
-        int64_t at = deadline(p);
+        int64_t at = pipeline_deadline(p);
         pipeline_turn(p, postbox_take(&p->inbox, at));
     }
 }

@@ -161,6 +161,8 @@ aiki_status pipeline_restore(struct pipeline *p, aiki_error *err);
 void pipeline_run(struct pipeline *p);
 /* One turn of it: batches, and what is due by time. For tests with a clock of their own. */
 void pipeline_turn(struct pipeline *p, struct mail *list);
+/* Monotonic time until which there is nothing to do by itself; 0 = for ever. */
+int64_t pipeline_deadline(struct pipeline *p);
 
 /* ---- answers --------------------------------------------------------------------------------- */
 

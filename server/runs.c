@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/planted.h"
 #include "pipeline.h"
 #include "views.h"
 #include "wire/error.h"
@@ -252,7 +253,7 @@ bool run_lags(const struct entry *e)
 void run_settle(struct pipeline *p, struct entry *e)
 {
     int64_t timer_at_ms = run_timer_at_ms(&e->run);
-    if (timer_at_ms != e->timer_at_ms)
+    if (timer_at_ms != e->timer_at_ms && !(BUG(woken_twice) && timer_at_ms == 0))
         timers_set(&p->timers, e->no * 2, timer_at_ms);
     e->timer_at_ms = timer_at_ms;
     flow_count(e->flow, e->counted_state, e->run.state, p->now.at_ms);

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/fault.h"
+#include "base/planted.h"
 #include "pipeline.h"
 #include "wire/canon.h"
 #include "wire/error.h"
@@ -236,7 +237,7 @@ static aiki_status find_existing(struct pipeline *p, const struct start *s, stru
         else if (run_load(p, &s->m.run, ret, NULL) != AIKI_OK)
             *ret = NULL;
     }
-    if (*ret != NULL || s->m.key.size_bytes == 0)
+    if (*ret != NULL || s->m.key.size_bytes == 0 || BUG(key_forgotten))
         return AIKI_OK;
     aiki_status status = run_load_key(p, s->flow, s->m.key, ret, err);
     return status == AIKI_NOT_FOUND ? AIKI_OK : status;

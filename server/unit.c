@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/planted.h"
 #include "pipeline.h"
 #include "wire/error.h"
 
@@ -254,7 +255,8 @@ static void roll_back_run(struct pipeline *p, struct dirty *d)
     e->run = d->before;
     e->duplicates = d->duplicates_before;
     memcpy(e->hash, d->hash_before, HASH_BYTES);
-    e->journal.size_bytes = d->journal_size_before;
+    if (!BUG(rollback_partial))
+        e->journal.size_bytes = d->journal_size_before;
     e->dirty = 0;
     entry_forget_refs(e); /* may know references that are not on record */
     if (e->owner != d->owner_before)
@@ -363,6 +365,9 @@ void unit_commit(struct pipeline *p)
     aiki_error err = {.struct_size = sizeof(err)};
     if (u->run_count == 0)
         return;
+    if (BUG(reply_before_commit))
+        for (size_t i = 0; i < u->owed_count; i++)
+            pay(p, &u->owed[i]);
     post_outcome(p); /* what needs no commit need not wait for it */
     aiki_status status = commit(p, &err);
     if (status == AIKI_OK) {

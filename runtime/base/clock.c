@@ -32,18 +32,6 @@ int64_t clock_mono_ns(void)
     return (int64_t)t.tv_sec * MS_PER_S * NS_PER_MS + t.tv_nsec;
 }
 
-void engine_clock_init(struct engine_clock *c, int64_t floor_ms)
-{
-    int64_t wall_ms = clock_wall_ms();
-    c->base_ms = wall_ms > floor_ms ? wall_ms : floor_ms;
-    c->mono_base_ms = clock_mono_ms();
-}
-
-int64_t engine_clock_ms(const struct engine_clock *c)
-{
-    return c->base_ms + (clock_mono_ms() - c->mono_base_ms);
-}
-
 /* The fraction of a second at *text, which moves behind it. */
 static int read_fraction_ms(const char **text)
 {

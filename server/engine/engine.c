@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "engine/engine_impl.h"
+#include "base/planted.h"
 #include "wire/event.h"
 #include "wire/message.h"
 
@@ -212,13 +213,13 @@ static bool park(struct run *run, const struct engine_now *now, const struct eng
                              "a park needs something to wait for: waits or a time to wake");
     /* Something arrived that the code was not shown when it decided to wait: let it look. And a
      * run that is to be paused waits for nothing but to be resumed. */
-    if (run->signals > a->seen || (run->flags & RUN_FLAG_PAUSE) != 0) {
+    if ((run->signals > a->seen && !BUG(seen_ignored)) || (run->flags & RUN_FLAG_PAUSE) != 0) {
         engine_queue(run, now, effects);
         return true;
     }
     engine_disown(run);
     run->state = last_kind == EVENT_RUN_RETRIED ? RUN_AWAITING_RETRY : state;
-    run->wake_at_ms = a->wake_at_ms;
+    run->wake_at_ms = BUG(wake_lost) ? 0 : a->wake_at_ms;
     run->waits = a->waits;
     return true;
 }
@@ -261,14 +262,15 @@ static bool may_append(const struct run *run, const struct engine_append *a, boo
 {
     *ret_repeated = false;
     if (a->session != 0 && run->last_owner == a->session && run->last_epoch == a->epoch &&
-        a->number != 0 && run->appended == a->number) {
+        a->number != 0 && run->appended == a->number && !BUG(append_repeated)) {
         *ret_repeated = true;
         return false;
     }
-    if (run->owner == 0 || run->owner != a->session || run->epoch != a->epoch)
+    if ((run->owner == 0 || run->owner != a->session || run->epoch != a->epoch) &&
+        !BUG(epoch_unchecked))
         return engine_refuse(refusal, AIKI_FENCED, "FENCED",
                              "the writer no longer owns the run; drop it");
-    if (a->number != run->appended + 1)
+    if (a->number != run->appended + 1 && !BUG(append_repeated))
         return engine_refuse(refusal, AIKI_INVALID, "BAD_APPEND",
                              "the append number is out of order");
     return true;

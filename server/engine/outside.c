@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/engine_impl.h"
+#include "base/planted.h"
 #include "wire/event.h"
 #include "wire/message.h"
 
@@ -208,8 +209,8 @@ bool engine_expire(struct run *run, const struct engine_now *now, aiki_view time
 bool engine_wake(struct run *run, const struct engine_now *now, struct engine_effects *ret_effects)
 {
     memset(ret_effects, 0, sizeof(*ret_effects));
-    if (engine_outcome(CHANGE_TIMER, run->state) == 0 || run->wake_at_ms == 0 ||
-        run->wake_at_ms > now->at_ms)
+    if (!BUG(woken_twice) && (engine_outcome(CHANGE_TIMER, run->state) == 0 ||
+                              run->wake_at_ms == 0 || run->wake_at_ms > now->at_ms))
         return false;
     engine_queue(run, now, ret_effects);
     engine_touch(run, now);
@@ -249,7 +250,7 @@ void engine_condemn(struct run *run, const struct engine_now *now)
 void engine_adopt(struct run *run, const struct engine_now *now)
 {
     run->owner = 0;
-    if (run->state != RUN_QUEUED && run->state != RUN_RUNNING)
+    if (run->state != RUN_QUEUED && (run->state != RUN_RUNNING || BUG(outbox_forgotten)))
         return;
     bool paused = (run->flags & RUN_FLAG_PAUSE) != 0;
     /* The offers of an earlier incarnation are void. A function of the row alone, so that a run

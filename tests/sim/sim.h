@@ -1,0 +1,354 @@
+/* sim/sim.h - a whole Aiki in one thread: real decisions, simulated surroundings. [one thread]
+ *
+ *   clients --frames--> server: the real pipeline on a simulated store --offers--> streams
+ *      ^                   |  ^                                                      |
+ *      +------replies------+  +---CLAIM, APPEND---- runtimes: the real replay <---tickets
+ *
+ * Everything that could differ between two executions is drawn from the seed: time is virtual and
+ * moves from event to event, randomness comes from named generators, and nothing sleeps. So a seed is a
+ * history, and its trace hash says whether two executions were the same.
+ *
+ * What may go wrong is in FAULTS; a seed switches some of them on. oracle.c looks at every commit and
+ * every answer; the first thing that must not be ends the seed with `violation`.
+ */
+#ifndef SIM_SIM_H
+#define SIM_SIM_H
+
+#include <setjmp.h>
+
+#include "pipeline.h"
+#include "replay/replay.h"
+
+enum {
+    RUNTIMES_MAX = 4,
+    CLIENTS_MAX = 4,
+    PEERS = RUNTIMES_MAX + CLIENTS_MAX,
+    RUNS_MAX = 400,
+    WORKFLOWS_MAX = 3,
+    BUILDS = 2,
+    OPS_MAX = 32,
+    NAMES = 4,         /* of tasks, signals, sleeps, side values */
+    LEASE_MS = 1000,
+    STEP_INPUTS = 3,
+    FAULT_PHASE_MS = 20000, /* faults are over after that */
+    CALM_MS_MAX = 3600 * 1000 /* and every run has ended after that */
+};
+
+#define SIM_VERSION "1.0.0"
+
+/* What a seed may switch on; the shrinker switches off what a failure does not need. */
+#define SIM_FAULTS(X)                                                    \
+    X(SERVER_CRASH, "server-crash")     /* in a commit, or between */    \
+    X(STORE_REFUSES, "store-refuses")   /* full, locked */               \
+    X(STORE_DIES, "store-dies")         /* an fsync that fails */        \
+    X(TICKET_LOST, "ticket-lost")                                        \
+    X(TICKET_TWICE, "ticket-twice")                                      \
+    X(TICKET_ORDER, "ticket-order")                                      \
+    X(STREAM_TRIM, "stream-trim")                                        \
+    X(STREAM_FLUSH, "stream-flush")                                      \
+    X(RUNTIME_CRASH, "runtime-crash")                                    \
+    X(RUNTIME_PAUSE, "runtime-pause")   /* longer than its lease */      \
+    X(CHILD_HANGS, "child-hangs")       /* handed back, and writes on */ \
+    X(CUT, "cut")                       /* a connection ends */          \
+    X(REPLY_LOST, "reply-lost")         /* clients ask again */          \
+    X(APPEND_TWICE, "append-twice")                                      \
+    X(OTHER_BUILD, "other-build")       /* whose code differs */         \
+    X(TASKS_FAIL, "tasks-fail")                                          \
+    X(SLOW_NET, "slow-net")                                              \
+    X(SMALL_CACHE, "small-cache")       /* runs are read from the store */
+enum {
+#define SIM_FAULT_ENUM(name, text) FAULT_BIT_##name,
+    SIM_FAULTS(SIM_FAULT_ENUM)
+#undef SIM_FAULT_ENUM
+    FAULT_BITS
+};
+#define HAS(name) ((sim.config.faults >> FAULT_BIT_##name & 1) != 0)
+
+/* What programs are made of. */
+#define SIM_PRIMITIVES(X)     \
+    X(RETRY, "retry")         \
+    X(SLEEP, "sleep")         \
+    X(SIGNAL, "signal")       \
+    X(TIMEOUT, "timeout")     \
+    X(SIDE, "side")           \
+    X(ANY, "any")             \
+    X(PEEK, "peek")           \
+    X(BRANCH, "branch")       \
+    X(LONG, "long")           /* waits that park */
+enum {
+#define SIM_PRIMITIVE_ENUM(name, text) PRIMITIVE_##name,
+    SIM_PRIMITIVES(SIM_PRIMITIVE_ENUM)
+#undef SIM_PRIMITIVE_ENUM
+    PRIMITIVE_COUNT
+};
+
+struct config {
+    uint64_t seed;
+    uint64_t faults;     /* bits FAULT_BIT_* */
+    uint64_t primitives; /* bits PRIMITIVE_* */
+    uint32_t runs, ops, runtimes, clients, workflows;
+    uint32_t fault_percent; /* how often what is on happens, relative to its usual rate */
+    bool verbose;
+};
+
+struct rng {
+    uint64_t state;
+};
+uint64_t rng_next(struct rng *r);
+uint64_t rng_below(struct rng *r, uint64_t n);
+bool rng_permille(struct rng *r, uint64_t permille);
+uint64_t mix64(uint64_t a, uint64_t b);
+
+/* ---- events ---------------------------------------------------------------------------------- */
+
+struct sim_event {
+    int64_t at_ms;
+    uint64_t serial;          /* order among equals */
+    void (*fn)(struct sim_event *e);
+    uint32_t who;             /* peer, or what fn makes of it */
+    uint32_t type, correlation;
+    uint64_t generation, number;
+    uint8_t *bytes;           /* owned */
+    uint64_t size_bytes;
+};
+struct sim_event *event_at(int64_t at_ms, void (*fn)(struct sim_event *e));
+/* Again later, in the order it would have had. */
+void event_again(const struct sim_event *e, int64_t at_ms);
+void event_bytes(struct sim_event *e, aiki_view bytes);
+
+/* ---- programs -------------------------------------------------------------------------------- */
+
+enum op_kind { OP_TASK, OP_SLEEP, OP_SIGNAL, OP_SIDE, OP_ALL, OP_ANY, OP_LAST, OP_PEEK, OP_SKIP, OP_FAIL };
+struct op {
+    enum op_kind kind;
+    uint32_t name, input;
+    bool once;            /* side */
+    int64_t ms;
+    uint32_t skip;
+    uint32_t attempts_max;
+    int64_t delay_ms;
+};
+struct program {
+    struct op ops[OPS_MAX];
+    uint32_t count;
+};
+void programs_make(void);
+/* Signal names that it may wait for, as bits. */
+uint32_t program_signals(const struct program *p);
+
+enum step_status { STEP_PENDING, STEP_GOOD, STEP_BAD, STEP_LATE };
+
+/* What a program runs on: the real replay, or the oracle's model. */
+struct machine {
+    void *arg;
+    /* The future, or 0: nothing can go on. */
+    uint32_t (*call)(void *arg, const struct op *op);
+    bool (*await)(void *arg, const uint32_t *futures, uint32_t count, uint32_t needed);
+    enum step_status (*look)(void *arg, uint32_t future, uint64_t *ret_value);
+    /* False: suspend, and ask again. */
+    bool (*side)(void *arg, uint32_t future);
+};
+struct interp {
+    const struct program *program;
+    uint32_t pc;
+    uint64_t sum;         /* of all that was seen, in order */
+    uint32_t futures[OPS_MAX], open[OPS_MAX];
+    uint32_t future_count, open_count;
+    uint32_t seen[OPS_MAX]; /* futures whose outcome went into the sum */
+    uint32_t seen_count;
+    uint32_t awaited[OPS_MAX];
+    bool waiting;
+    bool failed;
+};
+enum interp_status { INTERP_WAITS, INTERP_RETURNED, INTERP_BROKEN };
+enum interp_status interp_go(struct interp *i, uint64_t input, const struct machine *m);
+
+const char *task_name(uint32_t name);
+/* Outcome of attempt n (from 1) of a task step of a run: the same wherever it is executed. */
+struct outcome_of {
+    bool good, final;
+    int64_t retry_after_ms;
+    uint64_t value;
+    int64_t takes_ms;
+};
+struct outcome_of attempt_outcome(uint32_t run, uint32_t name, uint64_t input, uint64_t nth,
+                                  uint64_t attempt);
+
+/* ---- the oracle ------------------------------------------------------------------------------ */
+
+struct fact_step {
+    struct address address;
+    uint64_t nth, kind, input;
+    uint32_t name;
+    uint64_t failed;          /* attempts on record */
+    bool begun, done;
+    int64_t due_at_ms, next_at_ms;
+    uint64_t outcome, value;
+    uint64_t signal;          /* index + 1 in signals */
+};
+struct fact_signal {
+    uint64_t seq;
+    uint32_t name;
+    uint64_t number, value;
+    bool taken;
+};
+struct sim_run {
+    struct aiki_id id;
+    uint32_t workflow;
+    uint64_t input;
+    char key[24];
+    bool by_key;               /* shares its key with the run before it */
+    /* as clients know it */
+    bool acked, result_seen;
+    uint64_t result;           /* hash of what the first RESULT said */
+    uint32_t signals_sent, signals_acked, signals_known;
+    /* as it is on record */
+    bool on_record, ended, completed;
+    uint64_t seq, epoch, claimed_epoch, output;
+    uint64_t told_epoch, told_seq; /* journal that the latest owner was given */
+    uint32_t build;            /* of the last CLAIMED */
+    uint32_t state;
+    struct aiki_id session;
+    uint8_t hash[HASH_BYTES];
+    int64_t wake_at_ms;
+    struct fact_step *steps;
+    uint32_t step_count, step_capacity;
+    struct fact_signal *signals;
+    uint32_t signal_count, signal_capacity;
+    uint32_t *deliveries;      /* steps in the order of their STEP_DONE */
+    uint32_t delivery_count, delivery_capacity;
+};
+/* An attempt that began. */
+struct execution {
+    uint32_t run;
+    uint64_t epoch, attempt;
+    struct address address;
+    uint64_t nth;
+};
+
+__attribute__((noreturn, format(printf, 1, 2))) void violation(const char *format, ...);
+void oracle_committed(const struct unit *u);
+/* An attempt begins in this stay; current: nobody may have taken the run from it. */
+void oracle_begins(uint32_t run, uint64_t epoch, const struct step *s, const struct interp *i,
+                   uint32_t seen_at_call, const struct replay *replay);
+/* The journal a runtime was given is what is on record. */
+void oracle_claimed(uint32_t run, uint64_t epoch, aiki_view journal, uint64_t seq);
+/* Waits of a live stay end when the record says. */
+void oracle_waits(uint32_t run, const struct replay *r);
+void oracle_result(uint32_t run, const struct msg_RESULT *m);
+/* Nothing was disturbed for a while: who waits has a reason to. */
+void oracle_quiet(void);
+void oracle_end(void);
+struct fact_step *fact_find(struct sim_run *r, const struct address *a, uint64_t nth);
+
+/* ---- the rest of the world ------------------------------------------------------------------- */
+
+struct sim_server {
+    bool up, in_turn;
+    struct store *store;
+    struct pipeline p;
+    struct batch *batch;
+    bool turn_due;
+    int64_t wake_at_ms;
+    uint64_t generation;       /* of the process */
+    jmp_buf died;
+};
+
+struct stream_entry {
+    struct ticket ticket;
+    struct aiki_id reader;     /* zero: nobody has read it */
+};
+struct sim_stream {
+    struct stream_entry *entries;
+    size_t count, capacity;
+    bool reset;                /* its group is to be created by a reader */
+};
+
+/* A connection as both ends see it. */
+struct line {
+    bool open;
+    uint64_t serial;
+    int64_t to_server_ms, to_peer_ms; /* of the last thing sent: order is kept */
+    /* the server's end */
+    struct aiki_id session;
+    bool leased;
+    int64_t lease_until_ms;
+};
+
+struct world {
+    struct config config;
+    int64_t now_ms, faults_end_ms;
+    bool calm;
+    uint64_t trace, serial, handled;
+    struct rng faults, net, work, program_rng;
+    struct sim_event *heap;
+    size_t heap_count, heap_capacity;
+    struct program programs[BUILDS][WORKFLOWS_MAX];
+    struct sim_server server;
+    struct sim_stream streams[WORKFLOWS_MAX];
+    struct line lines[PEERS];
+    uint64_t line_serial;
+    struct sim_run runs[RUNS_MAX];
+    struct execution *executions;
+    size_t execution_count, execution_capacity;
+    uint64_t commits, zombie_writes, fenced, diverged;
+    char why[600];
+};
+extern struct world sim;
+
+/* Whether something of that kind happens now: permille, scaled by the seed's rate. */
+bool fault_strikes(uint32_t bit, uint64_t permille);
+void trace_add(uint64_t value);
+void trace_bytes(aiki_view bytes);
+uint32_t run_of_id(const struct aiki_id *id);
+void sim_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+aiki_status sim_store_open(struct store **ret, aiki_error *err);
+void sim_store_wipe(void);
+/* The record itself, for the oracle. */
+struct store *sim_store_disk(void);
+
+void server_start(void);
+void server_stop(void);
+_Noreturn void server_crash_here(void);
+void server_take(uint32_t peer, uint32_t type, uint32_t correlation, aiki_view payload);
+
+void stream_add(uint32_t workflow, const struct ticket *t);
+bool stream_read(uint32_t workflow, const struct aiki_id *reader, struct ticket *ret);
+void stream_ack(uint32_t workflow, const struct aiki_id *reader, const struct ticket *t);
+void stream_flush(uint32_t workflow);
+
+peer_id line_peer(uint32_t peer);
+void line_open(uint32_t peer);
+void line_close(uint32_t peer);
+void line_send(uint32_t peer, uint32_t type, uint32_t correlation, aiki_view payload);
+void line_deliver(uint32_t peer, uint64_t serial, aiki_view frames);
+int64_t line_delay_ms(void);
+#define line_say(peer, NAME, correlation, ...)                                             \
+    do {                                                                                   \
+        const struct msg_##NAME m_ = {__VA_ARGS__};                                        \
+        aiki_writer w_;                                                                    \
+        buf_init(&w_);                                                                     \
+        msg_##NAME##_write(&w_, &m_);                                                      \
+        line_send(peer, WIRE_##NAME, correlation, aiki_writer_view(&w_));                  \
+        buf_deinit(&w_);                                                                   \
+    } while (0)
+
+void runtimes_start(void);
+void runtimes_stop(void);
+void runtime_frame(uint32_t peer, const struct frame *f);
+void runtime_cut(uint32_t peer);
+bool runtime_frozen_until(uint32_t peer, int64_t *ret_until_ms);
+void runtimes_calm(uint32_t build);
+
+void clients_start(void);
+void client_frame(uint32_t peer, const struct frame *f);
+void client_cut(uint32_t peer);
+/* Signals for whoever still waits for one. */
+void clients_help(void);
+bool clients_done(void);
+
+/* Play one seed. False: sim.why says what must not be. */
+bool world_play(const struct config *config, uint64_t *ret_trace);
+
+#endif
