@@ -181,7 +181,7 @@ void live_start(struct replay *r, struct step *s)
         if (s->kind != STEP_TASK && s->kind != STEP_CHILD)
             adjust_due(s);
         else if (BUG(retry_restarted) && s->kind == STEP_TASK)
-            s->due_at_ms = due_after(r, s->policy->retry.delay_ms);
+            s->due_at_ms = live_due_after(r, s->policy->retry.delay_ms);
         if (s->begun_seq < r->journal.woken_seq)
             wake(r, s);
     }

@@ -486,6 +486,7 @@ static void pump(struct stay *s)
         case REPLAY_START: start_attempt(s, step); break;
         case REPLAY_DIVERGED: block(s); break;
         case REPLAY_PAUSED: give_back(s); return;
+        case REPLAY_OVERDUE: violation("run %u: an attempt without a timeout is overdue", s->run);
         case REPLAY_IDLE: idle(s); return;
         }
     }
