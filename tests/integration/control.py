@@ -162,3 +162,24 @@ def test_a_policy_of_the_start(shared):
     with pytest.raises(HttpError) as e:
         shared.request("POST", "/v1/workflows/flaky/runs", {**body, "retry": {"kind": "eager"}})
     assert (e.value.status, e.value.code) == (400, "BAD_RETRY")
+
+
+def test_a_family(shared):
+    parent = shared.start("party", {"count": 3, "ms": HOUR_MS})
+    in_state(shared, parent, "awaiting_child")
+    tree = json.loads(shared.aiki("runs", "tree", parent, "--json").stdout)["runs"]
+    assert [(r["depth"], r["workflow"], r["parent"]) for r in tree] == [
+        (0, "party", None), *[(1, "nap", parent)] * 3]
+    begun = [e["child"] for e in shared.history(parent) if e["kind"] == "step_begun"]
+    assert sorted(begun) == sorted(r["id"] for r in tree[1:])
+    assert sorted(w["kind"] for w in shared.run(parent)["waits"]) == ["child"] * 3
+    lines = shared.aiki("runs", "tree", parent).stdout.splitlines()
+    assert len(lines) == 5 and all(line.startswith("  ") for line in lines[2:])
+    shown = shared.aiki("runs", "inspect", tree[1]["id"]).stdout
+    assert f"parent    {parent}" in shown
+    ask(shared, parent, "cancel")
+    assert shared.outcome(parent)["state"] == "cancelled"
+    for run in tree[1:]:
+        assert shared.outcome(run["id"])["state"] == "cancelled"
+    shown = shared.aiki("runs", "inspect", parent).stdout
+    assert "children  3" in shown and ("child ended" in shown or "step cancelled" in shown)
