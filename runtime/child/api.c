@@ -116,6 +116,26 @@ static aiki_status check_input(aiki_view *input, const char *name, aiki_error *e
     return AIKI_OK;
 }
 
+/* What another build recorded is handed out only if it fits the schema of this one. False: it does
+ * not, and run_pump blocks the run. */
+static bool fits_schema(struct run *r, const struct step *s)
+{
+    const struct plugin_task *task = s->task;
+    aiki_error err;
+
+    if (!s->done_on_record || s->outcome != OUTCOME_OK || task == NULL || task->output == NULL ||
+        schema_validate(task->output, value_or_nil(s->value), &err) == AIKI_OK)
+        return true;
+    r->mismatch = run_alloc(r, sizeof(*r->mismatch));
+    if (r->mismatch == NULL)
+        r->replay.status = AIKI_NOMEM;
+    else
+        (void)error_code(r->mismatch, AIKI_SCHEMA, "SCHEMA_MISMATCH",
+                         "the recorded output of task %.*s does not fit this build: %s",
+                         (int)s->name.size_bytes, (const char *)s->name.data, err.message);
+    return false;
+}
+
 static aiki_status call(struct run *r, const struct step_call *c, aiki_future *ret_future,
                         aiki_error *err)
 {
@@ -124,8 +144,11 @@ static aiki_status call(struct run *r, const struct step_call *c, aiki_future *r
 
     if (st == AIKI_OK)
         st = replay_call(&r->replay, c, &s, err);
-    if (st == AIKI_OK)
-        *ret_future = s->future;
+    if (st != AIKI_OK)
+        return st;
+    while (!fits_schema(r, s))
+        fiber_yield(); /* for ever: the code must not see it */
+    *ret_future = s->future;
     return st;
 }
 

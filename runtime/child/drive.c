@@ -263,6 +263,8 @@ void run_pump(struct run *r)
                 run_stop_unwanted(r);
             if (!fiber_resume(r->fiber))
                 run_finish(r);
+            else if (r->mismatch != NULL)
+                run_block(r, r->mismatch);
             break;
         case REPLAY_START:
             start_attempt(r, s);

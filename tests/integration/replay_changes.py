@@ -55,3 +55,20 @@ def test_changed_input_blocks_and_the_old_build_continues(stacks):
     assert s.result(run) == {"a": "A", "b": "B", "c": "C"}
     assert sorted(lines(s)) == ["A", "B", "C"]
     chain.check(s.history(run))
+
+
+def test_a_recorded_result_that_fits_no_more_blocks_with_the_field(stacks):
+    s = stacks(plugins=["family"])
+    run = s.start("leaf", {"path": str(s.directory / "trace"), "ms": 3600000, "n": 7})
+    until(lambda: s.state(run) == "sleeping", "leaf sleeps")
+    before = build_of(s)
+    s.drop("family", source=plugin("family-tight"))
+    until(lambda: build_of(s) != before, "family-tight serves instead")
+    s.request("POST", f"/v1/runs/{run}/wake", {})
+    until(lambda: s.state(run) == "blocked", f"the run is blocked, not {s.state(run)}")
+    error = s.run(run)["error"]
+    assert error["code"] == "SCHEMA_MISMATCH", error
+    assert "task mark" in error["message"] and "n: " in error["message"], error
+    s.drop("family", source=plugin("family"))
+    assert s.result(run)["n"] == 14
+    chain.check(s.history(run))

@@ -1,0 +1,99 @@
+"""Runs that run others: found by a repeat, awaited or on their own, and ended with their parent."""
+import chain
+import pytest
+from harness import until
+
+
+def marks(s):
+    path = s.directory / "trace"
+    return path.read_text() if path.exists() else ""
+
+
+def begin(s, workflow, **more):
+    return s.start(workflow, {"path": str(s.directory / "trace"), **more})
+
+
+def in_state(s, run, *states):
+    until(lambda: s.state(run) in states, f"{run} is {states}, not {s.state(run)}")
+
+
+def children(s, run):
+    return s.get(f"/v1/runs/{run}/tree")["children"]
+
+
+def test_a_parent_awaits_its_children(stacks):
+    s = stacks(plugins=["family"], runtimes=2)
+    run = begin(s, "parent", n=5, ms=300)
+    in_state(s, run, "awaiting_child")
+    waits = s.run(run)["waits"]
+    assert [(w["kind"], w["name"]) for w in waits] == [("child", "leaf")] * 5
+    assert s.result(run)["n"] == 2 * (0 + 1 + 2 + 3 + 4)
+    assert marks(s).count("l") == marks(s).count("m") == 5
+    family = children(s, run)
+    assert len(family) == 5 and {c["state"] for c in family} == {"completed"}
+    for e in [run] + [c["id"] for c in family]:
+        chain.check(s.history(e))
+
+
+def test_a_failed_child_is_a_failed_step(stacks):
+    s = stacks(plugins=["family"])
+    answer = s.result(begin(s, "parent", n=14))
+    assert answer["n"] == 2 * sum(range(13)) and answer["text"] == "UNLUCKY"
+
+
+def test_no_child_is_started_twice(stacks):
+    """Everything is killed while the children sleep, and once more while they end."""
+    s = stacks(plugins=["family"])
+    run = begin(s, "parent", n=3, ms=1500)
+    until(lambda: marks(s).count("l") == 3, "the children are under way")
+    s.runtime.kill()
+    s.restart_server()
+    s.start_runtime(0)
+    until(lambda: "m" in marks(s), "a child ends")
+    s.runtime.kill()
+    s.restart_server()
+    s.start_runtime(0)
+    assert s.result(run)["n"] == 6
+    assert len(children(s, run)) == 3
+    assert sum(e["kind"] == "child_done" for e in s.history(run)) == 3
+    chain.check(s.history(run))
+
+
+def test_a_hundred_children_at_once(stacks):
+    s = stacks(plugins=["family"], runtimes=2)
+    run = begin(s, "parent", n=100, ms=200)
+    answer = s.result(run)
+    assert answer["n"] == 2 * (sum(range(100)) - 13) and answer["text"] == "UNLUCKY"
+    chain.check(s.history(run))
+
+
+@pytest.mark.parametrize("mode,state", [("", "cancelled"), ("terminate", "terminated"),
+                                        ("abandon", "completed")])
+def test_children_of_a_cancelled_parent(stacks, mode, state):
+    s = stacks(plugins=["family"])
+    run = begin(s, "parent", n=2, ms=2000, mode=mode)
+    in_state(s, run, "awaiting_child")
+    ids = [c["id"] for c in children(s, run)]
+    assert len(ids) == 2
+    s.request("POST", f"/v1/runs/{run}/cancel", {})
+    assert s.outcome(run)["state"] == "cancelled"
+    for child in ids:
+        assert s.outcome(child)["state"] == state
+        chain.check(s.history(child))
+    chain.check(s.history(run))
+
+
+def test_a_detached_child_outlives_its_parent(stacks):
+    s = stacks(plugins=["family"])
+    run = begin(s, "detach", ms=700, n=4)
+    child = s.result(run)["text"]
+    in_state(s, child, "sleeping", "running", "queued")
+    assert s.result(child)["n"] == 8
+    assert not any(e["kind"] == "child_done" for e in s.history(run))
+
+
+def test_a_child_nobody_serves_yet(stacks):
+    """The parent waits; the child's plugin arrives later, on another host."""
+    s = stacks(plugins=["family"])
+    run = begin(s, "parent", n=1, ms=0)
+    assert s.result(run)["n"] == 0
