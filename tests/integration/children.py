@@ -18,7 +18,7 @@ def in_state(s, run, *states):
 
 
 def children(s, run):
-    return s.get(f"/v1/runs/{run}/tree")["children"]
+    return [r for r in s.get(f"/v1/runs/{run}/tree")["runs"] if r["id"] != run]
 
 
 def test_a_parent_awaits_its_children(stacks):
@@ -92,8 +92,27 @@ def test_a_detached_child_outlives_its_parent(stacks):
     assert not any(e["kind"] == "child_done" for e in s.history(run))
 
 
-def test_a_child_nobody_serves_yet(stacks):
-    """The parent waits; the child's plugin arrives later, on another host."""
+def test_a_child_of_another_plugin(stacks):
+    """By name alone, in a process of its own; a name nobody knows is a failed child."""
+    s = stacks(plugins=["family", "waits"])
+    assert s.result(begin(s, "elsewhere", mode="nap", ms=50))["text"] == "OK"
+    assert s.result(begin(s, "elsewhere", mode="leaf"))["text"] == "SCHEMA_MISMATCH"
+    run = begin(s, "elsewhere", mode="nobody")
+    assert s.result(run)["text"] == "WORKFLOW_UNKNOWN"
+    assert children(s, run) == []
+    chain.check(s.history(run))
+
+
+def test_a_retried_parent_has_new_children(stacks):
+    """Cancelled together with its child, then retried: another child, once."""
     s = stacks(plugins=["family"])
-    run = begin(s, "parent", n=1, ms=0)
-    assert s.result(run)["n"] == 0
+    run = begin(s, "parent", n=1, ms=1000)
+    in_state(s, run, "awaiting_child")
+    s.request("POST", f"/v1/runs/{run}/cancel", {})
+    assert s.outcome(run)["state"] == "cancelled"
+    s.runtime.kill()
+    s.request("POST", f"/v1/runs/{run}/retry", {})
+    s.start_runtime(0)
+    s.result(run)
+    assert sorted(c["state"] for c in children(s, run)) == ["cancelled", "completed"]
+    chain.check(s.history(run))

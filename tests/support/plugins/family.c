@@ -9,6 +9,7 @@
  *   parent    n leaves at once, answers the sum of what those that ended well gave; mode: close policy
  *             "cancel", "terminate", "abandon"
  *   detach    a leaf on its own; answers its id
+ *   elsewhere a child of the workflow that mode names; answers OK or the code of its error
  *   group     branches of ms, the last one fails at once: mode "fail_fast", "settled", "quorum"
  *   until     sleeps until ms from now, by the clock
  *   gate      mark a; fails for good unless FILE.open exists, then mark u; mark b
@@ -184,6 +185,21 @@ static aiki_status detach(aiki_run *run, const struct order *in, struct answer *
 }
 AIKI_WORKFLOW_TYPED(detach, "detach", "1.0.0", order, answer);
 
+/* Whatever workflow the mode names; nothing of it is known here but that it takes {"ms": N}. */
+static aiki_status elsewhere(aiki_run *run, const struct order *in, struct answer *out,
+                             aiki_error *err)
+{
+    aiki_writer w = aiki_run_writer(run);
+
+    aiki_mp_map(&w, 1);
+    aiki_mp_str(&w, "ms");
+    aiki_mp_int(&w, in->ms);
+    aiki_status st = aiki_child(run, in->mode, "", aiki_writer_view(&w), NULL, err);
+    out->text = st == AIKI_OK ? "OK" : aiki_format(run, "%s", err->code);
+    return st == AIKI_CANCELLED ? st : AIKI_OK;
+}
+AIKI_WORKFLOW_TYPED(elsewhere, "elsewhere", "1.0.0", order, answer);
+
 /* ---- groups and times -------------------------------------------------------------------- */
 
 static aiki_status group(aiki_run *run, const struct order *in, struct answer *out, aiki_error *err)
@@ -240,5 +256,6 @@ AIKI_WORKFLOW_TYPED(gate, "gate", "1.0.0", order, answer);
 
 AIKI_PLUGIN("family", "1.0.0",
             AIKI_WORKFLOWS(cleanup_workflow, busy_workflow, leaf_workflow, parent_workflow,
-                           detach_workflow, group_workflow, until_workflow, gate_workflow),
+                           detach_workflow, elsewhere_workflow, group_workflow, until_workflow,
+                           gate_workflow),
             AIKI_TASKS(mark_task, work_task, pass_gate_task));
