@@ -98,7 +98,7 @@ def test_a_child_of_another_plugin(stacks):
     assert s.result(begin(s, "elsewhere", mode="nap", ms=50))["text"] == "OK"
     assert s.result(begin(s, "elsewhere", mode="leaf"))["text"] == "SCHEMA_MISMATCH"
     run = begin(s, "elsewhere", mode="nobody")
-    assert s.result(run)["text"] == "WORKFLOW_UNKNOWN"
+    assert s.result(run)["text"] == "WORKFLOW_NOT_FOUND"
     assert children(s, run) == []
     chain.check(s.history(run))
 
