@@ -1,0 +1,70 @@
+/* runtime_impl.h - between runtime.c (sessions, claims) and stay.c (runs that are executed). */
+#ifndef SIM_RUNTIME_IMPL_H
+#define SIM_RUNTIME_IMPL_H
+
+#include "sim.h"
+
+enum { SLOTS = 6, STAYS_MAX = 64, ARENA_BYTES = 16 * 1024, BEAT_MS = LEASE_MS / 3 };
+
+struct block {
+    struct block *next;
+    uint64_t used, size;
+    uint8_t bytes[];
+};
+
+/* A run in a runtime, from its claim to its last append's answer. */
+struct stay {
+    bool used, zombie, leaving, loading;
+    bool given_up;              /* an append was not recorded: handed back by its number */
+    uint64_t serial;            /* names this use of the struct */
+    uint32_t runtime, run, build;
+    uint64_t epoch, appends, journal_seq;
+    struct replay replay;
+    struct interp interp;
+    uint32_t seen_at_call[OPS_MAX + 1]; /* by future */
+    struct block *blocks;       /* owned */
+    int64_t timer_at_ms;
+    uint64_t input;
+};
+
+enum ask_kind { ASK_REGISTER, ASK_CLAIM, ASK_APPEND, ASK_OTHER };
+struct ask {
+    uint32_t correlation;
+    enum ask_kind kind;
+    uint32_t workflow, build;
+    struct ticket ticket;
+    uint64_t stay, number;      /* serial; of the append */
+};
+
+struct runtime {
+    uint32_t number, build;
+    uint64_t generation;        /* rises when the process is a new one */
+    bool up, registered;
+    int64_t frozen_until_ms, renewed_at_ms;
+    struct aiki_id session;
+    uint32_t correlation;
+    int64_t offset_ms, last_ms; /* engine's clock as learnt */
+    struct ask asks[256];
+    uint32_t ask_count, claims_open;
+    struct stay stays[STAYS_MAX];
+};
+extern struct runtime runtimes[RUNTIMES_MAX];
+extern uint64_t stay_serial;
+
+aiki_view stay_copy(struct stay *s, aiki_view v);
+void stay_drop(struct stay *s);
+struct stay *stay_find(struct runtime *rt, uint64_t serial);
+struct stay *stay_of_run(struct runtime *rt, uint32_t run);
+struct stay *stay_new(struct runtime *rt, uint32_t run, uint64_t epoch);
+uint32_t stay_count(const struct runtime *rt);
+void learn_time(struct runtime *rt, int64_t now_ms);
+/* An event of a runtime that is stopped happens when it goes on. */
+bool later(const struct sim_event *e, const struct runtime *rt);
+uint32_t ask(struct runtime *rt, const struct ask *a);
+struct runtime *host_of(const struct stay *s);
+/* The journal has come: replay it, and go on. */
+void stay_load(struct stay *s, const struct msg_CLAIMED *m);
+/* Go on as far as possible. */
+void stay_pump(struct stay *s);
+
+#endif
