@@ -11,14 +11,18 @@
  */
 #include "base/conn.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/conn_impl.h"
 #include "wire/error.h"
 
@@ -347,6 +351,35 @@ void conn_flush(struct conn *c)
         buf_clear(&c->out, OUT_KEEP_BYTES_MAX);
     else
         write_rest(c, taken > 0 ? (size_t)taken : 0);
+}
+
+static bool write_all(int fd, aiki_view bytes, int64_t until_mono_ms)
+{
+    while (bytes.size_bytes > 0) {
+        ssize_t n = write(fd, bytes.data, bytes.size_bytes);
+        if (n > 0) {
+            bytes.data += n;
+            bytes.size_bytes -= (uint64_t)n;
+            continue;
+        }
+        int64_t left_ms = until_mono_ms - clock_mono_ms();
+        struct pollfd p = {.fd = fd, .events = POLLOUT};
+        if (n == 0 || (errno != EAGAIN && errno != EINTR) || left_ms <= 0 ||
+            poll(&p, 1, (int)left_ms) < 0)
+            return false;
+    }
+    return true;
+}
+
+void conn_last_words(struct conn *c, aiki_view frames, int64_t timeout_ms)
+{
+    int64_t until_mono_ms = clock_mono_ms() + timeout_ms;
+    int fd;
+
+    if (c->state != CONN_OPEN || c->writing || uv_fileno(&c->h.handle, &fd) != 0)
+        return;
+    if (write_all(fd, aiki_writer_view(&c->out), until_mono_ms))
+        (void)write_all(fd, frames, until_mono_ms); /* the process ends either way */
 }
 
 uint64_t conn_unsent_bytes(const struct conn *c)

@@ -73,6 +73,9 @@ void conn_send_bytes(struct conn *c, aiki_view frames);
 void conn_flush(struct conn *c);
 /* "127.0.0.1:41873", or "a local process" when the peer has no such address; returns the buffer. */
 const char *conn_peer_text(const struct conn *c, char ret_text[ENDPOINT_TEXT_SIZE]);
+/* Of a process that ends because its loop thread does not come back: write what is unsent, and these
+ * frames, without the loop. Nothing is written when part of a frame may be on its way. [any] */
+void conn_last_words(struct conn *c, aiki_view frames, int64_t timeout_ms);
 uint64_t conn_unsent_bytes(const struct conn *c);
 /* Idempotent; unsent bytes are tried once, on_closed follows. */
 void conn_close(struct conn *c);

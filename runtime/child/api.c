@@ -196,9 +196,22 @@ static aiki_status own_policy(struct run *r, const char *name, const aiki_task_o
     return AIKI_OK;
 }
 
+static aiki_status take_key(const char *name, const char *key, struct step_call *c, aiki_error *err)
+{
+    if (key == NULL)
+        return AIKI_OK;
+    c->key = (aiki_view){(const uint8_t *)key, strnlen(key, CALL_KEY_BYTES_MAX + 1)};
+    c->once = true;
+    if (c->key.size_bytes <= CALL_KEY_BYTES_MAX && aiki_utf8_length(c->key) > 0)
+        return AIKI_OK;
+    return error_code(err, AIKI_INVALID, "BAD_KEY",
+                      "the key of a call of %s is not UTF-8 of 1 to %d bytes", name,
+                      CALL_KEY_BYTES_MAX);
+}
+
 /* Options of an older header end earlier; those of a later one may say what nobody here knows. */
-static aiki_status call_policy(struct run *r, const char *name, const aiki_task_options *options,
-                               const struct task_policy **policy, aiki_error *err)
+static aiki_status take_options(struct run *r, const char *name, const aiki_task_options *options,
+                                struct step_call *c, aiki_error *err)
 {
     aiki_task_options known = {0};
 
@@ -206,7 +219,10 @@ static aiki_status call_policy(struct run *r, const char *name, const aiki_task_
         return AIKI_OK;
     memcpy(&known, options,
            options->struct_size < sizeof(known) ? options->struct_size : sizeof(known));
-    return changes_policy(&known) ? own_policy(r, name, &known, policy, err) : AIKI_OK;
+    aiki_status st = take_key(name, known.key, c, err);
+    if (st == AIKI_OK && changes_policy(&known))
+        st = own_policy(r, name, &known, &c->policy, err);
+    return st;
 }
 
 static aiki_status api_task_start(aiki_run *handle, const char *name, aiki_view input,
@@ -226,7 +242,7 @@ static aiki_status api_task_start(aiki_run *handle, const char *name, aiki_view 
     c.policy = task != NULL ? &task->policy : NULL;
     st = check_caller(r, err);
     if (st == AIKI_OK)
-        st = call_policy(r, name, options, &c.policy, err);
+        st = take_options(r, name, options, &c, err);
     return st == AIKI_OK ? call(r, &c, ret_future, err) : st;
 }
 

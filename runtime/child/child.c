@@ -20,6 +20,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "child/run.h"
+#include "child/watchdog.h"
 #include "wire/error.h"
 #include "wire/hash.h"
 
@@ -335,7 +336,8 @@ static bool prepare(struct child *c, int fd)
     c->loop = uv_default_loop();
     c->conns = c->loop != NULL ? conn_loop_create(c->loop) : NULL;
     c->fibers = fiber_pool_create(FIBER_WARM_MAX);
-    if (c->conns == NULL || c->fibers == NULL || fiber_watch_crashes() != AIKI_OK)
+    c->watchdog = watchdog_start();
+    if (c->conns == NULL || c->fibers == NULL || c->watchdog == NULL || fiber_watch_crashes() != AIKI_OK)
         return false;
     (void)uv_timer_init(c->loop, &c->grace); /* always 0, as is the next */
     (void)uv_timer_init(c->loop, &c->stuck);

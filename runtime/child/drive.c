@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "child/watchdog.h"
 #include "wire/error.h"
 
 /* ---- attempts ---------------------------------------------------------------------------- */
@@ -146,7 +147,9 @@ static void start_attempt(struct run *r, struct step *s)
     a->run_next = r->attempts;
     r->attempts = a;
     if ((task->def.flags & AIKI_TASK_INLINE) != 0) {
+        watchdog_enter(r->child->watchdog, r, task->def.name);
         attempt_execute(a);
+        watchdog_leave(r->child->watchdog);
         run_attempt_ended(a);
     } else if (task_pool_submit(r->child->tasks, a) != AIKI_OK) {
         r->attempts = a->run_next;
@@ -250,6 +253,7 @@ void run_pump_queued(struct child *c)
 void run_pump(struct run *r)
 {
     int inline_left = INLINE_TASKS_A_TURN_MAX;
+    bool going_on;
 
     while (r->state == RUN_STATE_ACTIVE) {
         struct step *s;
@@ -261,7 +265,10 @@ void run_pump(struct run *r)
         case REPLAY_RESUME:
             if (r->replay.interrupted)
                 run_stop_unwanted(r);
-            if (!fiber_resume(r->fiber))
+            watchdog_enter(r->child->watchdog, r, NULL);
+            going_on = fiber_resume(r->fiber);
+            watchdog_leave(r->child->watchdog);
+            if (!going_on)
                 run_finish(r);
             else if (r->mismatch != NULL)
                 run_block(r, r->mismatch);

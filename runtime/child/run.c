@@ -209,7 +209,9 @@ void run_send_append(struct run *r, uint64_t next, aiki_view events, aiki_view w
 
     conn_send(r->child->conn, APPEND, 0, .run = r->id, .epoch = r->epoch, .number = ++r->appends,
               .next = next, .seen = parks ? r->replay.journal.arrival_count : 0,
-              .wake_at_ms = parks ? replay_wake_at_ms(&r->replay) : 0,
+              .wake_at_ms = !parks                    ? 0
+                            : r->next_pass_at_ms != 0 ? r->next_pass_at_ms
+                                                      : replay_wake_at_ms(&r->replay),
               .waits = waits, .events = events);
     replay_append_end(&r->replay);
     if (next == NEXT_CONTINUE) {
@@ -300,6 +302,47 @@ static void describe_failure(struct run *r, struct event *e)
     e->as.failed.error = run_error_map(r, &r->error);
 }
 
+/* When the function is to be executed again although it failed; 0 = it is not. */
+static int64_t next_pass_at_ms(struct run *r, aiki_view failure)
+{
+    static const struct address whole_run;
+    const struct retry *policy = &r->workflow->retry;
+    uint64_t pass = r->replay.journal.passes + 1;
+    aiki_error e = AIKI_ERROR_INIT;
+
+    /* What does not fit its schema fits no better the next time. */
+    if (pass >= policy->attempts_max || r->status == AIKI_SCHEMA ||
+        error_read(failure, &e, NULL, NULL) != AIKI_OK)
+        return 0;
+    if ((e.flags & AIKI_ERROR_FINAL) != 0 || retry_is_final(policy, failure))
+        return 0;
+    uint64_t draw = retry_draw(&r->id, &whole_run, 0, pass);
+    int64_t delay_ms = e.retry_after_ms > 0 ? e.retry_after_ms : retry_delay_ms(policy, pass, draw);
+    return child_now_ms(r->child) + (delay_ms > 0 ? delay_ms : 1);
+}
+
+/* Completed steps keep their results; everything else is as if it had not been. */
+static void run_again(struct run *r, aiki_view failure)
+{
+    const struct event e = {.kind = EVENT_RUN_RETRIED,
+                            .as.run_retried = {.attempt = r->replay.journal.passes + 2,
+                                               .next_at_ms = r->next_pass_at_ms,
+                                               .error = failure}};
+    aiki_writer waits = run_writer(r);
+
+    replay_write_end(&r->replay, &e);
+    aiki_mp_array(&waits, 1);
+    wait_write(&waits, &(struct wait){.kind = STEP_TASK,
+                                      .name = view_of(r->workflow_name),
+                                      .due_at_ms = r->next_pass_at_ms,
+                                      .since_ms = child_now_ms(r->child)});
+    if (waits.status != AIKI_OK)
+        r->replay.status = AIKI_NOMEM;
+    aiki_view events = replay_append_begin(&r->replay, false);
+    if (!run_block_if_too_large(r, events.size_bytes))
+        run_send_append(r, NEXT_PARK, events, aiki_writer_view(&waits));
+}
+
 void run_finish(struct run *r)
 {
     struct event e = {.kind = EVENT_COMPLETED};
@@ -317,6 +360,12 @@ void run_finish(struct run *r)
     }
     if (r->status != AIKI_OK)
         describe_failure(r, &e);
+    if (e.kind == EVENT_FAILED && r->workflow->retry.attempts_max > 1)
+        r->next_pass_at_ms = next_pass_at_ms(r, e.as.failed.error);
+    if (r->next_pass_at_ms != 0) {
+        run_again(r, e.as.failed.error);
+        return;
+    }
     replay_write_end(&r->replay, &e);
     aiki_view events = replay_append_begin(&r->replay, false);
     if (!run_block_if_too_large(r, events.size_bytes))

@@ -42,6 +42,7 @@ struct child {
     int exit_code;
     struct fiber_pool *fibers;
     struct task_pool *tasks; /* NULL before LOAD */
+    struct watchdog *watchdog;
     uv_timer_t grace;        /* ends a drain */
     uv_timer_t stuck;        /* attempts that were told to stop should be back */
     struct attempt *flagged; /* those, the latest first */
@@ -86,6 +87,7 @@ struct run {
     aiki_error error;
     uint64_t epoch;            /* of this stay; repeated in each append */
     uint64_t appends;          /* number of the last one sent */
+    int64_t next_pass_at_ms;   /* the function failed and is executed again; 0 = not */
     struct attempt *attempts;  /* under way */
     uv_timer_t timer;          /* initialised once, kept with the struct */
 };

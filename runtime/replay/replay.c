@@ -17,7 +17,7 @@
 #include "replay/live.h"
 #include "wire/error.h"
 
-enum { FUTURES_FIRST = 16 };
+enum { FUTURES_FIRST = 16, KEYED_KIND = 0x80 };
 
 static bool show_next(struct replay *r);
 
@@ -178,12 +178,25 @@ static void show_side(struct replay *r, struct step *s)
     s->phase = PHASE_SHOWN;
 }
 
+/* A key stands for the input; the kind keeps it apart from an input that looks the same. */
+static aiki_status make_address(const struct step_call *call, struct address *ret, aiki_error *err)
+{
+    uint8_t memory[CALL_KEY_BYTES_MAX + 8];
+    aiki_writer key;
+
+    if (call->key.size_bytes == 0)
+        return address_make(call->kind, call->name, call->input, ret, err);
+    aiki_writer_init_fixed(&key, memory, sizeof(memory));
+    aiki_mp_strn(&key, call->key.data, call->key.size_bytes);
+    return address_make(call->kind | KEYED_KIND, call->name, aiki_writer_view(&key), ret, err);
+}
+
 aiki_status replay_call(struct replay *r, const struct step_call *call, struct step **ret,
                         aiki_error *err)
 {
     struct address a;
     struct step *s;
-    aiki_status st = address_make(call->kind, call->name, call->input, &a, err);
+    aiki_status st = make_address(call, &a, err);
 
     if (st != AIKI_OK)
         return st;

@@ -29,6 +29,7 @@ enum {
     /* Beyond this nothing more is shown before an append has left: with the largest step and the
      * largest output behind it the append still fits one frame. */
     REPLAY_UNSENT_BYTES_MAX = 2 * 1024 * 1024,
+    CALL_KEY_BYTES_MAX = 100,  /* of a call's idempotency key */
     REPLAY_SHORT_SLEEP_MS = 5,  /* shorter ones are waited for in place, never announced or parked */
     REPLAY_RETRY_HERE_MS = 5000 /* retries due by then are waited for in place */
 };
@@ -98,6 +99,7 @@ struct step_call {
     bool until;
     const struct child_options *child; /* child; copied, pass is filled in */
     bool once;           /* side value: a second call of that name is the same step */
+    aiki_view key;       /* task, with once: the identity instead of the input; empty = none */
     const struct task_policy *policy; /* task; borrowed as long as the replay, NULL: all defaults */
     const void *task;
 };

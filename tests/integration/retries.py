@@ -59,3 +59,24 @@ def test_jitter_spreads_what_failed_together(stacks):
     delays = [failures(s, run)[0][1] for run in runs]
     assert max(delays) - min(delays) > 500, delays
     assert len({delay // 10 for delay in delays}) > 20, delays
+
+
+def test_a_workflow_is_tried_again_and_keeps_what_succeeded(stacks):
+    s = stacks(plugins=["flaky"])
+    run = s.start("passes", {"failures": 1})
+    until(lambda: s.state(run) == "awaiting_retry", "it waits for its second pass")
+    ended = s.outcome(run)
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "FLAKY")
+    events = s.history(run)
+    retried = [e for e in events if e["kind"] == "run_retried"]
+    assert [e["attempt"] for e in retried] == [2, 3]
+    done = [e["outcome"] for e in events if e["kind"] == "step_done"]
+    assert done == ["ok", "failed", "failed", "failed"]  # what succeeded was executed once
+
+
+def test_calls_with_one_key_are_one_call(stacks):
+    s = stacks(plugins=["flaky"])
+    run = s.start("keyed", {"failures": 0})
+    s.result(run)
+    assert sum(e["kind"] == "step_done" for e in s.history(run)) == 2
+    assert s.outcome(s.start("keyed", {"failures": 1}))["error"]["code"] == "BAD_KEY"

@@ -84,3 +84,25 @@ def test_code_that_does_not_stop_costs_its_process_and_nobody_else_an_attempt(st
         assert s.result(bystander)["attempt"] == 1
         assert failed_attempts(s, bystander) == []
     assert len(failed_attempts(s, run)) == 1
+
+
+def test_an_attempt_that_is_made_at_most_once_is_not_repeated_after_a_crash(stacks):
+    s = stacks(plugins=["slow"])
+    run = s.start("slow", {"ms": 60000, "once": 1})
+    until(lambda: any(e["kind"] == "heartbeat" for e in s.history(run)), "its beginning is on record")
+    s.runtime.kill()
+    s.start_runtime(0)
+    ended = s.outcome(run)
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "OUTCOME_UNKNOWN")
+    assert s.result(s.start("slow", {"ms": 10, "once": 1}))["attempt"] == 1
+
+
+def test_a_workflow_that_spins_loses_its_process_and_others_go_on(stacks):
+    s = stacks(plugins=["slow"])
+    bystander = s.start("slow", {"ms": 12000, "attempts": 1})
+    until(lambda: s.state(bystander) == "running", "another one is under way")
+    run = s.start("spin", {"ms": 3600000})
+    ended = s.outcome(run)
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "WORKFLOW_STUCK")
+    assert f"STUCK in run {run}" in s.runtime.log.read_text()
+    assert s.result(bystander)["attempt"] == 1

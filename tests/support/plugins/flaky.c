@@ -106,5 +106,42 @@ static aiki_status defined(aiki_run *run, const struct flaky_input *in, struct f
 }
 AIKI_WORKFLOW_TYPED(defined, "defined", "1.0.0", flaky_input, flaky_output);
 
-AIKI_PLUGIN("flaky", "1.0.0", AIKI_WORKFLOWS(flaky_workflow, defined_workflow),
+/* One step that succeeds and one that does not: fails as a whole, three times. */
+static aiki_status passes(aiki_run *run, const struct flaky_input *in, struct flaky_output *out,
+                          aiki_error *err)
+{
+    const struct flaky_input fine = {.policy = "default", .how = "plain", .delay_ms = 100, .attempts = 1};
+    const aiki_retry never = {.struct_size = (uint32_t)sizeof(never), .kind = AIKI_RETRY_NEVER};
+    const aiki_task_options options = {.struct_size = (uint32_t)sizeof(options), .retry = &never};
+    aiki_future future;
+    AIKI_TRY(attempt_call(run, &fine, out, err));
+    if (in->failures == 0)
+        return AIKI_OK;
+    AIKI_TRY(attempt_start(run, in, &options, &future, err));
+    AIKI_TRY(aiki_await_settled(run, &future, 1, err));
+    return attempt_result(run, future, out, err);
+}
+AIKI_WORKFLOW_TYPED_WITH(passes, "passes", "1.0.0", flaky_input, flaky_output,
+                         AIKI_FIXED_DELAY(3, 300));
+
+/* Three calls: two with one key and one with another; with an empty key when failures are asked for. */
+static aiki_status keyed(aiki_run *run, const struct flaky_input *in, struct flaky_output *out,
+                         aiki_error *err)
+{
+    aiki_task_options options = {.struct_size = (uint32_t)sizeof(options),
+                                 .key = in->failures > 0 ? "" : "one"};
+    struct flaky_input other = *in;
+    aiki_future futures[3];
+    AIKI_TRY(attempt_start(run, in, &options, &futures[0], err));
+    other.delay_ms++; /* another input, the same key */
+    AIKI_TRY(attempt_start(run, &other, &options, &futures[1], err));
+    options.key = "two";
+    AIKI_TRY(attempt_start(run, in, &options, &futures[2], err));
+    AIKI_TRY(aiki_await_settled(run, futures, 3, err));
+    return attempt_result(run, futures[1], out, err);
+}
+AIKI_WORKFLOW_TYPED(keyed, "keyed", "1.0.0", flaky_input, flaky_output);
+
+AIKI_PLUGIN("flaky", "1.0.0",
+            AIKI_WORKFLOWS(flaky_workflow, defined_workflow, passes_workflow, keyed_workflow),
             AIKI_TASKS(attempt_task));

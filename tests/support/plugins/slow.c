@@ -110,5 +110,19 @@ static aiki_status limited(aiki_run *run, const struct slow_input *in, struct sl
 AIKI_WORKFLOW_TYPED_WITH(limited, "limited", "1.0.0", slow_input, slow_output,
                          AIKI_TASK_TIMEOUT_MS(300));
 
-AIKI_PLUGIN("slow", "1.0.0", AIKI_WORKFLOWS(slow_workflow, limited_workflow),
+/* Computes for `ms` without coming back. */
+static aiki_status spin(aiki_run *run, const struct slow_input *in, struct slow_output *out,
+                        aiki_error *err)
+{
+    int64_t began = now_ms();
+    (void)run;
+    (void)err;
+    while (now_ms() - began < in->ms)
+        continue;
+    out->attempt = 1;
+    return AIKI_OK;
+}
+AIKI_WORKFLOW_TYPED(spin, "spin", "1.0.0", slow_input, slow_output);
+
+AIKI_PLUGIN("slow", "1.0.0", AIKI_WORKFLOWS(slow_workflow, limited_workflow, spin_workflow),
             AIKI_TASKS(work_task));
