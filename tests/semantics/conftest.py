@@ -2,8 +2,8 @@
 import harness
 import pytest
 
-PLUGINS = ["error-capture", "groups", "inbox", "own-retries", "payloads", "replay", "retry-policies",
-           "side-values", "sleeping", "turns", "versions"]
+PLUGINS = ["cancellation", "error-capture", "groups", "inbox", "own-retries", "payloads", "replay",
+           "retry-policies", "side-values", "sleeping", "turns", "versions"]
 
 
 @pytest.fixture(scope="session")
