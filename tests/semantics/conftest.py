@@ -2,7 +2,7 @@
 import harness
 import pytest
 
-PLUGINS = ["cancellation", "error-capture", "groups", "inbox", "own-retries", "payloads", "replay",
+PLUGINS = ["cancellation", "children", "error-capture", "groups", "inbox", "own-retries", "payloads", "replay",
            "retry-policies", "side-values", "sleeping", "turns", "versions"]
 
 
