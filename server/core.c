@@ -274,6 +274,7 @@ static aiki_status start_parts(struct core *c, const struct core_options *o, aik
     const struct rpc_options rpc = {.listen = o->listen,
                                     .space = o->space,
                                     .tokens = o->tokens,
+                                    .tls = o->tls,
                                     .lease_ms = o->lease_ms,
                                     .incarnation = c->incarnation,
                                     .clock = c->pipeline.clock};

@@ -16,6 +16,7 @@
 #include "wire/message.h"
 
 struct core;
+struct tls;
 struct tokens;
 
 struct core_options {
@@ -24,6 +25,7 @@ struct core_options {
     const char *redis;  /* url; see link.h */
     const char *space;  /* namespace; borrowed */
     struct tokens *tokens; /* borrowed until core_stop; NULL: all are let in */
+    struct tls *tls;       /* the same; NULL: TCP connections without TLS */
     uint64_t lease_ms;
 };
 /* Opens the store, reads what a restart needs, starts the threads and listens. After a failure

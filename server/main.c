@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/notify.h"
 #include "base/reload.h"
+#include "base/tls.h"
 #include "core.h"
 #include "http/http.h"
 #include "tokens.h"
@@ -36,6 +37,9 @@ static const struct config_key keys[] = {
     {"redis", CONFIG_TEXT, "redis://127.0.0.1:6379", 0, 0, "where runtimes read their tickets"},
     {"lease-ms", CONFIG_INT, "5000", 100, 3600 * 1000,
      "silence after which a runtime loses its runs"},
+    {"tls-cert", CONFIG_TEXT, "", 0, 0, "certificate chain (PEM): RPC and HTTP speak TLS only"},
+    {"tls-key", CONFIG_TEXT, "", 0, 0, "its key, in a file that others cannot read"},
+    {"tls-client-ca", CONFIG_TEXT, "", 0, 0, "clients need a certificate of this CA"},
     {"token-file", CONFIG_TEXT, "", 0, 0, "accepted tokens, one a line; without it all are let in"},
     {"namespace", CONFIG_TEXT, "default", 0, 0, "whose runs these are"},
     {"log", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error"},
@@ -47,6 +51,7 @@ struct server {
     struct config *config;
     uv_signal_t on_int, on_term, on_hangup;
     struct tokens *tokens; /* NULL: all are let in */
+    struct tls *tls;       /* NULL: none */
     struct core *core;
     struct http *http;
     bool stopping;
@@ -167,8 +172,8 @@ static void tell_ready(const struct server *s, int fd)
 {
     char line[600];
     notify_manager("READY=1");
-    log_info("server", "serving RPC on %s, HTTP on %s", core_address(s->core),
-             http_address(s->http));
+    log_info("server", "serving RPC on %s, HTTP on %s%s", core_address(s->core),
+             http_address(s->http), s->tls != NULL ? ", with TLS" : "");
     if (fd < 0)
         return;
     int n = snprintf(line, sizeof(line), "{\"rpc\":\"%s\",\"http\":\"%s\"}\n",
@@ -178,12 +183,24 @@ static void tell_ready(const struct server *s, int fd)
     (void)close(fd);
 }
 
-static aiki_status start(struct server *s, const struct config *c, aiki_error *err)
+/* Who may connect, and how. */
+static aiki_status read_credentials(struct server *s, const struct config *c, aiki_error *err)
 {
+    const struct tls_files tls = {.cert = config_text(c, "tls-cert"),
+                                  .key = config_text(c, "tls-key"),
+                                  .ca = config_text(c, "tls-client-ca")};
     const char *token_file = config_text(c, "token-file");
     aiki_status status = AIKI_OK;
-    if (token_file[0] != '\0')
+    if (tls.cert[0] != '\0' || tls.key[0] != '\0' || tls.ca[0] != '\0')
+        status = tls_server_create(&s->tls, &tls, err);
+    if (status == AIKI_OK && token_file[0] != '\0')
         status = tokens_open(&s->tokens, token_file, err);
+    return status;
+}
+
+static aiki_status start(struct server *s, const struct config *c, aiki_error *err)
+{
+    aiki_status status = read_credentials(s, c, err);
     if (status != AIKI_OK)
         return status;
     const struct core_options options = {.listen = config_text(c, "listen"),
@@ -191,11 +208,12 @@ static aiki_status start(struct server *s, const struct config *c, aiki_error *e
                                          .redis = config_text(c, "redis"),
                                          .space = config_text(c, "namespace"),
                                          .tokens = s->tokens,
+                                         .tls = s->tls,
                                          .lease_ms = (uint64_t)config_int(c, "lease-ms")};
     const char *host = config_text(c, "http-host");
     status = core_start(&s->core, &s->loop, &options, err);
     const struct http_options http = {
-        .listen = config_text(c, "http"), .core = s->core, .tokens = s->tokens};
+        .listen = config_text(c, "http"), .core = s->core, .tokens = s->tokens, .tls = s->tls};
     if (status == AIKI_OK)
         status = http_start(&s->http, &s->loop, &http, err);
     if (status == AIKI_OK && host[0] != '\0')
@@ -245,6 +263,7 @@ static int run(struct config *c)
     }
     (void)uv_run(&s.loop, UV_RUN_DEFAULT);
     tokens_close(s.tokens);
+    tls_unref(s.tls);
     int left = uv_loop_close(&s.loop);
     assert(left == 0);
     (void)left;

@@ -20,7 +20,10 @@ static const struct arg help_args[] = {
 
 static const struct arg common_args[] = {
     {ARG_TEXT, "server", "HOST:PORT", "127.0.0.1:9090", "AIKI_SERVER",
-     "which server, or unix:PATH", 0, 0},
+     "which server, or tls:HOST:PORT, or unix:PATH", 0, 0},
+    {ARG_TEXT, "tls-ca", "PATH", NULL, "AIKI_TLS_CA", "whose certificate a tls: server must have", 0, 0},
+    {ARG_TEXT, "tls-cert", "PATH", NULL, "AIKI_TLS_CERT", "own certificate, if the server asks", 0, 0},
+    {ARG_TEXT, "tls-key", "PATH", NULL, "AIKI_TLS_KEY", "its key", 0, 0},
     {ARG_TEXT, "token", "TEXT", NULL, "AIKI_TOKEN", "credential; everybody sees arguments", 0, 0},
     {ARG_TEXT, "token-file", "PATH", NULL, "AIKI_TOKEN_FILE", "file that the credential is in", 0, 0},
     {ARG_TEXT, "namespace", "NAME", "default", "AIKI_NAMESPACE", "whose runs and workflows", 0, 0},

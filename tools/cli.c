@@ -92,6 +92,9 @@ int cli_connect(struct cli *cli)
                                          .name = "aiki",
                                          .token = from_file ? NULL : args_text(args, "token"),
                                          .token_file = args_text(args, "token-file"),
+                                         .tls_ca = args_text(args, "tls-ca"),
+                                         .tls_cert = args_text(args, "tls-cert"),
+                                         .tls_key = args_text(args, "tls-key"),
                                          .space = args_text(&cli->args, "namespace"),
                                          .connect_timeout_ms = CONNECT_MS_MAX};
     cli->server = args_text(&cli->args, "server");

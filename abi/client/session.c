@@ -74,6 +74,7 @@ struct session {
     uint32_t correlation_last;
 
     char *address, *name, *token, *token_file, *space; /* owned; token "": of token_file */
+    struct tls *tls; /* owned; NULL: the address is without TLS */
     int64_t request_timeout_ms;
     atomic_uint count;
     atomic_ullong bytes;
@@ -456,10 +457,14 @@ static void close_handles(struct session *s);
 static void on_closed(struct conn *c, aiki_status status, const char *why, void *arg)
 {
     struct session *s = arg;
-    (void)c;
+    aiki_error err = {.struct_size = sizeof(err)};
     s->conn = NULL;
     if (status != AIKI_OK)
         snprintf(s->why, sizeof(s->why), "%s", why);
+    if (status == AIKI_DENIED && s->state != CLOSING) { /* a certificate: time does not mend it */
+        (void)error_code(&err, status, conn_code(c), "%s: %s", s->address, why);
+        fail_all(s, &err);
+    }
     if (s->state == CLOSING)
         close_handles(s);
     else
@@ -629,8 +634,11 @@ static void *thread_main(void *arg)
 /* "aiki://HOST:PORT/" and "HOST" become "HOST:PORT". NULL when out of memory. */
 static char *address_of(const char *url)
 {
-    static const char scheme[] = "aiki://";
+    static const char scheme[] = "aiki://", tls[] = "tls:";
     char *address = NULL;
+    bool is_tls = strncmp(url, tls, sizeof(tls) - 1) == 0;
+    if (is_tls)
+        url += sizeof(tls) - 1;
     if (strncmp(url, "unix:", 5) == 0)
         return strdup(url);
     if (strncmp(url, scheme, sizeof(scheme) - 1) == 0)
@@ -639,7 +647,8 @@ static char *address_of(const char *url)
     const char *after_v6 = memchr(url, ']', size);
     const char *host_end = after_v6 != NULL ? after_v6 : url;
     bool has_port = memchr(host_end, ':', size - (size_t)(host_end - url)) != NULL;
-    if (asprintf(&address, "%.*s%s", (int)size, url, has_port ? "" : ":9090") < 0)
+    if (asprintf(&address, "%s%.*s%s", is_tls ? tls : "", (int)size, url,
+                 has_port ? "" : ":9090") < 0)
         return NULL;
     return address;
 }
@@ -666,6 +675,22 @@ static aiki_status copy_token(struct session *s, const aiki_client_options *o, a
     return status;
 }
 
+static const char *or_variable(const char *text, const char *name)
+{
+    return text != NULL ? text : secure_getenv(name);
+}
+
+static aiki_status open_tls(struct session *s, const aiki_client_options *o, aiki_error *err)
+{
+    bool has_own = o->tls_cert != NULL || o->tls_key != NULL;
+    const struct tls_files files = {
+        .cert = has_own ? o->tls_cert : secure_getenv("AIKI_TLS_CERT"),
+        .key = has_own ? o->tls_key : secure_getenv("AIKI_TLS_KEY"),
+        .ca = or_variable(o->tls_ca, "AIKI_TLS_CA"),
+    };
+    return strncmp(s->address, "tls:", 4) == 0 ? tls_client_create(&s->tls, &files, err) : AIKI_OK;
+}
+
 static aiki_status copy_options(struct session *s, const char *url, const aiki_client_options *o,
                                 aiki_error *err)
 {
@@ -677,8 +702,11 @@ static aiki_status copy_options(struct session *s, const char *url, const aiki_c
         return error_set(err, AIKI_NOMEM, "no memory for a client");
     if (s->address[0] == ':' || s->address[0] == '\0')
         return error_set(err, AIKI_INVALID,
-                         "url '%s' names no host; expected aiki://HOST:PORT or unix:PATH", url);
-    return copy_token(s, o, err);
+                         "url '%s' names no host; expected aiki://HOST:PORT, tls:HOST:PORT or "
+                         "unix:PATH",
+                         url);
+    aiki_status status = copy_token(s, o, err);
+    return status == AIKI_OK ? open_tls(s, o, err) : status;
 }
 
 static void free_session(struct session *s)
@@ -688,6 +716,7 @@ static void free_session(struct session *s)
     if (s->token != NULL)
         secret_free(s->token, strlen(s->token));
     free(s->token_file);
+    tls_unref(s->tls);
     free(s->space);
     free(s);
 }
@@ -705,6 +734,8 @@ static aiki_status open_loop(struct session *s, aiki_error *err)
     uv_timer_init(&s->loop, &s->pace); /* timers own no resources and cannot fail */
     uv_timer_init(&s->loop, &s->due);
     s->conns = conn_loop_create(&s->loop);
+    if (s->conns != NULL)
+        conn_loop_set_tls(s->conns, s->tls);
     if (s->conns != NULL && pthread_create(&s->thread, NULL, thread_main, s) == 0)
         return AIKI_OK;
 

@@ -76,10 +76,18 @@ static void on_prepare_closed(uv_handle_t *handle)
     struct conn_loop *l = container_of((uv_prepare_t *)handle, struct conn_loop, prepare);
     void (*on_closed)(void *) = l->on_closed;
     void *arg = l->arg;
+    tls_unref(l->tls);
+    free(l->cipher_buffer);
     free(l->read_buffer);
     free(l);
     if (on_closed != NULL)
         on_closed(arg);
+}
+
+void conn_loop_set_tls(struct conn_loop *l, struct tls *client)
+{
+    tls_unref(l->tls);
+    l->tls = client != NULL ? tls_ref(client) : NULL;
 }
 
 void conn_loop_check(struct conn_loop *l)
@@ -130,6 +138,7 @@ void conn_release(struct conn *c)
     buf_deinit(&c->out);
     buf_deinit(&c->sending);
     buf_deinit(&c->tail);
+    conn_tls_free(c);
     free(c);
     conn_loop_check(l);
 }
@@ -156,10 +165,21 @@ void conn_fail(struct conn *c, aiki_status status, const char *format, ...)
         uv_close(&c->h.handle, conn_on_handle_closed);
 }
 
+void conn_fail_coded(struct conn *c, const aiki_error *err)
+{
+    if (c->state != CONN_CLOSING)
+        (void)snprintf(c->code, sizeof(c->code), "%s", err->code);
+    conn_fail(c, err->status, "%s", err->message);
+}
+
+const char *conn_code(const struct conn *c) { return c->code; }
+
 void conn_close(struct conn *c)
 {
     if (c->state == CONN_OPEN)
         conn_flush(c);
+    if (c->state == CONN_OPEN && c->tls != NULL)
+        conn_tls_bye(c);
     conn_fail(c, AIKI_OK, "closed on this side");
 }
 
@@ -196,11 +216,9 @@ static void double_read_buffer(struct conn_loop *l)
 
 /* Short partial frames move in front of the next read, so that everything is cut out of one
  * buffer. Long ones stay and are added to: copying them at each read would cost the square. */
-static void on_alloc(uv_handle_t *handle, size_t suggested_bytes, uv_buf_t *buf)
+void conn_room(struct conn *c, uv_buf_t *buf)
 {
-    struct conn *c = handle->data;
     struct conn_loop *l = c->loop;
-    (void)suggested_bytes;
     c->read_in_tail = c->tail.size_bytes > TAIL_COPY_BYTES_MAX;
     if (c->read_in_tail) {
         uint64_t room = c->tail.size_bytes > CONN_READ_BYTES_MIN ? c->tail.size_bytes
@@ -217,6 +235,12 @@ static void on_alloc(uv_handle_t *handle, size_t suggested_bytes, uv_buf_t *buf)
         memcpy(l->read_buffer, c->tail.data, c->tail.size_bytes);
     *buf = uv_buf_init((char *)l->read_buffer + c->tail.size_bytes,
                        (unsigned)(l->read_bytes - c->tail.size_bytes));
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested_bytes, uv_buf_t *buf)
+{
+    (void)suggested_bytes;
+    conn_room(handle->data, buf);
 }
 
 /* Hand out the whole frames at the front of bytes; answers the bytes they took. */
@@ -261,7 +285,7 @@ static void received_in_shared(struct conn *c, uint64_t n)
         aiki_mp_raw(&c->tail, bytes.data + used, bytes.size_bytes - used);
 }
 
-static void peer_ended(struct conn *c, int error)
+void conn_peer_ended(struct conn *c, int error)
 {
     if (error != UV_EOF)
         conn_fail(c, AIKI_UNAVAILABLE, "connection lost: %s", uv_strerror(error));
@@ -272,9 +296,8 @@ static void peer_ended(struct conn *c, int error)
         conn_fail(c, AIKI_UNAVAILABLE, "peer closed the connection");
 }
 
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+void conn_received(struct conn *c, ssize_t n, const uv_buf_t *buf)
 {
-    struct conn *c = stream->data;
     if (n == 0)
         return;
     if (n > 0 && c->read_in_tail) {
@@ -284,11 +307,16 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
             c->loop->read_filled = true;
         received_in_shared(c, (uint64_t)n);
     } else if (n != UV_ENOBUFS) {
-        peer_ended(c, (int)n);
+        conn_peer_ended(c, (int)n);
     }
     if (c->tail.status != AIKI_OK)
         conn_fail(c, AIKI_NOMEM, "no memory for a partial frame of %llu bytes",
                   (unsigned long long)c->tail.size_bytes);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    conn_received(stream->data, n, buf);
 }
 
 void conn_opened(struct conn *c)
@@ -296,11 +324,15 @@ void conn_opened(struct conn *c)
     enum { KEEPALIVE_S = 30 };
     if (c->state != CONN_CONNECTING)
         return;
-    c->state = CONN_OPEN;
     if (c->h.handle.type == UV_TCP) { /* both only make it better */
         (void)uv_tcp_nodelay(&c->h.tcp, 1);
         (void)uv_tcp_keepalive(&c->h.tcp, 1, KEEPALIVE_S);
     }
+    if (c->tls != NULL) {
+        conn_tls_start(c);
+        return;
+    }
+    c->state = CONN_OPEN;
     int error = uv_read_start(&c->h.stream, on_alloc, on_read);
     if (error != 0)
         conn_fail(c, AIKI_INTERNAL, "cannot read from the connection: %s", uv_strerror(error));
@@ -322,12 +354,12 @@ static void on_written(uv_write_t *req, int error)
     }
 }
 
-/* The first `taken` bytes of out are gone; libuv gets the rest while out gathers on. */
-static void write_rest(struct conn *c, size_t taken)
+/* The first `taken` bytes are gone; libuv gets the rest while `from` gathers on. */
+static void write_rest(struct conn *c, aiki_writer *from, size_t taken)
 {
     aiki_writer swap = c->sending;
-    c->sending = c->out;
-    c->out = swap;
+    c->sending = *from;
+    *from = swap;
     uv_buf_t rest = uv_buf_init((char *)c->sending.data + taken,
                                 (unsigned)(c->sending.size_bytes - taken));
     c->write.data = c;
@@ -338,19 +370,25 @@ static void write_rest(struct conn *c, size_t taken)
         c->writing = true;
 }
 
-void conn_flush(struct conn *c)
+void conn_write(struct conn *c, aiki_writer *from)
 {
-    ring_remove(&c->in_dirty);
-    if (c->state != CONN_OPEN || c->writing || c->out.size_bytes == 0)
-        return;
-    uv_buf_t all = uv_buf_init((char *)c->out.data, (unsigned)c->out.size_bytes);
+    uv_buf_t all = uv_buf_init((char *)from->data, (unsigned)from->size_bytes);
     int taken = uv_try_write(&c->h.stream, &all, 1);
     if (taken < 0 && taken != UV_EAGAIN)
         conn_fail(c, AIKI_UNAVAILABLE, "connection lost: %s", uv_strerror(taken));
-    else if (taken >= 0 && (uint64_t)taken == c->out.size_bytes)
-        buf_clear(&c->out, OUT_KEEP_BYTES_MAX);
+    else if (taken >= 0 && (uint64_t)taken == from->size_bytes)
+        buf_clear(from, OUT_KEEP_BYTES_MAX);
     else
-        write_rest(c, taken > 0 ? (size_t)taken : 0);
+        write_rest(c, from, taken > 0 ? (size_t)taken : 0);
+}
+
+void conn_flush(struct conn *c)
+{
+    ring_remove(&c->in_dirty);
+    if (c->tls != NULL)
+        conn_tls_flush(c);
+    else if (c->state == CONN_OPEN && !c->writing && c->out.size_bytes > 0)
+        conn_write(c, &c->out);
 }
 
 static bool write_all(int fd, aiki_view bytes, int64_t until_mono_ms)

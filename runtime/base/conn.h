@@ -1,6 +1,6 @@
 /* base/conn.h - one framed connection on the loop: coalesced writes, bounded buffers. [loop]
  *
- * Works over TCP, unix sockets and socketpairs. What is written during one turn of the loop
+ * Works over TCP, TLS, unix sockets and socketpairs. What is written during one turn of the loop
  * leaves with one write call before the loop waits again (uv_prepare), never a call a message.
  *
  *   conn_open_tcp/unix --> CONNECTING --> OPEN --(peer gone, bad frame, conn_close)--> CLOSED
@@ -19,6 +19,7 @@
 #include <uv.h>
 
 #include "base/endpoint.h"
+#include "base/tls.h"
 #include "wire/frame.h"
 
 enum {
@@ -47,8 +48,11 @@ struct conn_callbacks {
 struct conn_loop;
 struct conn_loop *conn_loop_create(uv_loop_t *loop);
 void conn_loop_destroy(struct conn_loop *l, void (*on_closed)(void *arg), void *arg);
+/* What connections to tls: addresses go by; takes a reference. NULL: there are none. */
+void conn_loop_set_tls(struct conn_loop *l, struct tls *client);
 
-/* host:port or unix:PATH. Resolution of names other than numeric happens off the loop. NULL only when
+/* host:port, tls:host:port or unix:PATH. With TLS the connection is open, and on_open called, once
+ * the peer is verified. Resolution of names other than numeric happens off the loop. NULL only when
  * out of memory; a bad address or refused connection arrives through on_closed. */
 struct conn *conn_open(struct conn_loop *l, const char *address, const struct conn_callbacks *cb,
                        void *arg);
@@ -57,7 +61,13 @@ struct conn *conn_open_fd(struct conn_loop *l, int fd, const struct conn_callbac
 /* Inside a listen callback. */
 struct conn *conn_accept(struct conn_loop *l, uv_stream_t *listener,
                          const struct conn_callbacks *cb, void *arg);
+/* The same with TLS, unless tls is NULL or the listener a unix socket. The connection is not open
+ * before the peer has done its part; who accepts limits the time for that. */
+struct conn *conn_accept_tls(struct conn_loop *l, uv_stream_t *listener, struct tls *tls,
+                             const struct conn_callbacks *cb, void *arg);
 void conn_set_arg(struct conn *c, void *arg);
+/* Inside on_closed: a code that names the reason better than its status, or "". */
+const char *conn_code(const struct conn *c);
 bool conn_is_open(const struct conn *c);
 /* The outgoing buffer: frame_begin, write, conn_end_frame. What is written before the connection
  * is open leaves when it opens; what is written after it closed is dropped. */

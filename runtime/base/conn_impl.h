@@ -29,6 +29,8 @@ struct conn_loop {
     uv_loop_t *loop;
     uv_prepare_t prepare;
     struct ring dirty, conns, listeners;
+    uint8_t *cipher_buffer; /* of TLS connections; NULL until there is one */
+    struct tls *tls;        /* a reference; what connections to tls: addresses go by, or NULL */
     uint8_t *read_buffer;
     size_t read_bytes; /* size of read_buffer */
     bool read_filled;  /* a read used all of it: double it */
@@ -46,6 +48,7 @@ union conn_handle {
 
 enum conn_state { CONN_CONNECTING, CONN_OPEN, CONN_CLOSING };
 struct dial;
+struct tls_link;
 
 struct conn {
     struct conn_loop *loop;
@@ -61,8 +64,10 @@ struct conn {
     aiki_writer sending; /* what a write call did not take; swapped with out */
     aiki_writer tail;    /* received bytes that are no whole frame yet */
     uv_write_t write;
-    struct dial *dial; /* owned; while connecting */
-    aiki_status status; /* why it closes */
+    struct dial *dial;    /* owned; while connecting */
+    struct tls_link *tls; /* owned; NULL: no TLS */
+    aiki_status status;   /* why it closes */
+    char code[AIKI_CODE_SIZE];
     char why[AIKI_MESSAGE_SIZE];
 };
 
@@ -72,6 +77,27 @@ struct conn *conn_new(struct conn_loop *l, const struct conn_callbacks *cb, void
 void conn_opened(struct conn *c);
 /* Begin to close; the first reason wins. */
 void conn_fail(struct conn *c, aiki_status status, const char *format, ...) AIKI_PRINTF(3, 4);
+void conn_fail_coded(struct conn *c, const aiki_error *err);
+/* Where the next bytes are to be received, and that n of them are there (UV_ENOBUFS: there was no
+ * room). */
+void conn_room(struct conn *c, uv_buf_t *ret_room);
+void conn_received(struct conn *c, ssize_t n, const uv_buf_t *room);
+/* UV_EOF or what else a read says. */
+void conn_peer_ended(struct conn *c, int error);
+/* Give all of `from` to the socket; only while nothing is with libuv. */
+void conn_write(struct conn *c, aiki_writer *from);
+
+/* ---- conn_tls.c: for connections whose tls is not NULL ---- */
+
+/* Before conn_opened. host: the server's name, for clients; NULL on the server's side. */
+aiki_status conn_tls_attach(struct conn *c, struct tls *tls, const char *host, aiki_error *err);
+/* The handle is connected: the handshake begins. */
+void conn_tls_start(struct conn *c);
+void conn_tls_flush(struct conn *c);
+/* Tell the peer that this is the end. */
+void conn_tls_bye(struct conn *c);
+void conn_tls_free(struct conn *c);
+
 /* The close callback of c->h. */
 void conn_on_handle_closed(uv_handle_t *handle);
 /* Free c when its handle is closed and no lookup is under way. */

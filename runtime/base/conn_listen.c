@@ -120,6 +120,9 @@ aiki_status conn_listen(struct conn_loop *l, const char *address,
 {
     struct endpoint e;
     aiki_status st = endpoint_parse(address, &e, err);
+    if (st == AIKI_OK && e.is_tls)
+        st = error_set(err, AIKI_INVALID,
+                       "listen on %s: give HOST:PORT; with tls-cert and tls-key it speaks TLS", address);
     if (st == AIKI_OK && e.is_unix)
         st = clear_stale(e.path, err);
     if (st != AIKI_OK)

@@ -21,7 +21,9 @@ struct dial {
     uv_connect_t connect;
     uv_getaddrinfo_t lookup;
     bool looking_up;
+    bool is_tls;
     uint16_t port;
+    char host[ENDPOINT_HOST_SIZE]; /* for TLS */
     unsigned count, next;
     struct sockaddr_storage addresses[DIAL_ADDRESSES_MAX];
     char text[ENDPOINT_TEXT_SIZE]; /* as given, for messages */
@@ -58,6 +60,16 @@ static void try_failed(struct conn *c, int error)
         conn_fail(c, AIKI_UNAVAILABLE, "connect to %s: %s", c->dial->text, uv_strerror(error));
 }
 
+/* The name stays on record for the check of the certificate. */
+static aiki_status attach_tls(struct conn *c, aiki_error *err)
+{
+    if (!c->dial->is_tls)
+        return AIKI_OK;
+    if (c->loop->tls == NULL)
+        return error_set(err, AIKI_INVALID, "%s: TLS is not set up here", c->dial->text);
+    return conn_tls_attach(c, c->loop->tls, c->dial->host, err);
+}
+
 static void on_connected(uv_connect_t *req, int error)
 {
     struct conn *c = req->data;
@@ -67,9 +79,14 @@ static void on_connected(uv_connect_t *req, int error)
         try_failed(c, error);
         return;
     }
+    aiki_error err = AIKI_ERROR_INIT;
+    if (attach_tls(c, &err) != AIKI_OK) {
+        conn_fail_coded(c, &err);
+        return;
+    }
     (void)dial_end(c); /* nothing is being looked up any more */
     conn_opened(c);
-    if (c->state == CONN_OPEN && c->cb.on_open != NULL)
+    if (c->tls == NULL && c->state == CONN_OPEN && c->cb.on_open != NULL)
         c->cb.on_open(c, c->arg);
 }
 
@@ -129,6 +146,8 @@ static void dial_endpoint(struct conn *c, const struct endpoint *e)
 {
     struct dial *d = c->dial;
     d->port = e->port;
+    d->is_tls = e->is_tls;
+    memcpy(d->host, e->host, sizeof(d->host));
     if (e->is_unix) {
         d->connect.data = c;
         uv_pipe_connect(&d->connect, &c->h.pipe, e->path, on_connected);
@@ -195,6 +214,13 @@ struct conn *conn_open_fd(struct conn_loop *l, int fd, const struct conn_callbac
 struct conn *conn_accept(struct conn_loop *l, uv_stream_t *listener,
                          const struct conn_callbacks *cb, void *arg)
 {
+    return conn_accept_tls(l, listener, NULL, cb, arg);
+}
+
+struct conn *conn_accept_tls(struct conn_loop *l, uv_stream_t *listener, struct tls *tls,
+                             const struct conn_callbacks *cb, void *arg)
+{
+    aiki_error err = AIKI_ERROR_INIT;
     struct conn *c = conn_new(l, cb, arg);
     if (c == NULL)
         return NULL;
@@ -206,6 +232,9 @@ struct conn *conn_accept(struct conn_loop *l, uv_stream_t *listener,
     int error = uv_accept(listener, &c->h.stream);
     if (error != 0)
         conn_fail(c, AIKI_UNAVAILABLE, "accept: %s", uv_strerror(error));
+    else if (tls != NULL && listener->type == UV_TCP &&
+             conn_tls_attach(c, tls, NULL, &err) != AIKI_OK)
+        conn_fail_coded(c, &err);
     conn_opened(c);
     return c;
 }

@@ -43,10 +43,11 @@ aiki_status endpoint_parse(const char *text, struct endpoint *ret, aiki_error *e
         return st;
     }
 
-    const char *host = text;
-    const char *colon = strrchr(text, ':');
-    size_t size = colon != NULL ? (size_t)(colon - text) : 0;
-    bool bracketed = size > 2 && text[0] == '[' && text[size - 1] == ']';
+    e.is_tls = strncmp(text, "tls:", 4) == 0 && strchr(text + 4, ':') != NULL; /* or a host tls */
+    const char *host = e.is_tls ? text + 4 : text;
+    const char *colon = strrchr(host, ':');
+    size_t size = colon != NULL ? (size_t)(colon - host) : 0;
+    bool bracketed = size > 2 && host[0] == '[' && host[size - 1] == ']';
     if (bracketed) {
         host++;
         size -= 2;
@@ -54,7 +55,9 @@ aiki_status endpoint_parse(const char *text, struct endpoint *ret, aiki_error *e
     bool is_odd = !bracketed && size > 0 && strcspn(host, ":[]") < size;
     if (size == 0 || size >= sizeof(e.host) || is_odd || !parse_port(colon + 1, &e.port))
         return error_set(err, AIKI_INVALID,
-                         "address \"%.100s\": expected HOST:PORT, [IPV6]:PORT or unix:PATH", text);
+                         "address \"%.100s\": expected HOST:PORT, [IPV6]:PORT, tls:HOST:PORT or "
+                         "unix:PATH",
+                         text);
     memcpy(e.host, host, size);
     *ret = e;
     return AIKI_OK;

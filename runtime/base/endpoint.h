@@ -9,12 +9,12 @@
 enum { ENDPOINT_HOST_SIZE = 256, ENDPOINT_TEXT_SIZE = ENDPOINT_HOST_SIZE + 16 };
 
 struct endpoint {
-    bool is_unix;
+    bool is_unix, is_tls;
     uint16_t port;
     char host[ENDPOINT_HOST_SIZE];
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 };
-/* "HOST:PORT", "[V6]:PORT" or "unix:PATH". AIKI_INVALID names the text and the forms. */
+/* "HOST:PORT", "[V6]:PORT", either behind "tls:", or "unix:PATH". AIKI_INVALID names the text and the forms. */
 aiki_status endpoint_parse(const char *text, struct endpoint *ret, aiki_error *err);
 /* The socket address when host is numeric; false for names. */
 bool endpoint_numeric(const struct endpoint *e, struct sockaddr_storage *ret_address);

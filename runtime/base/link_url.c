@@ -47,7 +47,10 @@ static aiki_status parse_address(const char *text, size_t size, struct link_url 
     if (size + sizeof(":6379") > sizeof(u->text))
         return error_set(err, AIKI_INVALID, "redis url: host of %zu bytes is too long", size);
     (void)snprintf(u->text, sizeof(u->text), "%.*s%s", (int)size, text, has_port ? "" : ":6379");
-    return endpoint_parse(u->text, &u->endpoint, err);
+    aiki_status st = endpoint_parse(u->text, &u->endpoint, err);
+    if (st == AIKI_OK && u->endpoint.is_tls)
+        st = error_set(err, AIKI_INVALID, "redis url: Redis is spoken to without TLS");
+    return st;
 }
 
 aiki_status link_url_parse(const char *url, struct link_url *ret, aiki_error *err)

@@ -311,6 +311,20 @@ static void on_left(uint64_t held, void *arg)
 
 /* ---- beginning ----------------------------------------------------------------------------- */
 
+static aiki_status set_up_tls(struct broker *b, aiki_error *err)
+{
+    struct endpoint server;
+    struct tls *tls = NULL;
+    aiki_status st = endpoint_parse(b->options->server, &server, err);
+    if (st != AIKI_OK || !server.is_tls)
+        return st;
+    st = tls_client_create(&tls, &b->options->tls, err);
+    if (st == AIKI_OK)
+        conn_loop_set_tls(b->conns, tls);
+    tls_unref(tls);
+    return st;
+}
+
 static aiki_status create_link_to_server(struct broker *b, aiki_error *err)
 {
     static const struct session_callbacks callbacks = {.on_up = on_session_up,
@@ -319,7 +333,6 @@ static aiki_status create_link_to_server(struct broker *b, aiki_error *err)
                                                        .busy = on_busy,
                                                        .on_closed = on_session_closed};
     const struct broker_options *o = b->options;
-    struct endpoint unused;
     const struct session_options options = {.server = o->server,
                                             .name = o->name,
                                             .token = o->token,
@@ -327,7 +340,7 @@ static aiki_status create_link_to_server(struct broker *b, aiki_error *err)
                                             .space = o->space,
                                             .slots = o->limits.slots};
     char token[TOKEN_SIZE];
-    aiki_status st = endpoint_parse(o->server, &unused, err);
+    aiki_status st = set_up_tls(b, err);
     if (st == AIKI_OK) /* what is wrong with it now is told now */
         st = token_find(o->token, o->token_file, token, err);
     explicit_bzero(token, sizeof(token));

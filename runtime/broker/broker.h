@@ -9,6 +9,8 @@
 
 #include <aiki/status.h>
 
+#include "base/tls.h"
+
 enum { BROKER_END_MS = 2000 };
 
 /* What may change while it serves. */
@@ -21,6 +23,7 @@ struct broker_options {
     const char *plugins_dir, *state_dir;
     const char *server, *redis_url;
     const char *name, *token, *token_file, *space;
+    struct tls_files tls; /* for a server at tls:HOST:PORT */
     const char *executable; /* for children: started with --child */
     uint64_t task_threads;
     struct broker_limits limits;

@@ -26,7 +26,7 @@
 #include "http/http_impl.h"
 #include "wire/error.h"
 
-enum { LISTEN_BACKLOG = 1024, OWN_HANDLES = 3 };
+enum { LISTEN_BACKLOG = 1024, OWN_HANDLES = 3, TLS_OPTIONS_MAX = 5 };
 
 static void stop_when_idle(struct http *h);
 
@@ -213,7 +213,7 @@ static aiki_status listen_on(struct http *h, const char *address, aiki_error *er
     struct sockaddr_storage to;
     int on = 1;
     aiki_status status = endpoint_parse(address, &e, err);
-    if (status == AIKI_OK && e.is_unix)
+    if (status == AIKI_OK && (e.is_unix || e.is_tls))
         status =
             error_set(err, AIKI_INVALID, "HTTP on %s: expected HOST:PORT or [IPV6]:PORT", address);
     if (status == AIKI_OK)
@@ -234,17 +234,40 @@ static aiki_status listen_on(struct http *h, const char *address, aiki_error *er
     return AIKI_OK;
 }
 
+/* libmicrohttpd takes texts and only reads them. */
+static void *text_of(const char *text)
+{
+    return (void *)(uintptr_t)text;
+}
+
+static void list_tls_options(const struct tls *t, struct MHD_OptionItem ret[TLS_OPTIONS_MAX])
+{
+    size_t n = 0;
+    ret[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, text_of(TLS_PRIORITIES)};
+    ret[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, text_of(tls_cert_text(t))};
+    ret[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, text_of(tls_key_text(t))};
+    if (tls_ca_text(t) != NULL)
+        ret[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, text_of(tls_ca_text(t))};
+    ret[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+}
+
 static aiki_status start_daemon(struct http *h, aiki_error *err)
 {
     /* Room for more than the largest head that is taken, so that a larger one is told why. */
     const size_t memory_bytes = 2 * (size_t)HTTP_HEADER_BYTES_MAX;
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    struct MHD_OptionItem tls[TLS_OPTIONS_MAX] = {{MHD_OPTION_END, 0, NULL}};
+    if (h->tls != NULL) {
+        flags |= MHD_USE_TLS;
+        list_tls_options(h->tls, tls);
+    }
     h->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, h,
+        flags, 0, NULL, NULL, on_request, h,
         MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, h->listen_fd,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory_bytes, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
         h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_URI_LOG_CALLBACK, on_target,
-        h, MHD_OPTION_END);
+        h, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     if (h->daemon == NULL)
         return error_set(err, AIKI_UNAVAILABLE, "HTTP on %s: libmicrohttpd does not start: %s",
                          h->address, strerror(errno));
@@ -282,6 +305,8 @@ aiki_status http_start(struct http **ret, uv_loop_t *loop, const struct http_opt
     h->loop = loop;
     h->core = options->core;
     h->tokens = options->tokens;
+    h->tls = options->tls;
+    h->peers.is_tls = options->tls != NULL;
     h->listen_fd = -1;
     aiki_status status = listen_on(h, options->listen, err);
     if (status == AIKI_OK)

@@ -46,6 +46,7 @@ enum {
 
 struct core;
 struct http;
+struct tls;
 struct tokens;
 
 /* Borrowed while the listener lives, but for the address. */
@@ -53,6 +54,7 @@ struct http_options {
     const char *listen; /* HOST:PORT or [V6]:PORT, port 0 for any */
     struct core *core;
     struct tokens *tokens; /* NULL: all are let in */
+    struct tls *tls;       /* NULL: HTTP; else HTTPS with its certificate */
 };
 aiki_status http_start(struct http **ret, uv_loop_t *loop, const struct http_options *options,
                        aiki_error *err);

@@ -4,6 +4,7 @@
 
 #include <microhttpd.h>
 
+#include "base/tls.h"
 #include "core.h"
 #include "http/guard.h"
 #include "http/http.h"
@@ -15,6 +16,7 @@ struct http {
     uv_loop_t *loop;
     struct core *core;
     struct tokens *tokens; /* NULL: all are let in */
+    struct tls *tls;       /* NULL: HTTP */
     struct MHD_Daemon *daemon;
     int listen_fd;        /* owned until MHD has it */
     uv_poll_t epoll;      /* MHD's epoll descriptor has events */

@@ -150,6 +150,7 @@ void peer_cut(struct peers *p, struct peer *peer)
 
 void peer_cut_saying(struct peers *p, struct peer *peer, const char *text, size_t size_bytes)
 {
-    (void)!send(peer->fd, text, size_bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (!p->is_tls) /* between records there is no place for it */
+        (void)!send(peer->fd, text, size_bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
     peer_cut(p, peer);
 }

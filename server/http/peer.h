@@ -45,6 +45,7 @@ struct peer {
 };
 
 struct peers {
+    bool is_tls; /* set by the owner */
     uv_loop_t *loop;
     uv_timer_t timer;
     uv_poll_t watch; /* of watch_fd, an epoll of all */

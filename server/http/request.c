@@ -11,6 +11,7 @@
  * touch it. finish() resumes it, and MHD comes back with request_step. A refused body is read to
  * its end first, since closing a socket with unread bytes would take the answer away.
  */
+#include <gnutls/gnutls.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -329,10 +330,27 @@ static aiki_status check_token(struct request *r, const struct head *head, aiki_
     return tokens_check(r->http->tokens, head_token(head), TOKEN_CLIENT, from, NULL, err);
 }
 
+/* libmicrohttpd asks for a certificate and leaves it to us to look at it. */
+static aiki_status check_certificate(struct request *r, aiki_error *err)
+{
+    unsigned problems = 0;
+    if (r->http->tls == NULL || tls_ca_text(r->http->tls) == NULL)
+        return AIKI_OK;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    if (info != NULL && gnutls_certificate_verify_peers2(info->tls_session, &problems) == 0 &&
+        problems == 0)
+        return AIKI_OK;
+    return error_code(err, AIKI_DENIED, "TLS_CERTIFICATE_REFUSED",
+                      "this server wants the certificate of a client that its tls-client-ca issued");
+}
+
 static void check_head(struct request *r, const struct head *head, const char *method)
 {
     aiki_error *err = &r->err;
-    aiki_status status = guard_check(head, &r->http->hosts, err);
+    aiki_status status = check_certificate(r, err);
+    if (status == AIKI_OK)
+        status = guard_check(head, &r->http->hosts, err);
     unsigned http_status = http_status_of(status);
     if (status == AIKI_LIMIT)
         http_status = 431;

@@ -414,7 +414,8 @@ static void turn_away(struct rpc *r, uv_stream_t *listener)
 {
     enum { HELLO_CORRELATION = 1 };
     aiki_error err = {.struct_size = sizeof(err)};
-    struct conn *c = conn_accept(r->conns, listener, &turned_away_callbacks, r);
+    struct conn *c =
+        conn_accept_tls(r->conns, listener, r->options.tls, &turned_away_callbacks, r);
     metric_add(connections_refused, 1);
     if (c == NULL)
         return;
@@ -434,7 +435,7 @@ static void on_connection(uv_stream_t *listener, void *arg)
         return;
     }
     struct peer *p = memory_need(sizeof(*p));
-    p->conn = conn_accept(r->conns, listener, &peer_callbacks, p);
+    p->conn = conn_accept_tls(r->conns, listener, r->options.tls, &peer_callbacks, p);
     if (p->conn == NULL) {
         log_error("rpc", "out of memory for a connection");
         free(p);

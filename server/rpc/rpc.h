@@ -25,6 +25,7 @@ struct rpc_options {
     const char *listen;   /* HOST:PORT, [V6]:PORT or unix:PATH */
     const char *space;    /* the namespace served here; borrowed */
     struct tokens *tokens; /* borrowed; NULL: all are let in */
+    struct tls *tls;       /* borrowed; NULL: TCP connections without TLS */
     uint64_t lease_ms;
     uint64_t incarnation;
     struct engine_clock clock;

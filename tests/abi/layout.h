@@ -30,7 +30,7 @@
     X(aiki_plugin_def, task_stride)            \
     X(aiki_field_def, record)                  \
     X(aiki_record_def, field_stride)           \
-    X(aiki_client_options, token_file)         \
+    X(aiki_client_options, tls_key)            \
     X(aiki_start, reserved_2)                  \
     X(aiki_control, from_step)                 \
     X(aiki_outcome, error)                     \
@@ -219,7 +219,10 @@
     X(aiki_client_options, space, 24, 8)              \
     X(aiki_client_options, connect_timeout_ms, 32, 8) \
     X(aiki_client_options, request_timeout_ms, 40, 8) \
-    X(aiki_client_options, token_file, 48, 8)
+    X(aiki_client_options, token_file, 48, 8) \
+    X(aiki_client_options, tls_ca, 56, 8) \
+    X(aiki_client_options, tls_cert, 64, 8) \
+    X(aiki_client_options, tls_key, 72, 8)
 #define LAYOUT_START(X) \
     X(aiki_start, struct_size, 0, 4) \
     X(aiki_start, reserved, 4, 4)    \

@@ -1,7 +1,11 @@
-"""Tokens: who may connect, over RPC and HTTP, with the real programs."""
+"""Tokens and TLS: who may connect, over RPC and HTTP, with the real programs."""
+import http.client
 import pathlib
 import secrets
 import signal
+import socket
+import ssl
+import subprocess
 
 import pytest
 
@@ -125,3 +129,134 @@ def test_files_open_to_others(secured):
     secured.write(secured.accepted, secured.accepted.read_text(), 0o644)
     server = secured.start_server(wait=False)
     assert server.popen.wait(harness.PATIENCE_S) == 1 and "chmod 600" in server.tail()
+
+
+# ---- TLS --------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("certificates")
+    subprocess.run([harness.ROOT / "tests/support/certificates", folder], check=True)
+    return folder
+
+
+class Encrypted(Secured):
+    """The same over TLS."""
+
+    def __init__(self, certificates, name="server", client_ca=None):
+        self.certificates = certificates
+        self.own = None
+        args = ["--tls-cert", certificates / f"{name}.pem", "--tls-key", certificates / f"{name}.key"]
+        super().__init__(server_args=args + (["--tls-client-ca", certificates / client_ca] if client_ca else []))
+        self.port = self.rpc.rsplit(":", 1)[1]
+        self.trust = ["--tls-ca", certificates / "ca.pem"]
+        self.runtime_args += ["--server", f"tls:localhost:{self.port}", *self.trust]
+
+    def show(self, name):
+        """From now on clients present this certificate."""
+        self.own = name
+        flags = ["--tls-cert", self.certificates / f"{name}.pem", "--tls-key", self.certificates / f"{name}.key"]
+        self.trust += flags
+        self.runtime_args += flags
+
+    def http_connection(self, patience_s):
+        context = ssl.create_default_context(cafile=self.certificates / "ca.pem")
+        if self.own:
+            context.load_cert_chain(self.certificates / f"{self.own}.pem", self.certificates / f"{self.own}.key")
+        return http.client.HTTPSConnection("localhost", int(self.http.rsplit(":", 1)[1]), timeout=patience_s,
+                                           context=context)
+
+    def client(self, *args, server=None, trust=None, check=True):
+        return self.aiki(*args, "--server", server or f"tls:localhost:{self.port}", "--token-file",
+                         self.directory / "client", *(self.trust if trust is None else trust), check=check)
+
+
+@pytest.fixture
+def encrypted(certificates):
+    s = Encrypted(certificates)
+    yield s
+    s.close()
+
+
+def test_all_of_it_with_tls(encrypted):
+    encrypted.start_runtime()
+    assert "x" in encrypted.client("workflows", "trigger", "hello", "--input", '{"name": "x"}', "--wait").stdout
+    assert "y" in encrypted.client("workflows", "trigger", "hello", "--input", '{"name": "y"}', "--wait",
+                                   server=f"tls:127.0.0.1:{encrypted.port}").stdout
+    runs = [encrypted.start("hello", {"name": str(i)}) for i in range(50)]
+    assert all(encrypted.result(run) for run in runs)
+    with pytest.raises(HttpError) as e: # read whole, and told what is wrong with it
+        encrypted.start("hello", {"name": "z" * (3 << 20)})
+    assert e.value.code == "SCHEMA_MISMATCH"
+    # The connections survive a restart of the server.
+    encrypted.server.kill()
+    encrypted.start_server()
+    assert encrypted.result(encrypted.start_surely("hello", {"name": "after"}, "k"))
+    encrypted.server.stop()
+
+
+def test_variables(encrypted, monkeypatch):
+    monkeypatch.setenv("AIKI_TLS_CA", str(encrypted.certificates / "ca.pem"))
+    assert encrypted.client("workers", "list", trust=[]).returncode == 0
+
+
+def refused(stack, code, **how):
+    done = stack.client("workers", "list", check=False, **how)
+    assert done.returncode != 0 and code in done.stderr, done.stderr
+    return done
+
+
+def test_reasons_not_to_talk(encrypted):
+    other = ["--tls-ca", encrypted.certificates / "other-ca.pem"]
+    refused(encrypted, "TLS_UNKNOWN_CA", trust=other)
+    refused(encrypted, "TLS_UNKNOWN_CA", trust=[])
+    refused(encrypted, "TLS_REQUIRED", server=encrypted.rpc)
+    refused(encrypted, "no-such.pem", trust=["--tls-ca", "no-such.pem"])
+    # A runtime says why, and goes on trying.
+    runtime = encrypted.start_runtime(wait=False, args=other)
+    until(lambda: "CA that is not trusted" in runtime.tail(), "the runtime says why")
+    assert runtime.alive()
+    plain = encrypted.start_runtime(1, wait=False, args=["--server", encrypted.rpc])
+    until(lambda: "speaks TLS only" in plain.tail(), "the runtime says why")
+    # Plain HTTP, and junk, on the TLS ports.
+    for address in (encrypted.http, encrypted.rpc):
+        host, port = address.rsplit(":", 1)
+        with socket.create_connection((host, int(port)), timeout=harness.PATIENCE_S) as s:
+            s.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"200" not in s.recv(1000)
+    assert encrypted.request("GET", "/healthz", headers={})[0] == 200
+
+
+@pytest.mark.parametrize("name,code", [("expired", "TLS_EXPIRED"), ("wrong-name", "TLS_WRONG_NAME")])
+def test_certificates_that_do_not_fit(certificates, name, code):
+    s = Encrypted(certificates, name)
+    try:
+        refused(s, code)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            s.get("/healthz")
+    finally:
+        s.close()
+
+
+def test_no_tls_where_it_is_asked_for(secured, certificates):
+    done = secured.aiki("workers", "list", "--server", f"tls:{secured.rpc}", "--token-file",
+                        secured.directory / "client", "--tls-ca", certificates / "ca.pem", check=False)
+    assert done.returncode == 3 and "does the peer speak TLS?" in done.stderr
+
+
+def test_certificates_of_clients(certificates):
+    s = Encrypted(certificates, client_ca="ca.pem")
+    try:
+        refused(s, "TLS_CERTIFICATE_REFUSED")
+        with pytest.raises((HttpError, OSError)):
+            s.get("/v1/workers")
+        s.show("client")
+        s.start_runtime()
+        assert "x" in s.client("workflows", "trigger", "hello", "--input", '{"name": "x"}', "--wait").stdout
+        assert s.get("/v1/workers")["workers"]
+        s.show("other-client")
+        refused(s, "TLS_CERTIFICATE_REFUSED")
+        with pytest.raises((HttpError, OSError)):
+            s.get("/v1/workers")
+    finally:
+        s.close()

@@ -301,9 +301,12 @@ class Stack:
 
     # -- the API -----------------------------------------------------------------------------
 
-    def request(self, method, path, body=None, headers=None, raw=None, patience_s=PATIENCE_S):
+    def http_connection(self, patience_s):
         host, port = self.http.rsplit(":", 1)
-        connection = http.client.HTTPConnection(host, int(port), timeout=patience_s)
+        return http.client.HTTPConnection(host, int(port), timeout=patience_s)
+
+    def request(self, method, path, body=None, headers=None, raw=None, patience_s=PATIENCE_S):
+        connection = self.http_connection(patience_s)
         try:
             data = raw if raw is not None else None if body is None else json.dumps(body).encode()
             connection.request(method, path, data, {"Content-Type": "application/json", **(headers or {})})

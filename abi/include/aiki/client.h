@@ -91,13 +91,18 @@ typedef struct aiki_client_options {
      * variable AIKI_TOKEN, else the file that AIKI_TOKEN_FILE names, else none. Nobody but owner
      * and group may be able to read the file. */
     const char *token_file;
+    /* since 1.1. For urls with TLS, paths of PEM files: whose certificate the server must have
+     * (NULL: AIKI_TLS_CA, else what the system trusts); the own certificate and its key, for
+     * servers that ask for one (both NULL: AIKI_TLS_CERT and AIKI_TLS_KEY, else none). */
+    const char *tls_ca, *tls_cert, *tls_key;
 } aiki_client_options;
 
-/* Connect. url: "aiki://HOST:PORT", "HOST:PORT", "HOST" (port 9090) or "unix:PATH".
+/* Connect. url: "aiki://HOST:PORT", "HOST:PORT", "HOST" (port 9090) or "unix:PATH"; with TLS
+ * "tls:HOST:PORT" or "tls:HOST", whose certificate must be for that name.
  * options: NULL for the defaults. *ret_client is the caller's; give it to aiki_client_close.
  * AIKI_UNAVAILABLE, naming the address and the reason, when nobody answered in time;
  * AIKI_DENIED or AIKI_UNSUPPORTED when the server turned the client away; AIKI_INVALID for a
- * bad url or a token file that is missing or open to others. since 1.0 */
+ * bad url, a certificate file that cannot be read, or a token file that is missing or open to others. since 1.0 */
 AIKI_CLIENT_API AIKI_NODISCARD aiki_status aiki_client_open(const char *url,
                                                             const aiki_client_options *options,
                                                             aiki_client **ret_client,
