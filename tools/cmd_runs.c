@@ -30,6 +30,16 @@ static void add_text(struct filters *f, const char *name, const char *text)
     f->count++;
 }
 
+/* A duration before now, as a time. */
+static void add_ago(struct filters *f, const char *name, const struct args *a)
+{
+    if (!args_has(a, name))
+        return;
+    aiki_mp_str(&f->pairs, name);
+    aiki_mp_int(&f->pairs, clock_wall_ms() - args_ms(a, name));
+    f->count++;
+}
+
 static void collect_filters(struct filters *f, const struct args *a)
 {
     buf_init(&f->pairs);
@@ -37,6 +47,9 @@ static void collect_filters(struct filters *f, const struct args *a)
     add_text(f, "version", args_text(a, "version"));
     add_text(f, "state", args_text(a, "state"));
     add_text(f, "key", args_text(a, "key"));
+    add_text(f, "build", args_text(a, "build"));
+    add_ago(f, "since", a);
+    add_ago(f, "until", a);
 }
 
 /* One page; before: the cursor the page before ended with, or empty. */
@@ -135,6 +148,9 @@ static const struct arg list_args[] = {
     {ARG_TEXT, "state", "STATE", NULL, NULL,
      "only runs in this state, e.g. running, failed, blocked", 0, 0},
     {ARG_TEXT, "key", "TEXT", NULL, NULL, "only the run started with this key", 0, 0},
+    {ARG_TEXT, "build", "HEX", NULL, NULL, "only runs last executed by this build of a plugin", 0, 0},
+    {ARG_DURATION, "since", "TIME", NULL, NULL, "only runs started at most so long ago, e.g. 2h", 0, 0},
+    {ARG_DURATION, "until", "TIME", NULL, NULL, "only runs started at least so long ago", 0, 0},
     {ARG_INT, "limit", "N", "50", NULL, "at most so many, newest first", 1, 1000000},
     {.type = ARG_END}};
 
@@ -142,6 +158,7 @@ const struct command cmd_runs_list = {
     .group = "runs", .name = "list", .operands = "", .args = list_args,
     .summary = "runs, newest first",
     .examples = "aiki runs list\naiki runs list --state blocked\n"
+                "aiki runs list --since 2h --build 6161bea4efb3\n"
                 "aiki runs list --workflow process-order --limit 500 --json",
     .run = run_list};
 /* clang-format on */

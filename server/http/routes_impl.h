@@ -5,7 +5,7 @@
 #include "http/routes.h"
 #include "wire/id.h"
 
-enum { ROUTE_PARAMS_MAX = 7 };
+enum { ROUTE_PARAMS_MAX = 10 };
 
 struct param {
     const char *name;

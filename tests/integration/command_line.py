@@ -298,6 +298,26 @@ def test_tables_are_aligned_on_a_terminal_and_tabbed_in_a_pipe(stacks):
     assert row.index("completed") == head.index("STATE")
 
 
+def test_runs_are_found_by_build_and_time(stacks):
+    s = stacks(plugins=["hello", "order-processing"])
+    runs = [s.start("hello", {"name": f"n{i}"}) for i in range(5)]
+    for run in runs:
+        s.result(run)
+    builds = {p["name"]: p["build"] for p in json.loads(s.aiki("plugins", "list", "--json").stdout)}
+
+    def found(*filters):
+        return {r["id"] for r in json.loads(s.aiki("runs", "list", "--json", *filters).stdout)}
+    assert found("--build", builds["hello"]) == set(runs)
+    assert found("--build", builds["hello"][:12], "--limit", "3") <= set(runs)
+    assert len(found("--build", builds["hello"][:12], "--limit", "3")) == 3
+    assert found("--build", builds["order-processing"]) == set()
+    assert found("--since", "1h") == set(runs)
+    assert found("--until", "1h") == set()
+    assert found("--since", "1h", "--until", "0s", "--state", "completed") == set(runs)
+    refused = s.aiki("runs", "list", "--build", "xyz", check=False)
+    assert refused.returncode == 2 and "BAD_BUILD" in refused.stderr
+
+
 def test_an_empty_list_says_what_to_do_next(stacks):
     s = stacks()
     for args, says in ((["workflows", "list"], "drop a plugin"), (["runs", "list"], "trigger"),
