@@ -145,6 +145,8 @@ struct entry *cache_adopt(struct cache *c, const struct run_row *row, struct flo
     e->parent = row->parent;
     e->absorbed = copy(row->absorbed);
     e->absorbed_size_bytes = row->absorbed.size_bytes;
+    if (row->build.size_bytes == HASH_BYTES)
+        memcpy(e->last_build, row->build.data, HASH_BYTES);
     e->journal_after = row->seq;
     e->stored_state = row->state;
     e->run = (struct run){.state = row->state,
@@ -266,6 +268,7 @@ void entry_row(const struct entry *e, const char *space, struct run_row *ret_row
         .deadline_ms = e->run.deadline_ms,
         .children = e->run.children,
         .absorbed = {e->absorbed, e->absorbed_size_bytes},
+        .build = {e->last_build, build_is_known(e->last_build) ? HASH_BYTES : 0},
     };
     memcpy(ret_row->input_hash, e->input_hash, HASH_BYTES);
     memcpy(ret_row->hash, e->hash, HASH_BYTES);

@@ -55,6 +55,7 @@ struct entry {
     struct ref_set *refs;           /* owned; NULL until a signal brings a reference */
     struct session *owner;          /* run.owner as a pointer */
     uint8_t build[HASH_BYTES];      /* that the owner claimed it for */
+    uint8_t last_build[HASH_BYTES]; /* of the newest CLAIMED event; zero = none */
     struct chain owned;             /* in owner->owned */
     struct chain waiters;           /* head of struct waiter */
     struct chain resting;           /* in one of the two LRU lists */
@@ -65,6 +66,7 @@ struct entry {
     uint64_t stored_duplicates;
     uint64_t counted_seq;           /* events up to here are in run.journal_bytes */
     uint32_t counted_state;         /* as the flow's counters say */
+    uint8_t counted_build[HASH_BYTES]; /* as the flow's list of builds says */
     int64_t timer_at_ms;            /* as the timers say; 0 = none */
     uint32_t dirty;                 /* index + 1 in the unit, 0 = clean */
     size_t charged_bytes;           /* while resting */

@@ -445,6 +445,8 @@ static void append(struct pipeline *p, const struct command *c, struct session *
     }
     if (!effects.repeated)
         unit_recorded(p, e, from, &effects);
+    if (!effects.repeated && a.claim_body.size_bytes > 0)
+        memcpy(e->last_build, e->build, HASH_BYTES);
     struct owed *o = unit_owe(p, c, e);
     o->kind = OWED_ACK;
     o->number = m->number;

@@ -374,6 +374,7 @@ static bool restore_workflow(void *arg, const struct workflow_row *row)
 
 static bool restore_run(void *arg, const struct run_row *row)
 {
+    static const uint8_t no_build[HASH_BYTES];
     struct restore *r = arg;
     struct flow *flow;
     struct run run = {.state = row->state,
@@ -388,6 +389,8 @@ static bool restore_run(void *arg, const struct run_row *row)
         return false;
     engine_adopt(&run, &r->p->now);
     flow_count(flow, 0, run.state, r->p->now.at_ms);
+    if (row->build.size_bytes == HASH_BYTES)
+        flow_count_build(flow, no_build, row->build.data);
     timers_set(&r->p->timers, row->no * 2, run_timer_at_ms(&run));
     return true;
 }

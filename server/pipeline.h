@@ -68,6 +68,7 @@ struct dirty {
     struct run before;
     struct session *owner_before;
     uint8_t hash_before[HASH_BYTES];
+    uint8_t last_build_before[HASH_BYTES];
     uint8_t *waits_before, *reason_before; /* owned until the unit is settled */
     uint64_t reason_size_before;
     uint64_t journal_size_before;

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sodium.h>
+
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "pipeline.h"
@@ -97,7 +99,7 @@ static aiki_status runs_get(struct pipeline *p, const struct query_args *a, aiki
     return status;
 }
 
-/* ---- workflows, workers, plugins ------------------------------------------------------------- */
+/* ---- workflows ------------------------------------------------------------------------------- */
 
 static int by_name(const void *a, const void *b)
 {
@@ -140,6 +142,57 @@ static aiki_status workflows_get(struct pipeline *p, const struct query_args *a,
         view_flow(w, v, false);
     return AIKI_OK;
 }
+
+/* ---- builds.get ------------------------------------------------------------------------------ */
+
+static aiki_status parse_build(aiki_view digits, uint8_t ret[HASH_BYTES], aiki_error *err)
+{
+    size_t read = 0;
+    if (digits.size_bytes == (uint64_t)2 * HASH_BYTES &&
+        sodium_hex2bin(ret, HASH_BYTES, (const char *)digits.data, (size_t)digits.size_bytes, NULL,
+                       &read, NULL) == 0 &&
+        read == HASH_BYTES)
+        return AIKI_OK;
+    return error_code(err, AIKI_INVALID, "BAD_BUILD", "a build is asked for by its %d hex digits",
+                      2 * HASH_BYTES);
+}
+
+/* Who still needs a build: the open runs that it executed last, by workflow version. */
+static aiki_status builds_get(struct pipeline *p, const struct query_args *a, aiki_writer *w,
+                              aiki_error *err)
+{
+    uint8_t build[HASH_BYTES];
+    uint64_t open = 0, flows = 0;
+    aiki_status status = parse_build(a->build, build, err);
+    if (status != AIKI_OK)
+        return status;
+    for (size_t i = 0; i < p->registry.flow_count; i++) {
+        uint64_t of_flow = flow_build_open(p->registry.flows[i], build);
+        open += of_flow;
+        flows += of_flow > 0;
+    }
+    aiki_mp_map(w, 3);
+    aiki_mp_str(w, "build");
+    view_hex(w, build, HASH_BYTES);
+    aiki_mp_str(w, "open");
+    aiki_mp_uint(w, open);
+    aiki_mp_str(w, "workflows");
+    aiki_mp_array(w, flows);
+    for (size_t i = 0; i < p->registry.flow_count; i++) {
+        const struct flow *f = p->registry.flows[i];
+        struct view_map m;
+        if (flow_build_open(f, build) == 0)
+            continue;
+        view_map_begin(&m, w);
+        view_put_text(&m, "name", view_of(f->name));
+        view_put_text(&m, "version", view_of(f->version));
+        view_put_uint(&m, "open", flow_build_open(f, build));
+        view_map_end(&m);
+    }
+    return AIKI_OK;
+}
+
+/* ---- workers, plugins, the server ------------------------------------------------------------ */
 
 static uint64_t chain_count(const struct chain *head)
 {
@@ -225,6 +278,8 @@ static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, 
         return runs_get(p, &args, w, err);
     if (view_is(m->what, "workflows.get"))
         return workflows_get(p, &args, w, err);
+    if (view_is(m->what, "builds.get"))
+        return builds_get(p, &args, w, err);
     if (view_is(m->what, "workflows.list"))
         workflows_list(p, w);
     else if (view_is(m->what, "workers.list"))
@@ -237,7 +292,7 @@ static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, 
         return error_set(
             err, AIKI_INVALID,
             "unknown query; there are runs.list runs.get runs.history runs.tree workflows.list "
-            "workflows.get workers.list plugins.list server.stats");
+            "workflows.get builds.get workers.list plugins.list server.stats");
     return AIKI_OK;
 }
 

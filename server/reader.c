@@ -12,6 +12,7 @@
 #include "wire/error.h"
 
 enum { HISTORY_PAGE_BYTES = 1024 * 1024, LIST_PAGES_MAX = 20, BUILD_DIGITS_MIN = 6 };
+enum { STATE_OPEN = 1 << 16 }; /* whatever is not over: no state of its own */
 
 aiki_status reader_find(struct reader *r, const struct query_args *a, store_run_fn fn, void *arg,
                         struct aiki_id *ret_id, aiki_error *err)
@@ -29,22 +30,16 @@ aiki_status reader_find(struct reader *r, const struct query_args *a, store_run_
 
 /* ---- runs.list ------------------------------------------------------------------------------- */
 
-/* A row that was written, by where; its build is looked at once the store has let go. */
-struct listed {
-    uint64_t no, seq, at;
-};
-
 struct list {
     struct reader *reader;
     const struct job *job;
-    uint32_t only_state; /* as shown; 0 = any */
+    uint32_t only_state; /* as shown, or STATE_OPEN; 0 = any */
     int64_t since_ms, until_ms;
     uint64_t limit, count, last_no;
     uint32_t rows;
     bool full; /* the page ended because there were enough */
     bool over; /* all that follow were started too early */
     aiki_writer *w;
-    struct listed listed[STORE_LIST_MAX];
 };
 
 static bool is_served(const struct job *job, const struct run_row *row)
@@ -76,8 +71,8 @@ static bool list_row(void *arg, const struct run_row *row)
     l->over = row->created_at_ms < l->since_ms;
     if (l->over)
         return false;
-    if ((l->only_state == 0 || l->only_state == state) && row->created_at_ms <= l->until_ms) {
-        l->listed[l->count++] = (struct listed){row->no, row->seq, l->w->size_bytes};
+    if ((l->only_state == 0 || l->only_state == STATE_OPEN || l->only_state == state) && row->created_at_ms <= l->until_ms) {
+        l->count++;
         view_map_begin(&m, l->w);
         view_run_fields(&m, row, state);
         view_map_end(&m);
@@ -86,73 +81,28 @@ static bool list_row(void *arg, const struct run_row *row)
     return !l->full;
 }
 
-/* ---- by build: it stands in the journal, not in the row ---- */
+/* The builds that begin with these digits. */
+struct build_range {
+    uint8_t min[HASH_BYTES], max[HASH_BYTES];
+};
 
-static bool last_build(struct reader *r, const struct listed *run, uint8_t ret[HASH_BYTES])
-{
-    AUTO(buf) aiki_writer page;
-    bool found = false;
-    uint64_t last_seq;
-    buf_init(&page);
-    for (uint64_t at = 0; at < run->seq; at = last_seq) {
-        struct event event;
-        aiki_reader events;
-        last_seq = at;
-        buf_clear(&page, HISTORY_PAGE_BYTES);
-        if (r->connection->ops->reader_journal(r->connection, run->no, at, HISTORY_PAGE_BYTES,
-                                               &page, &last_seq, NULL) != AIKI_OK ||
-            last_seq == at)
-            return found;
-        aiki_reader_init(&events, aiki_writer_view(&page));
-        while (event_read_stored(&events, &event, NULL) == AIKI_OK) {
-            if (event.kind != EVENT_CLAIMED || event.as.claimed.build.size_bytes != HASH_BYTES)
-                continue;
-            memcpy(ret, event.as.claimed.build.data, HASH_BYTES);
-            found = true;
-        }
-    }
-    return found;
-}
-
-static bool build_begins_with(const uint8_t build[HASH_BYTES], aiki_view digits)
+static aiki_status read_build(aiki_view digits, struct build_range *ret, aiki_error *err)
 {
     static const char hex[] = "0123456789abcdef";
-    for (uint64_t i = 0; i < digits.size_bytes; i++) {
-        unsigned half = i % 2 == 0 ? build[i / 2] >> 4 : build[i / 2] & 15;
-        if (digits.data[i] != hex[half])
-            return false;
+    memset(ret->min, 0, HASH_BYTES);
+    memset(ret->max, 0xff, HASH_BYTES);
+    bool fits = digits.size_bytes == 0 || (digits.size_bytes >= BUILD_DIGITS_MIN &&
+                                           digits.size_bytes <= (uint64_t)HASH_BYTES * 2);
+    for (uint64_t i = 0; fits && i < digits.size_bytes; i++) {
+        const char *at = memchr(hex, digits.data[i], 16);
+        unsigned shift = i % 2 == 0 ? 4 : 0;
+        fits = at != NULL;
+        if (!fits)
+            break;
+        ret->min[i / 2] |= (uint8_t)((at - hex) << shift);
+        ret->max[i / 2] &= (uint8_t)~((15 - (at - hex)) << shift);
     }
-    return true;
-}
-
-/* Keep of the rows from index `first` on those that were last executed by that build. */
-static void keep_build(struct list *l, uint64_t first, aiki_view digits)
-{
-    uint64_t kept = first, end = l->count;
-    uint64_t to = first < end ? l->listed[first].at : l->w->size_bytes;
-    for (uint64_t i = first; i < end; i++) {
-        uint64_t from = l->listed[i].at;
-        uint64_t size = (i + 1 < end ? l->listed[i + 1].at : l->w->size_bytes) - from;
-        uint8_t build[HASH_BYTES];
-        if (!last_build(l->reader, &l->listed[i], build) || !build_begins_with(build, digits))
-            continue;
-        memmove(l->w->data + to, l->w->data + from, size);
-        l->listed[kept] = l->listed[i];
-        l->listed[kept++].at = to;
-        to += size;
-    }
-    l->count = kept;
-    l->w->size_bytes = to;
-}
-
-static aiki_status check_build(aiki_view digits, aiki_error *err)
-{
-    uint64_t i = 0;
-    while (i < digits.size_bytes && strchr("0123456789abcdef", digits.data[i]) != NULL &&
-           digits.data[i] != '\0')
-        i++;
-    if (digits.size_bytes == 0 ||
-        (i == digits.size_bytes && i >= BUILD_DIGITS_MIN && i <= (uint64_t)HASH_BYTES * 2))
+    if (fits)
         return AIKI_OK;
     return error_code(
         err, AIKI_INVALID, "BAD_BUILD",
@@ -173,6 +123,8 @@ static uint64_t state_mask(uint32_t shown)
 {
     if (shown == 0)
         return 0;
+    if (shown == STATE_OPEN)
+        return open_states();
     if (shown == RUN_QUEUED || shown == RUN_STALLED)
         return 1ull << RUN_QUEUED | 1ull << RUN_RUNNING;
     if (shown == RUN_PAUSED)
@@ -180,19 +132,20 @@ static uint64_t state_mask(uint32_t shown)
     return shown == RUN_CANCELLING ? open_states() : 1ull << shown;
 }
 
-static aiki_status list_pages(struct list *l, struct list_filter *filter, aiki_view build,
-                              aiki_error *err)
+static uint32_t parse_state(const char *text)
+{
+    return strcmp(text, "open") == 0 ? STATE_OPEN : (uint32_t)run_state_parse(text);
+}
+
+static aiki_status list_pages(struct list *l, struct list_filter *filter, aiki_error *err)
 {
     const struct store_ops *ops = l->reader->connection->ops;
     for (int page = 0; page < LIST_PAGES_MAX; page++) {
-        uint64_t first = l->count;
         l->rows = 0;
         l->full = false;
         aiki_status status = ops->list(l->reader->connection, filter, list_row, l, err);
         if (status != AIKI_OK)
             return status;
-        if (build.size_bytes > 0 && l->w->status == AIKI_OK)
-            keep_build(l, first, build);
         if (l->count >= l->limit)
             return AIKI_OK;
         if (l->over || (!l->full && l->rows < filter->limit)) {
@@ -222,18 +175,23 @@ static aiki_status runs_list(struct reader *r, const struct job *job, const stru
                      .w = &rows};
     if (l.limit > STORE_LIST_MAX)
         l.limit = STORE_LIST_MAX;
-    if (state != NULL && (l.only_state = (uint32_t)run_state_parse(state)) == 0)
+    if (state != NULL && (l.only_state = parse_state(state)) == 0)
         return error_code(err, AIKI_INVALID, "BAD_STATE", "there is no run state %s", state);
-    if (check_build(a->build, err) != AIKI_OK)
-        return err->status;
+    struct build_range builds;
+    aiki_status status = read_build(a->build, &builds, err);
+    if (status != AIKI_OK)
+        return status;
+    const uint64_t build_bytes = a->build.size_bytes > 0 ? HASH_BYTES : 0;
     struct list_filter filter = {.space = r->space,
                                  .workflow = workflow,
                                  .version = version,
                                  .key = key,
                                  .state_mask = state_mask(l.only_state),
+                                 .build_min = {builds.min, build_bytes},
+                                 .build_max = {builds.max, build_bytes},
                                  .before_no = a->before,
                                  .limit = (uint32_t)l.limit};
-    aiki_status status = list_pages(&l, &filter, a->build, err);
+    status = list_pages(&l, &filter, err);
     if (status != AIKI_OK)
         return status;
     aiki_mp_map(doc, 2);

@@ -50,6 +50,7 @@ static void flow_destroy(struct flow *f)
 {
     schema_destroy(f->input_schema);
     free(f->descriptor);
+    free(f->builds);
     free(f->serving);
     free(f);
 }
@@ -267,6 +268,44 @@ void flow_count(struct flow *f, uint32_t from_state, uint32_t to_state, int64_t 
         return;
     if (f->counts[to_state]++ == 0 && to_state == RUN_QUEUED)
         f->queued_since_ms = now_ms;
+}
+
+bool build_is_known(const uint8_t build[HASH_BYTES])
+{
+    static const uint8_t none[HASH_BYTES];
+    return memcmp(build, none, HASH_BYTES) != 0;
+}
+
+/* Mostly one, two while a new build takes over: a list is enough. */
+static struct build_count *find_build(const struct flow *f, const uint8_t build[HASH_BYTES])
+{
+    for (size_t i = 0; i < f->build_count; i++)
+        if (memcmp(f->builds[i].build, build, HASH_BYTES) == 0)
+            return &f->builds[i];
+    return NULL;
+}
+
+void flow_count_build(struct flow *f, const uint8_t from[HASH_BYTES], const uint8_t to[HASH_BYTES])
+{
+    struct build_count *b = build_is_known(from) ? find_build(f, from) : NULL;
+    if (b != NULL && --b->open == 0)
+        *b = f->builds[--f->build_count];
+    if (!build_is_known(to))
+        return;
+    b = find_build(f, to);
+    if (b == NULL) {
+        f->builds = array_grow(f->builds, &f->build_capacity, f->build_count, sizeof(*f->builds));
+        b = &f->builds[f->build_count++];
+        memcpy(b->build, to, HASH_BYTES);
+        b->open = 0;
+    }
+    b->open++;
+}
+
+uint64_t flow_build_open(const struct flow *f, const uint8_t build[HASH_BYTES])
+{
+    const struct build_count *b = find_build(f, build);
+    return b != NULL ? b->open : 0;
 }
 
 uint32_t flow_display_state(const struct flow *f, uint32_t state)

@@ -34,6 +34,12 @@ struct plugin {
     size_t flow_count;
 };
 
+/* Open runs of a flow that one build executed last. */
+struct build_count {
+    uint8_t build[HASH_BYTES];
+    uint64_t open; /* never 0: who is the last goes */
+};
+
 /* One connected runtime, from HELLO to the end of its lease or connection. */
 struct session {
     uint64_t no;                 /* rises; run.owner */
@@ -65,6 +71,8 @@ struct flow {
     int64_t first_seen_at_ms, last_seen_at_ms;
     uint64_t counts[RUN_CANCELLING + 1]; /* open runs by state */
     int64_t queued_since_ms;     /* when counts[RUN_QUEUED] last rose from 0 */
+    struct build_count *builds;  /* owned; no more than there are open runs */
+    size_t build_count, build_capacity;
 };
 
 struct family {
@@ -115,6 +123,12 @@ bool registry_withdraw(struct registry *r, struct session *s, aiki_view build);
 void flow_row(const struct registry *r, const struct flow *f, struct workflow_row *ret_row);
 /* Move a run between the counters; 0 = it was or is not open. */
 void flow_count(struct flow *f, uint32_t from_state, uint32_t to_state, int64_t now_ms);
+/* False for zeros: no build has executed it. */
+bool build_is_known(const uint8_t build[HASH_BYTES]);
+/* Move an open run from one build to another; zeros: it was or is not open, or nobody executed it. */
+void flow_count_build(struct flow *f, const uint8_t from[HASH_BYTES], const uint8_t to[HASH_BYTES]);
+/* Open runs that the build executed last. */
+uint64_t flow_build_open(const struct flow *f, const uint8_t build[HASH_BYTES]);
 /* A queued run that nobody serves is stalled. */
 uint32_t flow_display_state(const struct flow *f, uint32_t state);
 /* The workflow's map in a flow's descriptor. */

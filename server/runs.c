@@ -35,6 +35,8 @@ static bool adopt(void *arg, const struct run_row *row)
     e->stored_epoch = e->run.epoch;
     e->stored_duplicates = e->duplicates;
     e->counted_state = e->run.state; /* counted by pipeline_restore or when it was made */
+    if (!run_state_is_terminal(e->run.state))
+        memcpy(e->counted_build, e->last_build, HASH_BYTES);
     e->timer_at_ms = run_timer_at_ms(&e->run);
     metric_add(runs_loaded, 1);
     a->entry = e;
@@ -250,14 +252,25 @@ bool run_lags(const struct entry *e)
            e->duplicates != e->stored_duplicates;
 }
 
+static void count_run(struct pipeline *p, struct entry *e)
+{
+    static const uint8_t none[HASH_BYTES];
+    const uint8_t *build = run_state_is_terminal(e->run.state) ? none : e->last_build;
+    flow_count(e->flow, e->counted_state, e->run.state, p->now.at_ms);
+    e->counted_state = e->run.state;
+    if (memcmp(e->counted_build, build, HASH_BYTES) == 0)
+        return;
+    flow_count_build(e->flow, e->counted_build, build);
+    memcpy(e->counted_build, build, HASH_BYTES);
+}
+
 void run_settle(struct pipeline *p, struct entry *e)
 {
     int64_t timer_at_ms = run_timer_at_ms(&e->run);
     if (timer_at_ms != e->timer_at_ms && !(BUG(woken_twice) && timer_at_ms == 0))
         timers_set(&p->timers, e->no * 2, timer_at_ms);
     e->timer_at_ms = timer_at_ms;
-    flow_count(e->flow, e->counted_state, e->run.state, p->now.at_ms);
-    e->counted_state = e->run.state;
+    count_run(p, e);
 
     if (!run_lags(e)) {
         chain_remove(&e->lagging);

@@ -34,6 +34,7 @@ struct dirty *unit_touch(struct pipeline *p, struct entry *e)
                         .absorbed_size_before = e->absorbed_size_bytes,
                         .key_dropped_before = e->key_dropped};
     memcpy(d->hash_before, e->hash, HASH_BYTES);
+    memcpy(d->last_build_before, e->last_build, HASH_BYTES);
     e->dirty = (uint32_t)u->run_count;
     cache_hold(&p->cache, e);
     return d;
@@ -255,6 +256,7 @@ static void roll_back_run(struct pipeline *p, struct dirty *d)
     e->run = d->before;
     e->duplicates = d->duplicates_before;
     memcpy(e->hash, d->hash_before, HASH_BYTES);
+    memcpy(e->last_build, d->last_build_before, HASH_BYTES);
     if (!BUG(rollback_partial))
         e->journal.size_bytes = d->journal_size_before;
     e->dirty = 0;

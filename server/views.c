@@ -287,6 +287,11 @@ void view_run_fields(struct view_map *m, const struct run_row *row, uint32_t sta
     view_put_text(m, "workflow", row->workflow);
     view_put_text(m, "version", row->version);
     view_put_text(m, "state", view_of(run_state_name(state)));
+    view_name(m, "build");
+    if (row->build.size_bytes == HASH_BYTES)
+        view_hex(m->w, row->build.data, HASH_BYTES);
+    else
+        aiki_mp_nil(m->w);
     view_put_text(m, "key", row->key);
     view_put_text(m, "actor", row->actor);
     view_put_time(m, "created_at", row->created_at_ms);
@@ -348,6 +353,16 @@ static void put_counts(aiki_writer *w, const struct flow *f)
             put_uint(w, run_state_name(flow_display_state(f, s)), f->counts[s]);
 }
 
+static void put_builds(aiki_writer *w, const struct flow *f)
+{
+    put(w, "open_by_build");
+    aiki_mp_map(w, f->build_count);
+    for (size_t i = 0; i < f->build_count; i++) {
+        view_hex(w, f->builds[i].build, HASH_BYTES);
+        aiki_mp_uint(w, f->builds[i].open);
+    }
+}
+
 static uint64_t count_workers(const struct flow *f)
 {
     uint64_t count = 0;
@@ -366,7 +381,7 @@ void view_flow(aiki_writer *w, const struct flow *f, bool schemas)
     memset(&d, 0, sizeof(d));
     (void)flow_descriptor(f, &d); /* without one the fields stay empty */
     const struct plugin *plugin = f->serving_count > 0 ? f->serving[f->serving_count - 1] : NULL;
-    aiki_mp_map(w, schemas ? 12 : 10);
+    aiki_mp_map(w, schemas ? 13 : 11);
     put_text(w, "name", view_of(f->name));
     put_text(w, "version", view_of(f->version));
     put_text(w, "summary", d.summary);
@@ -379,6 +394,7 @@ void view_flow(aiki_writer *w, const struct flow *f, bool schemas)
     put_time(w, "first_seen_at", f->first_seen_at_ms);
     put_text(w, "file", plugin != NULL ? view_of(plugin->file) : (aiki_view){NULL, 0});
     put_counts(w, f);
+    put_builds(w, f);
     if (!schemas)
         return;
     put_schema(w, "input", d.input);

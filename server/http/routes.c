@@ -50,6 +50,7 @@ static const struct route routes[] = {
     {"GET", "/v1/workflows/{name}", "workflows.get", prepare_query, {{"version", PARAM_TEXT, 0}},
      false, LOCAL_NONE, 0},
     {"POST", "/v1/workflows/{name}/runs", NULL, prepare_start, {{0}}, true, LOCAL_NONE, 0},
+    {"GET", "/v1/builds/{build}", "builds.get", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/workers", "workers.list", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/plugins", "plugins.list", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/server", "server.stats", prepare_query, {{0}}, false, LOCAL_NONE, 0},
@@ -129,8 +130,8 @@ aiki_status call_route(struct call *c, const char *method, char ret_allow[ANSWER
     }
     if (allow == NULL)
         return error_code(err, AIKI_NOT_FOUND, "NO_SUCH_PATH",
-                          "there is no such path; there are / /v1/runs /v1/workflows /v1/workers "
-                          "/v1/plugins /v1/server /healthz /readyz /metrics");
+                          "there is no such path; there are / /v1/runs /v1/workflows /v1/builds "
+                          "/v1/workers /v1/plugins /v1/server /healthz /readyz /metrics");
     (void)snprintf(ret_allow, ANSWER_ALLOW_SIZE, "%s", allow);
     return error_code(err, AIKI_UNSUPPORTED, "METHOD_NOT_ALLOWED",
                       "%.20s is not for this path; %s is", method, allow);
@@ -244,13 +245,14 @@ static aiki_status prepare_query(struct call *c, aiki_error *err)
     struct aiki_id id;
     const char *variable = c->variables[0];
     bool by_id = variable != NULL && strncmp(c->route->query, "runs.", 5) == 0;
+    bool by_build = strcmp(c->route->query, "builds.get") == 0;
     buf_init(&args);
     aiki_status status = by_id ? call_read_id(c, &id, err) : AIKI_OK;
     if (status != AIKI_OK)
         return status;
     aiki_mp_map(&args, c->target.param_count + (variable != NULL));
     if (variable != NULL) {
-        aiki_mp_str(&args, by_id ? "id" : "name");
+        aiki_mp_str(&args, by_id ? "id" : by_build ? "build" : "name");
         aiki_mp_str(&args, variable);
     }
     status = write_params(c, &args, err);

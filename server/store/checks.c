@@ -22,6 +22,9 @@ static aiki_status write_check(const struct run_write *w, aiki_error *err)
     if (w->insert && w->seq_before != 0)
         return error_set(err, AIKI_INVALID, "run %" PRIu64 ": a new run with a seq before it",
                          row->no);
+    if (row->build.size_bytes != 0 && row->build.size_bytes != HASH_BYTES)
+        return error_set(err, AIKI_INVALID, "run %" PRIu64 ": a build of %" PRIu64 " bytes", row->no,
+                         row->build.size_bytes);
     if (row->seq < w->seq_before || (row->seq > w->seq_before) != (w->events.size_bytes > 0))
         return error_set(err, AIKI_INVALID,
                          "run %" PRIu64 ": seq %" PRIu64 " to %" PRIu64 " does not fit %" PRIu64

@@ -557,10 +557,17 @@ static bool is_or_any(aiki_view value, const char *wanted)
     return wanted == NULL || view_is(value, wanted);
 }
 
+static bool is_between(aiki_view value, aiki_view min, aiki_view max)
+{
+    return min.size_bytes == 0 || (value.size_bytes > 0 && view_compare(value, min) >= 0 &&
+                                   view_compare(value, max) <= 0);
+}
+
 static bool matches(const struct run_row *row, const struct list_filter *f)
 {
     return view_is(row->space, f->space) && is_or_any(row->workflow, f->workflow) &&
            is_or_any(row->version, f->version) && is_or_any(row->key, f->key) &&
+           is_between(row->build, f->build_min, f->build_max) &&
            (f->state_mask == 0 || (f->state_mask >> row->state & 1) != 0);
 }
 

@@ -31,8 +31,8 @@ static void *pack_views(aiki_view *const views[], size_t count)
 void *run_row_copy(const struct run_row *row, struct run_row *ret)
 {
     *ret = *row;
-    aiki_view *const views[] = {&ret->space, &ret->workflow, &ret->version, &ret->key,
-                                &ret->actor, &ret->waits,    &ret->reason,  &ret->absorbed};
+    aiki_view *const views[] = {&ret->space, &ret->workflow, &ret->version,  &ret->key,  &ret->actor,
+                                &ret->waits, &ret->reason,   &ret->absorbed, &ret->build};
     return pack_views(views, ARRAY_COUNT(views));
 }
 

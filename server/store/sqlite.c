@@ -175,13 +175,14 @@ static aiki_view parent_of(const struct run_row *row)
     return (aiki_view){row->parent.bytes, id_is_zero(&row->parent) ? 0 : sizeof(row->parent.bytes)};
 }
 
-/* The columns of schema 2 that change. */
+/* The columns of later schemas that change. */
 static void bind_late(struct binder *b, const struct run_row *row)
 {
     bind_uint(b, row->flags);
     bind_number(b, row->deadline_ms);
     bind_uint(b, row->children);
     bind_optional(b, row->absorbed);
+    bind_optional(b, row->build);
 }
 
 static aiki_status insert_run(struct sqlite_conn *c, const struct run_row *row, aiki_error *err)

@@ -18,24 +18,27 @@ enum { BUSY_MS_MAX = 2000 };
 #define SQL_RUN                                                                                    \
     "no, id, state, epoch, seq, hash, updated_at_ms, wake_at_ms, signals, duplicates, "            \
     "space, workflow, version, key, input_hash, actor, created_at_ms, waits, reason, "              \
-    "parent, flags, deadline_ms, children, absorbed"
+    "parent, flags, deadline_ms, children, absorbed, build"
 #define SQL_WORKFLOW                                                                               \
     "space, name, version, plugin, build, descriptor, first_seen_at_ms, last_seen_at_ms"
 
 #define SQL_UPDATE                                                                                 \
     "UPDATE runs SET state = ?4, epoch = ?3, seq = ?5, hash = ?6, updated_at_ms = ?7, "            \
     "wake_at_ms = ?8, signals = ?9, duplicates = ?10, waits = ?11, reason = ?12, "                 \
-    "flags = ?13, deadline_ms = ?14, children = ?15, absorbed = ?16"
+    "flags = ?13, deadline_ms = ?14, children = ?15, absorbed = ?16, "         \
+    "build = ?17"
 /* The condition of every write: nobody wrote in between, and nobody newer owns the run. */
 #define SQL_FENCE " WHERE no = ?1 AND seq = ?2 AND epoch <= ?3"
 
 /* Each listing names its index: which one serves is known from the filter, not from statistics.
- * ?1 space, ?2 workflow, ?3 version, ?4 key, ?5 state mask, ?6 before_no, ?7 limit. */
+ * ?1 space, ?2 workflow, ?3 version, ?4 key, ?5 state mask, ?6 before_no, ?7 limit, ?8 and ?9 the
+ * first and the last build. */
 #define SQL_LIST(index, condition)                                                                 \
     "SELECT " SQL_RUN " FROM runs " index " WHERE " condition                                      \
     " AND space = ?1 AND no < ?6 AND (?2 IS NULL OR workflow = ?2)"                                \
     " AND (?3 IS NULL OR version = ?3) AND (?4 IS NULL OR key = ?4)"                               \
-    " AND (?5 = 0 OR (?5 >> state) & 1) ORDER BY no DESC LIMIT ?7"
+    " AND (?5 = 0 OR (?5 >> state) & 1) AND (?8 IS NULL OR build BETWEEN ?8 AND ?9)"               \
+    " ORDER BY no DESC LIMIT ?7"
 
 #define SQLITE_STATEMENTS(X)                                                                       \
     X(BEGIN_WRITE, "BEGIN IMMEDIATE")                                                              \
@@ -44,9 +47,9 @@ enum { BUSY_MS_MAX = 2000 };
     X(ROLLBACK, "ROLLBACK")                                                                        \
     X(RUN_INSERT,                                                                                  \
       "INSERT INTO runs(shelf, " SQL_RUN ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "           \
-      "?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)")           \
+      "?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)")      \
     X(RUN_UPDATE, SQL_UPDATE SQL_FENCE " AND shelf = 0")                                           \
-    X(RUN_UPDATE_SHELF, SQL_UPDATE ", shelf = ?17" SQL_FENCE)                                      \
+    X(RUN_UPDATE_SHELF, SQL_UPDATE ", shelf = ?18" SQL_FENCE)                                      \
     X(RUN_DROP_KEY, "UPDATE runs SET key = NULL WHERE no = ?1")                                    \
     X(JOURNAL_INSERT,                                                                              \
       "INSERT INTO journal(run_no, seq, clock_ms, hash, events) VALUES(?1, ?2, ?3, ?4, ?5)")       \

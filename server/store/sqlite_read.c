@@ -39,6 +39,7 @@ static bool run_from_row(sqlite3_stmt *s, struct run_row *ret)
         .deadline_ms = sqlite3_column_int64(s, 21),
         .children = column_uint(s, 22),
         .absorbed = column_view(s, 23),
+        .build = column_view(s, 24),
     };
     if (sqlite3_column_type(s, 19) != SQLITE_NULL &&
         !column_exact(s, 19, ret->parent.bytes, sizeof(ret->parent.bytes)))
@@ -322,6 +323,8 @@ aiki_status sql_list(struct sqlite_conn *c, const struct list_filter *filter, st
     bind_number(&b, (int64_t)filter->state_mask);
     bind_number(&b, filter->before_no == 0 ? INT64_MAX : clamp(filter->before_no));
     bind_number(&b, filter->limit < STORE_LIST_MAX ? filter->limit : STORE_LIST_MAX);
+    bind_optional(&b, filter->build_min);
+    bind_optional(&b, filter->build_max);
     c->deadline_mono_ms = clock_mono_ms() + STORE_LIST_MS_MAX;
     st = show_runs(c, &b, fn, arg, NULL, err);
     c->deadline_mono_ms = 0;

@@ -52,6 +52,9 @@ static const char *const steps[] = {
     "ALTER TABLE runs ADD COLUMN children INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE runs ADD COLUMN absorbed BLOB;"
     "CREATE INDEX runs_parent ON runs(parent, no) WHERE parent IS NOT NULL;",
+    /* 3: who executed it last. No index: open runs are counted in memory (registry.h), and every
+     * run would pay for it. */
+    "ALTER TABLE runs ADD COLUMN build BLOB;",
 };
 enum { SCHEMA_VERSION = ARRAY_COUNT(steps) };
 

@@ -51,6 +51,8 @@ struct run_row {
     int64_t deadline_ms;      /* 0 = none */
     uint64_t children;        /* runs this one started as its children */
     aiki_view absorbed;       /* who was answered with this run; see cache.h, empty = nobody */
+    aiki_view build;          /* HASH_BYTES that executed it last, as its newest CLAIMED event says;
+                               * empty = none, or not since it was kept (schema 3) */
 };
 
 /* One write to one run. A new run: insert = true. Otherwise seq_before and epoch_max are
@@ -87,6 +89,8 @@ struct list_filter {
     const char *version;      /* NULL = any */
     const char *key;          /* NULL = any */
     uint64_t state_mask;      /* bit RUN_*; 0 = any */
+    aiki_view build_min, build_max; /* last executed by one of these, both of HASH_BYTES and included;
+                               * empty = any */
     uint64_t before_no;       /* keyset paging, newest first; 0 = from the newest */
     uint32_t limit;           /* at most STORE_LIST_MAX; more is cut to that */
 };

@@ -299,7 +299,7 @@ def test_tables_are_aligned_on_a_terminal_and_tabbed_in_a_pipe(stacks):
 
 
 def test_runs_are_found_by_build_and_time(stacks):
-    s = stacks(plugins=["hello", "order-processing"])
+    s = stacks(plugins=["hello", "order-processing", "waits"])
     runs = [s.start("hello", {"name": f"n{i}"}) for i in range(5)]
     for run in runs:
         s.result(run)
@@ -311,9 +311,16 @@ def test_runs_are_found_by_build_and_time(stacks):
     assert found("--build", builds["hello"][:12], "--limit", "3") <= set(runs)
     assert len(found("--build", builds["hello"][:12], "--limit", "3")) == 3
     assert found("--build", builds["order-processing"]) == set()
+    waiting = s.start("approve", {})
+    until(lambda: s.state(waiting) == "awaiting_signal", "it waits")
+    held = s.get(f"/v1/builds/{builds['waits']}")
+    assert held["open"] == 1 and [w["name"] for w in held["workflows"]] == ["approve"], held
+    assert s.get(f"/v1/builds/{builds['hello']}")["workflows"] == []
+    assert found("--build", builds["waits"]) == found("--state", "open") == {waiting}
+    runs.append(waiting)
     assert found("--since", "1h") == set(runs)
     assert found("--until", "1h") == set()
-    assert found("--since", "1h", "--until", "0s", "--state", "completed") == set(runs)
+    assert found("--since", "1h", "--until", "0s", "--state", "completed") == set(runs) - {waiting}
     refused = s.aiki("runs", "list", "--build", "xyz", check=False)
     assert refused.returncode == 2 and "BAD_BUILD" in refused.stderr
 

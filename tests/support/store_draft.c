@@ -134,6 +134,7 @@ static bool assert_row_equal(void *arg, const struct run_row *row)
     assert_int_equal(row->deadline_ms, want->deadline_ms);
     assert_int_equal(row->children, want->children);
     assert_view_equal(row->absorbed, want->absorbed);
+    assert_view_equal(row->build, want->build);
     return true;
 }
 

@@ -73,6 +73,8 @@ static bool count_row(void *arg, const struct run_row *row)
 
 /* ---- writing and finding ---- */
 
+static const uint8_t some_build[HASH_BYTES] = {0xab, 0xcd, 0xef};
+
 /* A new run is found by id, by number and by key, with every column as written. */
 static void insert_and_find(void **state)
 {
@@ -87,6 +89,7 @@ static void insert_and_find(void **state)
     d.write.row.deadline_ms = 77;
     d.write.row.children = 2;
     d.write.row.absorbed = view_of("you");
+    d.write.row.build = (aiki_view){some_build, HASH_BYTES};
     draft_save(f->s, &d);
     draft_assert_stored(f->s, &d);
 
@@ -657,6 +660,36 @@ static void list_filters(void **state)
     assert_int_equal(f->r->ops->list(f->r, &all, numbers_add, &n, NULL), AIKI_INVALID);
 }
 
+/* By the build that executed a run last, which an update may change: one, or all between two. */
+static void list_by_build(void **state)
+{
+    static const uint8_t builds[][HASH_BYTES] = {{1}, {2}, {2, 9}, {3}};
+    const aiki_view one = {builds[0], HASH_BYTES}, two = {builds[1], HASH_BYTES};
+    const aiki_view more = {builds[2], HASH_BYTES}, three = {builds[3], HASH_BYTES};
+    struct fixture *f = *state;
+    for (uint64_t i = 0; i < 5; i++) {
+        struct draft d;
+        draft_init(&d, i + 1);
+        if (i < ARRAY_COUNT(builds))
+            d.write.row.build = (aiki_view){builds[i], HASH_BYTES};
+        draft_save(f->s, &d);
+        if (i == 0) {
+            draft_next(&d);
+            draft_event(&d, 10);
+            d.write.row.build = three;
+            draft_save(f->s, &d);
+            draft_assert_stored(f->s, &d);
+        }
+        draft_deinit(&d);
+    }
+    LISTED(f, "41", .build_min = three, .build_max = three);
+    LISTED(f, "32", .build_min = two, .build_max = more);
+    LISTED(f, "4321", .build_min = one, .build_max = three);
+    LISTED(f, "4", .build_min = three, .build_max = three, .before_no = 5, .limit = 1);
+    LISTED(f, "", .build_min = one, .build_max = one);
+    LISTED(f, "54321", .limit = 10);
+}
+
 /* Pages neither repeat nor skip a run while new ones arrive. */
 static void list_pages_under_inserts(void **state)
 {
@@ -954,6 +987,7 @@ int store_suite_run(const struct store_backend *b)
         CASE(scan_open_pages),
         CASE(states_move),
         CASE(list_filters),
+        CASE(list_by_build),
         CASE(list_pages_under_inserts),
         CASE(list_is_capped),
         CASE(children_by_number),

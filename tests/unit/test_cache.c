@@ -115,13 +115,13 @@ static void the_charge_follows_the_list(void **state)
 static void a_row_goes_in_and_out(void **state)
 {
     struct fixture *f = *state;
-    static const uint8_t waits[] = {0x90}, reason[] = {0x80};
+    static const uint8_t waits[] = {0x90}, reason[] = {0x80}, build[HASH_BYTES] = {5};
     struct run_row back, row = {.no = 9, .state = RUN_SLEEPING, .epoch = 5, .seq = 3,
                                 .signals = 2, .wake_at_ms = 77, .created_at_ms = 1,
                                 .updated_at_ms = 2, .duplicates = 4,
                                 .key = view_of("k"), .actor = view_of("a"),
                                 .waits = {waits, 1}, .reason = {reason, 1}, .flags = 3,
-                                .deadline_ms = 99, .children = 2, .absorbed = {waits, 1}};
+                                .deadline_ms = 99, .children = 2, .absorbed = {waits, 1}, .build = {build, HASH_BYTES}};
     memset(row.hash, 3, HASH_BYTES);
     row.parent.bytes[3] = 7;
     struct entry *e = cache_adopt(&f->cache, &row, f->flow);
@@ -133,6 +133,7 @@ static void a_row_goes_in_and_out(void **state)
     assert_true(view_equal(back.key, row.key) && view_equal(back.actor, row.actor));
     assert_true(view_equal(back.waits, row.waits) && view_equal(back.reason, row.reason));
     assert_true(id_equal(&back.parent, &row.parent) && view_equal(back.absorbed, row.absorbed));
+    assert_true(view_equal(back.build, row.build));
     assert_int_equal(back.flags, row.flags);
     assert_int_equal(back.deadline_ms, row.deadline_ms);
     assert_int_equal(back.children, row.children);

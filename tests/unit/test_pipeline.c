@@ -419,6 +419,49 @@ static void another_build_continues_a_blocked_run(void **state)
     assert_int_equal(state_of(f, run), RUN_QUEUED);
 }
 
+static uint64_t open_of(const struct fixture *f, const uint8_t *of_build)
+{
+    uint64_t open = 0;
+    for (size_t i = 0; i < f->p.registry.flow_count; i++)
+        open += flow_build_open(f->p.registry.flows[i], of_build);
+    return open;
+}
+
+/* Open runs are counted by the build that executed them last: from its first append on, also
+ * after a restart and a refused unit, until the run ends. */
+static void open_runs_are_counted_by_build(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id run = start(f);
+    uint64_t epoch = claim(f, RUNTIME);
+    assert_int_equal(open_of(f, build), 0);
+    memory_store_fail_commit(f->store, AIKI_CONFLICT, 0);
+    park(f, run, epoch, NULL, 60000);
+    assert_int_equal(open_of(f, build), 1);
+    assert_int_equal(open_of(f, other_build), 0);
+    restart(f);
+    assert_int_equal(open_of(f, build), 1);
+    open_session(f, RUNTIME);
+    serve(f, RUNTIME, other_build);
+    turn(f);
+    forget(f);
+    say(f, CLIENT, CONTROL, 9, .run = run, .action = CONTROL_WAKE);
+    turn(f);
+    assert_true(f->offer_count > 0);
+    const struct ticket t = f->offers[f->offer_count - 1].ticket;
+    say(f, RUNTIME, CLAIM, 2, .run = t.run, .epoch = t.epoch, .build = {other_build, HASH_BYTES});
+    turn(f);
+    assert_int_equal(open_of(f, build), 1);
+    ask_append(f, RUNTIME, 3, &(struct said){.run = run, .epoch = t.epoch, .number = 1,
+                                             .next = NEXT_RELEASE});
+    turn(f);
+    assert_int_equal(open_of(f, build), 0);
+    assert_int_equal(open_of(f, other_build), 1);
+    say(f, CLIENT, CONTROL, 9, .run = run, .action = CONTROL_TERMINATE);
+    turn(f);
+    assert_int_equal(open_of(f, other_build), 0);
+}
+
 /* A closed connection: its waits go with it and nobody is answered. */
 static void a_closed_connection_is_forgotten(void **state)
 {
@@ -464,6 +507,7 @@ int main(void)
         CASE(a_signal_counts_once),
         CASE(the_owner_is_shown_signals),
         CASE(another_build_continues_a_blocked_run),
+        CASE(open_runs_are_counted_by_build),
         CASE(a_closed_connection_is_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -151,14 +151,14 @@ static void bad_paths(void **state)
 }
 
 /* A file of schema 1 with a run in it, as the first release wrote it: opened, it has all that
- * schema 2 has, and the run is as it was and goes on. */
+ * later schemas have, and the run is as it was and goes on. */
 static void an_old_file_is_upgraded(void **state)
 {
     static const char back_to_1[] =
         "DROP INDEX runs_parent;"
         "ALTER TABLE runs DROP COLUMN parent; ALTER TABLE runs DROP COLUMN flags;"
         "ALTER TABLE runs DROP COLUMN deadline_ms; ALTER TABLE runs DROP COLUMN children;"
-        "ALTER TABLE runs DROP COLUMN absorbed;"
+        "ALTER TABLE runs DROP COLUMN absorbed; ALTER TABLE runs DROP COLUMN build;"
         "UPDATE meta SET value = 1 WHERE name = 'schema'";
     struct fixture *f = *state;
     struct draft d, child;
@@ -175,6 +175,7 @@ static void an_old_file_is_upgraded(void **state)
     draft_event(&d, 10);
     d.write.row.flags = 3;
     d.write.row.deadline_ms = 99;
+    d.write.row.build = (aiki_view){d.write.row.hash, HASH_BYTES};
     child.write.row.parent = d.write.row.id;
     struct draft *unit[] = {&d, &child};
     assert_int_equal(draft_commit(f->s, unit, 2, NULL), AIKI_OK);
@@ -192,7 +193,7 @@ static void foreign_files(void **state)
     tamper(f, "UPDATE meta SET value = 7 WHERE name = 'schema'");
     store_close(f->s);
     f->s = NULL;
-    refused(f->url, AIKI_UNSUPPORTED, "schema 7, this server speaks up to 2");
+    refused(f->url, AIKI_UNSUPPORTED, "schema 7, this server speaks up to 3");
     tamper(f, "PRAGMA application_id = 1");
     refused(f->url, AIKI_UNSUPPORTED, "another program");
     AUTO(close_fd) int fd = open(f->path, O_WRONLY | O_TRUNC);
