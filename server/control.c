@@ -116,13 +116,13 @@ static void note_event(struct history *h, const struct event *e)
         h->attempts++;
     if (h->step.size_bytes == 0 || h->from_seq != 0 ||
         (e->kind != EVENT_STEP_BEGUN && e->kind != EVENT_ATTEMPT_FAILED &&
-         e->kind != EVENT_STEP_DONE))
+         e->kind != EVENT_STEP_DONE && e->kind != EVENT_ATTEMPT_DONE))
         return;
     if (e->as.step.identity_kind != 0 && view_equal(e->as.step.name, h->step)) {
         h->places = array_grow(h->places, &h->place_capacity, h->place_count, sizeof(*h->places));
         h->places[h->place_count++] = (struct place){e->as.step.address, e->as.step.nth};
     }
-    if (e->kind == EVENT_STEP_DONE && is_place(h, e))
+    if ((e->kind == EVENT_STEP_DONE || e->kind == EVENT_ATTEMPT_DONE) && is_place(h, e))
         h->from_seq = e->seq;
 }
 

@@ -140,7 +140,8 @@ static void put_body(struct view_map *m, const struct aiki_id *run, const struct
         break;
     case EVENT_STEP_BEGUN: put_step_begun(m, run, e); break;
     case EVENT_ATTEMPT_FAILED: put_attempt_failed(m, e); break;
-    case EVENT_STEP_DONE: put_step_done(m, e); break;
+    case EVENT_STEP_DONE:
+    case EVENT_ATTEMPT_DONE: put_step_done(m, e); break;
     case EVENT_HEARTBEAT:
         put_step(m, e);
         view_put_uint(m, "attempt", e->as.step.attempt);

@@ -108,12 +108,16 @@ static const char *step_words(aiki_view event, aiki_view kind, const char **ret_
     if (view_is(kind, "heartbeat"))
         return "heartbeat";
     *ret_state = "failed";
-    if (view_is(kind, "attempt_failed"))
+    if (view_is(kind, "attempt_failed") ||
+        (view_is(kind, "attempt_done") && view_is(outcome, "failed")))
         return "attempt failed";
     if (view_is(outcome, "timed_out"))
         return "timed out";
     if (view_is(outcome, "failed"))
         return "step failed";
+    *ret_state = "completed";
+    if (view_is(kind, "attempt_done"))
+        return "attempt done";
     *ret_state = view_is(outcome, "cancelled") ? "cancelled" : "completed";
     return view_is(outcome, "cancelled") ? "step cancelled" : "done";
 }
@@ -132,7 +136,7 @@ static void print_step(struct timeline *t, struct step *s, aiki_view event, aiki
 {
     const char *state;
     const char *what = step_words(event, kind, &state);
-    bool done = view_is(kind, "step_done");
+    bool done = view_is(kind, "step_done"), ended = done || view_is(kind, "attempt_done");
     begin_line(t, event, what, state);
     printf("%s", s != NULL ? s->text : "");
     print_attempt(event);
@@ -143,7 +147,7 @@ static void print_step(struct timeline *t, struct step *s, aiki_view event, aiki
         detail("in", s->input);
     /* A signal's step holds the number of the signal event, which shows the payload itself. */
     bool is_signal = s != NULL && strncmp(s->text, "signal ", 7) == 0;
-    if (!t->brief && done && !is_signal)
+    if (!t->brief && ended && !is_signal)
         detail_value("out", doc_get(event, "output"));
     if (!t->brief)
         detail_value("beat", doc_get(event, "details"));

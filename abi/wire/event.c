@@ -7,7 +7,8 @@
  *   CLAIMED         [session, build, runtime]
  *   STEP_BEGUN      [address, nth, identity, due_at_ms, duration_ms] or [..., options]
  *   ATTEMPT_FAILED  [address, nth, identity, attempt, next_at_ms, error, duration_us] or [..., retry]
- *   STEP_DONE       [address, nth, identity, attempt, outcome, value, error, duration_us] or
+ *   STEP_DONE, ATTEMPT_DONE
+ *                   [address, nth, identity, attempt, outcome, value, error, duration_us] or
  *                   [..., retry]
  *   SIGNAL          [name, payload, ref]
  *   COMPLETED       [output]
@@ -274,7 +275,8 @@ static void put_body(aiki_writer *w, const struct event *e)
     case EVENT_CLAIMED: put_claimed(w, e); break;
     case EVENT_STEP_BEGUN: put_step_begun(w, e); break;
     case EVENT_ATTEMPT_FAILED: put_attempt_failed(w, e); break;
-    case EVENT_STEP_DONE: put_step_done(w, e); break;
+    case EVENT_STEP_DONE:
+    case EVENT_ATTEMPT_DONE: put_step_done(w, e); break;
     case EVENT_SIGNAL:
         aiki_mp_array(w, SIGNAL_FIELDS);
         put_text(w, e->as.signal.name);
@@ -539,6 +541,7 @@ static aiki_status get_body(aiki_reader *r, struct event *e)
     case EVENT_STEP_BEGUN: unknown = get_step_begun(r, e); break;
     case EVENT_ATTEMPT_FAILED: unknown = get_attempt_failed(r, e); break;
     case EVENT_STEP_DONE:
+    case EVENT_ATTEMPT_DONE:
         unknown = get_step_done(r, e);
         if (e->as.step.outcome > OUTCOME_CANCELLED)
             return AIKI_UNSUPPORTED;

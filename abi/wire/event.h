@@ -40,7 +40,8 @@
     X(TIMED_OUT, 18, "timed_out")          /* s: the deadline of the run passed */           \
     X(TERMINATED, 19, "terminated")        /* s */                                           \
     X(RUN_RETRIED, 20, "run_retried")      /* r by its policy, s on request */               \
-    X(HEARTBEAT, 21, "heartbeat")          /* r: details for the attempt after this one */
+    X(HEARTBEAT, 21, "heartbeat")          /* r: details for the attempt after this one */ \
+    X(ATTEMPT_DONE, 22, "attempt_done")    /* r: ended while the code could not see it */
 
 enum {
 #define EVENT_KIND_ENUM(name, number, text) EVENT_##name = number,
@@ -115,14 +116,14 @@ struct event {
             /* and how long the code asked to wait; negative = for ever */
             int64_t duration_ms;
             /* STEP_BEGUN of a child: [version, close_policy, detached]. ATTEMPT_FAILED, and STEP_DONE
-             * of a task that failed: the retry policy in force (retry.h). Else empty */
+             * and ATTEMPT_DONE of a task that failed: the retry policy in force (retry.h). Else empty */
             aiki_view options;
             /* HEARTBEAT: attempt, and its details in value */
-            /* ATTEMPT_FAILED and STEP_DONE: number of the attempt this ends, from 1 */
+            /* ATTEMPT_FAILED, ATTEMPT_DONE, STEP_DONE: number of the attempt this ends, from 1 */
             uint64_t attempt;
             /* ATTEMPT_FAILED: when the next one may begin */
             int64_t next_at_ms;
-            /* STEP_DONE: OUTCOME_*; value: output (task), seq of the SIGNAL event as uint (signal),
+            /* STEP_DONE, ATTEMPT_DONE: OUTCOME_*; value: output (task), seq of the SIGNAL event as uint (signal),
              * captured value (side), nil (sleep) */
             uint64_t outcome;
             aiki_view value;

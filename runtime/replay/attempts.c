@@ -116,6 +116,10 @@ static void fail_unknown(struct replay *r, struct step *s)
 
 bool attempt_begin_call(struct replay *r, struct step *s)
 {
+    if (s->kept) {
+        live_push(&r->ready, s, PHASE_READY);
+        return true;
+    }
     if (s->called_at_ms == 0)
         s->called_at_ms = r->now_ms;
     if (s->policy->at_most_once && s->begun_attempt > s->attempt) {

@@ -132,16 +132,21 @@ static aiki_status take_signal(struct journal *j, struct step *s, const struct e
     return AIKI_OK;
 }
 
-static aiki_status load_done(struct journal *j, struct step *s, const struct event *e,
-                             aiki_error *err)
+static void load_outcome(struct step *s, const struct event *e)
 {
-    s->done_on_record = true;
     s->done_seq = e->seq;
     s->outcome = e->as.step.outcome;
     s->error = e->as.step.error;
     s->done_attempt = e->as.step.attempt;
     s->duration_us = e->as.step.duration_us;
     s->value = e->as.step.value;
+}
+
+static aiki_status load_done(struct journal *j, struct step *s, const struct event *e,
+                             aiki_error *err)
+{
+    s->done_on_record = true;
+    load_outcome(s, e);
     if (s->kind == STEP_SIGNAL && s->outcome == OUTCOME_OK) {
         aiki_status st = take_signal(j, s, e, err);
         if (st != AIKI_OK)
@@ -227,6 +232,11 @@ static aiki_status load_step(struct journal *j, const struct event *e, aiki_erro
         return load_begun(s, e, err);
     if (e->kind == EVENT_HEARTBEAT)
         return load_heartbeat(j, s, e, err);
+    if (e->kind == EVENT_ATTEMPT_DONE) {
+        s->kept = true;
+        load_outcome(s, e);
+        return AIKI_OK;
+    }
     s->attempt = e->as.step.attempt;
     s->due_at_ms = e->as.step.next_at_ms;
     s->error = e->as.step.error;
@@ -260,6 +270,7 @@ static aiki_status load_event(struct journal *j, const struct event *e, aiki_err
     case EVENT_STEP_BEGUN:
     case EVENT_ATTEMPT_FAILED:
     case EVENT_HEARTBEAT:
+    case EVENT_ATTEMPT_DONE:
     case EVENT_STEP_DONE: return load_step(j, e, err);
     case EVENT_CANCEL_SEEN: return add_delivery(j, NULL) == AIKI_OK ? AIKI_OK : no_memory(j, e, err);
     case EVENT_RUN_RETRIED: outside_retried(j, e); return AIKI_OK;

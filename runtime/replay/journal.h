@@ -57,6 +57,7 @@ struct step {
     aiki_view name, input;
     bool on_record;     /* some event has carried its identity */
     bool done_on_record; /* and one its outcome: it never executes again */
+    bool kept; /* and one what its last attempt brought, which the code has not seen: neither does it */
     bool called;
     uint8_t phase;
     bool required;  /* spoken of since the run was last retried: the code must ask for it */

@@ -79,26 +79,38 @@ void live_record_begun(struct replay *r, struct step *s)
     live_write_event(r, &e);
 }
 
-void live_record_done(struct replay *r, struct step *s)
+static struct event outcome_event(struct step *s, uint64_t kind)
 {
-    struct event e = live_step_event(s, EVENT_STEP_DONE);
-    uint8_t memory[16];
-    aiki_writer number;
+    struct event e = live_step_event(s, kind);
 
     e.as.step.attempt = s->done_attempt;
     e.as.step.outcome = s->outcome;
     e.as.step.value = s->value;
     e.as.step.error = s->error;
     e.as.step.duration_us = s->duration_us;
+    return e;
+}
+
+static void write_outcome(struct replay *r, const struct step *s, struct event *e)
+{
+    if (s->kind == STEP_TASK && s->outcome == OUTCOME_FAILED)
+        attempt_write_failure(r, s, e);
+    else
+        live_write_event(r, e);
+}
+
+void live_record_done(struct replay *r, struct step *s)
+{
+    struct event e = outcome_event(s, EVENT_STEP_DONE);
+    uint8_t memory[16];
+    aiki_writer number;
+
     if (s->kind == STEP_SIGNAL) {
         aiki_writer_init_fixed(&number, memory, sizeof(memory));
         aiki_mp_uint(&number, s->outcome == OUTCOME_OK ? s->signal->seq : 0);
         e.as.step.value = s->outcome == OUTCOME_OK ? aiki_writer_view(&number) : (aiki_view){NULL, 0};
     }
-    if (s->kind == STEP_TASK && s->outcome == OUTCOME_FAILED)
-        attempt_write_failure(r, s, &e);
-    else
-        live_write_event(r, &e);
+    write_outcome(r, s, &e);
     r->events_seen = r->events_written;
 }
 
@@ -288,12 +300,29 @@ static void show_ready(struct replay *r)
     replay_show(r, s);
 }
 
-/* Nothing begins while the run is paused; what is under way ends and is recorded. */
+/* Record what attempts brought without showing it. False: not all of it has room. */
+static bool keep_ready(struct replay *r)
+{
+    for (struct step *s = r->ready.first; s != NULL; s = s->next) {
+        if (s->kind != STEP_TASK || s->kept)
+            continue; /* the next owner finds it as this one did */
+        if (r->events.size_bytes >= REPLAY_UNSENT_BYTES_MAX)
+            return false;
+        struct event e = outcome_event(s, EVENT_ATTEMPT_DONE);
+        write_outcome(r, s, &e);
+        s->kept = true;
+    }
+    return true;
+}
+
+/* Nothing begins while the run is paused; what is under way ends and is recorded. Once the code's wait
+ * is over it is shown nothing more: it does not go on, and a replay would not show it there either. */
 static enum replay_verdict paused_next(struct replay *r)
 {
-    while (r->ready.first != NULL && r->events.size_bytes < REPLAY_UNSENT_BYTES_MAX)
+    while (r->missing > 0 && r->ready.first != NULL &&
+           r->events.size_bytes < REPLAY_UNSENT_BYTES_MAX)
         show_ready(r);
-    return r->running > 0 || r->ready.first != NULL ? REPLAY_IDLE : REPLAY_PAUSED;
+    return keep_ready(r) && r->running == 0 ? REPLAY_PAUSED : REPLAY_IDLE;
 }
 
 enum replay_verdict live_next(struct replay *r, struct step **ret_step)

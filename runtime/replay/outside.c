@@ -179,7 +179,7 @@ static bool is_void(const struct step *s, uint64_t from_seq)
     if (from_seq > 0 && (s->first_seq >= from_seq || s->done_seq >= from_seq))
         return true;
     /* A child without an outcome may have been ended together with its parent. */
-    return s->done_on_record ? s->outcome != OUTCOME_OK : s->kind == STEP_CHILD;
+    return s->done_on_record || s->kept ? s->outcome != OUTCOME_OK : s->kind == STEP_CHILD;
 }
 
 /* As if never begun; it keeps its place among the addresses. */

@@ -301,8 +301,15 @@ aiki_status replay_side(struct replay *r, struct step *s, aiki_view value, aiki_
     return r->events.status;
 }
 
-bool replay_may_return(const struct replay *r)
+bool replay_may_return(struct replay *r)
 {
+    const struct journal *j = &r->journal;
+
+    /* What an earlier pass left behind need not be looked at by this one. */
+    while (r->next_delivery < j->delivery_count && j->deliveries[r->next_delivery] != NULL &&
+           !j->deliveries[r->next_delivery]->required)
+        replay_show(r, j->deliveries[r->next_delivery++]);
+    settle(r);
     return (r->live && r->disputed == NULL) || BUG(divergence_unseen);
 }
 

@@ -128,7 +128,7 @@ bool replay_has_room(struct replay *r);
  * Both are copied. */
 aiki_status replay_side(struct replay *r, struct step *s, aiki_view value, aiki_view error);
 /* Whether the code may return: false is a divergence. */
-bool replay_may_return(const struct replay *r);
+bool replay_may_return(struct replay *r);
 
 /* ---- from the owner ---------------------------------------------------------------------- */
 

@@ -41,6 +41,25 @@ def test_a_paused_run_ends_what_it_began_and_no_more(stacks):
     chain.check(s.history(run))
 
 
+def test_a_result_the_code_does_not_wait_for_is_kept_and_not_seen(stacks):
+    """Two tasks end while the run is paused; its code waits for one of them and returns."""
+    s = stacks(plugins=["family"])
+    run = begin(s, "race", ms=500)
+    until(lambda: marks(s) == "++", "both are under way")
+    control(s, run, "pause")
+    in_state(s, run, "paused")
+    assert marks(s) == "++dd"
+    assert [k for k in kinds(s, run) if k.endswith("_done")] == ["step_done", "attempt_done"]
+    s.runtime.kill()
+    s.restart_server()
+    control(s, run, "resume")
+    s.start_runtime(0)
+    assert s.result(run)["n"] == 1
+    assert marks(s) == "++dd"
+    assert kinds(s, run)[-1] == "completed"
+    chain.check(s.history(run))
+
+
 def test_signals_sent_to_a_paused_run_are_kept(stacks):
     s = stacks(plugins=["waits"])
     run = s.start("approve", {"timeout_ms": 60000})

@@ -24,6 +24,7 @@ static const struct event *sample(uint64_t kind)
     case EVENT_STEP_BEGUN:
     case EVENT_ATTEMPT_FAILED:
     case EVENT_STEP_DONE:
+    case EVENT_ATTEMPT_DONE:
     case EVENT_HEARTBEAT:
         memcpy(e.as.step.address.bytes, "fedcba9876543210", ADDRESS_BYTES);
         e.as.step.nth = 2;
@@ -89,6 +90,12 @@ static const struct event *sample(uint64_t kind)
         e.as.step.outcome = OUTCOME_OK;
         e.as.step.value = BYTES("\xce\x01\x02\x03\x04");
         e.as.step.duration_us = 12;
+    }
+    if (kind == EVENT_ATTEMPT_DONE) {
+        e.as.step.attempt = 2;
+        e.as.step.outcome = OUTCOME_OK;
+        e.as.step.value = BYTES("\xcd\x01\x2c");
+        e.as.step.duration_us = 1500;
     }
     if (kind == EVENT_HEARTBEAT) {
         e.as.step.attempt = 2;

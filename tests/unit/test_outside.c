@@ -141,6 +141,27 @@ static uint64_t first_of_two(struct world *w)
     return number_of(shown(w, f[1 - loser])->value) * 10 + result(w, task(w, "c", 3));
 }
 
+static uint64_t any_of_two(struct world *w)
+{
+    uint32_t f[2] = {task(w, "a", 1), task(w, "b", 2)};
+    assert_int_equal(wait_for(w, f, 2, 1), AIKI_OK);
+    assert_int_not_equal(shown(w, f[0])->phase == PHASE_SHOWN, shown(w, f[1])->phase == PHASE_SHOWN);
+    return number_of(shown(w, f[shown(w, f[1])->phase == PHASE_SHOWN])->value);
+}
+
+static uint64_t only_a(struct world *w)
+{
+    return result(w, task(w, "a", 1));
+}
+
+static uint64_t both_one_by_one(struct world *w)
+{
+    uint32_t f[2] = {task(w, "a", 1), task(w, "b", 2)};
+    assert_int_equal(wait_for(w, f, 2, 1), AIKI_OK);
+    assert_int_equal(wait_for(w, f, 2, 2), AIKI_OK);
+    return number_of(shown(w, f[0])->value) + number_of(shown(w, f[1])->value);
+}
+
 static uint64_t one_child(struct world *w)
 {
     uint32_t f = child(w, "ship", false);
@@ -276,12 +297,12 @@ static void the_loser_of_a_race_is_cancelled(void **state)
 
 /* ---- pause and wake ---------------------------------------------------------------------- */
 
-/* What is under way is recorded, the code does not go on; after the resume it does. */
-static void a_paused_run_ends_what_it_began(void **state)
+/* To be cut off wherever the test likes: begins a stay and goes on until something is under way. */
+static void begin_stay(struct world *w)
 {
-    struct world *w = *state;
     struct step *s;
-    world_begin(w, nap_between);
+    drop_memory(w);
+    w->running_count = 0;
     replay_init(&w->r, (struct replay_memory){take, w});
     assert_int_equal(journal_load(&w->r.journal, (aiki_view){w->journal, w->journal_bytes}, NULL),
                      AIKI_OK);
@@ -289,9 +310,81 @@ static void a_paused_run_ends_what_it_began(void **state)
     replay_begin(&w->r);
     assert_int_equal(replay_next(&w->r, w->now_ms, &s), REPLAY_RESUME);
     assert_true(fiber_resume(w->fiber));
-    assert_int_equal(replay_next(&w->r, w->now_ms, &s), REPLAY_START);
-    note_effect(w, s);
-    w->running[w->running_count++] = s;
+    while (replay_next(&w->r, w->now_ms, &s) == REPLAY_START) {
+        note_effect(w, s);
+        w->running[w->running_count++] = s;
+    }
+}
+
+/* Both tasks end while the run is paused; the code waits for one of them. */
+static void pause_a_race(struct world *w, program fn)
+{
+    struct step *s;
+    world_begin(w, fn);
+    begin_stay(w);
+    assert_int_equal(w->running_count, 2);
+    notify(w, EVENT_PAUSED);
+    end_attempt(w);
+    end_attempt(w);
+    assert_int_equal(replay_next(&w->r, w->now_ms, &s), REPLAY_PAUSED);
+    assert_int_equal(find(w, EVENT_STEP_DONE).count, 0);
+    (void)append(w, false);
+    fiber_destroy(w->fiber);
+    assert_int_equal(find(w, EVENT_STEP_DONE).count, 1);
+    assert_int_equal(find(w, EVENT_ATTEMPT_DONE).count, 1);
+    assert_int_equal(stay(w), STAY_PAUSED);
+    arrive(w, EVENT_RESUMED);
+}
+
+/* The loser's result is on record and nobody ever looks at it, or it is cancelled, or looked at later. */
+static void results_of_a_pause_are_kept(void **state)
+{
+    static const struct {
+        program fn;
+        uint64_t result;
+        unsigned done;
+    } cases[] = {{any_of_two, 2, 1}, {first_of_two, 26, 3}, {both_one_by_one, 2 + 4, 2}};
+    struct world *w = *state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        for (unsigned appends = 1; appends < 4; appends++) {
+            pause_a_race(w, cases[i].fn);
+            run_to_end(w, appends);
+            assert_int_equal(w->result, cases[i].result);
+            assert_int_equal(find(w, EVENT_STEP_DONE).count, cases[i].done);
+            assert_int_equal(find(w, EVENT_ATTEMPT_DONE).count, 1);
+            assert_int_equal(effects_of(w, "a", 1), 1);
+            assert_int_equal(effects_of(w, "b", 2), 1);
+            world_end(w);
+        }
+}
+
+/* A run that is asked to end before it is resumed, or that is executed again, finds them too. */
+static void kept_results_outlive_requests(void **state)
+{
+    const struct event retried = {.kind = EVENT_RUN_RETRIED, .as.run_retried.attempt = 2};
+    struct world *w = *state;
+    pause_a_race(w, both_one_by_one);
+    arrive(w, EVENT_CANCEL_REQUESTED);
+    run_to_end(w, NEVER);
+    assert_int_equal(w->result, 2 + 4); /* what is there already is seen first */
+    world_end(w);
+    pause_a_race(w, any_of_two);
+    run_to_end(w, NEVER);
+    keep_event(w, &retried);
+    w->fn = both_one_by_one;
+    run_to_end(w, NEVER);
+    assert_int_equal(w->result, 2 + 4);
+    assert_int_equal(effects_of(w, "b", 2), 1);
+    world_end(w);
+}
+
+/* What is under way is recorded, the code does not go on; after the resume it does. */
+static void a_paused_run_ends_what_it_began(void **state)
+{
+    struct world *w = *state;
+    struct step *s;
+    world_begin(w, nap_between);
+    begin_stay(w);
     notify(w, EVENT_PAUSED);
     assert_int_equal(replay_next(&w->r, w->now_ms, &s), REPLAY_IDLE);
     assert_int_equal(replay_wake_at_ms(&w->r), 0);
@@ -408,6 +501,21 @@ static void a_retried_run_keeps_what_is_done(void **state)
     world_end(w);
 }
 
+/* The build that failed did more than the one that goes on: what is left over is not missed. */
+static void leftovers_of_a_pass_are_not_missed(void **state)
+{
+    const struct event retried = {.kind = EVENT_RUN_RETRIED, .as.run_retried.attempt = 2};
+    struct world *w = *state;
+    world_begin(w, both_one_by_one);
+    run_to_end(w, NEVER);
+    keep_event(w, &retried);
+    w->fn = only_a;
+    run_to_end(w, NEVER);
+    assert_int_equal(w->result, 2);
+    assert_int_equal(effects_of(w, "a", 1), 1);
+    world_end(w);
+}
+
 /* From a step on: everything of that and later is done again, signals are there again. */
 static void a_run_is_retried_from_a_step(void **state)
 {
@@ -476,11 +584,14 @@ int main(void)
         cmocka_unit_test(a_request_seen_elsewhere_diverges),
         cmocka_unit_test(the_loser_of_a_race_is_cancelled),
         cmocka_unit_test(a_paused_run_ends_what_it_began),
+        cmocka_unit_test(results_of_a_pause_are_kept),
+        cmocka_unit_test(kept_results_outlive_requests),
         cmocka_unit_test(a_sleeper_is_woken),
         cmocka_unit_test(a_child_is_awaited),
         cmocka_unit_test(a_detached_child_is_not),
         cmocka_unit_test(a_child_nobody_waits_for_is_recorded),
         cmocka_unit_test(a_retried_run_keeps_what_is_done),
+        cmocka_unit_test(leftovers_of_a_pass_are_not_missed),
         cmocka_unit_test(a_run_is_retried_from_a_step),
         cmocka_unit_test(a_cancelled_run_is_retried),
     };

@@ -11,6 +11,7 @@
  *   detach    a leaf on its own; answers its id
  *   elsewhere a child of the workflow that mode names; answers OK or the code of its error
  *   group     branches of ms, the last one fails at once: mode "fail_fast", "settled", "quorum"
+ *   race      two tasks of ms, of which one is waited for; answers how many results are there by then
  *   until     sleeps until ms from now, by the clock
  *   gate      mark a; fails for good unless FILE.open exists, then mark u; mark b
  */
@@ -229,6 +230,23 @@ static aiki_status group(aiki_run *run, const struct order *in, struct answer *o
 }
 AIKI_WORKFLOW_TYPED(group, "group", "1.0.0", order, answer);
 
+static aiki_status race(aiki_run *run, const struct order *in, struct answer *out, aiki_error *err)
+{
+    aiki_future futures[2];
+    uint32_t first;
+
+    for (uint32_t i = 0; i < 2; i++) {
+        struct order o = *in;
+        o.n = i;
+        AIKI_TRY(work_start(run, &o, NULL, &futures[i], err));
+    }
+    AIKI_TRY(aiki_await_any(run, futures, 2, &first, err));
+    for (uint32_t i = 0; i < 2; i++)
+        out->n += aiki_result(run, futures[i], NULL, NULL) == AIKI_OK;
+    return AIKI_OK;
+}
+AIKI_WORKFLOW_TYPED(race, "race", "1.0.0", order, answer);
+
 static aiki_status until(aiki_run *run, const struct order *in, struct answer *out, aiki_error *err)
 {
     int64_t began_at_ms, ended_at_ms;
@@ -257,5 +275,5 @@ AIKI_WORKFLOW_TYPED(gate, "gate", "1.0.0", order, answer);
 AIKI_PLUGIN("family", "1.0.0",
             AIKI_WORKFLOWS(cleanup_workflow, busy_workflow, leaf_workflow, parent_workflow,
                            detach_workflow, elsewhere_workflow, group_workflow, until_workflow,
-                           gate_workflow),
+                           gate_workflow, race_workflow),
             AIKI_TASKS(mark_task, work_task, pass_gate_task));
