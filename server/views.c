@@ -432,12 +432,14 @@ void view_plugin(aiki_writer *w, const struct plugin *plugin)
     if (plugin->descriptor != NULL)
         (void)descriptor_read((aiki_view){plugin->descriptor, plugin->descriptor_size_bytes}, &d,
                               NULL); /* read before: it decodes */
-    aiki_mp_map(w, 8);
+    aiki_mp_map(w, 10);
     put_text(w, "file", view_of(plugin->file));
     put(w, "build");
     view_hex(w, plugin->build, (size_t)plugin->build_size_bytes);
     put_text(w, "name", d.name);
     put_text(w, "version", d.version);
+    put_text(w, "language", d.language);
+    put_text(w, "toolchain", d.toolchain);
     put_text(w, "worker", view_of(plugin->session->info.name));
     put(w, "worker_id");
     view_id(w, &plugin->session->info.id);

@@ -64,7 +64,7 @@ static void print_json(const struct check *c, const struct descriptor *d)
     buf_init(&text);
     if (memcmp(c->admission.build, unread, BUILD_BYTES) != 0)
         build_hex(c->admission.build, hex);
-    aiki_mp_map(&map, d != NULL ? 6 : 3);
+    aiki_mp_map(&map, d != NULL ? 8 : 3);
     put_text(&map, "file", view_of(c->file));
     put_text(&map, "build", view_of(hex));
     if (d == NULL) {
@@ -73,6 +73,8 @@ static void print_json(const struct check *c, const struct descriptor *d)
     } else {
         put_text(&map, "name", d->name);
         put_text(&map, "version", d->version);
+        put_text(&map, "language", d->language);
+        put_text(&map, "toolchain", d->toolchain);
         put_raw(&map, "workflows", d->workflows);
         put_raw(&map, "tasks", d->tasks);
     }
@@ -95,13 +97,14 @@ static void print_summary(aiki_view summary)
 
 static void print_text(const struct check *c, const struct descriptor *d)
 {
-    char hex[BUILD_HEX_SIZE], name[TEXT_SIZE], version[TEXT_SIZE];
+    char hex[BUILD_HEX_SIZE], name[TEXT_SIZE], version[TEXT_SIZE], language[TEXT_SIZE];
     struct descriptor_workflow workflow;
     struct descriptor_task task;
     aiki_reader r;
     build_hex(c->admission.build, hex);
-    printf("%s %s, build %.12s, plugin interface %" PRIu64 ".%" PRIu64 "\n", clean(d->name, name),
-           clean(d->version, version), hex, d->abi_major, d->abi_minor);
+    printf("%s %s in %s, build %.12s, plugin interface %" PRIu64 ".%" PRIu64 "\n",
+           clean(d->name, name), clean(d->version, version), clean(d->language, language), hex,
+           d->abi_major, d->abi_minor);
     for (descriptor_workflows(d, &r); descriptor_next_workflow(&r, &workflow);) {
         printf("  workflow  %s %s", clean(workflow.name, name), clean(workflow.version, version));
         print_summary(workflow.summary);

@@ -29,6 +29,8 @@ def test_they_load_side_by_side_and_run_the_same_workflow(stacks):
     for name, language in LANGUAGES.items():
         shown = json.loads(s.aiki("plugins", "check", plugin(name), "--json").stdout)
         assert shown["language"] == language
+    listed = {p["name"]: p["language"] for p in s.get("/v1/plugins")["plugins"]}
+    assert listed == LANGUAGES
 
 
 @pytest.mark.parametrize("name,value,code", [
