@@ -49,7 +49,7 @@ def test_they_fail_with_errors_of_their_own(stacks, name, value, code):
 
 @pytest.mark.parametrize("language,sign", [
     ("cpp", "terminate called after throwing"),  # an exception that leaves a task
-    ("rust", "(task crash-rust): signal 6"),     # an abort
+    ("rust", "killed by signal 6"),             # an abort
     ("go", "panic: nobody recovers this"),       # a panic of a goroutine the task started
 ])
 def test_a_crash_is_contained_and_the_run_goes_on(stacks, tmp_path, language, sign):
