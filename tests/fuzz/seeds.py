@@ -84,24 +84,28 @@ WORDS = ["--lease-ms\n70\nrest", "--verbose\n--\n--listen", "--lease-ms=-6", "--
 
 
 def elf():
-    """The smallest shared object that the intake takes: one segment, a dynamic table, two sections."""
+    """The smallest shared object that the intake takes: one segment, a stack that is none, a dynamic table,
+    strings, one symbol and its hash table, two sections."""
     machine = {"x86_64": 62, "aarch64": 183}[platform.machine()]
-    dynamic_at, strings, symbol = 64 + 2 * 56, b"\0libc.so.6\0", bytes(24)
-    dynamic_bytes = 5 * 16
+    dynamic_at, strings, symbol = 64 + 3 * 56, b"\0libc.so.6\0", bytes(24)
+    dynamic_bytes = 6 * 16
     strings_at = dynamic_at + dynamic_bytes
     symbols_at = strings_at + 16
-    sections_at = symbols_at + len(symbol)
+    hash_at = symbols_at + len(symbol)
+    hashes = struct.pack("<IIII", 1, 1, 0, 0)
+    sections_at = hash_at + len(hashes)
     size = sections_at + 3 * 64
-    dynamic = b"".join(struct.pack("<QQ", *pair) for pair in
-                       [(1, 1), (5, strings_at), (10, len(strings)), (6, symbols_at), (0, 0)])
+    dynamic = b"".join(struct.pack("<QQ", *pair) for pair in [
+        (1, 1), (4, hash_at), (5, strings_at), (10, len(strings)), (6, symbols_at), (0, 0)])
     header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack(
-        "<HHIQQQIHHHHHH", 3, machine, 1, 0, 64, sections_at, 0, 64, 56, 2, 64, 3, 0)
+        "<HHIQQQIHHHHHH", 3, machine, 1, 0, 64, sections_at, 0, 64, 56, 3, 64, 3, 0)
     segments = (struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, size, size, 4096) +
-                struct.pack("<IIQQQQQQ", 2, 6, dynamic_at, dynamic_at, dynamic_at, dynamic_bytes, dynamic_bytes, 8))
+                struct.pack("<IIQQQQQQ", 2, 6, dynamic_at, dynamic_at, dynamic_at, dynamic_bytes, dynamic_bytes, 8) +
+                struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16))
     section = "<IIQQQQIIQQ"
     sections = bytes(64) + struct.pack(section, 0, 6, 3, dynamic_at, dynamic_at, dynamic_bytes, 2, 0, 8, 16) + \
         struct.pack(section, 0, 3, 0, strings_at, strings_at, len(strings), 0, 0, 1, 0)
-    return header + segments + dynamic + strings.ljust(16, b"\0") + symbol + sections
+    return header + segments + dynamic + strings.ljust(16, b"\0") + symbol + hashes + sections
 
 
 def text_reply(text):

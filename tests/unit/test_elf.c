@@ -111,6 +111,97 @@ static void headers_that_contradict_the_format(void **state)
 {
     (void)state;
     with_byte(offsetof(Elf64_Ehdr, e_phentsize), 1, "BAD_ELF");
+    with_byte(offsetof(Elf64_Ehdr, e_phnum) + 1, 1, "BAD_ELF");
+    with_byte(EI_VERSION, 9, "BAD_ELF");
+    with_byte(EI_OSABI, ELFOSABI_FREEBSD, "WRONG_MACHINE");
+}
+
+/* ---- one number of a table changed ------------------------------------------------------- */
+
+static Elf64_Phdr *segment_of(uint32_t type)
+{
+    Elf64_Ehdr *h = (Elf64_Ehdr *)(void *)good;
+    Elf64_Phdr *p = (Elf64_Phdr *)(void *)(good + h->e_phoff);
+    for (unsigned i = 0; i < h->e_phnum; i++)
+        if (p[i].p_type == type)
+            return &p[i];
+    fail();
+    return NULL;
+}
+
+static Elf64_Dyn *tag_of(int64_t tag)
+{
+    for (Elf64_Dyn *d = (Elf64_Dyn *)(void *)(good + segment_of(PT_DYNAMIC)->p_offset);; d++) {
+        if (d->d_tag == tag)
+            return d;
+        assert_int_not_equal(d->d_tag, DT_NULL);
+    }
+}
+
+static void with_number(uint64_t *number, uint64_t value, const char *code)
+{
+    uint64_t before = *number;
+    *number = value;
+    refused(good, good_bytes, code);
+    *number = before;
+}
+
+/* What loads well but is not let in. */
+static void unwelcome_files_are_named(void **state)
+{
+    Elf64_Phdr *stack = segment_of(PT_GNU_STACK), *load = segment_of(PT_LOAD);
+    (void)state;
+    stack->p_flags |= PF_X;
+    refused(good, good_bytes, "EXEC_STACK");
+    stack->p_flags &= ~(uint32_t)PF_X;
+    stack->p_type = PT_NULL;
+    refused(good, good_bytes, "EXEC_STACK");
+    stack->p_type = PT_INTERP;
+    refused(good, good_bytes, "NOT_SHARED");
+    stack->p_type = PT_GNU_STACK;
+    uint32_t flags = load->p_flags;
+    load->p_flags = PF_R | PF_W | PF_X;
+    refused(good, good_bytes, "WRITABLE_CODE");
+    load->p_flags = flags;
+    Elf64_Dyn *any = tag_of(DT_FINI); /* of which a plugin has no need */
+    Elf64_Dyn before = *any;
+    *any = (Elf64_Dyn){.d_tag = DT_FLAGS, .d_un.d_val = DF_TEXTREL};
+    refused(good, good_bytes, "TEXT_RELOCATIONS");
+    any->d_tag = DT_TEXTREL;
+    refused(good, good_bytes, "TEXT_RELOCATIONS");
+    any->d_tag = DT_RUNPATH;
+    any->d_un.d_val = tag_of(DT_NEEDED)->d_un.d_val; /* "libc.so.6" is no absolute path */
+    refused(good, good_bytes, "FOREIGN_RPATH");
+    any->d_tag = DT_RPATH;
+    refused(good, good_bytes, "FOREIGN_RPATH");
+    *any = before;
+}
+
+/* Each number that the loader follows leads outside for once. */
+static void numbers_that_lead_outside(void **state)
+{
+    static const int64_t places[] = {DT_STRTAB, DT_SYMTAB, DT_RELA,       DT_GNU_HASH,   DT_VERSYM,
+                                     DT_INIT,   DT_FINI,   DT_INIT_ARRAY, DT_FINI_ARRAY, DT_VERNEED};
+    static const int64_t sizes[] = {DT_STRSZ, DT_RELASZ, DT_INIT_ARRAYSZ, DT_FINI_ARRAYSZ,
+                                    DT_SYMENT, DT_RELAENT};
+    Elf64_Phdr *load = segment_of(PT_LOAD), *dynamic = segment_of(PT_DYNAMIC);
+    (void)state;
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        with_number(&tag_of(places[i])->d_un.d_val, UINT64_MAX - 7, "BAD_ELF");
+        with_number(&tag_of(places[i])->d_un.d_val, UINT64_C(1) << 40, "BAD_ELF");
+    }
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+        with_number(&tag_of(sizes[i])->d_un.d_val, UINT64_MAX / 2, "BAD_ELF");
+    with_number(&tag_of(DT_STRSZ)->d_un.d_val, 3, "BAD_ELF");
+    with_number(&tag_of(DT_NEEDED)->d_un.d_val, UINT32_MAX, "BAD_ELF");
+    with_number(&dynamic->p_vaddr, 0, "BAD_ELF");
+    with_number(&load[1].p_vaddr, load[0].p_vaddr, "BAD_ELF");
+    with_number(&load->p_memsz, UINT64_MAX, "BAD_ELF");
+    with_number(&load->p_align, 3, "BAD_ELF");
+    Elf64_Rela *r = (Elf64_Rela *)(void *)(good + tag_of(DT_RELA)->d_un.d_val); /* first segment */
+    with_number(&r->r_offset, 0, "TEXT_RELOCATIONS");
+    with_number(&r->r_offset, UINT64_C(1) << 40, "BAD_ELF");
+    with_number(&r->r_info, ELF64_R_INFO(UINT64_C(9999), ELF64_R_TYPE(r->r_info)), "BAD_ELF");
 }
 
 /* No proper beginning of a plugin passes, wherever a copy stopped. */
@@ -168,6 +259,8 @@ int main(void)
         cmocka_unit_test(other_files_are_named),
         cmocka_unit_test(other_machines_are_named),
         cmocka_unit_test(headers_that_contradict_the_format),
+        cmocka_unit_test(unwelcome_files_are_named),
+        cmocka_unit_test(numbers_that_lead_outside),
         cmocka_unit_test(every_cut_is_refused),
         cmocka_unit_test(a_tail_of_zeros_is_refused),
         cmocka_unit_test(damage_never_reads_outside),
