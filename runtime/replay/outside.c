@@ -224,5 +224,7 @@ void outside_retried(struct journal *j, const struct event *e)
     j->required = 0;
     filter_deliveries(j);
     j->cancel_requested = j->paused = j->ended = false;
+    if (e->as.run_retried.next_at_ms == 0)
+        j->start.as.started.deadline_ms = 0; /* on request, behind it: the server holds it void too */
     j->passes++;
 }
