@@ -2,8 +2,9 @@
 import harness
 import pytest
 
-PLUGINS = ["cancellation", "children", "error-capture", "groups", "inbox", "own-retries", "payloads", "replay",
-           "retry-policies", "side-values", "sleeping", "turns", "versions"]
+PLUGINS = ["at-most-once", "cancellation", "children", "deadlines", "error-capture", "groups", "heartbeats",
+           "inbox", "own-retries", "passes", "payloads", "replay", "retry-policies", "shipping", "side-values",
+           "sleeping", "timeouts", "turns", "typed-calls", "versions"]
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 /* groups.c - many tasks at once, and how many of them to wait for.
  *
- *   groups {"until": "all"|"any"|"settled"|"quorum", "branches": [{"ms": T, "fails": B}...]}
+ *   groups {"until": "all"|"any"|"settled"|"most"|"quorum"|"fail-fast",
+ *           "branches": [{"ms": T, "fails": B}...]}
  *
- * Starts one task a branch. Answers what the wait said, and for each branch what it knows by then:
- * "ok", "failed" or "pending".
+ * Starts one task a branch. "most" is until more than half have ended, "quorum" until more than half have
+ * succeeded. Answers what the wait said, and for each branch what it knows by then: "ok", "pending", or the
+ * code of its error.
  */
 #include <string.h>
 #include <time.h>
@@ -17,7 +19,7 @@ enum { BRANCHES_MAX = 16, NAP_MS = 10 };
     F(R, bool, fails, AIKI_OPTIONAL)
 AIKI_RECORD(branch, BRANCH);
 #define GROUPS_INPUT(F, R)                                                      \
-    F(R, str, until, AIKI_REQUIRED, AIKI_ONE_OF("all|any|settled|quorum"))      \
+    F(R, str, until, AIKI_REQUIRED, AIKI_ONE_OF("all|any|settled|most|quorum|fail-fast")) \
     F(R, list(record(branch)), branches, AIKI_REQUIRED, AIKI_LENGTH(1, BRANCHES_MAX))
 AIKI_RECORD(groups_input, GROUPS_INPUT);
 #define GROUPS_OUTPUT(F, R)              \
@@ -47,6 +49,10 @@ static aiki_status wait_for(aiki_run *run, const struct groups_input *in, const 
         return aiki_await_any(run, futures, count, &first, err);
     if (strcmp(in->until, "settled") == 0)
         return aiki_await_settled(run, futures, count, err);
+    if (strcmp(in->until, "quorum") == 0)
+        return aiki_await_quorum(run, futures, count, count / 2 + 1, err);
+    if (strcmp(in->until, "fail-fast") == 0)
+        return aiki_await_all_or_cancel(run, futures, count, err);
     return run->api->await(run, futures, count, count / 2 + 1, err);
 }
 
@@ -65,8 +71,11 @@ static aiki_status groups(aiki_run *run, const struct groups_input *in, struct g
     if (st != AIKI_OK && st != AIKI_FAILED)
         return st;
     for (uint64_t i = 0; i < count; i++) {
-        const aiki_status branch = aiki_result(run, futures[i], NULL, NULL);
-        names[i] = branch == AIKI_OK ? "ok" : branch == AIKI_PENDING ? "pending" : "failed";
+        aiki_error why = AIKI_ERROR_INIT;
+        const aiki_status branch = aiki_result(run, futures[i], NULL, &why);
+        names[i] = branch == AIKI_OK        ? "ok"
+                   : branch == AIKI_PENDING ? "pending"
+                                            : aiki_format(run, "%s", why.code);
     }
     out->said = st == AIKI_OK ? "ok" : err->code;
     out->branches = names;

@@ -1,9 +1,15 @@
-"""A start with a key may be repeated until it is answered: one key is one run."""
+"""A start with a key may be repeated until it is answered: one key is one run.
+
+Of a start with the key of a run and another input its policy decides: `same` (without one) refuses it, `existing`
+answers with the run there is, `replace` terminates that and starts another one in the same commit.
+"""
 import concurrent.futures
 import json
 
 import pytest
 from harness import HttpError
+
+HOUR_MS = 3_600_000
 
 
 def test_a_hundred_clients_at_once_start_one_run(common):
@@ -31,6 +37,41 @@ def test_the_same_key_with_another_input_is_a_conflict_that_names_the_run(common
         common.start("sleeping", {"ms": 1}, key="taken")
     assert (e.value.status, e.value.code) == (409, "KEY_TAKEN")
     assert run in e.value.body["error"]["message"]
+
+
+def start(s, key, ms, policy):
+    body = {"input": {"ms": ms}, "key": key, "key_policy": policy, "actor": policy}
+    return s.request("POST", "/v1/workflows/sleeping/runs", body)[1]
+
+
+def test_or_is_answered_with_the_run_there_is(common):
+    run = start(common, "existing", HOUR_MS, "same")["id"]
+    answer = start(common, "existing", 1, "existing")
+    assert (answer["id"], answer["created"]) == (run, False)
+    assert common.history(run)[0]["input"] == {"ms": HOUR_MS}, "what was started stays as it was"
+    common.request("POST", f"/v1/runs/{run}/terminate")
+
+
+def test_or_ends_it_and_takes_its_place(common):
+    first = start(common, "replaced", HOUR_MS, "same")["id"]
+    answer = start(common, "replaced", 0, "replace")
+    assert answer["created"] is True and answer["id"] != first
+    assert common.outcome(first)["state"] == "terminated"
+    assert common.result(answer["id"]) == {"ms": 0}
+    assert common.history(first)[0]["key"] == "replaced", "its history still says so"
+    assert [r["id"] for r in common.get("/v1/runs?key=replaced")["runs"]] == [answer["id"]]
+
+
+def test_what_was_absorbed_is_on_record_with_time_and_actor(common):
+    run = start(common, "absorbed", 0, "same")["id"]
+    for policy in ("same", "existing", "replace"):
+        assert start(common, "absorbed", 0, policy)["id"] == run, "the same input is the same start"
+    shown = common.run(run)
+    assert shown["duplicates"] == 3
+    assert [d["actor"] for d in shown["duplicate_starts"]] == ["same", "existing", "replace"]
+    assert min(d["at"] for d in shown["duplicate_starts"]) >= common.history(run)[0]["at"]
+    assert "absorbed" in common.aiki("runs", "inspect", run).stdout
+    common.result(run)
 
 
 def test_a_key_belongs_to_one_workflow(common):

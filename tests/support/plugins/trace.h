@@ -25,4 +25,18 @@ static inline int64_t trace_size(const char *path)
     return stat(path, &st) == 0 ? (int64_t)st.st_size : 0;
 }
 
+/* How many of these marks are in the file, as far as its first 4 KiB. */
+static inline int64_t trace_count(const char *path, char mark)
+{
+    char marks[4096];
+    int64_t count = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size_bytes = fd >= 0 ? read(fd, marks, sizeof(marks)) : 0;
+    for (ssize_t i = 0; i < size_bytes; i++)
+        count += marks[i] == mark;
+    if (fd >= 0)
+        close(fd);
+    return count;
+}
+
 #endif

@@ -1,0 +1,60 @@
+"""At most once: a task that is never executed again, at the price of an outcome that may be unknown.
+
+Its beginning is on record before it is executed. Found without an end it is not repeated: its step fails with
+OUTCOME_UNKNOWN, and the workflow finds out what happened.
+"""
+import pytest
+from harness import until
+
+
+def begun(s, run):
+    return any(e["kind"] == "heartbeat" for e in s.history(run))
+
+
+@pytest.mark.exact
+def test_nothing_in_its_way_it_is_a_task_like_any_other(common, trace):
+    assert common.result(common.start("at-most-once", {"path": str(trace), "ms": 10})) == {"what": "paid"}
+    assert trace.read_text() == "pd"
+
+
+@pytest.mark.exact
+def test_a_failure_that_it_answers_leaves_nothing_in_doubt_and_is_retried(common, trace):
+    run = common.start("at-most-once", {"path": str(trace), "ms": 0, "refusals": 2})
+    assert common.result(run) == {"what": "paid"}
+    assert trace.read_text() == "pd"
+    assert [e["attempt"] for e in common.history(run) if e["kind"] == "heartbeat"] == [1, 2, 3]
+
+
+@pytest.mark.exact
+def test_its_beginning_is_on_record_before_it_does_anything(common, trace):
+    run = common.start("at-most-once", {"path": str(trace), "ms": 300})
+    until(trace.read_text, "it pays")
+    assert begun(common, run)
+    common.result(run)
+
+
+def test_a_process_that_dies_with_it_leaves_an_unknown_outcome_and_no_repeat(stacks):
+    s = stacks(plugins=["at-most-once"])
+    trace = s.directory / "trace"
+    run = s.start("at-most-once", {"path": str(trace), "ms": 3_600_000})
+    until(lambda: trace.exists(), "it pays")
+    s.runtime.kill()
+    s.restart_server()
+    s.start_runtime()
+    assert s.result(run) == {"what": "half paid"}, "the workflow has found out"
+    assert trace.read_text() == "p", "it was not executed again"
+    done = [e for e in s.history(run) if e["kind"] == "step_done"][0]
+    assert (done["outcome"], done["error"]["code"], done["error"]["category"]) == (
+        "failed", "OUTCOME_UNKNOWN", "plugin")
+
+
+def test_what_has_only_been_announced_counts_as_perhaps_done(stacks):
+    """Killed between the record of its beginning and its execution: nobody can tell that from outside."""
+    s = stacks(plugins=["at-most-once"], start=False)
+    s.start_redis()
+    s.start_server()
+    s.start_runtime(env={"AIKI_FAULT": "child.task.before=kill", "AIKI_FAULT_ONCE": str(s.directory / "once")})
+    trace = s.directory / "trace"
+    run = s.start("at-most-once", {"path": str(trace), "ms": 0})
+    assert s.result(run) == {"what": "not paid"}
+    assert not trace.exists()

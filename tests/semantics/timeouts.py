@@ -1,0 +1,64 @@
+"""Timeouts: of an attempt, of the wait for its start, of a whole call; who says them, and what follows.
+
+A timeout is a failed attempt with a code of its own. That of an attempt is repeated by the policy; those of
+the whole call are final.
+"""
+from harness import until
+
+HOUR_MS = 3_600_000
+
+
+def failed(s, run):
+    return [e for e in s.history(run) if e["kind"] == "attempt_failed"]
+
+
+def test_start_to_close_ends_one_attempt_and_the_next_one_has_its_own_time(common):
+    run = common.start("timeouts", {"ms": HOUR_MS, "bad": 1, "start_to_close_ms": 300})
+    assert common.result(run) == {"attempt": 2}
+    event, = failed(common, run)
+    assert (event["attempt"], event["error"]["code"]) == (1, "TIMEOUT_START_TO_CLOSE")
+    assert event["duration_us"] >= 300_000, "no attempt is ended before its time"
+
+
+def test_start_to_close_of_the_last_attempt_is_the_failure_of_the_run(common):
+    document = common.outcome(common.start("timeouts", {"ms": HOUR_MS, "start_to_close_ms": 60}))
+    assert (document["state"], document["error"]["code"]) == ("failed", "TIMEOUT_START_TO_CLOSE")
+    assert document["error"]["message"] == "attempt 3 of task take: it took over 60 ms"
+
+
+def test_schedule_to_close_is_for_the_whole_call_and_keeps_the_last_failure(common):
+    run = common.start("timeouts", {"ms": HOUR_MS, "start_to_close_ms": 250, "schedule_to_close_ms": 400})
+    error = common.outcome(run)["error"]
+    assert error["code"] == "TIMEOUT_SCHEDULE_TO_CLOSE"
+    assert error["cause"]["code"] == "TIMEOUT_START_TO_CLOSE", "what the attempt before it failed with"
+    assert len(failed(common, run)) == 1, "it is final, whatever the policy still allows"
+
+
+def test_schedule_to_start_gives_up_a_call_that_nobody_takes(stacks):
+    s = stacks(plugins=["timeouts"], runtime_args=["--task-threads", "1"])
+    busy = s.start("timeouts", {"ms": HOUR_MS})
+    until(lambda: s.state(busy) == "running", "it has the only thread")
+    run = s.start("timeouts", {"ms": 0, "schedule_to_start_ms": 200})
+    document = s.outcome(run)
+    assert document["error"]["code"] == "TIMEOUT_SCHEDULE_TO_START"
+    assert failed(s, run) == [], "there was no attempt"
+    assert s.state(busy) == "running"
+
+
+def test_the_workflow_has_a_default_for_its_tasks_and_the_call_may_say_otherwise(common):
+    run = common.start("timeouts-by-default", {"ms": 600, "bad": 1})
+    assert common.result(run) == {"attempt": 2}
+    assert failed(common, run)[0]["error"]["message"] == "attempt 1 of task take: it took over 200 ms"
+    run = common.start("timeouts-by-default", {"ms": 600, "bad": 1, "start_to_close_ms": 60_000})
+    assert common.result(run) == {"attempt": 1}
+
+
+def test_a_call_goes_on_counting_in_another_process(stacks):
+    s = stacks(plugins=["timeouts"])
+    run = s.start("timeouts", {"ms": HOUR_MS, "schedule_to_close_ms": 1500})
+    until(lambda: s.state(run) == "running", "it is under way")
+    called = next(e for e in s.history(run) if e["kind"] == "step_begun")
+    s.runtime.kill()
+    s.start_runtime()
+    assert s.outcome(run)["error"]["code"] == "TIMEOUT_SCHEDULE_TO_CLOSE"
+    assert sum(e["kind"] == "step_begun" for e in s.history(run)) == 1, called
