@@ -1,4 +1,4 @@
-/* runs.c - runs in memory: loading, journals, who waits, what follows from a change. */
+/* runs.c - runs in memory: loading, journals, what follows from a change. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -291,108 +291,6 @@ void session_lose_all(struct pipeline *p, struct session *s)
             metric_add(tickets_reoffered, 1);
         }
         run_settle(p, e);
-        cache_rest(&p->cache, e);
-    }
-}
-
-/* ---- waiters --------------------------------------------------------------------------------- */
-
-struct party *party_of(struct pipeline *p, peer_id peer)
-{
-    struct party *party = &p->parties[peer_slot(peer)];
-    if (party->peer != peer) {
-        party->peer = peer;
-        party->session = NULL;
-        chain_init(&party->waiters);
-    }
-    return party;
-}
-
-static struct waiter *waiter_new(struct pipeline *p)
-{
-    struct waiter *w;
-    if (p->waiter_free != 0) {
-        w = p->waiters[p->waiter_free - 1];
-        p->waiter_free = w->next_free;
-        return w;
-    }
-    p->waiters = array_grow(p->waiters, &p->waiter_capacity, p->waiter_count,
-                            sizeof(struct waiter *));
-    w = memory_need(sizeof(*w));
-    w->number = (uint32_t)p->waiter_count;
-    p->waiters[p->waiter_count++] = w;
-    return w;
-}
-
-static uint64_t timer_key(const struct waiter *w)
-{
-    return (uint64_t)w->number * 2 + WAITER_TIMER;
-}
-
-static void waiter_free(struct pipeline *p, struct waiter *w)
-{
-    timers_set(&p->timers, timer_key(w), 0);
-    chain_remove(&w->of_run);
-    chain_remove(&w->of_party);
-    w->entry = NULL;
-    w->next_free = p->waiter_free;
-    p->waiter_free = w->number + 1;
-    p->waiter_open_count--;
-}
-
-aiki_status waiter_add(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation,
-                       int64_t timeout_ms, aiki_error *err)
-{
-    if (p->waiter_open_count >= WAITERS_MAX)
-        return error_set(err, AIKI_LIMIT, "WAITERS_MAX: %d requests wait for runs already",
-                         WAITERS_MAX);
-    struct waiter *w = waiter_new(p);
-    w->entry = e;
-    w->peer = peer;
-    w->correlation = correlation;
-    cache_hold(&p->cache, e);
-    chain_append(&e->waiters, &w->of_run);
-    chain_append(&party_of(p, peer)->waiters, &w->of_party);
-    timers_set(&p->timers, timer_key(w), p->now.at_ms + timeout_ms);
-    p->waiter_open_count++;
-    return AIKI_OK;
-}
-
-void waiter_timed_out(struct pipeline *p, uint32_t number)
-{
-    struct waiter *w = p->waiters[number];
-    struct entry *e = w->entry;
-    peer_id peer = w->peer;
-    uint32_t correlation = w->correlation;
-    /* What is not committed must not be seen. The commit may be what it waited for. */
-    if (unit_barrier(p, e) &&
-        (w->entry == NULL || w->peer != peer || w->correlation != correlation))
-        return;
-    waiter_free(p, w);
-    answer_result(p, e, peer, correlation);
-    cache_rest(&p->cache, e);
-}
-
-void waiters_answer(struct pipeline *p, struct entry *e)
-{
-    while (!chain_is_empty(&e->waiters)) {
-        struct waiter *w = container_of(e->waiters.next, struct waiter, of_run);
-        answer_result(p, e, w->peer, w->correlation);
-        waiter_free(p, w);
-    }
-}
-
-/* correlation NULL: all of the connection's. */
-void waiters_forget(struct pipeline *p, peer_id peer, const uint32_t *correlation)
-{
-    struct party *party = party_of(p, peer);
-    for (struct chain *m = party->waiters.next, *next; m != &party->waiters; m = next) {
-        struct waiter *w = container_of(m, struct waiter, of_party);
-        next = m->next;
-        if (correlation != NULL && w->correlation != *correlation)
-            continue;
-        struct entry *e = w->entry;
-        waiter_free(p, w);
         cache_rest(&p->cache, e);
     }
 }
