@@ -37,6 +37,7 @@ enum {
     CLAIM_BYTES_MAX = 1024 * 1024, /* journal sent with a claim; more follows by pages */
     START_RETRY_BYTES_MAX = 16 * 1024,
     WAITERS_MAX = 1000000,
+    WATCHERS_MAX = 10000,    /* of them those who watch a history */
     KEY_BYTES_MAX = 256,     /* start key, actor, signal reference, reason of a request */
     WAIT_MS_MAX = 24 * 3600 * 1000
 };
@@ -45,12 +46,14 @@ enum {
 
 struct reader;
 
-/* Somebody who waits for a run to end. */
+/* Somebody who waits for a run to end, or for its history to go on. */
 struct waiter {
     struct chain of_run, of_party;
     struct entry *entry;
     peer_id peer;
     uint32_t correlation;
+    bool watches;            /* its history, of which it wants limit events behind after_seq */
+    uint64_t after_seq, limit;
     uint32_t number;         /* index in pipeline.waiters; names its timer */
     uint32_t next_free;
 };
@@ -140,7 +143,8 @@ struct pipeline {
     struct waiter **waiters;
     size_t waiter_count, waiter_capacity;
     uint32_t waiter_free;          /* number + 1 */
-    size_t waiter_open_count;
+    size_t waiter_open_count;      /* and how many of them watch */
+    size_t watcher_open_count;
     uint64_t run_no_max;
     int64_t audit_at_ms;
     int64_t started_at_ms;
@@ -294,12 +298,23 @@ void children_note(struct pipeline *p, struct entry *e, enum follow_what what);
 /* All that was noted, and what follows from it. */
 void children_follow(struct pipeline *p);
 
+/* ---- queries --------------------------------------------------------------------------------- */
+
+/* The reader answers, or the refusal does. flow: the only one that matters, or NULL for all. */
+void ask_reader(struct pipeline *p, const struct command *c, const struct flow *flow,
+                aiki_view what, aiki_view args);
+
 /* ---- waiters --------------------------------------------------------------------------------- */
 
 enum { WAITER_TIMER = 1 }; /* timer keys: run number * 2, or waiter number * 2 + WAITER_TIMER */
 aiki_status waiter_add(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation,
                        int64_t timeout_ms, aiki_error *err);
+/* It is answered with a page of history once there are events behind after_seq, the run has ended,
+ * or the time is up. AIKI_LIMIT over WATCHERS_MAX. */
+aiki_status watcher_add(struct pipeline *p, struct entry *e, const struct command *c,
+                        uint64_t after_seq, uint64_t limit, int64_t timeout_ms, aiki_error *err);
 void waiter_timed_out(struct pipeline *p, uint32_t number);
+/* Whoever waited for what this run, just committed, has become. */
 void waiters_answer(struct pipeline *p, struct entry *e);
 void waiters_forget(struct pipeline *p, peer_id peer, const uint32_t *correlation);
 

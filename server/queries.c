@@ -256,15 +256,43 @@ static void server_stats(struct pipeline *p, aiki_writer *w)
 
 /* ---- dispatch -------------------------------------------------------------------------------- */
 
-static aiki_status ask_reader(struct pipeline *p, const struct command *c,
-                              const struct msg_QUERY *m, aiki_error *err)
+void ask_reader(struct pipeline *p, const struct command *c, const struct flow *flow,
+                aiki_view what, aiki_view args)
 {
-    const struct flow **served = memory_need((p->registry.flow_count + 1) * sizeof(*served));
-    size_t count = 0;
-    for (size_t i = 0; i < p->registry.flow_count; i++)
-        if (p->registry.flows[i]->serving_count > 0)
-            served[count++] = p->registry.flows[i];
-    return reader_ask(p->reader, c->peer, c->correlation, m->what, m->args, served, count, err);
+    size_t count = 0, all = flow != NULL ? 1 : p->registry.flow_count;
+    const struct flow **served = memory_need((all + 1) * sizeof(*served));
+    aiki_error err = {.struct_size = sizeof(err)};
+    for (size_t i = 0; i < all; i++) {
+        const struct flow *f = flow != NULL ? flow : p->registry.flows[i];
+        if (f->serving_count > 0)
+            served[count++] = f;
+    }
+    if (reader_ask(p->reader, c->peer, c->correlation, what, args, served, count, &err) != AIKI_OK)
+        answer_refusal(p, c, &err);
+}
+
+/* A history with nothing new in it, asked for with wait_ms: answered once it goes on. */
+static aiki_status watch(struct pipeline *p, const struct command *c, aiki_view args,
+                         bool *ret_waits, aiki_error *err)
+{
+    struct query_args a;
+    struct aiki_id id;
+    struct entry *e = NULL;
+    *ret_waits = false;
+    aiki_status status = query_args_read(args, &a, err);
+    if (status != AIKI_OK || a.wait_ms == 0)
+        return status;
+    status = id_parse((const char *)a.id.data, a.id.size_bytes, &id, err);
+    if (status == AIKI_OK)
+        status = run_load_clean(p, &id, &e, err);
+    if (status == AIKI_OK && e->run.seq <= a.after && !run_state_is_terminal(e->run.state)) {
+        int64_t wait_ms = a.wait_ms > WAIT_MS_MAX ? WAIT_MS_MAX : (int64_t)a.wait_ms;
+        status = watcher_add(p, e, c, a.after, a.limit, wait_ms, err);
+        *ret_waits = status == AIKI_OK;
+    }
+    if (e != NULL)
+        cache_rest(&p->cache, e);
+    return status;
 }
 
 static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, aiki_writer *w,
@@ -306,9 +334,12 @@ void command_query(struct pipeline *p, const struct command *c, aiki_view payloa
     bool elsewhere =
         status == AIKI_OK && (view_is(m.what, "runs.list") || view_is(m.what, "runs.history") ||
                               view_is(m.what, "runs.tree"));
-    if (elsewhere)
-        status = ask_reader(p, c, &m, &err);
-    else if (status == AIKI_OK)
+    bool waits = false;
+    if (elsewhere && view_is(m.what, "runs.history"))
+        status = watch(p, c, m.args, &waits, &err);
+    if (elsewhere && status == AIKI_OK && !waits)
+        ask_reader(p, c, NULL, m.what, m.args);
+    else if (!elsewhere && status == AIKI_OK)
         status = make_document(p, &m, &doc, &err);
     if (status == AIKI_OK && doc.status != AIKI_OK)
         status = error_set(&err, doc.status, "the answer could not be written");

@@ -209,9 +209,12 @@ static aiki_status runs_list(struct reader *r, const struct job *job, const stru
 /* ---- runs.history ---------------------------------------------------------------------------- */
 
 struct history {
+    struct reader *reader;
+    const struct job *job;
     struct aiki_id id;
     uint64_t no, seq;
-    uint64_t after, limit, count, last_seq;
+    uint32_t state; /* as shown */
+    uint64_t limit, count, last_seq;
     uint8_t hash[HASH_BYTES];
     aiki_writer *w;
 };
@@ -221,10 +224,10 @@ static bool found_run(void *arg, const struct run_row *row)
     struct history *h = arg;
     h->no = row->no;
     h->seq = row->seq;
+    h->state = reader_state(h->reader, h->job, row);
     return false;
 }
 
-/* The chain is recomputed from the first event on: that also verifies what is shown. */
 static aiki_status show_page(struct history *h, aiki_view page, aiki_error *err)
 {
     aiki_reader r;
@@ -236,8 +239,6 @@ static aiki_status show_page(struct history *h, aiki_view page, aiki_error *err)
         if (status != AIKI_OK)
             return status;
         event_chain(h->hash, event.encoded);
-        if (event.seq <= h->after)
-            continue;
         view_event(h->w, &h->id, &event, h->hash);
         h->last_seq = event.seq;
         h->count++;
@@ -249,11 +250,11 @@ static aiki_status show_pages(struct reader *r, struct history *h, aiki_error *e
 {
     AUTO(buf) aiki_writer page;
     buf_init(&page);
-    for (uint64_t at = 0; at < h->seq && h->count < h->limit;) {
+    for (uint64_t at = h->last_seq; at < h->seq && h->count < h->limit;) {
         uint64_t last_seq = at;
         buf_clear(&page, HISTORY_PAGE_BYTES);
         aiki_status status = r->connection->ops->reader_journal(
-            r->connection, h->no, at, HISTORY_PAGE_BYTES, &page, &last_seq, err);
+            r->connection, h->no, at, HISTORY_PAGE_BYTES, &page, &last_seq, h->hash, err);
         if (status == AIKI_OK)
             status = show_page(h, aiki_writer_view(&page), err);
         if (status != AIKI_OK)
@@ -265,13 +266,14 @@ static aiki_status show_pages(struct reader *r, struct history *h, aiki_error *e
     return AIKI_OK;
 }
 
-static aiki_status runs_history(struct reader *r, const struct query_args *a, aiki_writer *doc,
-                                aiki_error *err)
+static aiki_status runs_history(struct reader *r, const struct job *job,
+                                const struct query_args *a, aiki_writer *doc, aiki_error *err)
 {
     AUTO(buf) aiki_writer events;
     char text[AIKI_ID_TEXT_SIZE];
     buf_init(&events);
-    struct history h = {.after = a->after,
+    struct history h = {.reader = r,
+                        .job = job,
                         .limit = a->limit > 0 ? a->limit : HISTORY_LIMIT_DEFAULT,
                         .last_seq = a->after,
                         .w = &events};
@@ -283,9 +285,11 @@ static aiki_status runs_history(struct reader *r, const struct query_args *a, ai
     if (status != AIKI_OK)
         return status;
     id_text(&h.id, text);
-    aiki_mp_map(doc, 3);
+    aiki_mp_map(doc, 4);
     aiki_mp_str(doc, "id");
     aiki_mp_str(doc, text);
+    aiki_mp_str(doc, "state");
+    aiki_mp_str(doc, run_state_name(h.state));
     aiki_mp_str(doc, "events");
     aiki_mp_array(doc, h.count);
     aiki_mp_raw(doc, events.data, events.size_bytes);
@@ -307,7 +311,7 @@ static void do_job(struct reader *r, const struct job *job)
     buf_init(&doc);
     aiki_status status = query_args_read((aiki_view){job->args, job->args_size_bytes}, &args, &err);
     if (status == AIKI_OK)
-        status = job->what == JOB_HISTORY ? runs_history(r, &args, &doc, &err)
+        status = job->what == JOB_HISTORY ? runs_history(r, job, &args, &doc, &err)
                  : job->what == JOB_TREE  ? runs_tree(r, job, &args, &doc, &err)
                                           : runs_list(r, job, &args, &doc, &err);
     if (status == AIKI_OK && doc.status != AIKI_OK)

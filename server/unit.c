@@ -226,7 +226,7 @@ static void settle(struct pipeline *p)
         pay_result(p, &u->owed[i]);
     for (size_t i = 0; i < u->run_count; i++) {
         struct entry *e = u->runs[i].entry;
-        if (run_state_is_terminal(e->run.state))
+        if (!chain_is_empty(&e->waiters))
             waiters_answer(p, e);
         entry_trim(e);
     }

@@ -60,6 +60,8 @@ static void read_arg(aiki_reader *r, aiki_view name, struct query_args *a)
         a->before = read_number(r);
     else if (view_is(name, "after"))
         a->after = read_number(r);
+    else if (view_is(name, "wait_ms"))
+        a->wait_ms = read_number(r);
     else
         (void)aiki_mp_skip(r); /* its failure sticks */
 }

@@ -12,6 +12,7 @@ struct query_args {
     aiki_view id, workflow, version, state, key;
     aiki_view build;           /* hex digits its hash begins with */
     uint64_t limit, before, after;
+    uint64_t wait_ms;          /* for the history to go on */
     uint64_t since, until;     /* ms since 1970; when a run was started; until 0 = any */
 };
 aiki_status query_args_read(aiki_view map, struct query_args *ret, aiki_error *err);

@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "pipeline.h"
 #include "wire/error.h"
@@ -47,13 +48,14 @@ static void waiter_free(struct pipeline *p, struct waiter *w)
     chain_remove(&w->of_run);
     chain_remove(&w->of_party);
     w->entry = NULL;
+    p->watcher_open_count -= w->watches;
     w->next_free = p->waiter_free;
     p->waiter_free = w->number + 1;
     p->waiter_open_count--;
 }
 
-aiki_status waiter_add(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation,
-                       int64_t timeout_ms, aiki_error *err)
+static aiki_status add(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation,
+                       int64_t timeout_ms, struct waiter **ret, aiki_error *err)
 {
     if (p->waiter_open_count >= WAITERS_MAX)
         return error_set(err, AIKI_LIMIT, "WAITERS_MAX: %d requests wait for runs already",
@@ -62,12 +64,64 @@ aiki_status waiter_add(struct pipeline *p, struct entry *e, peer_id peer, uint32
     w->entry = e;
     w->peer = peer;
     w->correlation = correlation;
+    w->watches = false;
     cache_hold(&p->cache, e);
     chain_append(&e->waiters, &w->of_run);
     chain_append(&party_of(p, peer)->waiters, &w->of_party);
     timers_set(&p->timers, timer_key(w), p->now.at_ms + timeout_ms);
     p->waiter_open_count++;
+    *ret = w;
     return AIKI_OK;
+}
+
+aiki_status waiter_add(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation,
+                       int64_t timeout_ms, aiki_error *err)
+{
+    struct waiter *w;
+    return add(p, e, peer, correlation, timeout_ms, &w, err);
+}
+
+aiki_status watcher_add(struct pipeline *p, struct entry *e, const struct command *c,
+                        uint64_t after_seq, uint64_t limit, int64_t timeout_ms, aiki_error *err)
+{
+    struct waiter *w;
+    if (p->watcher_open_count >= WATCHERS_MAX)
+        return error_code(err, AIKI_UNAVAILABLE, "OVERLOADED",
+                          "WATCHERS_MAX: %d requests watch histories already; ask without wait",
+                          WATCHERS_MAX);
+    aiki_status status = add(p, e, c->peer, c->correlation, timeout_ms, &w, err);
+    if (status != AIKI_OK)
+        return status;
+    w->watches = true;
+    w->after_seq = after_seq;
+    w->limit = limit;
+    p->watcher_open_count++;
+    return AIKI_OK;
+}
+
+/* Frees w. What is on record now is the answer, whether it was waited for or not. */
+static void answer_waiter(struct pipeline *p, struct waiter *w)
+{
+    struct entry *e = w->entry;
+    const struct command c = {.peer = w->peer, .correlation = w->correlation};
+    if (!w->watches) {
+        waiter_free(p, w);
+        answer_result(p, e, c.peer, c.correlation);
+        return;
+    }
+    char id[AIKI_ID_TEXT_SIZE];
+    AUTO(buf) aiki_writer args;
+    buf_init(&args);
+    id_text(&e->id, id);
+    aiki_mp_map(&args, 3);
+    aiki_mp_str(&args, "id");
+    aiki_mp_str(&args, id);
+    aiki_mp_str(&args, "after");
+    aiki_mp_uint(&args, w->after_seq);
+    aiki_mp_str(&args, "limit");
+    aiki_mp_uint(&args, w->limit);
+    waiter_free(p, w);
+    ask_reader(p, &c, e->flow, view_of("runs.history"), aiki_writer_view(&args));
 }
 
 void waiter_timed_out(struct pipeline *p, uint32_t number)
@@ -80,17 +134,18 @@ void waiter_timed_out(struct pipeline *p, uint32_t number)
     if (unit_barrier(p, e) &&
         (w->entry == NULL || w->peer != peer || w->correlation != correlation))
         return;
-    waiter_free(p, w);
-    answer_result(p, e, peer, correlation);
+    answer_waiter(p, w);
     cache_rest(&p->cache, e);
 }
 
 void waiters_answer(struct pipeline *p, struct entry *e)
 {
-    while (!chain_is_empty(&e->waiters)) {
-        struct waiter *w = container_of(e->waiters.next, struct waiter, of_run);
-        answer_result(p, e, w->peer, w->correlation);
-        waiter_free(p, w);
+    bool ended = run_state_is_terminal(e->run.state);
+    for (struct chain *m = e->waiters.next, *next; m != &e->waiters; m = next) {
+        struct waiter *w = container_of(m, struct waiter, of_run);
+        next = m->next;
+        if (ended || (w->watches && e->run.seq > w->after_seq))
+            answer_waiter(p, w);
     }
 }
 

@@ -1,8 +1,6 @@
 /* cmd_inspect.c - `aiki runs inspect | watch`: a run's row and its history.
  *
- * The protocol tells when a run has ended (WAIT) but not when its history grew, so watching asks
- * for new events after each short WAIT while the run is open.
- */
+ * Watching asks for the events behind the last one seen; the server answers once there are some. */
 #include <stdio.h>
 #include <string.h>
 
@@ -16,25 +14,43 @@
 #include "text.h"
 #include "timeline.h"
 
-enum { PAGE_EVENTS_MAX = 500, LOOK_EVERY_MS = 200 };
+enum { PAGE_EVENTS_MAX = 500, WATCH_WAIT_MS = 10000 };
 
 /* Called for each event; events are borrowed. */
 typedef void (*event_fn)(void *arg, aiki_view event);
 
-/* All events after *after, which moves along. */
-static int read_history(struct cli *cli, const char *run_id, int64_t *after, event_fn fn, void *arg)
+struct final {
+    bool ended, completed;
+};
+
+/* False when the document does not say where the run stands. */
+static bool read_state(aiki_view document, struct final *ret)
+{
+    aiki_view state = doc_text(document, "state");
+    *ret = (struct final){false, view_is(state, aiki_run_state_name(AIKI_RUN_COMPLETED))};
+    for (int32_t i = AIKI_RUN_QUEUED; i <= AIKI_RUN_CANCELLING; i++)
+        ret->ended |= aiki_run_state_is_final(i) && view_is(state, aiki_run_state_name(i));
+    return state.size_bytes > 0;
+}
+
+/* All events after *after, which moves along. wait_ms: for the first of them, while the run is open.
+ * ret_final (may be NULL): the run had ended and these are its last events. */
+static int read_history(struct cli *cli, const char *run_id, int64_t *after, int64_t wait_ms,
+                        event_fn fn, void *arg, struct final *ret_final)
 {
     for (bool more = true; more;) {
         AUTO(buf) aiki_writer args;
         aiki_view document;
         buf_init(&args);
-        aiki_mp_map(&args, 3);
+        aiki_mp_map(&args, 4);
         aiki_mp_str(&args, "id");
         aiki_mp_str(&args, run_id);
         aiki_mp_str(&args, "after");
         aiki_mp_int(&args, *after);
         aiki_mp_str(&args, "limit");
         aiki_mp_int(&args, PAGE_EVENTS_MAX);
+        aiki_mp_str(&args, "wait_ms");
+        aiki_mp_int(&args, wait_ms);
         int code = cli_query(cli, "runs.history", &args, &document);
         if (code != EXIT_OK)
             return code;
@@ -43,7 +59,11 @@ static int read_history(struct cli *cli, const char *run_id, int64_t *after, eve
             fn(arg, l.item);
         }
         more = doc_int(document, "next") > 0;
+        if (ret_final != NULL && !read_state(document, ret_final))
+            code = cli_usage(cli, "the server is older than this program and cannot be watched");
         aiki_client_free(document.data);
+        if (code != EXIT_OK)
+            return code;
     }
     return EXIT_OK;
 }
@@ -94,8 +114,8 @@ static int run_inspect(struct cli *cli)
     buf_init(&e.bytes);
     if (!cli->json)
         head_print(run, clock_wall_ms());
-    code = read_history(cli, run_id, &after, cli->json ? keep_event : print_event,
-                        cli->json ? (void *)&e : (void *)&t);
+    code = read_history(cli, run_id, &after, 0, cli->json ? keep_event : print_event,
+                        cli->json ? (void *)&e : (void *)&t, NULL);
     if (code == EXIT_OK && cli->json)
         code = print_inspection(cli, run, &e);
     else if (code == EXIT_OK)
@@ -126,33 +146,19 @@ static void print_event_json(void *arg, aiki_view event)
     (void)print_json(event, 0, NULL); /* it came from our own reader */
 }
 
-/* 0 while the run is open, else its exit code plus one. */
-static int watch_once(struct cli *cli, const char *run_id, int64_t *after, struct timeline *t)
-{
-    aiki_status st = aiki_client_wait(cli->client, run_id, LOOK_EVERY_MS, NULL, &cli->err);
-    if (st != AIKI_OK && st != AIKI_FAILED && st != AIKI_TIMEDOUT)
-        return cli_fail(cli, st, &cli->err) + 1;
-    int code = read_history(cli, run_id, after, cli->json ? print_event_json : print_event, t);
-    fflush(stdout);
-    if (code != EXIT_OK)
-        return code + 1;
-    if (st == AIKI_TIMEDOUT)
-        return 0;
-    return (st == AIKI_OK ? EXIT_OK : EXIT_INCOMPLETE) + 1;
-}
-
 static int run_watch(struct cli *cli)
 {
     struct timeline t = {.brief = args_has(&cli->args, "brief")};
     int64_t after = 0;
+    struct final final = {false, false};
     int code = cli_connect(cli);
-    if (code != EXIT_OK)
-        return code;
-    do
-        code = watch_once(cli, cli->args.operands[0], &after, &t);
-    while (code == 0);
+    while (code == EXIT_OK && !final.ended) {
+        code = read_history(cli, cli->args.operands[0], &after, WATCH_WAIT_MS,
+                            cli->json ? print_event_json : print_event, &t, &final);
+        fflush(stdout);
+    }
     timeline_deinit(&t);
-    return code - 1;
+    return code != EXIT_OK || final.completed ? code : EXIT_INCOMPLETE;
 }
 
 /* clang-format off */

@@ -31,7 +31,8 @@ static const struct route routes[] = {
      false, LOCAL_NONE, 0},
     {"GET", "/v1/runs/{id}", "runs.get", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/runs/{id}/history", "runs.history", prepare_query,
-     {{"after", PARAM_NUMBER, 0}, {"limit", PARAM_NUMBER, 1}}, false, LOCAL_NONE, 0},
+     {{"after", PARAM_NUMBER, 0}, {"limit", PARAM_NUMBER, 1}, {"wait", PARAM_WAIT, 0}}, false,
+     LOCAL_NONE, 0},
     {"GET", "/v1/runs/{id}/result", NULL, prepare_result, {{"wait", PARAM_WAIT, 0}}, false,
      LOCAL_NONE, 0},
     {"POST", "/v1/runs/{id}/signals/{name}", NULL, prepare_signal, {{"ref", PARAM_TEXT, 0}}, true,
@@ -198,7 +199,7 @@ static aiki_status refuse_param(const struct call *c, const char *name, aiki_err
 }
 
 /* All of them as a map, for the core; what is of the wrong type is found here. */
-static aiki_status write_params(const struct call *c, aiki_writer *w, aiki_error *err)
+static aiki_status write_params(struct call *c, aiki_writer *w, aiki_error *err)
 {
     aiki_status status = AIKI_OK;
     for (size_t i = 0; i < c->target.param_count && status == AIKI_OK; i++) {
@@ -207,13 +208,17 @@ static aiki_status write_params(const struct call *c, aiki_writer *w, aiki_error
         uint64_t number = 0;
         if (p == NULL)
             return refuse_param(c, name, err);
-        aiki_mp_str(w, name);
         if (p->type == PARAM_NUMBER)
             status = read_number(name, value, p->min, &number, err);
-        if (p->type == PARAM_NUMBER)
-            aiki_mp_uint(w, number);
-        else
+        else if (p->type == PARAM_WAIT)
+            status = read_wait(value, &number, err);
+        if (p->type == PARAM_WAIT)
+            c->wait_ms = number;
+        aiki_mp_str(w, p->type == PARAM_WAIT ? "wait_ms" : name);
+        if (p->type == PARAM_TEXT)
             aiki_mp_str(w, value);
+        else
+            aiki_mp_uint(w, number);
     }
     return status;
 }

@@ -120,6 +120,8 @@ aiki_status journal_check_row(struct journal_check *c, uint64_t row_seq,
         if (r.status != AIKI_OK || seq_of(event) != c->seq + 1)
             return broken(c, c->seq + 1, "it is missing or not an event", err);
         c->seq++;
+        if (c->seq == after_seq + 1)
+            memcpy(c->hash_before, c->hash, HASH_BYTES);
         event_chain(c->hash, event);
         if (c->seq > after_seq && append_from == events.size_bytes)
             append_from = at;

@@ -19,6 +19,7 @@ struct journal_check {
     struct aiki_id run_id;
     uint64_t seq;
     uint8_t hash[HASH_BYTES];
+    uint8_t hash_before[HASH_BYTES]; /* of the event in front of the first one appended */
 };
 /* One journal row whose last event is row_seq: verifies that it continues the chain without a gap
  * and appends its events with seq > after_seq to w. */

@@ -455,7 +455,7 @@ static aiki_status memory_find_key(struct store *s, aiki_view space, aiki_view w
 
 static aiki_status read_journal(const struct stored_run *run, uint64_t after_seq,
                                 uint64_t bytes_max, aiki_writer *w, uint64_t *ret_last_seq,
-                                aiki_error *err)
+                                uint8_t ret_hash[HASH_BYTES], aiki_error *err)
 {
     uint64_t start = w->size_bytes;
     struct journal_check c = {.run_id = run->row.id};
@@ -476,21 +476,24 @@ static aiki_status read_journal(const struct stored_run *run, uint64_t after_seq
     }
     if (st == AIKI_OK && i == run->journal_count)
         st = journal_check_end(&c, run->row.seq, run->row.hash, err);
-    if (st == AIKI_OK)
-        *ret_last_seq = last_seq;
-    else
+    if (st != AIKI_OK) {
         w->size_bytes = start;
-    return st;
+        return st;
+    }
+    *ret_last_seq = last_seq;
+    if (ret_hash != NULL)
+        memcpy(ret_hash, c.hash_before, HASH_BYTES);
+    return AIKI_OK;
 }
 
 static aiki_status disk_journal(struct disk *d, uint64_t run_no, uint64_t after_seq,
                                 uint64_t bytes_max, aiki_writer *w, uint64_t *ret_last_seq,
-                                aiki_error *err)
+                                uint8_t ret_hash[HASH_BYTES], aiki_error *err)
 {
     pthread_mutex_lock(&d->lock);
     const struct stored_run *run = run_index_by_no(&d->runs, run_no);
     aiki_status st = run != NULL
-                         ? read_journal(run, after_seq, bytes_max, w, ret_last_seq, err)
+                         ? read_journal(run, after_seq, bytes_max, w, ret_last_seq, ret_hash, err)
                          : error_set(err, AIKI_NOT_FOUND, "no run with number %" PRIu64, run_no);
     pthread_mutex_unlock(&d->lock);
     return st;
@@ -500,7 +503,8 @@ static aiki_status memory_journal(struct store *s, uint64_t run_no, uint64_t aft
                                   uint64_t bytes_max, aiki_writer *w, uint64_t *ret_last_seq,
                                   aiki_error *err)
 {
-    return disk_journal(memory_of(s)->disk, run_no, after_seq, bytes_max, w, ret_last_seq, err);
+    return disk_journal(memory_of(s)->disk, run_no, after_seq, bytes_max, w, ret_last_seq, NULL,
+                        err);
 }
 
 static aiki_status memory_scan_open(struct store *s, uint64_t after_no, uint32_t limit,
@@ -614,9 +618,11 @@ static aiki_status memory_reader_find_run(struct store_reader *r, const struct a
 
 static aiki_status memory_reader_journal(struct store_reader *r, uint64_t run_no,
                                          uint64_t after_seq, uint64_t bytes_max, aiki_writer *w,
-                                         uint64_t *ret_last_seq, aiki_error *err)
+                                         uint64_t *ret_last_seq, uint8_t ret_hash[HASH_BYTES],
+                                         aiki_error *err)
 {
-    return disk_journal(reader_disk(r), run_no, after_seq, bytes_max, w, ret_last_seq, err);
+    return disk_journal(reader_disk(r), run_no, after_seq, bytes_max, w, ret_last_seq, ret_hash,
+                        err);
 }
 
 static aiki_status memory_workflows(struct store_reader *r, const char *space, store_workflow_fn fn,

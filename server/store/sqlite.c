@@ -429,7 +429,8 @@ static aiki_status sqlite_journal(struct store *s, uint64_t run_no, uint64_t aft
                                   uint64_t bytes_max, aiki_writer *w, uint64_t *ret_last_seq,
                                   aiki_error *err)
 {
-    return sql_journal(&sqlite_of(s)->conn, run_no, after_seq, bytes_max, w, ret_last_seq, err);
+    return sql_journal(&sqlite_of(s)->conn, run_no, after_seq, bytes_max, w, ret_last_seq, NULL,
+                       err);
 }
 
 static aiki_status sqlite_scan_open(struct store *s, uint64_t after_no, uint32_t limit,
@@ -479,13 +480,14 @@ static aiki_status sqlite_reader_find_run(struct store_reader *base, const struc
 /* One snapshot for the head of the run and its rows, while the store thread goes on. */
 static aiki_status sqlite_reader_journal(struct store_reader *base, uint64_t run_no,
                                          uint64_t after_seq, uint64_t bytes_max, aiki_writer *w,
-                                         uint64_t *ret_last_seq, aiki_error *err)
+                                         uint64_t *ret_last_seq, uint8_t ret_hash[HASH_BYTES],
+                                         aiki_error *err)
 {
     struct sqlite_reader *r = reader_of(base);
     wal_read_begin(r->wal);
     aiki_status st = sql_run(&r->conn, SQL_BEGIN_READ, err);
     if (st == AIKI_OK) {
-        st = sql_journal(&r->conn, run_no, after_seq, bytes_max, w, ret_last_seq, err);
+        st = sql_journal(&r->conn, run_no, after_seq, bytes_max, w, ret_last_seq, ret_hash, err);
         (void)sql_run(&r->conn, SQL_ROLLBACK, NULL); /* nothing was written, nothing is lost */
     }
     wal_read_end(r->wal);

@@ -247,7 +247,8 @@ static aiki_status read_after(struct sqlite_conn *c, uint64_t run_no, uint64_t a
 }
 
 aiki_status sql_journal(struct sqlite_conn *c, uint64_t run_no, uint64_t after_seq,
-                        uint64_t bytes_max, aiki_writer *w, uint64_t *ret_last_seq, aiki_error *err)
+                        uint64_t bytes_max, aiki_writer *w, uint64_t *ret_last_seq,
+                        uint8_t ret_hash[HASH_BYTES], aiki_error *err)
 {
     struct journal_check chain = {0};
     struct head head;
@@ -263,11 +264,14 @@ aiki_status sql_journal(struct sqlite_conn *c, uint64_t run_no, uint64_t after_s
         st = read_before(c, run_no, after_seq, &chain, err);
     if (st == AIKI_OK)
         st = read_after(c, run_no, after_seq, bytes_max, &chain, &head, w, err);
-    if (st == AIKI_OK)
-        *ret_last_seq = chain.seq;
-    else
+    if (st != AIKI_OK) {
         w->size_bytes = start;
-    return st;
+        return st;
+    }
+    *ret_last_seq = chain.seq;
+    if (ret_hash != NULL)
+        memcpy(ret_hash, chain.hash_before, HASH_BYTES);
+    return AIKI_OK;
 }
 
 /* ---- lists ---- */

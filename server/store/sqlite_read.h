@@ -14,7 +14,7 @@ aiki_status sql_find_key(struct sqlite_conn *c, aiki_view space, aiki_view workf
 /* Several statements: a connection that others write beside needs a transaction around it. */
 aiki_status sql_journal(struct sqlite_conn *c, uint64_t run_no, uint64_t after_seq,
                         uint64_t bytes_max, aiki_writer *w, uint64_t *ret_last_seq,
-                        aiki_error *err);
+                        uint8_t ret_hash[HASH_BYTES], aiki_error *err);
 aiki_status sql_scan_open(struct sqlite_conn *c, uint64_t after_no, uint32_t limit, store_run_fn fn,
                           void *arg, aiki_error *err);
 aiki_status sql_children(struct sqlite_conn *c, const struct aiki_id *parent, uint64_t after_no,

@@ -150,9 +150,11 @@ struct store_ops {
                         void *arg, aiki_error *err);
     aiki_status (*reader_find_run)(struct store_reader *r, const struct aiki_id *id,
                                    store_run_fn fn, void *arg, aiki_error *err);
+    /* ret_hash: chain hash of event after_seq, set when events behind it were appended; may be
+     * NULL. */
     aiki_status (*reader_journal)(struct store_reader *r, uint64_t run_no, uint64_t after_seq,
                                   uint64_t bytes_max, aiki_writer *w, uint64_t *ret_last_seq,
-                                  aiki_error *err);
+                                  uint8_t ret_hash[HASH_BYTES], aiki_error *err);
     aiki_status (*workflows)(struct store_reader *r, const char *space, store_workflow_fn fn,
                              void *arg, aiki_error *err);
     /* Open runs by (workflow, version) are counted by the caller through list(). */

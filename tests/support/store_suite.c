@@ -403,7 +403,7 @@ static void journal_in_pages(void **state)
     assert_memory_equal(got.data, all.data, all.size_bytes);
 
     /* at least one row, however little was asked for; nothing behind the end */
-    assert_int_equal(f->r->ops->reader_journal(f->r, 1, 1, 0, &got, &last, NULL), AIKI_OK);
+    assert_int_equal(f->r->ops->reader_journal(f->r, 1, 1, 0, &got, &last, NULL, NULL), AIKI_OK);
     assert_int_equal(last, 4);
     uint64_t size = got.size_bytes;
     assert_int_equal(f->s->ops->journal(f->s, 1, 13, WHOLE, &got, &last, NULL), AIKI_OK);
@@ -478,7 +478,7 @@ static void wrong_numbers(void **state)
     aiki_error err = {.struct_size = sizeof(err)};
     assert_int_equal(f->s->ops->journal(f->s, 1, 0, WHOLE, &got, &last, &err), AIKI_CORRUPT);
     assert_int_equal(f->s->ops->journal(f->s, 2, 0, WHOLE, &got, &last, &err), AIKI_CORRUPT);
-    assert_int_equal(f->r->ops->reader_journal(f->r, 2, 0, WHOLE, &got, &last, &err), AIKI_CORRUPT);
+    assert_int_equal(f->r->ops->reader_journal(f->r, 2, 0, WHOLE, &got, &last, NULL, &err), AIKI_CORRUPT);
     draft_deinit(&gap);
     draft_deinit(&text);
 }
@@ -496,7 +496,7 @@ static void big_event(void **state)
     draft_event(&d, BIG_BYTES);
     draft_save(f->s, &d);
     uint64_t last;
-    assert_int_equal(f->r->ops->reader_journal(f->r, 1, 1, WHOLE, &got, &last, NULL), AIKI_OK);
+    assert_int_equal(f->r->ops->reader_journal(f->r, 1, 1, WHOLE, &got, &last, NULL, NULL), AIKI_OK);
     assert_int_equal(got.size_bytes, d.write.events.size_bytes);
     assert_memory_equal(got.data, d.write.events.data, got.size_bytes);
     draft_deinit(&d);
