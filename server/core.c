@@ -148,7 +148,7 @@ uint64_t core_request(struct core *c, uint32_t type, aiki_view payload, core_rep
     struct call *call = &c->calls[index];
     call->answered_twice =
         type == WIRE_START && msg_START_read(payload, &start, NULL) == AIKI_OK && start.want_result;
-    call->waits = type == WIRE_WAIT || call->answered_twice;
+    call->waits = type == WIRE_WAIT || type == WIRE_QUERY || call->answered_twice;
     bool writes = type == WIRE_START || type == WIRE_SIGNAL || type == WIRE_CONTROL;
     if (writes && gather_room(&c->gather, payload.size_bytes, &err) != AIKI_OK)
         refuse_call(c, number, &err);

@@ -39,6 +39,7 @@ void head_add(struct head *head, const char *name, const char *value)
         {"transfer-encoding", &head->transfer_encoding, &head->transfer_encoding_count},
         {"content-encoding", &head->content_encoding, NULL},
         {"expect", &head->expect, NULL},
+        {"last-event-id", &head->last_event_id, NULL},
         {"authorization", &head->authorization, &head->authorization_count},
     };
     for (size_t i = 0; i < ARRAY_COUNT(wanted); i++)

@@ -23,7 +23,7 @@ aiki_status hosts_add(struct hosts *hosts, const char *name, aiki_error *err);
 struct head {
     const char *version; /* "HTTP/1.1" */
     const char *host, *origin, *content_length, *transfer_encoding, *content_encoding, *expect,
-        *authorization;
+        *authorization, *last_event_id;
     unsigned host_count, origin_count, content_length_count, transfer_encoding_count,
         authorization_count;
     size_t size_bytes; /* request line and headers */

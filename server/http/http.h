@@ -10,7 +10,8 @@
  * HTTP_WAIT_MS_MAX for ?wait=; HTTP_CORE_MS for the core to answer otherwise. Bodies and answers
  * held at one time: HTTP_HELD_BYTES_MAX, beyond that 503. JSON over HTTP_INLINE_BYTES_MAX is
  * converted on a thread of the pool. A body that is refused is read to its end, so that the answer
- * arrives, if it says it has no more than HTTP_DRAIN_BYTES_MAX.
+ * arrives, if it says it has no more than HTTP_DRAIN_BYTES_MAX. HTTP_STREAMS_MAX streams of events;
+ * who does not read HTTP_STREAM_BLOCK_BYTES of one in HTTP_WRITE_MS is cut off.
  *
  * What is no HTTP at all is answered by libmicrohttpd itself, in HTML, and the connection ends.
  *
@@ -41,7 +42,10 @@ enum {
     HTTP_HELD_BYTES_MAX = 256 * 1024 * 1024,
     HTTP_DRAIN_BYTES_MAX = 16 * 1024 * 1024,
     HTTP_INLINE_BYTES_MAX = 32 * 1024,
-    HTTP_HOSTS_MAX = 16
+    HTTP_HOSTS_MAX = 16,
+    HTTP_STREAMS_MAX = 512,
+    HTTP_STREAM_WAIT_MS = 15 * 1000, /* a sign of life when nothing happens so long */
+    HTTP_STREAM_BLOCK_BYTES = 32 * 1024
 };
 
 struct core;

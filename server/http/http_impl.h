@@ -28,7 +28,8 @@ struct http {
     bool run_wanted; /* a connection was resumed */
     bool stopping;
     unsigned working;    /* requests on a thread of the pool */
-    unsigned waiting;    /* requests that wait for a run to end */
+    unsigned waiting;    /* requests that wait for what becomes of a run */
+    unsigned streams;    /* requests that are told events as they come */
     uint64_t held_bytes; /* bodies and answers in memory */
     uint64_t requests, refused;
     unsigned handles; /* open ones */

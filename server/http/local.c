@@ -49,7 +49,8 @@ static void answer_metrics(const struct http *h, struct answer *a)
         put_metric(w, "tokens_refused_total", "counter", "Connections and requests without a token",
                    tokens_refused(h->tokens));
     put_metric(w, "http_connections", "gauge", "Open HTTP connections", h->peers.count);
-    put_metric(w, "http_waiting", "gauge", "HTTP requests that wait for a run to end", h->waiting);
+    put_metric(w, "http_waiting", "gauge", "HTTP requests that wait for a run", h->waiting);
+    put_metric(w, "http_streams", "gauge", "HTTP streams of events", h->streams);
     put_metric(w, "http_held_bytes", "gauge", "Bodies and answers in memory", h->held_bytes);
 }
 

@@ -7,40 +7,20 @@
  *                      |                                     |
  *                      +--- wrong, or known here ------------+
  *
+ * A stream (stream.c) is READY and ASKING in turn until it ends: MHD asks stream_read for bytes.
+ *
  * In PARSING, ASKING and SHOWING the connection is suspended: it costs no thread and MHD does not
  * touch it. finish() resumes it, and MHD comes back with request_step. A refused body is read to
  * its end first, since closing a socket with unread bytes would take the answer away.
  */
 #include <gnutls/gnutls.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "base/log.h"
-#include "http/http_impl.h"
-#include "http/routes.h"
+#include "http/request_impl.h"
 #include "wire/error.h"
-
-enum state { NEW, READING, PARSING, ASKING, SHOWING, READY, SENDING, GONE };
-
-struct request {
-    struct http *http;
-    struct peer *peer;
-    struct MHD_Connection *connection; /* from the first step on */
-    enum state state;
-    struct call call;
-    struct answer answer; /* its status is set once it is known */
-    aiki_error err;
-    aiki_status status;  /* of PARSING */
-    uint64_t held_bytes; /* part of http->held_bytes */
-    uint64_t body_bytes; /* received, kept or not */
-    uint64_t token;      /* in the core; 0 = none */
-    uint32_t reply_type; /* SHOWING: the core's answer and a copy of it */
-    aiki_writer reply;
-    uv_work_t work;
-};
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
@@ -91,6 +71,7 @@ void request_destroy(struct request *r)
     if (r == NULL)
         return;
     let_go(r);
+    r->http->streams -= r->streams;
     call_deinit(&r->call);
     answer_deinit(&r->answer);
     buf_deinit(&r->reply);
@@ -104,74 +85,6 @@ static void refuse(struct request *r, unsigned http_status, const aiki_error *er
 {
     if (r->answer.status == 0)
         answer_error(&r->answer, http_status, err);
-}
-
-static bool add_header(struct MHD_Response *response, const char *name, const char *value)
-{
-    return value[0] == '\0' || MHD_add_response_header(response, name, value) == MHD_YES;
-}
-
-/* The page runs its own script and talks to us; nothing else, and nobody frames it. */
-#define PAGE_POLICY                                                                                \
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "                \
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; "                                \
-    "require-trusted-types-for 'script'"
-
-/* The bytes belong to MHD now. */
-static struct MHD_Response *make_response(struct request *r)
-{
-    const struct answer *a = &r->answer;
-    uint64_t size_bytes;
-    uint8_t *bytes = buf_take(&r->answer.body, &size_bytes);
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(size_bytes, bytes, MHD_RESPMEM_MUST_FREE);
-    if (response == NULL) {
-        free(bytes);
-        return NULL;
-    }
-    if (add_header(response, "Content-Type", a->type != NULL ? a->type : "application/json") &&
-        add_header(response, "Cache-Control", "no-store") &&
-        add_header(response, "X-Content-Type-Options", "nosniff") &&
-        add_header(response, "Content-Security-Policy", PAGE_POLICY) &&
-        add_header(response, "Referrer-Policy", "no-referrer") &&
-        add_header(response, "Cross-Origin-Opener-Policy", "same-origin") &&
-        add_header(response, "Location", a->location) && add_header(response, "Allow", a->allow) &&
-        add_header(response, "WWW-Authenticate",
-                   a->status == 401 ? "Bearer realm=\"aiki\"" : "") &&
-        add_header(response, "Retry-After", a->status == 503 ? "1" : "") &&
-        add_header(response, "Connection", a->close || r->http->stopping ? "close" : ""))
-        return response;
-    MHD_destroy_response(response);
-    return NULL;
-}
-
-/* What is our fault is where it stops travelling; what is the caller's they are told. */
-static void log_answer(const struct request *r)
-{
-    const aiki_writer *body = &r->answer.body;
-    if (r->answer.status == 500 || r->answer.status == 504)
-        log_error("http", "%s %s: %u %.*s", call_method(&r->call), call_path(&r->call),
-                  r->answer.status, body->size_bytes > 0 ? (int)body->size_bytes - 1 : 0,
-                  body->data != NULL ? (const char *)body->data : "");
-    else
-        log_debug("http", "%s %s: %u, %llu bytes", call_method(&r->call), call_path(&r->call),
-                  r->answer.status, (unsigned long long)body->size_bytes);
-}
-
-/* MHD_NO ends the connection. */
-static enum MHD_Result send_answer(struct request *r)
-{
-    unsigned status = r->answer.status;
-    r->http->refused += status >= 400;
-    log_answer(r);
-    struct MHD_Response *response = make_response(r);
-    if (response == NULL)
-        return MHD_NO;
-    r->state = SENDING;
-    peer_enter(&r->http->peers, r->peer, PHASE_WRITE);
-    enum MHD_Result result = MHD_queue_response(r->connection, status, response);
-    MHD_destroy_response(response);
-    return result;
 }
 
 static void resume(struct request *r, enum state state)
@@ -237,8 +150,7 @@ static void on_reply(void *arg, uint32_t type, aiki_view payload)
                         on_shown); /* fails only without a callback */
 }
 
-/* The connection is suspended. */
-static void ask(struct request *r)
+void request_ask(struct request *r)
 {
     bool waits = r->call.wait_ms > 0;
     r->state = ASKING;
@@ -380,6 +292,7 @@ static enum MHD_Result begin(struct request *r, const char *method, const char *
     read_head(r, version, &head);
     if (r->answer.status == 0)
         check_head(r, &head, method);
+    r->call.last_event_id = head.last_event_id; /* MHD keeps it as long as the request */
     uint64_t announced = head.content_length != NULL ? strtoull(head.content_length, NULL, 10) : 0;
     if (announced > HTTP_BODY_BYTES_MAX) {
         (void)error_code(&r->err, AIKI_LIMIT, "BODY_TOO_LARGE",
@@ -390,7 +303,7 @@ static enum MHD_Result begin(struct request *r, const char *method, const char *
     if (r->answer.status != 0 &&
         (announced > HTTP_DRAIN_BYTES_MAX || head.expect != NULL || !head_is_framed(&head))) {
         r->answer.close = true;
-        return send_answer(r);
+        return request_send(r);
     }
     return MHD_YES;
 }
@@ -414,21 +327,6 @@ static void keep(struct request *r, const char *data, size_t size)
         buf_deinit(&r->call.body);
         let_go(r);
     }
-}
-
-size_t request_raw_answer(unsigned status, const char *reason, const aiki_error *err, char *ret,
-                          size_t capacity_bytes)
-{
-    struct answer a;
-    answer_init(&a);
-    answer_error(&a, status, err);
-    int n = snprintf(ret, capacity_bytes,
-                     "HTTP/1.1 %u %s\r\nContent-Type: application/json\r\nContent-Length: %llu\r\n"
-                     "Connection: close\r\n\r\n%.*s",
-                     status, reason, (unsigned long long)a.body.size_bytes, (int)a.body.size_bytes,
-                     a.body.data != NULL ? (const char *)a.body.data : "");
-    answer_deinit(&a);
-    return n > 0 && (size_t)n < capacity_bytes ? (size_t)n : 0;
 }
 
 /* A chunked body without an end: MHD takes an answer before or after a body, not within. */
@@ -456,7 +354,7 @@ static enum MHD_Result read_on(struct request *r, const char *data, size_t size)
 static void prepared(struct request *r)
 {
     if (r->status == AIKI_OK) {
-        ask(r);
+        request_ask(r);
         return;
     }
     refuse(r, http_status_of(r->status), &r->err);
@@ -483,13 +381,27 @@ static void on_parsed(uv_work_t *work, int status)
     prepared(r);
 }
 
+static bool take_stream(struct request *r)
+{
+    r->streams = r->http->streams < HTTP_STREAMS_MAX;
+    r->http->streams += r->streams;
+    if (!r->streams) {
+        (void)error_code(&r->err, AIKI_UNAVAILABLE, "OVERLOADED",
+                         "HTTP_STREAMS_MAX: %d streams of events are open; try again, or ask for "
+                         "the history with wait",
+                         HTTP_STREAMS_MAX);
+        refuse(r, 503, &r->err);
+    }
+    return r->streams;
+}
+
 /* All of the request is there. */
 static enum MHD_Result act(struct request *r)
 {
     if (r->answer.status == 0 && r->http->stopping)
         refuse_stopping(r);
     if (r->answer.status != 0)
-        return send_answer(r);
+        return request_send(r);
     if (r->call.body.size_bytes > HTTP_INLINE_BYTES_MAX) {
         MHD_suspend_connection(r->connection);
         r->state = PARSING;
@@ -501,14 +413,16 @@ static enum MHD_Result act(struct request *r)
     r->status = call_prepare(&r->call, &r->err);
     if (r->status != AIKI_OK) {
         refuse(r, http_status_of(r->status), &r->err);
-        return send_answer(r);
+        return request_send(r);
     }
+    if (r->call.streams && !take_stream(r))
+        return request_send(r);
     if (call_local(&r->call) != LOCAL_NONE) {
         answer_here(r->http, &r->call, &r->answer);
-        return send_answer(r);
+        return request_send(r);
     }
     MHD_suspend_connection(r->connection);
-    ask(r);
+    request_ask(r);
     return MHD_YES;
 }
 
@@ -525,7 +439,7 @@ enum MHD_Result request_step(struct request *r, struct MHD_Connection *connectio
         *size = 0;
         return read_on(r, data, taken);
     }
-    case READY: return send_answer(r);
+    case READY: return request_send(r);
     case SENDING: return MHD_YES;
     case PARSING:
     case ASKING:

@@ -33,6 +33,8 @@ static const struct route routes[] = {
     {"GET", "/v1/runs/{id}/history", "runs.history", prepare_query,
      {{"after", PARAM_NUMBER, 0}, {"limit", PARAM_NUMBER, 1}, {"wait", PARAM_WAIT, 0}}, false,
      LOCAL_NONE, 0},
+    {"GET", "/v1/runs/{id}/events", NULL, prepare_events, {{"after", PARAM_NUMBER, 0}}, false,
+     LOCAL_NONE, 0},
     {"GET", "/v1/runs/{id}/result", NULL, prepare_result, {{"wait", PARAM_WAIT, 0}}, false,
      LOCAL_NONE, 0},
     {"POST", "/v1/runs/{id}/signals/{name}", NULL, prepare_signal, {{"ref", PARAM_TEXT, 0}}, true,
@@ -140,8 +142,8 @@ aiki_status call_route(struct call *c, const char *method, char ret_allow[ANSWER
 
 /* ---- parameters ---------------------------------------------------------------------------- */
 
-static aiki_status read_number(const char *name, const char *text, uint64_t min, uint64_t *ret,
-                               aiki_error *err)
+aiki_status read_number(const char *name, const char *text, uint64_t min, uint64_t *ret,
+                        aiki_error *err)
 {
     size_t digits = strspn(text, "0123456789");
     uint64_t value = digits < 20 ? strtoull(text, NULL, 10) : 0;

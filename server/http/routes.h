@@ -25,6 +25,10 @@ struct call {
     uint32_t type;                              /* WIRE_* and its payload, for the core */
     aiki_writer message;
     uint64_t wait_ms; /* the answer may take so long */
+    const char *last_event_id; /* header; borrowed; NULL when absent */
+    bool streams;     /* the answer goes on: events.c */
+    bool ended;       /* and this was the end of it */
+    uint64_t after;   /* the last event it told */
 };
 
 void call_init(struct call *c);
@@ -39,7 +43,9 @@ const char *call_method(const struct call *c);
 const char *call_path(const struct call *c);
 /* Check parameters and body, fill type and message. */
 aiki_status call_prepare(struct call *c, aiki_error *err);
-/* The core's answer as JSON. */
-void call_show(const struct call *c, uint32_t type, aiki_view payload, struct answer *ret);
+/* What a stream asks next. */
+void call_ask_events(struct call *c, uint64_t wait_ms);
+/* The core's answer as JSON; of a stream, as events. */
+void call_show(struct call *c, uint32_t type, aiki_view payload, struct answer *ret);
 
 #endif

@@ -28,6 +28,14 @@ aiki_status call_check_params(const struct call *c, aiki_error *err);
 /* The run in the path. */
 aiki_status call_read_id(const struct call *c, struct aiki_id *ret, aiki_error *err);
 
+/* A decimal number from min on. AIKI_INVALID (BAD_PARAMETER). */
+aiki_status read_number(const char *name, const char *text, uint64_t min, uint64_t *ret,
+                        aiki_error *err);
+
+/* events.c: what happens to a run, as it happens. */
+aiki_status prepare_events(struct call *c, aiki_error *err);
+aiki_status show_events(struct call *c, aiki_view document, struct answer *ret, aiki_error *err);
+
 /* body.c: what comes as JSON. */
 aiki_status prepare_start(struct call *c, aiki_error *err);
 aiki_status prepare_signal(struct call *c, aiki_error *err);

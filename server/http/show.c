@@ -4,7 +4,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "http/routes.h"
+#include "http/routes_impl.h"
 #include "wire/error.h"
 #include "wire/event.h"
 #include "wire/message.h"
@@ -89,7 +89,7 @@ static aiki_status show_done(const struct call *c, aiki_view payload, aiki_write
     return status;
 }
 
-void call_show(const struct call *c, uint32_t type, aiki_view payload, struct answer *ret)
+void call_show(struct call *c, uint32_t type, aiki_view payload, struct answer *ret)
 {
     AUTO(buf) aiki_writer w;
     aiki_error err = AIKI_ERROR_INIT;
@@ -103,10 +103,12 @@ void call_show(const struct call *c, uint32_t type, aiki_view payload, struct an
     case WIRE_OK: status = show_done(c, payload, &w, ret, &err); break;
     case WIRE_DOCUMENT:
         status = msg_DOCUMENT_read(payload, &document, &err);
-        if (status == AIKI_OK) {
+        if (status == AIKI_OK && c->streams)
+            status = show_events(c, document.value, ret, &err);
+        else if (status == AIKI_OK)
             answer_value(ret, 200, document.value);
+        if (status == AIKI_OK)
             return;
-        }
         break;
     case WIRE_FAULT:
         status = msg_FAULT_read(payload, &fault, &err);
