@@ -191,7 +191,8 @@ void command_register(struct pipeline *p, const struct command *c, aiki_view pay
         answer_refusal(p, c, &err);
         return;
     }
-    log_info("registry", "%s serves %s (%zu workflows)", s->info.name, plugin->file,
+    log_info("registry", "%s %s %s (%zu workflows)", s->info.name,
+             plugin->role == 0 ? "serves" : "keeps an older build of", plugin->file,
              plugin->flow_count);
     answer(p, c, OK, .count = plugin->flow_count);
     unblock_for(p, plugin);
@@ -371,6 +372,30 @@ void command_journal(struct pipeline *p, const struct command *c, aiki_view payl
         cache_rest(&p->cache, e);
 }
 
+/* The CLAIMED event is written with the first append; until then its build may change. */
+void command_moved(struct pipeline *p, const struct command *c, aiki_view payload)
+{
+    struct msg_MOVED m;
+    struct entry *e = NULL;
+    aiki_error err = {.struct_size = sizeof(err)};
+    struct session *s = session_of(p, c);
+    if (s == NULL)
+        return;
+    aiki_status status = msg_MOVED_read(payload, &m, &err);
+    if (status == AIKI_OK)
+        status = run_load(p, &m.run, &e, &err);
+    bool moved = status == AIKI_OK && e->owner == s && e->run.epoch == m.epoch &&
+                 !e->run.claim_recorded && m.build.size_bytes == HASH_BYTES;
+    if (moved)
+        memcpy(e->build, m.build.data, HASH_BYTES);
+    if (status != AIKI_OK)
+        answer_refusal(p, c, &err);
+    else
+        answer(p, c, OK, .count = moved);
+    if (e != NULL)
+        cache_rest(&p->cache, e);
+}
+
 /* ---- append ---------------------------------------------------------------------------------- */
 
 /* Every event must decode: a replay is going to depend on it. *ret_family: one is about a child. */
@@ -445,7 +470,9 @@ static void append(struct pipeline *p, const struct command *c, struct session *
     }
     if (!effects.repeated)
         unit_recorded(p, e, from, &effects);
-    if (!effects.repeated && a.claim_body.size_bytes > 0)
+    /* A stay that only gave the run back or blocked it has executed nothing. */
+    bool executed = m->next != NEXT_BLOCK && (m->next != NEXT_RELEASE || m->events.size_bytes > 0);
+    if (!effects.repeated && a.claim_body.size_bytes > 0 && executed)
         memcpy(e->last_build, e->build, HASH_BYTES);
     struct owed *o = unit_owe(p, c, e);
     o->kind = OWED_ACK;

@@ -260,6 +260,7 @@ void command_journal(struct pipeline *p, const struct command *c, aiki_view payl
 void command_append(struct pipeline *p, const struct command *c, aiki_view payload);
 void command_register(struct pipeline *p, const struct command *c, aiki_view payload);
 void command_unregister(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_moved(struct pipeline *p, const struct command *c, aiki_view payload);
 void command_refused(struct pipeline *p, const struct command *c, aiki_view payload);
 void command_stream_reset(struct pipeline *p, const struct command *c, aiki_view payload);
 void command_offer(struct pipeline *p, const struct offer_scan *scan);

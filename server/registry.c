@@ -144,8 +144,8 @@ static struct flow *newest(const struct family *family, bool served_only)
 {
     struct flow *best = NULL;
     for (struct flow *f = family->versions; f != NULL; f = f->next_version) {
-        if (served_only && f->serving_count == 0)
-            continue;
+        if (served_only && f->serving_count == f->kept_count)
+            continue; /* nobody, or only for the runs there are */
         if (best == NULL || version_compare(view_of(f->version), view_of(best->version)) > 0)
             best = f;
     }
@@ -334,8 +334,10 @@ static void plugin_destroy(struct plugin *p)
     for (size_t i = 0; i < p->flow_count; i++) {
         struct flow *f = p->flows[i];
         for (size_t k = 0; k < f->serving_count; k++)
-            if (f->serving[k] == p)
+            if (f->serving[k] == p) {
                 f->serving[k--] = f->serving[--f->serving_count];
+                f->kept_count -= p->role != 0;
+            }
     }
     p->session->plugin_count--;
     chain_remove(&p->of_session);
@@ -394,6 +396,10 @@ static bool serve_flow(struct flow *f, struct plugin *p, aiki_view plugin_name, 
     f->serving = array_grow(f->serving, &f->serving_capacity, f->serving_count,
                             sizeof(struct plugin *));
     f->serving[f->serving_count++] = p;
+    if (p->role != 0) {
+        f->kept_count++;
+        return false; /* what the newest build says of the workflow stands */
+    }
     bool same = f->has_build && memcmp(f->build, p->build, HASH_BYTES) == 0 &&
                 view_is(plugin_name, f->plugin_name) &&
                 view_equal(map, (aiki_view){f->descriptor, f->descriptor_size_bytes});
@@ -452,6 +458,8 @@ aiki_status registry_serve(struct registry *r, struct session *s, const struct m
     struct plugin *refused = find_plugin(s, m->build, m->file, true);
     if (refused != NULL)
         plugin_destroy(refused); /* the file was replaced by one that loads */
+    p->role = m->role;
+    p->since_at_ms = now_ms - m->since_ms;
     p->descriptor = copy(m->descriptor);
     p->descriptor_size_bytes = m->descriptor.size_bytes;
     p->flows = flows;

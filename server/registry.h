@@ -32,6 +32,8 @@ struct plugin {
     uint64_t error_size_bytes;
     struct flow **flows;         /* owned array */
     size_t flow_count;
+    uint64_t role;               /* BUILD_* bits; 0: it takes new runs */
+    int64_t since_at_ms;         /* in that role */
 };
 
 /* Open runs of a flow that one build executed last. */
@@ -61,6 +63,7 @@ struct flow {
     struct flow *next_version;
     struct plugin **serving;     /* owned array of borrowed plugins */
     size_t serving_count, serving_capacity;
+    size_t kept_count;           /* of these, builds that are only kept for open runs */
     uint8_t *descriptor;         /* owned: the workflow's map in the last descriptor seen */
     uint64_t descriptor_size_bytes;
     struct schema *input_schema; /* owned; NULL = anything goes */

@@ -377,12 +377,22 @@ static uint64_t count_workers(const struct flow *f)
     return count;
 }
 
+/* One that takes new runs, if there is any. */
+static const struct plugin *serving_plugin(const struct flow *f)
+{
+    const struct plugin *plugin = NULL;
+    for (size_t i = 0; i < f->serving_count; i++)
+        if (plugin == NULL || f->serving[i]->role == 0)
+            plugin = f->serving[i];
+    return plugin;
+}
+
 void view_flow(aiki_writer *w, const struct flow *f, bool schemas)
 {
     struct descriptor_workflow d;
     memset(&d, 0, sizeof(d));
     (void)flow_descriptor(f, &d); /* without one the fields stay empty */
-    const struct plugin *plugin = f->serving_count > 0 ? f->serving[f->serving_count - 1] : NULL;
+    const struct plugin *plugin = serving_plugin(f);
     aiki_mp_map(w, schemas ? 13 : 11);
     put_text(w, "name", view_of(f->name));
     put_text(w, "version", view_of(f->version));
@@ -427,6 +437,24 @@ void view_session(aiki_writer *w, const struct session *s, int64_t now_ms)
     }
 }
 
+static const char *plugin_state(const struct plugin *plugin)
+{
+    if (plugin->error != NULL)
+        return "refused";
+    if (plugin->role == 0)
+        return "serving";
+    return (plugin->role & BUILD_DRAINING) != 0 ? "draining" : "kept";
+}
+
+/* Runs that it executed last. */
+static uint64_t plugin_open(const struct plugin *plugin)
+{
+    uint64_t open = 0;
+    for (size_t i = 0; i < plugin->flow_count; i++)
+        open += flow_build_open(plugin->flows[i], plugin->build);
+    return open;
+}
+
 void view_plugin(aiki_writer *w, const struct plugin *plugin)
 {
     struct descriptor d;
@@ -434,8 +462,11 @@ void view_plugin(aiki_writer *w, const struct plugin *plugin)
     if (plugin->descriptor != NULL)
         (void)descriptor_read((aiki_view){plugin->descriptor, plugin->descriptor_size_bytes}, &d,
                               NULL); /* read before: it decodes */
-    aiki_mp_map(w, 10);
+    aiki_mp_map(w, 13);
     put_text(w, "file", view_of(plugin->file));
+    put_text(w, "state", view_of(plugin_state(plugin)));
+    put_time(w, "since", plugin->since_at_ms);
+    put_uint(w, "open", plugin_open(plugin));
     put(w, "build");
     view_hex(w, plugin->build, (size_t)plugin->build_size_bytes);
     put_text(w, "name", d.name);

@@ -40,6 +40,12 @@ enum {
     NOTIFY_DROP = 2    /* ownership ended; forget the run */
 };
 
+/* What a runtime holds a build for: bits of REGISTER's role. 0: it takes new runs. */
+enum {
+    BUILD_DRAINING = 1, /* another took its place, runs are still resident */
+    BUILD_KEPT = 2      /* another took its place, open runs may need it */
+};
+
 /* What START does when its key names a run that exists. */
 enum {
     KEY_SAME = 0,     /* the same input: that run; another input: CONFLICT */

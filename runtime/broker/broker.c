@@ -267,6 +267,30 @@ static void on_child_lost(struct build *build, void *arg)
     relay_build_lost(b->relay, build);
 }
 
+static void on_build_dropped(struct build *build, void *arg)
+{
+    struct broker *b = arg;
+    relay_build_dropped(b->relay, build);
+}
+
+static void on_build_ready(struct build *build, void *arg)
+{
+    struct broker *b = arg;
+    relay_build_ready(b->relay, build);
+}
+
+static bool build_is_used(struct build *build, void *arg)
+{
+    struct broker *b = arg;
+    return relay_uses_build(b->relay, build);
+}
+
+static struct build *find_other_build(const struct build_wanted *w, bool *ret_later, void *arg)
+{
+    struct broker *b = arg;
+    return builds_find_other(b->builds, w, ret_later);
+}
+
 static void on_settled(void *arg)
 {
     struct broker *b = arg;
@@ -352,7 +376,8 @@ static aiki_status create_link_to_server(struct broker *b, aiki_error *err)
 /* Builds come last: a half-made broker can be taken down without draining them. */
 static aiki_status create_parts(struct broker *b, aiki_error *err)
 {
-    static const struct relay_callbacks relay_callbacks = {.on_left = on_left,
+    static const struct relay_callbacks relay_callbacks = {.find_other = find_other_build,
+                                                           .on_left = on_left,
                                                            .on_closed = on_part_closed};
     static const struct consumer_callbacks consumer_callbacks = {.on_ticket = on_ticket,
                                                                  .on_reset = on_stream_reset,
@@ -361,6 +386,9 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
     static const struct builds_callbacks builds_callbacks = {.on_routes = on_routes,
                                                              .on_frame = on_child_frame,
                                                              .on_lost = on_child_lost,
+                                                             .on_dropped = on_build_dropped,
+                                                             .on_ready = on_build_ready,
+                                                             .is_used = build_is_used,
                                                              .on_settled = on_settled,
                                                              .on_drained = on_children_ended,
                                                              .on_closed = on_part_closed};
@@ -368,6 +396,7 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
     const struct builds_options builds_options = {.plugins_dir = o->plugins_dir,
                                                   .state_dir = o->state_dir,
                                                   .executable = o->executable,
+                                                  .space = o->space,
                                                   .task_threads = o->task_threads,
                                                   .drain_ms = o->limits.drain_ms};
     aiki_status st = create_link_to_server(b, err);

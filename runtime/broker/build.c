@@ -7,7 +7,8 @@
  *            v refused, died, late     v refused            +-+                          v
  *          GONE <----------------------+------------- process has ended -----------------+
  *
- * REGISTERING waits as long as there is no session.
+ * REGISTERING waits as long as there is no session. Beside a build that another took the place of,
+ * kept.c keeps one in state KEPT.
  */
 #include "broker/builds_impl.h"
 
@@ -19,12 +20,11 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "wire/descriptor.h"
 #include "wire/error.h"
 #include "wire/message.h"
-
-static void start_process(struct build *b);
 
 const uint8_t *build_hash(const struct build *b)
 {
@@ -42,7 +42,8 @@ struct conn *build_conn(struct build *b)
 
 struct conn *build_assignable(struct build *b)
 {
-    return b->state == SERVING && !b->rejected ? build_conn(b) : NULL;
+    bool takes = b->state == KEPT ? !b->kept.ending : b->state == SERVING && !b->rejected;
+    return takes ? build_conn(b) : NULL;
 }
 
 void build_kill(struct build *b)
@@ -64,18 +65,28 @@ static void on_timer_closed(uv_handle_t *h)
     free(b);
 }
 
+/* The server knows builds by their hash. */
+static bool is_registered_twice(const struct build *b)
+{
+    for (const struct build *o = b->owner->all; o != NULL; o = o->next)
+        if (o != b && o->registered && memcmp(o->hash, b->hash, BUILD_BYTES) == 0)
+            return true;
+    return false;
+}
+
 void build_unregister(struct build *b)
 {
     struct conn *c = session_conn(b->owner->session);
-    if (c != NULL && b->registered)
+    if (c != NULL && b->registered && !is_registered_twice(b))
         conn_send(c, UNREGISTER, 0, .build = hash_view(b->hash));
     b->registered = false;
 }
 
 /* Out of every list; memory goes when the timer is closed. */
-static void bury(struct build *b)
+void build_bury(struct build *b)
 {
     struct builds *bs = b->owner;
+    struct build *kept = b->state == DRAINING ? kept_find(bs, b->hash) : NULL;
     for (struct build **at = &bs->all; *at != NULL; at = &(*at)->next) {
         if (*at == b) {
             *at = b->next;
@@ -88,8 +99,12 @@ static void bury(struct build *b)
         b->file->candidate = NULL;
     if (b->correlation != 0)
         session_forget(bs->session, b->correlation);
-    if (bs->draining)
+    if (b->kept.correlation != 0)
+        session_forget(bs->session, b->kept.correlation);
+    if (bs->draining || b->state == KEPT)
         build_unregister(b);
+    if (kept != NULL && !bs->draining)
+        kept_register(kept); /* which is not draining any more */
     uv_close((uv_handle_t *)&b->timer, on_timer_closed);
     builds_check_drained(bs);
 }
@@ -108,6 +123,7 @@ void build_drain(struct build *b)
     if (b->state == DRAINING)
         return;
     b->state = DRAINING;
+    b->since_mono_ms = clock_mono_ms();
     struct conn *c = build_conn(b);
     if (c != NULL) { /* 0 would be: without limit */
         conn_send(c, DRAIN, 0, .grace_ms = grace_ms > 0 ? grace_ms : 1);
@@ -115,7 +131,7 @@ void build_drain(struct build *b)
     } else if (b->proc != NULL) {
         proc_kill(b->proc); /* not loaded yet, or dying */
     } else {
-        bury(b);
+        build_bury(b);
     }
 }
 
@@ -145,9 +161,14 @@ static void promote(struct build *b)
     if (before != NULL) {
         build_unregister(before);
         before->file = NULL;
+        kept_add(before);
         build_drain(before);
         builds_reconsider(bs);
     }
+    kept_begin(b);
+    struct build *same = kept_find(bs, b->hash);
+    if (same != NULL)
+        kept_drop(same); /* an older build came back */
     bs->cb.on_routes(bs->arg);
     builds_settle(bs);
 }
@@ -198,7 +219,7 @@ void build_register(struct build *b)
 
 /* ---- a process's news ---------------------------------------------------------------------- */
 
-static aiki_status take_descriptor(struct build *b, aiki_view bytes, aiki_error *err)
+aiki_status build_take_descriptor(struct build *b, aiki_view bytes, aiki_error *err)
 {
     struct descriptor d;
     struct descriptor_workflow w;
@@ -222,11 +243,11 @@ static aiki_status take_descriptor(struct build *b, aiki_view bytes, aiki_error 
     return AIKI_OK;
 }
 
-static bool offers(const struct build *b, const struct route *wanted)
+bool build_offers(const struct build *b, aiki_view workflow, aiki_view version)
 {
     for (size_t i = 0; i < b->route_count; i++)
-        if (view_equal(b->routes[i].workflow, wanted->workflow) &&
-            view_equal(b->routes[i].version, wanted->version))
+        if (view_equal(b->routes[i].workflow, workflow) &&
+            view_equal(b->routes[i].version, version))
             return true;
     return false;
 }
@@ -238,7 +259,7 @@ static aiki_status check_conflicts(const struct build *b, aiki_error *err)
         if (o->file == b->file || o->file == NULL || o->state == LOADING || o->state == DRAINING)
             continue;
         for (size_t i = 0; i < b->route_count; i++)
-            if (offers(o, &b->routes[i]))
+            if (build_offers(o, b->routes[i].workflow, b->routes[i].version))
                 return error_code(err, AIKI_CONFLICT, "WORKFLOW_TAKEN",
                                   "workflow %.*s %.*s is already offered by %s; give one of them "
                                   "another version, or remove one file",
@@ -267,11 +288,15 @@ static void on_proc_ready(struct proc *p, aiki_view descriptor, void *arg)
     aiki_error err = {.struct_size = sizeof(err)};
     (void)p;
     b->ready = true;
+    if (b->state == KEPT) {
+        kept_ready(b, descriptor);
+        return;
+    }
     if (b->state != LOADING) { /* a replacement: same bytes, same descriptor */
         b->owner->cb.on_routes(b->owner->arg);
         return;
     }
-    aiki_status st = take_descriptor(b, descriptor, &err);
+    aiki_status st = build_take_descriptor(b, descriptor, &err);
     if (st == AIKI_OK)
         st = check_conflicts(b, &err);
     if (st != AIKI_OK) {
@@ -307,7 +332,7 @@ static void on_restart(uv_timer_t *t)
 {
     struct build *b = container_of(t, struct build, timer);
     if (b->state != DRAINING && b->proc == NULL)
-        start_process(b);
+        build_start_process(b);
 }
 
 static uint64_t restart_delay_ms(const struct build *b)
@@ -320,12 +345,21 @@ static uint64_t restart_delay_ms(const struct build *b)
     return ms < BUILD_RESTART_MS_MAX ? ms : BUILD_RESTART_MS_MAX;
 }
 
+void build_restart(struct build *b)
+{
+    uint64_t delay_ms = restart_delay_ms(b);
+    if (delay_ms == 0)
+        build_start_process(b);
+    else
+        uv_timer_start(&b->timer, on_restart, delay_ms, 0);
+}
+
 static void replace_process(struct build *b, const struct proc_end *end, const char *text)
 {
     if (end->was_ready && end->exit_code == CHILD_EXIT_STUCK) {
         log_warn("child", "%s ended because of code that did not stop; replaced at once", b->label);
         b->owner->cb.on_routes(b->owner->arg);
-        start_process(b);
+        build_start_process(b);
         return;
     }
     b->crashes = end->was_ready && end->lived_ms >= BUILD_QUICK_CRASH_MS ? 1 : b->crashes + 1;
@@ -333,10 +367,7 @@ static void replace_process(struct build *b, const struct proc_end *end, const c
     log_error("child", "%s %s; its runs are given back; crash %u, replaced in %" PRIu64 " ms",
               b->label, text, b->crashes, delay_ms);
     b->owner->cb.on_routes(b->owner->arg);
-    if (delay_ms == 0)
-        start_process(b);
-    else
-        uv_timer_start(&b->timer, on_restart, delay_ms, 0);
+    build_restart(b);
 }
 
 static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
@@ -353,7 +384,7 @@ static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
     switch (b->state) {
     case LOADING:
         if (!end->timed_out && ++b->load_tries < BUILD_LOAD_TRIES) {
-            start_process(b); /* it may have been killed from outside */
+            build_start_process(b); /* it may have been killed from outside */
             break;
         }
         (void)proc_load_failure(end, &err);
@@ -361,6 +392,7 @@ static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
         break;
     case REGISTERING:
     case SERVING: replace_process(b, end, text); break;
+    case KEPT: kept_gone(b, end, text); break;
     case DRAINING:
         if (!end->was_ready)
             log_debug("child", "%s %s after it was refused", b->label, text);
@@ -368,7 +400,7 @@ static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
             log_warn("child", "%s %s while it drained", b->label, text);
         else
             log_info("child", "%s has ended", b->label);
-        bury(b);
+        build_bury(b);
         break;
     }
 }
@@ -378,14 +410,14 @@ static const struct proc_callbacks proc_callbacks = {.on_ready = on_proc_ready,
                                                      .on_frame = on_proc_frame,
                                                      .on_gone = on_proc_gone};
 
-static void start_process(struct build *b)
+void build_start_process(struct build *b)
 {
     struct builds *bs = b->owner;
     aiki_error err = {.struct_size = sizeof(err)};
     const struct proc_options options = {.executable = bs->options.executable,
                                          .label = b->label,
                                          .path = b->copy,
-                                         .file = b->file->name,
+                                         .file = b->file_name,
                                          .build = hash_view(b->hash),
                                          .task_threads = bs->options.task_threads};
     if (proc_spawn(&b->proc, bs->loop, bs->conns, &options, &proc_callbacks, b, &err) == AIKI_OK) {
@@ -403,26 +435,36 @@ static void start_process(struct build *b)
 
 /* ---- its beginning ----------------------------------------------------------------------- */
 
-void build_start(struct builds *bs, struct plugin_file *f, const struct admission *a)
+struct build *build_create(struct builds *bs, const char *file_name, const uint8_t *hash,
+                           const char *copy)
 {
     char hex[BUILD_HEX_SIZE];
     struct build *b = calloc(1, sizeof(*b));
-    if (b == NULL || (b->copy = strdup(a->copy)) == NULL) {
-        log_error("intake", "plugin %s: out of memory", f->name);
+    if (b == NULL || (b->copy = strdup(copy)) == NULL) {
+        log_error("intake", "plugin %s: out of memory", file_name);
         free(b);
-        (void)unlink(a->copy);
-        return;
+        (void)unlink(copy);
+        return NULL;
     }
-    file_drop_candidate(f);
     b->owner = bs;
-    b->file = f;
-    memcpy(b->hash, a->build, sizeof(b->hash));
+    snprintf(b->file_name, sizeof(b->file_name), "%s", file_name);
+    memcpy(b->hash, hash, sizeof(b->hash));
     build_hex(b->hash, hex);
-    snprintf(b->label, sizeof(b->label), "%.96s@%.8s", f->name, hex);
+    snprintf(b->label, sizeof(b->label), "%.96s@%.8s", file_name, hex);
     buf_init(&b->descriptor);
     uv_timer_init(bs->loop, &b->timer);
     b->next = bs->all;
     bs->all = b;
+    return b;
+}
+
+void build_start(struct builds *bs, struct plugin_file *f, const struct admission *a)
+{
+    struct build *b = build_create(bs, f->name, a->build, a->copy);
+    if (b == NULL)
+        return;
+    file_drop_candidate(f);
+    b->file = f;
     f->candidate = b;
-    start_process(b);
+    build_start_process(b);
 }

@@ -41,8 +41,9 @@ void builds_each_route(struct builds *bs,
                        void *arg)
 {
     for (struct build *b = bs->all; b != NULL; b = b->next)
-        for (size_t i = 0; build_assignable(b) != NULL && i < b->route_count; i++)
-            fn(arg, b, b->routes[i].workflow, b->routes[i].version);
+        for (size_t i = 0; i < b->route_count; i++)
+            if (b->state == KEPT ? kept_serves(b, &b->routes[i]) : build_assignable(b) != NULL)
+                fn(arg, b, b->routes[i].workflow, b->routes[i].version);
 }
 
 void builds_count(const struct builds *bs, unsigned *ret_serving, unsigned *ret_refused)
@@ -112,7 +113,7 @@ void file_forget_refusal(struct plugin_file *f)
 
 void builds_check_drained(struct builds *bs)
 {
-    if (!bs->draining || bs->drained || bs->all != NULL || bs->admitting > 0)
+    if (!bs->draining || bs->drained || bs->all != NULL || bs->admitting > 0 || bs->adopting > 0)
         return;
     bs->drained = true;
     bs->cb.on_drained(bs->arg);
@@ -138,6 +139,8 @@ void builds_session_up(struct builds *bs)
         if (f->refused)
             tell_refusal(bs, f);
     }
+    kept_session_up(bs);
+    adopt_all(bs);
     bs->cb.on_routes(bs->arg);
 }
 
@@ -279,6 +282,7 @@ static void on_removed(const char *name, void *arg)
         build_unregister(b);
         f->serving = NULL;
         b->file = NULL;
+        kept_add(b);
         build_drain(b);
         bs->cb.on_routes(bs->arg);
         builds_reconsider(bs);
@@ -290,6 +294,11 @@ static void on_removed(const char *name, void *arg)
 }
 
 /* ---- the whole ----------------------------------------------------------------------------- */
+
+static void on_stillborn(uv_handle_t *h)
+{
+    free(container_of((uv_timer_t *)h, struct builds, look));
+}
 
 aiki_status builds_create(struct builds **ret, uv_loop_t *loop, struct conn_loop *conns,
                           struct session *session, const struct builds_options *options,
@@ -306,12 +315,16 @@ aiki_status builds_create(struct builds **ret, uv_loop_t *loop, struct conn_loop
     bs->options = *options;
     bs->cb = *cb;
     bs->arg = arg;
+    uv_timer_init(loop, &bs->look);
     aiki_status st = cache_create(&bs->cache, options->state_dir, err);
+    if (st == AIKI_OK)
+        st = keep_create(&bs->keep, options->state_dir, options->plugins_dir, options->space, err);
     if (st == AIKI_OK)
         st = watch_create(&bs->watch, loop, options->plugins_dir, &watch_callbacks, bs, err);
     if (st != AIKI_OK) {
+        keep_destroy(bs->keep);
         cache_destroy(bs->cache);
-        free(bs);
+        uv_close((uv_handle_t *)&bs->look, on_stillborn);
         return st;
     }
     *ret = bs;
@@ -347,11 +360,12 @@ void builds_kill_all(struct builds *bs)
             proc_kill(b->proc);
 }
 
-static void on_watch_closed(void *arg)
+static void on_look_closed(uv_handle_t *h)
 {
-    struct builds *bs = arg;
+    struct builds *bs = container_of((uv_timer_t *)h, struct builds, look);
     while (bs->files != NULL)
         forget_file(bs, bs->files);
+    keep_destroy(bs->keep);
     cache_destroy(bs->cache);
     void (*on_closed)(void *arg) = bs->cb.on_closed;
     void *closed_arg = bs->arg;
@@ -359,9 +373,15 @@ static void on_watch_closed(void *arg)
     on_closed(closed_arg);
 }
 
+static void on_watch_closed(void *arg)
+{
+    struct builds *bs = arg;
+    uv_close((uv_handle_t *)&bs->look, on_look_closed);
+}
+
 void builds_close(struct builds *bs)
 {
-    assert(bs->draining && bs->all == NULL && bs->admitting == 0 && !bs->closing);
+    assert(bs->draining && bs->all == NULL && bs->admitting == 0 && bs->adopting == 0 && !bs->closing);
     bs->closing = true;
     watch_close(bs->watch, on_watch_closed, bs);
 }

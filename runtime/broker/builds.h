@@ -5,6 +5,8 @@
  *   watch --> admit (pool thread) --> child loads it --> server registers it --> it serves
  *                                                        the build before it drains
  *
+ * The build before it drains, and is kept aside (kept.c) for runs that the new one does not fit, as
+ * long as the server knows open runs that it executed last.
  * A file refused on that way leaves the build before it serving; the refusal is kept and told to
  * every session. Two files may not offer the same workflow version: the later one is refused.
  * A serving child that dies is replaced at once, with growing pauses when it keeps dying.
@@ -24,11 +26,23 @@ enum {
     BUILD_LOAD_TRIES = 3,         /* processes that may die while loading a new build */
     BUILD_RESTART_MS_MIN = 100,
     BUILD_RESTART_MS_MAX = 10000,
-    BUILD_END_MS = 1000 /* beyond drain_ms until a process that still runs is killed */
+    BUILD_END_MS = 1000, /* beyond drain_ms until a process that still runs is killed */
+    BUILD_TRIES_MAX = 16, /* builds a run is tried with, one after the other */
+    KEPT_PER_FILE_MAX = 8, /* older builds of a file; beyond that the oldest goes */
+    KEPT_LOOK_MS = 1000,   /* between looks at what kept builds are needed for */
+    KEPT_ASK_MS_MAX = 30000 /* the server is asked less and less often, down to this */
 };
 
 struct builds;
 struct build;
+
+/* Which other build may execute a run that one does not fit. */
+struct build_wanted {
+    aiki_view workflow, version; /* empty: any */
+    uint8_t last[BUILD_BYTES];   /* the one that executed it last, asked first; zero = unknown */
+    uint8_t tried[BUILD_TRIES_MAX][BUILD_BYTES]; /* these do not fit */
+    unsigned tried_count;
+};
 
 struct builds_callbacks {
     /* What builds_each_route shows has changed. */
@@ -38,6 +52,12 @@ struct builds_callbacks {
     /* The process is dead: no run that was assigned to it is there any more. b may be gone
      * after this call. */
     void (*on_lost)(struct build *b, void *arg);
+    /* A kept build is kept no longer; b is gone after this call. */
+    void (*on_dropped)(struct build *b, void *arg);
+    /* A kept build takes runs now; NULL: more builds are known than before. */
+    void (*on_ready)(struct build *b, void *arg);
+    /* Whether runs are with it, or on their way to it. */
+    bool (*is_used)(struct build *b, void *arg);
     /* Every file that was being taken in serves, waits for the server, or is refused. */
     void (*on_settled)(void *arg);
     /* After builds_drain: the last process has ended. */
@@ -47,7 +67,7 @@ struct builds_callbacks {
 
 /* Borrowed for the object's life. */
 struct builds_options {
-    const char *plugins_dir, *state_dir, *executable;
+    const char *plugins_dir, *state_dir, *executable, *space;
     uint64_t task_threads;
     uint64_t drain_ms; /* how long a process that is to end may go on with resident runs */
 };
@@ -69,6 +89,12 @@ void builds_each_route(struct builds *bs,
                        void *arg);
 /* Connection of a build that takes new runs, or NULL. */
 struct conn *build_assignable(struct build *b);
+/* Start the process of a kept build, if it is to have one: on_ready or on_lost follow. False: it is
+ * not kept. */
+bool build_wake(struct build *b);
+/* A kept build that has not been tried: the one that executed the run last, then the newest. NULL:
+ * none, and with *ret_later: not yet. */
+struct build *builds_find_other(struct builds *bs, const struct build_wanted *w, bool *ret_later);
 /* Connection of its process, serving or draining, or NULL. */
 struct conn *build_conn(struct build *b);
 const uint8_t *build_hash(const struct build *b); /* BUILD_BYTES */

@@ -1,6 +1,7 @@
 /* broker/builds_impl.h - what builds.c and build.c share. Private. [loop]
  *
- * build.c: one build and its process. builds.c: the files they come from, and all of them.
+ * build.c: one build and its process. builds.c: the files they come from, and all of them. kept.c:
+ * those that another took the place of, kept for their open runs.
  */
 #ifndef BROKER_BUILDS_IMPL_H
 #define BROKER_BUILDS_IMPL_H
@@ -8,9 +9,10 @@
 #include "broker/builds.h"
 #include "broker/proc.h"
 #include "intake/admit.h"
+#include "intake/keep.h"
 #include "intake/watch.h"
 
-enum build_state { LOADING, REGISTERING, SERVING, DRAINING };
+enum build_state { LOADING, REGISTERING, SERVING, DRAINING, KEPT };
 
 enum { LABEL_SIZE = 128 };
 
@@ -21,7 +23,8 @@ struct route {
 struct build {
     struct build *next; /* in builds.all */
     struct builds *owner;
-    struct plugin_file *file;
+    struct plugin_file *file; /* NULL once it is not the file's any more */
+    char file_name[WATCH_NAME_SIZE];
     enum build_state state;
     uint8_t hash[BUILD_BYTES];
     char label[LABEL_SIZE];
@@ -36,6 +39,17 @@ struct build {
     bool registered;      /* the present session was told */
     bool rejected;        /* by the server of the present session */
     uv_timer_t timer; /* REGISTERING, SERVING: until the restart; DRAINING: until it is killed */
+    int64_t since_mono_ms; /* in this state; DRAINING, KEPT */
+    struct kept {
+        struct request question; /* how many open runs it executed last */
+        uint32_t correlation;    /* of the question; 0 = none is under way */
+        int64_t ask_at_mono_ms, pause_ms;
+        uint64_t open;           /* the last answer */
+        bool answered;
+        bool idle;   /* nobody was there at the last look */
+        bool ending; /* its process was told to end */
+        bool wanted; /* again, once it has ended */
+    } kept;
     unsigned crashes; /* in a row, each younger than BUILD_QUICK_CRASH_MS */
     unsigned load_tries;
 };
@@ -65,6 +79,10 @@ struct builds {
     struct plugin_file *files;
     struct build *all;
     unsigned admitting;
+    struct keep *keep;
+    unsigned adopting; /* builds of an earlier process that are read */
+    bool adopted;      /* all of them were found */
+    uv_timer_t look; /* at kept builds, while there are any */
     bool draining, drained, closing;
 };
 
@@ -91,11 +109,47 @@ void file_forget_refusal(struct plugin_file *f);
 
 /* A new candidate for the file, out of the copy that was admitted. Takes the copy. */
 void build_start(struct builds *bs, struct plugin_file *f, const struct admission *a);
+/* In builds.all, without a process; NULL: out of memory. Takes the file at `copy` in any case. */
+struct build *build_create(struct builds *bs, const char *file_name, const uint8_t *hash,
+                           const char *copy);
+void build_start_process(struct build *b);
+/* Another child of it is started, after a pause if it keeps dying. */
+void build_restart(struct build *b);
+/* What a READY said. */
+aiki_status build_take_descriptor(struct build *b, aiki_view bytes, aiki_error *err);
+bool build_offers(const struct build *b, aiki_view workflow, aiki_view version);
+void build_bury(struct build *b);
 /* (Again) with the present session, if there is one. */
 void build_register(struct build *b);
 void build_unregister(struct build *b);
 /* Nothing new for it; what is resident finishes, or is given back after drain_ms. */
 void build_drain(struct build *b);
 void file_drop_candidate(struct plugin_file *f);
+
+/* ---- kept.c ---- */
+
+/* Another build took the place of `before`, or its file went: a build in state KEPT beside it, which
+ * drains. */
+void kept_add(const struct build *before);
+/* A new build that an earlier process kept; it has yet to load. */
+void kept_adopt(struct build *b, int64_t since_mono_ms);
+/* The kept build with that hash, or NULL. */
+struct build *kept_find(const struct builds *bs, const uint8_t *hash);
+/* It serves: from now on it outlives this process. */
+void kept_begin(const struct build *b);
+/* Kept no longer: whoever waits for it is told, its process ends. */
+void kept_drop(struct build *b);
+/* Told to the server, unless it serves as well. */
+void kept_register(struct build *b);
+void kept_session_up(struct builds *bs);
+void kept_ready(struct build *b, aiki_view descriptor);
+void kept_gone(struct build *b, const struct proc_end *end, const char *text);
+/* Whether it is the one that serves this workflow version, which its file offers no more. */
+bool kept_serves(const struct build *b, const struct route *route);
+
+/* ---- adopt.c ---- */
+
+/* What an earlier process kept; once. */
+void adopt_all(struct builds *bs);
 
 #endif

@@ -6,10 +6,12 @@
  *     |               passing failure|
  *     +--no free slot--> CROWD ------+ a slot, or RELAY_CROWD_MS are over
  *
+ * Also reads the journal of a run once more that goes from one build to another (moves.h).
+ *
  * A ticket is acknowledged to Redis when the server has answered its claim, one way or the
  * other.
  */
-#include "broker/relay_impl.h"
+#include "broker/moves.h"
 
 #include <stdlib.h>
 
@@ -31,6 +33,7 @@ struct claim {
     struct build *build; /* borrowed; named in the CLAIM; NULL when it was lost meanwhile */
     struct claim *next_active, **active_link;
     bool acked;
+    bool again; /* for a run that is held: only its journal is read */
     aiki_writer pages; /* of a journal that did not come in one: each as one msgpack bin */
 };
 
@@ -117,6 +120,17 @@ static void acknowledge(struct relay *r, struct claim *claim)
     claim->acked = true;
 }
 
+/* The server cannot read it just now, or it is no longer ours; the next session gets it. */
+static void read_refused(struct relay *r, const struct claim *claim)
+{
+    struct run *run = runs_find(&r->runs, &claim->ticket.run);
+    struct conn *c = session_conn(r->session);
+    if (c == NULL || run == NULL || !run->moving || run->epoch != claim->ticket.epoch)
+        return;
+    run->moving = false;
+    relay_release(r, c, run);
+}
+
 static void claim_refused(struct relay *r, struct claim *claim, const struct frame *f)
 {
     struct msg_FAULT fault = {.status = AIKI_INTERNAL};
@@ -125,6 +139,11 @@ static void claim_refused(struct relay *r, struct claim *claim, const struct fra
     (void)msg_FAULT_read(f->payload, &fault, &err);
     (void)error_read(fault.error, &err, NULL, NULL);
     log_debug("relay", "claim of run %s refused: %s", text_of(&claim->ticket.run, id), err.message);
+    if (claim->again) {
+        read_refused(r, claim);
+        claim_free(claim);
+        return;
+    }
     if (aiki_status_category((aiki_status)fault.status) == AIKI_CATEGORY_TRANSIENT &&
         !r->stopping) {
         postpone(r, claim);
@@ -167,6 +186,14 @@ static bool next_page(struct relay *r, struct claim *claim, const struct msg_CLA
     return true;
 }
 
+/* The run may have been taken away since. */
+static void go_on(struct relay *r, const struct msg_CLAIMED *m, aiki_view pages)
+{
+    struct run *run = runs_find(&r->runs, &m->run);
+    if (run != NULL && run->moving && run->epoch == m->epoch)
+        moves_go_on(r, run, m, pages);
+}
+
 /* The journal, or a page of it. True: there is another one to come. */
 static bool take_page(struct relay *r, struct claim *claim, const struct frame *f)
 {
@@ -179,11 +206,14 @@ static bool take_page(struct relay *r, struct claim *claim, const struct frame *
     }
     fault_point(runtime_claim_granted);
     acknowledge(r, claim);
-    if (m.more || claim->pages.size_bytes > 0)
+    if (m.more || claim->pages.size_bytes > 0 || claim->again)
         aiki_mp_bin(&claim->pages, m.journal.data, m.journal.size_bytes);
     if (m.more)
         return next_page(r, claim, &m);
-    relay_begin_stay(r, claim->build, &m, aiki_writer_view(&claim->pages));
+    if (claim->again)
+        go_on(r, &m, aiki_writer_view(&claim->pages));
+    else
+        relay_begin_stay(r, claim->build, &m, aiki_writer_view(&claim->pages));
     return false;
 }
 
@@ -216,6 +246,28 @@ static void send_claim(struct relay *r, struct claim *claim)
     conn_send(c, CLAIM, correlation, .run = claim->ticket.run, .epoch = claim->ticket.epoch,
               .build = {b != NULL ? build_hash(b) : no_build, BUILD_BYTES});
     fault_point(runtime_claim_sent);
+}
+
+bool claims_read_again(struct relay *r, const struct run *run)
+{
+    struct conn *c = session_conn(r->session);
+    struct claim *claim = c != NULL ? claim_new(r) : NULL;
+    if (claim == NULL) {
+        relay_overrun(r);
+        return false;
+    }
+    claim->request.on_answer = on_claim_answer;
+    claim->ticket = (struct ticket){.run = run->id, .epoch = run->epoch};
+    claim->acked = claim->again = true;
+    uint32_t correlation = session_expect(r->session, &claim->request);
+    if (correlation == 0) {
+        claim_free(claim);
+        relay_overrun(r);
+        return false;
+    }
+    activate(r, claim);
+    conn_send(c, JOURNAL, correlation, .run = run->id, .epoch = run->epoch);
+    return true;
 }
 
 static void send_or_crowd(struct relay *r, struct claim *claim)

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "broker/moves.h"
 #include "wire/error.h"
 #include "wire/event.h"
 
@@ -94,6 +95,12 @@ void relay_retry_later(struct relay *r)
     uv_timer_start(&r->retry, on_retry, RELAY_RETRY_MS, 0);
 }
 
+void relay_overrun(struct relay *r)
+{
+    r->overrun = true;
+    uv_timer_start(&r->retry, on_retry, 0, 0);
+}
+
 static void on_crowd(uv_timer_t *t)
 {
     claims_give_crowd_back(container_of(t, struct relay, crowd_timer));
@@ -106,7 +113,7 @@ void relay_crowd_later(struct relay *r)
 }
 
 /* The server will never take what this build records: stop here, with the reason on record. */
-static void block(struct relay *r, struct run *run, aiki_view error)
+void relay_block(struct relay *r, struct run *run, aiki_view error)
 {
     AUTO(buf) aiki_writer events;
     buf_init(&events);
@@ -141,7 +148,7 @@ static void cannot_record(struct relay *r, struct run *run, const struct passed 
     if (may_pass(status))
         relay_retry_later(r);
     else
-        block(r, run, error);
+        relay_block(r, run, error);
 }
 
 static void refused(struct relay *r, struct run *run, const struct passed *p, const struct frame *f)
@@ -220,15 +227,14 @@ static void append_last(struct relay *r, struct conn *c, struct run *run, uint64
     uint32_t correlation =
         expect_append(r, run, (struct passed){.number = run->number, .own = true, .ends = true});
     if (correlation == 0) {
-        r->overrun = true; /* not here: the caller goes through all runs */
-        uv_timer_start(&r->retry, on_retry, 0, 0);
+        relay_overrun(r); /* not here: the caller goes through all runs */
         return;
     }
     conn_send(c, APPEND, correlation, .run = run->id, .epoch = run->epoch, .number = run->number,
               .next = next, .events = events);
 }
 
-static void release(struct relay *r, struct conn *c, struct run *run)
+void relay_release(struct relay *r, struct conn *c, struct run *run)
 {
     append_last(r, c, run, NEXT_RELEASE, (aiki_view){NULL, 0});
 }
@@ -300,6 +306,8 @@ void relay_child_frame(struct relay *r, struct build *b, const struct frame *f)
 {
     if (f->type == WIRE_APPEND)
         on_append(r, b, f);
+    else if (f->type == WIRE_UNFIT)
+        moves_unfit(r, b, f);
     else
         log_warn("relay", "%s sent an unexpected %s; ignored", build_label(b),
                  wire_type_name(f->type));
@@ -307,8 +315,7 @@ void relay_child_frame(struct relay *r, struct build *b, const struct frame *f)
 
 /* ---- stays --------------------------------------------------------------------------------- */
 
-/* pages: empty, or what came before and with the last CLAIMED. */
-static void assign(struct conn *child, const struct msg_CLAIMED *m, aiki_view pages)
+void relay_assign(struct conn *child, const struct msg_CLAIMED *m, aiki_view pages)
 {
     aiki_reader reader;
     aiki_reader_init(&reader, pages);
@@ -339,12 +346,17 @@ void relay_begin_stay(struct relay *r, struct build *build, const struct msg_CLA
         return;
     }
     struct conn *child = build != NULL ? build_assignable(build) : NULL;
-    if (child == NULL || r->stopping || r->runs.count > r->slots) {
-        release(r, server, run);
+    if (r->stopping || r->runs.count > r->slots ||
+        (child == NULL && (build == NULL || !build_wake(build)))) {
+        relay_release(r, server, run);
+        return;
+    }
+    if (child == NULL) {
+        moves_wait_for(r, run, build);
         return;
     }
     run->build = build;
-    assign(child, m, pages);
+    relay_assign(child, m, pages);
     fault_point(runtime_assign_sent);
 }
 
@@ -387,8 +399,8 @@ static void release_homeless(struct run *run, void *arg)
 {
     struct relay *r = arg;
     struct conn *c = session_conn(r->session);
-    if (c != NULL && run->build == NULL && !run->leaving)
-        release(r, c, run);
+    if (c != NULL && run->build == NULL && !run->leaving && !run->moving)
+        relay_release(r, c, run);
 }
 
 static void on_retry(uv_timer_t *t)
@@ -434,7 +446,7 @@ static void lose(struct run *run, void *arg)
         return;
     run->build = NULL;
     if (!run->leaving)
-        release(loss->relay, loss->conn, run);
+        relay_release(loss->relay, loss->conn, run);
 }
 
 void relay_build_lost(struct relay *r, struct build *b)
@@ -445,9 +457,38 @@ void relay_build_lost(struct relay *r, struct build *b)
         runs_each(&r->runs, lose, &loss);
 }
 
+void relay_build_ready(struct relay *r, struct build *b)
+{
+    moves_build_ready(r, b);
+}
+
+void relay_build_dropped(struct relay *r, struct build *b)
+{
+    moves_build_dropped(r, b);
+}
+
+struct use {
+    const struct build *build;
+    bool found;
+};
+
+static void look_for_use(struct run *run, void *arg)
+{
+    struct use *use = arg;
+    use->found |= run->build == use->build || moves_want(run, use->build);
+}
+
+bool relay_uses_build(struct relay *r, const struct build *b)
+{
+    struct use use = {.build = b};
+    runs_each(&r->runs, look_for_use, &use);
+    return use.found;
+}
+
 void relay_stop(struct relay *r)
 {
     r->stopping = true;
+    moves_stop(r);
     claims_drop_waiting(r);
 }
 

@@ -18,6 +18,9 @@ enum { RELAY_RETRY_MS = 500, RELAY_CROWD_MS = 1000 };
 
 struct relay;
 struct relay_callbacks {
+    /* NULL: there is none, or *ret_later: more builds are about to be known; relay_build_ready with
+     * NULL tells. The callback may be NULL. */
+    struct build *(*find_other)(const struct build_wanted *w, bool *ret_later, void *arg);
     /* A stay has ended; nothing is held or being claimed any more when `held` is 0. */
     void (*on_left)(uint64_t held, void *arg);
     void (*on_closed)(void *arg);
@@ -42,6 +45,12 @@ void relay_push(struct relay *r, const struct frame *f);
 void relay_child_frame(struct relay *r, struct build *b, const struct frame *f);
 /* The build's process is dead: its runs go back to the server. */
 void relay_build_lost(struct relay *r, struct build *b);
+/* Its process takes runs now; NULL: more builds are held than before. */
+void relay_build_ready(struct relay *r, struct build *b);
+/* It is not to be had any more. */
+void relay_build_dropped(struct relay *r, struct build *b);
+/* Whether runs are with it, or on their way to it. Looks at all of them. */
+bool relay_uses_build(struct relay *r, const struct build *b);
 /* No new tickets from now on. */
 void relay_stop(struct relay *r);
 void relay_close(struct relay *r);

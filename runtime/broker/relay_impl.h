@@ -47,6 +47,13 @@ void relay_left(struct relay *r);
 void relay_retry_later(struct relay *r);
 /* RELAY_CROWD_MS after the first of the crowd came. */
 void relay_crowd_later(struct relay *r);
+/* ASSIGN and what follows it; pages: empty, or as in relay_begin_stay. */
+void relay_assign(struct conn *child, const struct msg_CLAIMED *m, aiki_view pages);
+/* The broker's own last append of a stay: offer it again, or wait for a build that fits. */
+void relay_release(struct relay *r, struct conn *c, struct run *run);
+void relay_block(struct relay *r, struct run *run, aiki_view error);
+/* What cannot be done while all runs are looked at: give the session up, a moment later. */
+void relay_overrun(struct relay *r);
 /* A claim was granted and its journal is complete. build: named in the claim; NULL when it was
  * lost meanwhile. pages: empty, or the journal's pages, each as one msgpack bin. */
 void relay_begin_stay(struct relay *r, struct build *build, const struct msg_CLAIMED *m,
@@ -60,6 +67,9 @@ void claims_send_waiting(struct relay *r);
 void claims_send_crowd(struct relay *r);
 /* All of them: what is granted without a free slot is handed back. */
 void claims_give_crowd_back(struct relay *r);
+/* The journal of a run that is held, once more; moves_go_on gets it. False: it cannot be asked for,
+ * and everything is given back. */
+bool claims_read_again(struct relay *r, const struct run *run);
 /* The build's process is dead. */
 void claims_forget_build(struct relay *r, const struct build *b);
 /* Waiting ones are dropped: still pending in Redis, the server offers them again. */

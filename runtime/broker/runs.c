@@ -1,6 +1,8 @@
 /* runs.c - chained hash table over the hash of the id. */
 #include "broker/runs.h"
 
+#include "broker/moves.h"
+
 #include <stdlib.h>
 
 static struct run **bucket(struct runs *rs, const struct aiki_id *id)
@@ -36,6 +38,9 @@ void runs_remove(struct runs *rs, struct run *run)
         if (*at == run) {
             *at = run->next;
             rs->count--;
+            move_destroy(run->move);
+            run->move = NULL;
+            run->moving = false;
             run->next = rs->spare;
             rs->spare = run;
             return;

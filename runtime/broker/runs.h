@@ -5,6 +5,7 @@
 #include "wire/id.h"
 
 struct build;
+struct move;
 
 /* One stay of a run here. */
 struct run {
@@ -14,6 +15,8 @@ struct run {
     struct build *build; /* whose process executes it; NULL once it does no longer */
     uint64_t number;     /* of the last APPEND that was passed on */
     bool leaving;        /* an APPEND that ends the stay is on its way */
+    bool moving;         /* from one build to another: nobody executes it just now */
+    struct move *move;   /* owned; NULL unless a build was found not to fit it (moves.c) */
 };
 
 enum { RUN_BUCKETS = 4096 };

@@ -117,7 +117,7 @@ static aiki_status check_input(aiki_view *input, const char *name, aiki_error *e
 }
 
 /* What another build recorded is handed out only if it fits the schema of this one. False: it does
- * not, and run_pump blocks the run. */
+ * not, and run_pump gives the run up. */
 static bool fits_schema(struct run *r, const struct step *s)
 {
     const struct plugin_task *task = s->task;
@@ -423,6 +423,7 @@ static aiki_status side_step(struct run *r, aiki_view name, bool once, struct st
     *ret_new = (*ret)->phase != PHASE_SHOWN;
     while (*ret_new && !replay_side_ready(&r->replay))
         fiber_yield();
+    r->acted |= *ret_new;
     return AIKI_OK;
 }
 

@@ -134,6 +134,7 @@ static void start_attempt(struct run *r, struct step *s)
         fail_at_once(r, s, &err);
         return;
     }
+    r->acted = true;
     struct attempt *a = attempt_create(r->child->tasks, r, s, task, &r->id);
     if (a == NULL) {
         run_give_up(r, "no memory for an attempt");
@@ -271,7 +272,7 @@ void run_pump(struct run *r)
             if (!going_on)
                 run_finish(r);
             else if (r->mismatch != NULL)
-                run_block(r, r->mismatch);
+                run_unfit(r, r->mismatch);
             break;
         case REPLAY_START:
             start_attempt(r, s);
@@ -284,7 +285,7 @@ void run_pump(struct run *r)
         case REPLAY_DIVERGED: {
             aiki_error err;
             replay_explain(&r->replay, &err);
-            run_block(r, &err);
+            run_unfit(r, &err);
             break;
         }
         case REPLAY_PAUSED: run_give_back(r); return;

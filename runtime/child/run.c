@@ -244,6 +244,24 @@ void run_block(struct run *r, const aiki_error *err)
     buf_deinit(&w);
 }
 
+/* Once something was executed or recorded here, another build must not begin from what was on record
+ * when this stay began: then the run is blocked. */
+void run_unfit(struct run *r, const aiki_error *err)
+{
+    AUTO(buf) aiki_writer map;
+
+    buf_init(&map);
+    error_write(&map, err);
+    if (r->acted || r->appends > 0 || map.status != AIKI_OK) {
+        run_block(r, err);
+        return;
+    }
+    conn_send(r->child->conn, UNFIT, 0, .run = r->id, .epoch = r->epoch,
+              .error = aiki_writer_view(&map));
+    sent_point(r->child->conn, child_unfit_sent);
+    run_drop(r);
+}
+
 /* What replay could not keep or send: the run needs more than one process may give it. */
 bool run_block_if_too_large(struct run *r, uint64_t append_bytes)
 {
@@ -275,7 +293,6 @@ void run_give_back(struct run *r)
 {
     if (r->state == RUN_STATE_LEAVING)
         return;
-    replay_take_back(&r->replay);
     aiki_view events = replay_append_begin(&r->replay, false);
     if (!run_block_if_too_large(r, events.size_bytes))
         run_send_append(r, NEXT_RELEASE, events, no_bytes);
@@ -351,7 +368,7 @@ void run_finish(struct run *r)
 
     if (r->replay.status == AIKI_OK && !replay_may_return(&r->replay)) {
         replay_explain(&r->replay, &err);
-        run_block(r, &err);
+        run_unfit(r, &err);
         return;
     }
     e.as.completed.output = r->output;
@@ -408,7 +425,7 @@ static bool check_input(struct run *r)
         schema_validate(r->workflow->input, r->input, &err) == AIKI_OK)
         return true;
     if (r->replay.journal.recorded > 0) {
-        run_block(r, &err);
+        run_unfit(r, &err);
         return false;
     }
     replay_begin(&r->replay);
@@ -437,6 +454,10 @@ static void start(struct run *r)
     r->state = RUN_STATE_ACTIVE;
     if (r->replay.journal.ended) {
         run_give_up(r, "it has ended, by its journal"); /* who offered it must know */
+        return;
+    }
+    if (st == AIKI_NOT_FOUND) {
+        run_unfit(r, &err);
         return;
     }
     for (struct early_arrival *s = r->early_first; s != NULL && st == AIKI_OK; s = s->next)
@@ -537,10 +558,8 @@ void run_acked(struct run *r, uint64_t number)
         return;
     }
     replay_acked(&r->replay);
-    /* An attempt under way would be executed again, one that is about to begin would never get to it,
-     * and a drain ends what leaves. */
-    if (fault_mode(always_replay) && r->attempts == NULL && !replay_is_beginning(&r->replay) &&
-        !r->child->draining) {
+    /* An attempt under way would be executed again, and a drain ends what leaves. */
+    if (fault_mode(always_replay) && r->attempts == NULL && !r->child->draining) {
         run_give_back(r);
         return;
     }

@@ -79,8 +79,9 @@ struct run {
     const char *workflow_name, *workflow_version; /* in the arena */
     const struct plugin_workflow *workflow;
     struct fiber *fiber;
-    aiki_error *mismatch; /* in the arena: what is on record does not fit this build; blocks the run */
+    aiki_error *mismatch; /* in the arena: what is on record does not fit this build */
     bool capturing; /* inside the function of a side value */
+    bool acted;     /* something was executed in this stay: an attempt, a side value */
     aiki_view input, output;
     aiki_view fail_error; /* error map given to fail() */
     aiki_status status;   /* what the function returned */

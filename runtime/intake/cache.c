@@ -59,7 +59,7 @@ static int make_directories(const char *path)
     return mkdir(at, 0700) == 0 || errno == EEXIST ? 0 : -1;
 }
 
-static aiki_status own_directory(const char *path, aiki_error *err)
+aiki_status cache_own_directory(const char *path, aiki_error *err)
 {
     struct stat s;
     if (make_directories(path) != 0 || stat(path, &s) != 0)
@@ -110,7 +110,7 @@ aiki_status cache_create(struct cache **ret, const char *state_dir, aiki_error *
     if (c == NULL)
         return error_set(err, AIKI_NOMEM, "state: %s", state_dir);
     c->lock_fd = -1;
-    aiki_status st = own_directory(state_dir, err);
+    aiki_status st = cache_own_directory(state_dir, err);
     if (st != AIKI_OK)
         goto out;
     (void)getrandom(&random, sizeof(random), 0); /* a clash would show as EEXIST below */
@@ -121,7 +121,7 @@ aiki_status cache_create(struct cache **ret, const char *state_dir, aiki_error *
         st = error_set(err, AIKI_LIMIT, "state: the path %s is too long", state_dir);
         goto out;
     }
-    st = own_directory(parent, err);
+    st = cache_own_directory(parent, err);
     if (st != AIKI_OK)
         goto out;
     sweep(parent);
@@ -148,6 +148,19 @@ void cache_destroy(struct cache *c)
         close(c->lock_fd);
     }
     free(c);
+}
+
+aiki_status cache_link(struct cache *c, const char *copy, const uint8_t build[BUILD_BYTES],
+                       char ret_path[CACHE_PATH_SIZE], aiki_error *err)
+{
+    char hex[BUILD_HEX_SIZE];
+    build_hex(build, hex);
+    int n = snprintf(ret_path, CACHE_PATH_SIZE, "%s/%s.%llu.so", c->directory, hex,
+                     (unsigned long long)++c->counter);
+    if (n < CACHE_PATH_SIZE && link(copy, ret_path) == 0)
+        return AIKI_OK;
+    return error_code(err, AIKI_UNAVAILABLE, "CACHE_WRITE", "cannot link %s: %s", copy,
+                      n < CACHE_PATH_SIZE ? strerror(errno) : "its name is too long");
 }
 
 void cache_draft_path(struct cache *c, char ret_path[CACHE_PATH_SIZE])

@@ -20,9 +20,15 @@ aiki_status cache_create(struct cache **ret, const char *state_dir, aiki_error *
 void cache_destroy(struct cache *c);
 /* A path for a copy in the making; never given out again. */
 void cache_draft_path(struct cache *c, char ret_path[CACHE_PATH_SIZE]);
+/* A second name for a copy, in this process's directory; never given out again. */
+aiki_status cache_link(struct cache *c, const char *copy, const uint8_t build[BUILD_BYTES],
+                       char ret_path[CACHE_PATH_SIZE], aiki_error *err);
 /* $AIKI_STATE_HOME's default: /var/lib/aiki for root, else $XDG_STATE_HOME/aiki or
  * ~/.local/state/aiki, else /tmp/aiki-UID. */
 void cache_default_state_dir(char ret_path[CACHE_PATH_SIZE]);
+
+/* Made if need be, with what is missing above it; it must belong to this user alone. */
+aiki_status cache_own_directory(const char *path, aiki_error *err);
 
 void build_hex(const uint8_t build[BUILD_BYTES], char ret_text[BUILD_HEX_SIZE]);
 

@@ -107,8 +107,7 @@ struct child_end {
     struct child_end *chain;
     struct aiki_id id;
     bool known;
-    bool behind_cancel; /* it ended when the run had been asked to end */
-    uint64_t outcome;   /* OUTCOME_* */
+    uint64_t outcome; /* OUTCOME_* */
     aiki_view output, error;
 };
 

@@ -252,14 +252,15 @@ static unsigned asked_by(uint32_t type)
     case WIRE_START:
     case WIRE_WAIT:
     case WIRE_SIGNAL:
-    case WIRE_CONTROL:
-    case WIRE_QUERY: return FOR_CLIENT;
+    case WIRE_CONTROL: return FOR_CLIENT;
+    case WIRE_QUERY: return FOR_CLIENT | FOR_RUNTIME;
     case WIRE_REGISTER:
     case WIRE_UNREGISTER:
     case WIRE_REFUSAL:
     case WIRE_CLAIM:
     case WIRE_JOURNAL:
     case WIRE_APPEND:
+    case WIRE_MOVED:
     case WIRE_HEARTBEAT:
     case WIRE_STREAM_RESET: return FOR_RUNTIME;
     default: return 0;

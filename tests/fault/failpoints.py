@@ -3,25 +3,17 @@
 The points are read from runtime/base/fault.def; a point that no scenario reaches fails.
 """
 import http.client
-import re
 import threading
 
 import pytest
 
 import chain
-from harness import ROOT, HttpError, Ledger, until
-
-POINTS = re.findall(r"^\s*X\((\w+), *\"([^\"]+)\"\)|^\s*X\(\"?([\w.]+)\"?\)",
-                    (ROOT / "runtime/base/fault.def").read_text(), re.M)
-POINTS = sorted({b or c for _, b, c in POINTS})
-
-
-def owner_of(point):
-    return point.split(".")[0]
+from harness import HttpError, Ledger, until
+from points import MOVES, POINTS, owner_of
 
 
 @pytest.mark.parametrize("nth", [1, 4])
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [p for p in POINTS if p not in MOVES])
 def test_killed_at(stacks, point, nth):
     fault = {"AIKI_FAULT": f"{point}=kill@{nth}"}
     who = owner_of(point)

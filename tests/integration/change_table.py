@@ -5,7 +5,8 @@ from harness import plugin, until
 
 
 def build_of(s):
-    return next((p.get("build") for p in s.get("/v1/plugins")["plugins"] if p.get("name") == "change"), None)
+    return next((p.get("build") for p in s.get("/v1/plugins")["plugins"]
+                 if p.get("name") == "change" and p["state"] == "serving"), None)
 
 
 def replace(s, variant):
@@ -33,14 +34,30 @@ def test_a_step_added_behind_the_point_reached_is_taken(parked):
     assert s.result(run) == 4
 
 
-@pytest.mark.parametrize("variant, said", [
+CHANGES = [
     ("added-before", 'recorded: task take "B"; the code now asks for: task take "NEW"'),
     ("added-before-wait", 'recorded: signal go; the code now asks for: task take "NEW"'),
     ("removed", 'recorded: task take "B"; the code now asks for: nothing'),
-])
-def test_a_change_before_the_point_reached_blocks_until_a_fitting_build_is_back(parked, variant, said):
+]
+
+
+@pytest.mark.parametrize("variant, said", CHANGES)
+def test_a_change_before_the_point_reached_leaves_the_run_with_its_build(parked, variant, said):
     s, run = parked
+    original = build_of(s)
     replace(s, variant)
+    s.signal(run, "go", None)
+    assert s.result(run) == 3
+    assert f"does not fit change.so@{build_of(s)[:8]}: NONDETERMINISM: {said}" in s.runtime.log.read_text()
+    assert {e["build"] for e in s.history(run) if e["kind"] == "claimed"} == {original}
+
+
+@pytest.mark.parametrize("variant, said", CHANGES)
+def test_a_host_without_the_old_build_blocks_until_a_fitting_build_is_back(parked, variant, said):
+    s, run = parked
+    s.runtime.kill()
+    s.drop("change", plugin(f"change-{variant}"))
+    s.start_runtime(1)
     s.signal(run, "go", None)
     until(lambda: s.state(run) == "blocked", "it is blocked")
     assert said in s.run(run)["error"]["message"]

@@ -187,12 +187,12 @@ def test_a_killed_broker_takes_its_children_along(stacks):
     assert len(children) == 2
     s.runtime.kill()
     until(lambda: not any(alive(pid) for pid in children), "its children are gone")
-    left = list((s.directory / "state0").rglob("*.so"))
+    left = list((s.directory / "state0/cache").rglob("*.so"))
     assert len(left) == 2, "kill -9 leaves the copies"
     s.start_runtime()
     assert s.result(run) == {"steps": 50}
     executed_once(s, run, 50, repeated_at_most=1)
-    assert not set(left) & set((s.directory / "state0").rglob("*.so")), "they were not swept"
+    assert not set(left) & set((s.directory / "state0/cache").rglob("*.so")), "they were not swept"
 
 
 @pytest.mark.exact
@@ -203,7 +203,7 @@ def test_sigterm_lets_resident_runs_finish(stacks):
     assert s.runtime.stop() == 0
     assert s.result(run) == {"steps": 10}
     executed_once(s, run, 10, repeated_at_most=0)
-    assert list((s.directory / "state0").rglob("*.so")) == []
+    assert list((s.directory / "state0/cache").rglob("*.so")) == []
 
 
 @pytest.mark.exact

@@ -281,6 +281,12 @@ static void old_forms_are_read(void **state)
     assert_int_equal(m.key_policy, KEY_SAME);
     assert_int_equal(m.delay_ms, 0);
     assert_int_equal(m.retry.size_bytes, 0);
+
+    struct msg_REGISTER served;
+    assert_int_equal(msg_REGISTER_read(from_hex(GOLDEN_OLD_REGISTER, golden), &served, &err),
+                     AIKI_OK);
+    assert_view_equal(served.file, text_view("file"));
+    assert_int_equal(served.role, 0);
 }
 
 int main(void)

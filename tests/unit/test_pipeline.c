@@ -398,6 +398,14 @@ static void the_owner_is_shown_signals(void **state)
     assert_int_equal(f->answered[RUNTIME], 0);
 }
 
+static uint64_t open_of(const struct fixture *f, const uint8_t *of_build)
+{
+    uint64_t open = 0;
+    for (size_t i = 0; i < f->p.registry.flow_count; i++)
+        open += flow_build_open(f->p.registry.flows[i], of_build);
+    return open;
+}
+
 /* A build that blocked a run does not get it again; another one does. */
 static void another_build_continues_a_blocked_run(void **state)
 {
@@ -409,6 +417,7 @@ static void another_build_continues_a_blocked_run(void **state)
     turn(f);
     forget(f);
     assert_int_equal(state_of(f, run), RUN_BLOCKED);
+    assert_int_equal(open_of(f, build), 0); /* it has executed nothing */
     serve(f, RUNTIME, build);
     turn(f);
     assert_int_equal(f->offer_count, 0);
@@ -417,14 +426,6 @@ static void another_build_continues_a_blocked_run(void **state)
     assert_int_equal(f->offer_count, 1);
     forget(f);
     assert_int_equal(state_of(f, run), RUN_QUEUED);
-}
-
-static uint64_t open_of(const struct fixture *f, const uint8_t *of_build)
-{
-    uint64_t open = 0;
-    for (size_t i = 0; i < f->p.registry.flow_count; i++)
-        open += flow_build_open(f->p.registry.flows[i], of_build);
-    return open;
 }
 
 /* Open runs are counted by the build that executed them last: from its first append on, also
@@ -452,9 +453,7 @@ static void open_runs_are_counted_by_build(void **state)
     say(f, RUNTIME, CLAIM, 2, .run = t.run, .epoch = t.epoch, .build = {other_build, HASH_BYTES});
     turn(f);
     assert_int_equal(open_of(f, build), 1);
-    ask_append(f, RUNTIME, 3, &(struct said){.run = run, .epoch = t.epoch, .number = 1,
-                                             .next = NEXT_RELEASE});
-    turn(f);
+    park(f, run, t.epoch, NULL, 60000);
     assert_int_equal(open_of(f, build), 0);
     assert_int_equal(open_of(f, other_build), 1);
     say(f, CLIENT, CONTROL, 9, .run = run, .action = CONTROL_TERMINATE);

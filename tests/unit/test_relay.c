@@ -22,7 +22,7 @@ enum { SLOTS = 8, EPOCH = 41 };
 struct build {
     struct conn *line;  /* the broker's end; NULL = no process */
     struct conn *child; /* the other end */
-    bool assignable;
+    bool assignable, kept;
     unsigned kills;
 };
 static unsigned acked, kicks;
@@ -49,6 +49,10 @@ const char *build_label(const struct build *b)
 void build_kill(struct build *b)
 {
     b->kills++;
+}
+bool build_wake(struct build *b)
+{
+    return b->kept;
 }
 void consumer_kick(struct consumer *c)
 {

@@ -1,0 +1,266 @@
+/* moves.c - see moves.h. */
+#include "broker/moves.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "wire/error.h"
+#include "wire/event.h"
+
+struct move {
+    struct build_wanted wanted; /* its names point into the two below */
+    char workflow[NAME_BYTES_MAX + 1], version[NAME_BYTES_MAX + 1];
+    struct build *to;  /* chosen, its process starts; NULL = not chosen */
+    bool reading;      /* the journal is on its way */
+    aiki_writer error; /* what the first of them said: error map */
+};
+
+void move_destroy(struct move *move)
+{
+    if (move != NULL)
+        buf_deinit(&move->error);
+    free(move);
+}
+
+static struct move *move_create(void)
+{
+    struct move *move = calloc(1, sizeof(*move));
+    if (move != NULL)
+        buf_init(&move->error);
+    return move;
+}
+
+bool moves_want(const struct run *run, const struct build *b)
+{
+    return run->moving && run->move->to == b;
+}
+
+static void note_tried(struct move *move, const struct build *b)
+{
+    struct build_wanted *w = &move->wanted;
+    if (w->tried_count < BUILD_TRIES_MAX)
+        memcpy(w->tried[w->tried_count++], build_hash(b), BUILD_BYTES);
+}
+
+/* No build here fits. Its row is to name the newest, whose return alone changes nothing. */
+static void give_up(struct relay *r, struct run *run)
+{
+    struct move *move = run->move;
+    struct conn *c = session_conn(r->session);
+    run->moving = false;
+    if (c == NULL)
+        return; /* given back with everything else */
+    if (move->error.size_bytes == 0) {
+        relay_release(r, c, run);
+        return;
+    }
+    if (move->wanted.tried_count > 1)
+        conn_send(c, MOVED, 0, .run = run->id, .epoch = run->epoch,
+                  .build = {move->wanted.tried[0], BUILD_BYTES});
+    relay_block(r, run, aiki_writer_view(&move->error));
+}
+
+static void read_journal(struct relay *r, struct run *run)
+{
+    run->move->reading = claims_read_again(r, run);
+}
+
+static struct build *find_other(struct relay *r, const struct move *move, bool *ret_later)
+{
+    *ret_later = false;
+    return r->cb.find_other != NULL ? r->cb.find_other(&move->wanted, ret_later, r->arg) : NULL;
+}
+
+/* ---- a build does not fit ------------------------------------------------------------------ */
+
+static void log_unfit(const struct run *run, const struct build *b, aiki_view error)
+{
+    char id[AIKI_ID_TEXT_SIZE];
+    aiki_error err = {.struct_size = sizeof(err)};
+    (void)error_read(error, &err, NULL, NULL);
+    log_info("relay", "run %s does not fit %s: %s: %s", text_of(&run->id, id), build_label(b),
+             err.code, err.message);
+}
+
+/* The stay that the frame is about, or NULL. */
+static struct run *stay_of(struct relay *r, struct build *b, const struct msg_UNFIT *m)
+{
+    struct conn *c = session_conn(r->session); /* may end the session, so before the look-up */
+    struct run *run = c != NULL ? runs_find(&r->runs, &m->run) : NULL;
+    if (run == NULL || run->build != b || run->leaving || m->epoch != run->epoch ||
+        run->number > 0)
+        return NULL;
+    return run;
+}
+
+void moves_unfit(struct relay *r, struct build *b, const struct frame *f)
+{
+    struct msg_UNFIT m;
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (msg_UNFIT_read(f->payload, &m, &err) != AIKI_OK) {
+        log_error("relay", "%s sent a damaged UNFIT; its process is killed", build_label(b));
+        build_kill(b);
+        return;
+    }
+    fault_point(runtime_unfit_read);
+    struct run *run = stay_of(r, b, &m);
+    if (run == NULL)
+        return;
+    run->build = NULL;
+    run->moving = true;
+    if (run->move == NULL && (run->move = move_create()) == NULL) {
+        session_renew(r->session, "out of memory"); /* gives everything back */
+        return;
+    }
+    struct move *move = run->move;
+    bool later;
+    log_unfit(run, b, m.error);
+    if (move->error.size_bytes == 0)
+        aiki_mp_raw(&move->error, m.error.data, m.error.size_bytes);
+    note_tried(move, b);
+    if (find_other(r, move, &later) == NULL && !later)
+        give_up(r, run);
+    else
+        read_journal(r, run);
+}
+
+void moves_wait_for(struct relay *r, struct run *run, struct build *b)
+{
+    run->moving = true;
+    run->move = move_create();
+    if (run->move == NULL) {
+        session_renew(r->session, "out of memory"); /* gives everything back */
+        return;
+    }
+    run->move->to = b;
+}
+
+/* ---- the next one -------------------------------------------------------------------------- */
+
+/* Who executed the run last. A stay that did nothing but block it has executed nothing. */
+static void find_last_build(aiki_view page, uint8_t ret[BUILD_BYTES])
+{
+    aiki_reader reader;
+    struct event e;
+    aiki_view claimed = {NULL, 0};
+    aiki_reader_init(&reader, page);
+    while (event_read_stored(&reader, &e, NULL) == AIKI_OK) {
+        if (claimed.size_bytes == BUILD_BYTES && e.kind != EVENT_BLOCKED)
+            memcpy(ret, claimed.data, BUILD_BYTES);
+        claimed = e.kind == EVENT_CLAIMED ? e.as.claimed.build : (aiki_view){NULL, 0};
+    }
+}
+
+static void set_text(char to[NAME_BYTES_MAX + 1], aiki_view from)
+{
+    size_t n = from.size_bytes > NAME_BYTES_MAX ? NAME_BYTES_MAX : (size_t)from.size_bytes;
+    memcpy(to, from.data, n);
+    to[n] = '\0';
+}
+
+static void learn(struct move *move, const struct msg_CLAIMED *m, aiki_view pages)
+{
+    aiki_reader reader;
+    set_text(move->workflow, m->workflow);
+    set_text(move->version, m->version);
+    move->wanted.workflow = view_of(move->workflow);
+    move->wanted.version = view_of(move->version);
+    for (aiki_reader_init(&reader, pages); aiki_reader_left(&reader) > 0;)
+        find_last_build(aiki_mp_read_bin(&reader), move->wanted.last);
+}
+
+static void hand_over(struct relay *r, struct run *run, struct build *b,
+                      const struct msg_CLAIMED *m, aiki_view pages)
+{
+    char id[AIKI_ID_TEXT_SIZE];
+    struct conn *server = session_conn(r->session);
+    if (server == NULL)
+        return; /* everything is given back */
+    log_info("relay", "run %s goes on with %s", text_of(&run->id, id), build_label(b));
+    conn_send(server, MOVED, 0, .run = run->id, .epoch = run->epoch,
+              .build = {build_hash(b), BUILD_BYTES});
+    fault_point(runtime_moved_sent);
+    run->moving = false;
+    run->move->to = NULL;
+    run->build = b;
+    relay_assign(build_assignable(b), m, pages);
+}
+
+void moves_go_on(struct relay *r, struct run *run, const struct msg_CLAIMED *m, aiki_view pages)
+{
+    struct move *move = run->move;
+    bool later = false;
+    move->reading = false;
+    learn(move, m, pages);
+    if (move->to == NULL)
+        move->to = find_other(r, move, &later);
+    if (r->stopping && session_conn(r->session) != NULL) {
+        run->moving = false;
+        relay_release(r, session_conn(r->session), run);
+    } else if (move->to == NULL && !later) {
+        give_up(r, run);
+    } else if (move->to != NULL && build_assignable(move->to) != NULL) {
+        hand_over(r, run, move->to, m, pages);
+    } else if (move->to != NULL) {
+        build_wake(move->to);
+    }
+}
+
+/* ---- news of builds ------------------------------------------------------------------------ */
+
+struct news {
+    struct relay *relay;
+    struct build *build;
+};
+
+static void on_ready(struct run *run, void *arg)
+{
+    const struct news *news = arg;
+    if (moves_want(run, news->build) && !run->move->reading)
+        read_journal(news->relay, run);
+}
+
+void moves_build_ready(struct relay *r, struct build *b)
+{
+    struct news news = {r, b};
+    if (session_conn(r->session) != NULL) /* otherwise nothing is held */
+        runs_each(&r->runs, on_ready, &news);
+}
+
+static void on_dropped(struct run *run, void *arg)
+{
+    const struct news *news = arg;
+    if (!moves_want(run, news->build))
+        return;
+    note_tried(run->move, news->build);
+    run->move->to = NULL;
+    if (!run->move->reading)
+        read_journal(news->relay, run);
+}
+
+void moves_build_dropped(struct relay *r, struct build *b)
+{
+    struct news news = {r, b};
+    if (session_conn(r->session) != NULL)
+        runs_each(&r->runs, on_dropped, &news);
+}
+
+static void hand_back(struct run *run, void *arg)
+{
+    struct relay *r = arg;
+    struct conn *c = run->moving && !run->move->reading ? session_conn(r->session) : NULL;
+    if (c == NULL)
+        return; /* a journal under way: handed back when it comes */
+    run->moving = false;
+    relay_release(r, c, run);
+}
+
+void moves_stop(struct relay *r)
+{
+    if (session_conn(r->session) != NULL)
+        runs_each(&r->runs, hand_back, r);
+}

@@ -1,0 +1,38 @@
+/* broker/moves.h - a run that a build does not fit goes to another one that is held here. [loop]
+ *
+ *   UNFIT --> is another build held? --no--> BLOCKED, with what the newest build said
+ *               | yes: its journal is read again, it was not kept
+ *               v
+ *             choose: the build that executed it last, then the others, newest first; none: BLOCKED
+ *               | its process is there      | not started
+ *               v                           v
+ *             MOVED, ASSIGN               wait; --READY--> read the journal again, MOVED, ASSIGN
+ *                                               --it does not load--> choose again
+ *
+ * The journal is read when it can be handed over at once: what arrives for the run meanwhile is in
+ * it. Nothing was executed and nothing recorded by a build that does not fit.
+ */
+#ifndef BROKER_MOVES_H
+#define BROKER_MOVES_H
+
+#include "broker/relay_impl.h"
+
+struct move;
+/* NULL is a no-op. */
+void move_destroy(struct move *move);
+/* The child's UNFIT. */
+void moves_unfit(struct relay *r, struct build *b, const struct frame *f);
+/* A granted run is served by a build whose process has yet to start. */
+void moves_wait_for(struct relay *r, struct run *run, struct build *b);
+/* The journal that was asked for is complete; pages as in relay_begin_stay. */
+void moves_go_on(struct relay *r, struct run *run, const struct msg_CLAIMED *m, aiki_view pages);
+/* The build takes runs now; NULL: more builds are known than before. */
+void moves_build_ready(struct relay *r, struct build *b);
+/* It is not to be had any more. */
+void moves_build_dropped(struct relay *r, struct build *b);
+/* Runs that nobody executes just now are handed back. */
+void moves_stop(struct relay *r);
+/* Whether a run waits for it. */
+bool moves_want(const struct run *run, const struct build *b);
+
+#endif

@@ -1,0 +1,155 @@
+/* keep.c - names of builds on disk: a directory each, the plugin's file in it. */
+#include "intake/keep.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "wire/error.h"
+#include "wire/hash.h"
+
+enum { SCOPE_BYTES = 8, SCOPE_HEX_SIZE = 2 * SCOPE_BYTES + 1 };
+
+struct keep {
+    char directory[CACHE_PATH_SIZE];
+};
+
+aiki_status keep_create(struct keep **ret, const char *state_dir, const char *plugins_dir,
+                        const char *space, aiki_error *err)
+{
+    AUTO(free) char *real = realpath(plugins_dir, NULL);
+    uint8_t hash[BUILD_BYTES];
+    char scope[SCOPE_HEX_SIZE];
+    const aiki_view parts[] = {view_of(real != NULL ? real : plugins_dir), view_of(" "),
+                               view_of(space)};
+    hash_parts(hash, parts, 3);
+    (void)sodium_bin2hex(scope, sizeof(scope), hash, SCOPE_BYTES);
+    struct keep *k = calloc(1, sizeof(*k));
+    if (k == NULL)
+        return error_set(err, AIKI_NOMEM, "state: %s", state_dir);
+    int n = snprintf(k->directory, sizeof(k->directory), "%s/kept/%s", state_dir, scope);
+    aiki_status st = n < (int)sizeof(k->directory)
+                         ? cache_own_directory(k->directory, err)
+                         : error_set(err, AIKI_LIMIT, "state: the path %s is too long", state_dir);
+    if (st != AIKI_OK) {
+        free(k);
+        return st;
+    }
+    *ret = k;
+    return AIKI_OK;
+}
+
+void keep_destroy(struct keep *k)
+{
+    free(k);
+}
+
+/* False: too long. */
+static bool build_path(const struct keep *k, const uint8_t build[BUILD_BYTES],
+                       char ret[CACHE_PATH_SIZE])
+{
+    char hex[BUILD_HEX_SIZE];
+    build_hex(build, hex);
+    return snprintf(ret, CACHE_PATH_SIZE, "%s/%s", k->directory, hex) < CACHE_PATH_SIZE;
+}
+
+aiki_status keep_add(struct keep *k, const uint8_t build[BUILD_BYTES], const char *file,
+                     const char *copy, aiki_error *err)
+{
+    char directory[CACHE_PATH_SIZE], path[CACHE_PATH_SIZE];
+    errno = ENAMETOOLONG;
+    if (build_path(k, build, directory) &&
+        snprintf(path, sizeof(path), "%s/%s", directory, file) < (int)sizeof(path) &&
+        (mkdir(directory, 0700) == 0 || errno == EEXIST) &&
+        (link(copy, path) == 0 || errno == EEXIST))
+        return AIKI_OK;
+    return error_code(err, AIKI_UNAVAILABLE, "CACHE_WRITE", "cannot keep %s: %s", copy,
+                      strerror(errno));
+}
+
+/* Plain files in a directory, and the directory. */
+static void remove_directory(const char *path)
+{
+    DIR *d = opendir(path);
+    if (d == NULL)
+        return;
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d))
+        (void)unlinkat(dirfd(d), e->d_name, 0); /* "." and ".." fail, which is right */
+    closedir(d);
+    (void)rmdir(path); /* not empty: another runtime added it just now */
+}
+
+void keep_remove(struct keep *k, const uint8_t build[BUILD_BYTES])
+{
+    char directory[CACHE_PATH_SIZE];
+    if (build_path(k, build, directory))
+        remove_directory(directory);
+}
+
+/* ---- listing ------------------------------------------------------------------------------- */
+
+static int64_t age_ms(const struct stat *s)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t ms = ((int64_t)now.tv_sec - (int64_t)s->st_mtim.tv_sec) * 1000 +
+                 (now.tv_nsec - s->st_mtim.tv_nsec) / 1000000;
+    return ms > 0 ? ms : 0;
+}
+
+/* The first plugin in it; an empty directory is what a kill left. */
+static bool find_file(const char *directory, char ret_file[NAME_MAX + 1])
+{
+    DIR *d = opendir(directory);
+    bool found = false;
+    if (d == NULL)
+        return false;
+    for (struct dirent *e = readdir(d); e != NULL && !found; e = readdir(d)) {
+        found = e->d_name[0] != '.';
+        if (found)
+            (void)snprintf(ret_file, NAME_MAX + 1, "%s", e->d_name);
+    }
+    closedir(d);
+    return found;
+}
+
+static bool parse_build(const char *name, uint8_t ret[BUILD_BYTES])
+{
+    size_t size = 0;
+    return strlen(name) == 2 * (size_t)BUILD_BYTES &&
+           sodium_hex2bin(ret, BUILD_BYTES, name, strlen(name), NULL, &size, NULL) == 0 &&
+           size == BUILD_BYTES;
+}
+
+void keep_each(struct keep *k,
+               void (*fn)(const uint8_t build[BUILD_BYTES], const char *file, const char *path,
+                          int64_t age_ms, void *arg),
+               void *arg)
+{
+    DIR *d = opendir(k->directory);
+    if (d == NULL)
+        return;
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        uint8_t build[BUILD_BYTES];
+        char directory[CACHE_PATH_SIZE], path[CACHE_PATH_SIZE], file[NAME_MAX + 1];
+        struct stat s;
+        if (!parse_build(e->d_name, build) || !build_path(k, build, directory))
+            continue;
+        if (!find_file(directory, file))
+            remove_directory(directory);
+        else if (stat(directory, &s) == 0 &&
+                 snprintf(path, sizeof(path), "%s/%s", directory, file) < (int)sizeof(path))
+            fn(build, file, path, age_ms(&s), arg);
+    }
+    closedir(d);
+}

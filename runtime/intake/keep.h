@@ -1,0 +1,29 @@
+/* intake/keep.h - copies of builds that outlive this process. [loop]
+ *
+ *   STATE/kept/SCOPE/BUILD/FILE      a second name of the copy that is executed
+ *
+ * A build is kept from the moment it serves until the server knows no open run that it executed
+ * last, so that a runtime that is killed in between still has it. SCOPE stands for the plugins
+ * directory and the namespace: runtimes that share both share what is kept; all of this is
+ * content-addressed, so they may add and remove at the same time.
+ */
+#ifndef INTAKE_KEEP_H
+#define INTAKE_KEEP_H
+
+#include "intake/cache.h"
+
+struct keep;
+aiki_status keep_create(struct keep **ret, const char *state_dir, const char *plugins_dir,
+                        const char *space, aiki_error *err);
+void keep_destroy(struct keep *k);
+/* copy: of that build, under the same STATE. Known already: nothing happens. */
+aiki_status keep_add(struct keep *k, const uint8_t build[BUILD_BYTES], const char *file,
+                     const char *copy, aiki_error *err);
+void keep_remove(struct keep *k, const uint8_t build[BUILD_BYTES]);
+/* Everything that is kept; age_ms: since it was added. fn may not add or remove. */
+void keep_each(struct keep *k,
+               void (*fn)(const uint8_t build[BUILD_BYTES], const char *file, const char *path,
+                          int64_t age_ms, void *arg),
+               void *arg);
+
+#endif

@@ -1,0 +1,87 @@
+"""A run that the newest build does not fit, with a kill on its way to the build that does."""
+import pytest
+
+import chain
+from harness import plugin, until
+from points import MOVES, owner_of
+
+RUNS = 5
+
+
+def serving(s):
+    return [p["build"] for p in s.get("/v1/plugins")["plugins"] if p["state"] == "serving"]
+
+
+@pytest.fixture
+def parked(stacks):
+    """Runs of the original build that wait for their signal."""
+    def make(env=None):
+        s = stacks(start=False)
+        s.drop("change", plugin("change-original"))
+        s.start_redis()
+        s.start_server()
+        s.start_runtime(0, env={"AIKI_FAULT_ONCE": str(s.directory / "spent"), **(env or {})})
+        runs = [s.start_surely("change", {}, f"c{i}") for i in range(RUNS)]
+        for run in runs:
+            until(lambda: s.state(run) == "awaiting_signal", "it waits")
+        return s, runs
+    return make
+
+
+def replace(s, variant):
+    before = serving(s)
+    s.drop("change", plugin(f"change-{variant}"))
+    until(lambda: serving(s) not in ([], before), f"{variant} serves")
+
+
+def all_end_as_they_began(s, runs):
+    for run in runs:
+        assert s.result(run) == 3
+        events = s.history(run)
+        chain.check(events)
+        assert sum(e["kind"] == "step_done" for e in events) == 4, "nothing was executed twice"
+        assert not [e for e in events if e["kind"] == "blocked"]
+
+
+@pytest.mark.parametrize("nth", [1, 4])
+@pytest.mark.parametrize("point", MOVES)
+def test_killed_at(parked, point, nth):
+    s, runs = parked({"AIKI_FAULT": f"{point}=kill@{nth}"})
+    replace(s, "added-before")
+    for run in runs:
+        s.signal(run, "go", None)
+    if owner_of(point) == "runtime":
+        until(lambda: not s.runtime.alive(), f"{point} is passed")
+        s.start_runtime(0)
+    all_end_as_they_began(s, runs)
+
+
+def test_a_restarted_runtime_still_has_the_older_build(parked):
+    s, runs = parked()
+    replace(s, "added-before")
+    s.runtime.kill()
+    s.start_runtime(0)
+    for run in runs:
+        s.signal(run, "go", None)
+    all_end_as_they_began(s, runs)
+    until(lambda: len(s.get("/v1/plugins")["plugins"]) == 1, "the older build is not needed any more")
+    until(lambda: len(list((s.directory / "state0/kept").rglob("*.so"))) == 1, "nor kept")
+    assert len(s.runtime.children()) == 1
+
+
+def test_a_build_replaced_while_the_runtime_was_down(parked):
+    s, runs = parked()
+    s.runtime.kill()
+    s.drop("change", plugin("change-removed"))
+    s.start_runtime(0)
+    for run in runs:
+        s.signal(run, "go", None)
+    all_end_as_they_began(s, runs)
+
+
+def test_an_older_build_that_dies_is_started_again(parked):
+    s, runs = parked({"AIKI_FAULT": "child.acked=kill@1"})
+    replace(s, "added-before")
+    for run in runs:
+        s.signal(run, "go", None)
+    all_end_as_they_began(s, runs)

@@ -1,0 +1,12 @@
+"""The named points of runtime/base/fault.def, and who passes them."""
+import re
+
+from harness import ROOT
+
+POINTS = sorted(text for _, text in re.findall(r'X\((\w+), *"([^"]+)"\)', (ROOT / "runtime/base/fault.def").read_text()))
+# Only reached when a run does not fit the newest build: tests/fault/moves.py.
+MOVES = ["child.unfit.sent", "runtime.moved.sent", "runtime.unfit.read"]
+
+
+def owner_of(point):
+    return point.split(".")[0]
