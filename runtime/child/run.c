@@ -293,6 +293,7 @@ void run_give_back(struct run *r)
 {
     if (r->state == RUN_STATE_LEAVING)
         return;
+    replay_take_back(&r->replay);
     aiki_view events = replay_append_begin(&r->replay, false);
     if (!run_block_if_too_large(r, events.size_bytes))
         run_send_append(r, NEXT_RELEASE, events, no_bytes);
@@ -558,8 +559,10 @@ void run_acked(struct run *r, uint64_t number)
         return;
     }
     replay_acked(&r->replay);
-    /* An attempt under way would be executed again, and a drain ends what leaves. */
-    if (fault_mode(always_replay) && r->attempts == NULL && !r->child->draining) {
+    /* An attempt under way would be executed again, one that is about to begin would never get to it,
+     * and a drain ends what leaves. */
+    if (fault_mode(always_replay) && r->attempts == NULL && !replay_is_beginning(&r->replay) &&
+        !r->child->draining) {
         run_give_back(r);
         return;
     }

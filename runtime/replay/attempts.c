@@ -136,14 +136,14 @@ bool attempt_begin_call(struct replay *r, struct step *s)
     return true;
 }
 
-static void record_beat(struct replay *r, struct step *s, aiki_view details)
+static void record_beat(struct replay *r, struct step *s, uint64_t attempt, aiki_view details)
 {
     struct event e = live_step_event(s, EVENT_HEARTBEAT);
 
-    e.as.step.attempt = s->attempt + 1;
+    e.as.step.attempt = attempt;
     e.as.step.value = details;
     live_write_event(r, &e);
-    s->begun_attempt = s->attempt + 1;
+    s->begun_attempt = attempt;
 }
 
 bool attempt_may_start(struct replay *r, struct step *s)
@@ -152,9 +152,28 @@ bool attempt_may_start(struct replay *r, struct step *s)
         return false;
     if (!s->policy->at_most_once || s->begun_attempt > s->attempt)
         return true;
-    record_beat(r, s, (aiki_view){NULL, 0});
+    record_beat(r, s, s->attempt + 1, (aiki_view){NULL, 0});
     s->barrier = r->events_written;
     return false;
+}
+
+/* Recorded as begun, and not begun yet. */
+static struct step *next_announced(struct step *s)
+{
+    while (s != NULL && !(s->policy->at_most_once && s->begun_attempt > s->attempt))
+        s = s->next;
+    return s;
+}
+
+bool replay_is_beginning(const struct replay *r)
+{
+    return next_announced(r->held.first) != NULL;
+}
+
+void replay_take_back(struct replay *r)
+{
+    for (struct step *s = r->held.first; (s = next_announced(s)) != NULL; s = s->next)
+        record_beat(r, s, s->attempt, (aiki_view){NULL, 0});
 }
 
 /* ---- timeouts ---------------------------------------------------------------------------- */
@@ -336,7 +355,7 @@ static void record_details(struct replay *r, struct step *s)
 {
     s->timing->details_unrecorded = false;
     s->timing->recorded_at_ms = r->now_ms;
-    record_beat(r, s, replay_last_details(s));
+    record_beat(r, s, s->attempt + 1, replay_last_details(s));
 }
 
 void replay_attempt_beat(struct replay *r, struct step *s, aiki_view details, int64_t now_ms)

@@ -53,6 +53,10 @@ bool children_is_over(struct replay *r, struct step *s)
     }
     if (s->detached || !s->child->known)
         return false;
+    /* A child that is cancelled with its parent may be the first to end. The code is to learn what was asked
+     * of it, not what came of that elsewhere. */
+    if (s->child->behind_cancel && cancel_is_due(r))
+        return false;
     s->outcome = s->child->outcome;
     s->value = s->outcome == OUTCOME_OK ? s->child->output : (aiki_view){NULL, 0};
     s->error = s->outcome == OUTCOME_OK ? (aiki_view){NULL, 0} : s->child->error;

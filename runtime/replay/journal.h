@@ -107,7 +107,8 @@ struct child_end {
     struct child_end *chain;
     struct aiki_id id;
     bool known;
-    uint64_t outcome; /* OUTCOME_* */
+    bool behind_cancel; /* it ended when the run had been asked to end */
+    uint64_t outcome;   /* OUTCOME_* */
     aiki_view output, error;
 };
 

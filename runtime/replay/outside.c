@@ -120,6 +120,7 @@ static aiki_status add_child_end(struct journal *j, const struct event *e)
     if (c == NULL)
         return AIKI_NOMEM;
     c->known = true;
+    c->behind_cancel = j->cancel_requested;
     c->outcome = outcome_of_state(e->as.child_done.state);
     c->output = e->as.child_done.output;
     c->error = e->as.child_done.error;

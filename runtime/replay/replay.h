@@ -166,6 +166,11 @@ aiki_status replay_add_arrival(struct replay *r, aiki_view stored, aiki_error *e
 
 /* ---- appends ----------------------------------------------------------------------------- */
 
+/* Whether an attempt that is made at most once is recorded and not yet given out: should the process
+ * die now, nobody can tell that it was not executed. */
+bool replay_is_beginning(const struct replay *r);
+/* The run is given back in good order: such attempts go on record as not begun. */
+void replay_take_back(struct replay *r);
 /* Whether everything the run waits for is passive, so that it should be parked now. */
 bool replay_should_park(const struct replay *r, int64_t now_ms);
 /* Whether there is something to send (NEXT_CONTINUE) and nothing under way. */

@@ -69,6 +69,25 @@ def test_an_attempt_is_told_and_its_result_dropped(stacks):
     chain.check(s.history(run))
 
 
+def test_a_task_that_does_not_look_ends_late_and_its_result_is_dropped(stacks):
+    """The run does not wait for it: it is cancelled at once, and what comes of the attempt is not on record."""
+    s = stacks(plugins=["slow"])
+    run = s.start("slow", {"ms": 2500, "how": "spin"})
+    until(lambda: s.state(run) == "running", "the task is under way")
+    cancel(s, run)
+    assert s.outcome(run)["state"] == "cancelled"
+    events = s.history(run)
+    assert "step_done" not in [e["kind"] for e in events if e.get("outcome") == "ok"]
+    step = [e for e in events if e["kind"] == "step_done"]
+    assert [e["outcome"] for e in step] == ["cancelled"], "history says so"
+    before = s.runtime.children()
+    next_one = s.start("slow", {"ms": 0})
+    assert s.result(next_one)["attempt"] == 1
+    assert s.runtime.children() == before, "a cancelled attempt costs no process"
+    assert s.history(run) == events
+    chain.check(events)
+
+
 def test_a_run_that_never_looks_completes(stacks):
     """Asked to end between its last wait and its end, a run completes."""
     s = stacks(plugins=["family"])

@@ -1,4 +1,6 @@
 """Runs that run others: found by a repeat, awaited or on their own, and ended with their parent."""
+import json
+
 import chain
 import pytest
 from harness import until
@@ -59,12 +61,21 @@ def test_no_child_is_started_twice(stacks):
     chain.check(s.history(run))
 
 
-def test_a_hundred_children_at_once(stacks):
+def test_two_hundred_children_at_once(stacks):
+    """Spread over both runtimes, shown as one family, and the parent waits about as long as the slowest."""
     s = stacks(plugins=["family"], runtimes=2)
-    run = begin(s, "parent", n=100, ms=200)
+    run = begin(s, "parent", n=200, ms=200)
     answer = s.result(run)
-    assert answer["n"] == 2 * (sum(range(100)) - 13) and answer["text"] == "UNLUCKY"
+    assert answer["n"] == 2 * (sum(range(200)) - 13) and answer["text"] == "UNLUCKY"
     chain.check(s.history(run))
+    tree = json.loads(s.aiki("runs", "tree", run, "--json").stdout)["runs"]
+    assert (tree[0]["id"], tree[0]["depth"]) == (run, 0) and len(tree) == 201
+    assert {(r["depth"], r["parent"], r["workflow"]) for r in tree[1:]} == {(1, run, "leaf")}
+    assert sorted(r["state"] for r in tree[1:]) == ["completed"] * 199 + ["failed"]
+    drawn = s.aiki("runs", "tree", run).stdout
+    assert sum(r["id"] in drawn for r in tree) == 201
+    owners = {e["runtime"] for r in tree[1:] for e in s.history(r["id"]) if e["kind"] == "claimed"}
+    assert owners == {"runtime0", "runtime1"}
 
 
 @pytest.mark.parametrize("mode,state", [("", "cancelled"), ("terminate", "terminated"),

@@ -4,7 +4,7 @@ import pytest
 
 PLUGINS = ["at-most-once", "cancellation", "children", "deadlines", "error-capture", "groups", "heartbeats",
            "inbox", "own-retries", "passes", "payloads", "replay", "retry-policies", "shipping", "side-values",
-           "sleeping", "timeouts", "turns", "typed-calls", "versions"]
+           "sleeping", "timeline", "timeouts", "turns", "typed-calls", "versions"]
 
 
 @pytest.fixture(scope="session")

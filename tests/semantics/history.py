@@ -44,3 +44,24 @@ def test_pages_join_without_gap_or_overlap(common, trace):
         seen += page["events"]
         after = page["next"]
     assert seen == whole
+
+
+def test_what_went_in_and_out_of_every_step_stays_readable(stacks):
+    """Of tasks, signals, sleeps and children, long after the run has ended and everything was restarted."""
+    s = stacks(plugins=["inbox", "sleeping", "own-retries"])
+    trace = s.directory / "trace"
+    waits, tasks = s.start("three-waits", {"ms": 50}), s.start("own-retries", {"path": str(trace)})
+    s.signal(waits, "letter", {"from": "Ada"})
+    s.result(waits)
+    s.result(tasks)
+    before = {run: s.history(run) for run in (waits, tasks)}
+    s.runtime.kill()
+    s.restart_server()
+    assert {run: s.history(run) for run in (waits, tasks)} == before
+    steps = {e["name"]: e for e in before[waits] if e["kind"] in ("step_begun", "step_done") and e["name"]}
+    assert steps["sleeping"]["input"] == {"ms": 50}
+    assert next(e for e in before[waits] if e["kind"] == "child_done")["output"] == {"ms": 50}
+    assert next(e for e in before[waits] if e["kind"] == "signal")["payload"] == {"from": "Ada"}
+    assert [e["input"]["letter"] for e in before[tasks] if e.get("input") and "letter" in e["input"]] == ["A", "B", "C"]
+    shown = s.aiki("runs", "inspect", tasks).stdout
+    assert '"letter":"B"' in shown and '{"attempt":3}' in shown

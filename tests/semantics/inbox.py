@@ -78,3 +78,17 @@ def test_the_state_says_what_a_run_waits_for(common):
     common.signal(run, "letter", 1)
     common.result(run)
     assert common.run(run)["waits"] == []
+
+
+def test_of_three_waits_at_once_each_is_shown(common):
+    run = common.start("three-waits", {"ms": 3_600_000})
+    waits_of = lambda: {w["kind"]: w for w in common.run(run)["waits"]}
+    shown = until(lambda: len(waits_of()) == 3 and waits_of(), "it waits for three things")
+    assert {kind: w["name"] for kind, w in shown.items()} == {
+        "signal": "letter", "sleep": "alarm", "child": "sleeping"}
+    assert all(w["since"] for w in shown.values())
+    assert [shown[kind]["expires"] is None for kind in ("signal", "sleep", "child")] == [True, False, True]
+    common.signal(run, "letter", 1)
+    until(lambda: set(waits_of()) == {"sleep", "child"}, "the signal is there")
+    common.request("POST", f"/v1/runs/{run}/terminate")
+    assert common.run(run)["waits"] == []

@@ -404,6 +404,41 @@ static void a_paused_run_ends_what_it_began(void **state)
     world_end(w);
 }
 
+static uint64_t once(struct world *w)
+{
+    static struct task_policy policy = {.at_most_once = true};
+    retry_fill(&policy.retry);
+    const struct step_call call = {.kind = STEP_TASK, .name = view("pay"), .policy = &policy};
+    uint32_t f = begin(w, &call);
+    await(w, &f, 1, 1);
+    return shown(w, f)->outcome;
+}
+
+/* Recorded as begun, a task that is made at most once is given back: it was not, and may be yet. */
+static void a_pause_before_an_attempt_at_most_once(void **state)
+{
+    struct world *w = *state;
+    struct step *s;
+    world_begin(w, once);
+    begin_stay(w);
+    assert_int_equal(w->running_count, 0);
+    assert_true(replay_is_beginning(&w->r));
+    (void)append(w, false);
+    notify(w, EVENT_PAUSED);
+    replay_acked(&w->r);
+    assert_int_equal(replay_next(&w->r, w->now_ms, &s), REPLAY_PAUSED);
+    replay_take_back(&w->r);
+    assert_false(replay_is_beginning(&w->r));
+    (void)append(w, false);
+    fiber_destroy(w->fiber);
+    arrive(w, EVENT_RESUMED);
+    run_to_end(w, NEVER);
+    assert_int_equal(w->result, OUTCOME_OK);
+    assert_int_equal(effects_of(w, "pay", 0), 1);
+    assert_int_equal(count(w, EVENT_HEARTBEAT), 3);
+    world_end(w);
+}
+
 static void a_sleeper_is_woken(void **state)
 {
     struct world *w = *state;
@@ -474,6 +509,29 @@ static void a_child_nobody_waits_for_is_recorded(void **state)
     assert_int_equal(w->result, 77);
     assert_int_equal(find(w, EVENT_STEP_DONE).outcome, OUTCOME_CANCELLED);
     world_end(w);
+}
+
+/* Parent and child are cancelled together, and the child is faster: the parent learns that it is to end.
+ * A child that ended before that has ended as ever. */
+static void the_end_of_a_child_and_a_request(void **state)
+{
+    struct world *w = *state;
+    for (unsigned child_first = 0; child_first < 2; child_first++) {
+        world_begin(w, one_child);
+        assert_int_equal(stay(w), STAY_PARKED);
+        struct aiki_id id = find(w, EVENT_STEP_BEGUN).child;
+        if (child_first)
+            end_child(w, &id, RUN_CANCELLED, 0);
+        arrive(w, EVENT_CANCEL_REQUESTED);
+        if (!child_first)
+            end_child(w, &id, RUN_CANCELLED, 0);
+        assert_int_equal(stay(w), STAY_DONE);
+        assert_int_equal(how, child_first ? AIKI_OK : AIKI_CANCELLED);
+        assert_int_equal(find(w, EVENT_CANCEL_SEEN).count, 1);
+        assert_int_equal(stay(w), STAY_DONE); /* and the replay shows the same */
+        assert_int_equal(how, child_first ? AIKI_OK : AIKI_CANCELLED);
+        world_end(w);
+    }
 }
 
 /* ---- another pass ------------------------------------------------------------------------ */
@@ -584,12 +642,14 @@ int main(void)
         cmocka_unit_test(a_request_seen_elsewhere_diverges),
         cmocka_unit_test(the_loser_of_a_race_is_cancelled),
         cmocka_unit_test(a_paused_run_ends_what_it_began),
+        cmocka_unit_test(a_pause_before_an_attempt_at_most_once),
         cmocka_unit_test(results_of_a_pause_are_kept),
         cmocka_unit_test(kept_results_outlive_requests),
         cmocka_unit_test(a_sleeper_is_woken),
         cmocka_unit_test(a_child_is_awaited),
         cmocka_unit_test(a_detached_child_is_not),
         cmocka_unit_test(a_child_nobody_waits_for_is_recorded),
+        cmocka_unit_test(the_end_of_a_child_and_a_request),
         cmocka_unit_test(a_retried_run_keeps_what_is_done),
         cmocka_unit_test(leftovers_of_a_pass_are_not_missed),
         cmocka_unit_test(a_run_is_retried_from_a_step),
