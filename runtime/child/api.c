@@ -71,8 +71,11 @@ static aiki_status api_output(aiki_run *handle, aiki_view value)
 
     if (!is_running(r))
         return AIKI_INVALID;
-    if (value.size_bytes > PAYLOAD_BYTES_MAX)
-        return AIKI_LIMIT;
+    if (value.size_bytes > PAYLOAD_BYTES_MAX) /* the error in case the code just returns */
+        return error_code(&r->error, AIKI_LIMIT, "PAYLOAD_TOO_LARGE",
+                          "output of workflow %s has %llu bytes, PAYLOAD_BYTES_MAX is %d",
+                          r->workflow_name, (unsigned long long)value.size_bytes,
+                          PAYLOAD_BYTES_MAX);
     if (aiki_mp_check(value) != AIKI_OK)
         return AIKI_INVALID;
     aiki_view copy = run_copy(r, value, &ok);
@@ -109,8 +112,9 @@ static aiki_status check_input(aiki_view *input, const char *name, aiki_error *e
 {
     *input = value_or_nil(*input);
     if (input->size_bytes > PAYLOAD_BYTES_MAX)
-        return error_set(err, AIKI_LIMIT, "input of %s has %llu bytes, over payload_bytes_max %d",
-                         name, (unsigned long long)input->size_bytes, PAYLOAD_BYTES_MAX);
+        return error_code(err, AIKI_LIMIT, "PAYLOAD_TOO_LARGE",
+                          "input of %s has %llu bytes, PAYLOAD_BYTES_MAX is %d", name,
+                          (unsigned long long)input->size_bytes, PAYLOAD_BYTES_MAX);
     if (aiki_mp_check(*input) != AIKI_OK)
         return error_set(err, AIKI_INVALID, "input of %s is not one msgpack value", name);
     return AIKI_OK;
@@ -549,13 +553,18 @@ static aiki_status capture(struct run *r, struct step *s,
 
     if (st == AIKI_OK)
         st = w.status;
-    if (st == AIKI_OK && w.size_bytes > PAYLOAD_BYTES_MAX)
-        st = AIKI_LIMIT;
-    if (st == AIKI_OK && w.size_bytes > 0)
+    bool large = st == AIKI_OK && w.size_bytes > PAYLOAD_BYTES_MAX;
+    if (st == AIKI_OK && w.size_bytes > 0 && !large)
         st = aiki_mp_check(aiki_writer_view(&w));
-    if (st == AIKI_OK)
+    if (st == AIKI_OK && !large)
         return replay_side(&r->replay, s, aiki_writer_view(&w), none);
-    (void)error_set(&failure, st, "capturing %.*s: %s", name_size, name, aiki_status_text(st));
+    if (large)
+        (void)error_code(&failure, AIKI_LIMIT, "PAYLOAD_TOO_LARGE",
+                         "side value %.*s has %llu bytes, PAYLOAD_BYTES_MAX is %d", name_size, name,
+                         (unsigned long long)w.size_bytes, PAYLOAD_BYTES_MAX);
+    else
+        (void)error_set(&failure, st, "capturing %.*s: %s", name_size, name,
+                        aiki_status_text(st));
     return replay_side(&r->replay, s, none, run_error_map(r, &failure));
 }
 

@@ -39,14 +39,27 @@ static void take_result(struct run *r, struct attempt *a)
                               a->duration_us, child_now_ms(r->child));
 }
 
+static void link_attempt(struct run *r, struct attempt *a)
+{
+    a->run_next = r->attempts;
+    a->run_at = &r->attempts;
+    if (a->run_next != NULL)
+        a->run_next->run_at = &a->run_next;
+    r->attempts = a;
+}
+
+static void unlink_attempt(struct attempt *a)
+{
+    *a->run_at = a->run_next;
+    if (a->run_next != NULL)
+        a->run_next->run_at = a->run_at;
+}
+
 void run_attempt_ended(struct attempt *a)
 {
     struct run *r = a->run;
-    struct attempt **at = &r->attempts;
 
-    while (*at != a)
-        at = &(*at)->run_next;
-    *at = a->run_next;
+    unlink_attempt(a);
     if (a->flagged_mono_ms != 0)
         child_unwatch_attempt(r->child, a);
     if (r->state == RUN_STATE_ACTIVE && a->abandoned)
@@ -145,15 +158,14 @@ static void start_attempt(struct run *r, struct step *s)
         run_give_up(r, "no memory for an attempt");
         return;
     }
-    a->run_next = r->attempts;
-    r->attempts = a;
+    link_attempt(r, a);
     if ((task->def.flags & AIKI_TASK_INLINE) != 0) {
         watchdog_enter(r->child->watchdog, r, task->def.name);
         attempt_execute(a);
         watchdog_leave(r->child->watchdog);
         run_attempt_ended(a);
     } else if (task_pool_submit(r->child->tasks, a) != AIKI_OK) {
-        r->attempts = a->run_next;
+        unlink_attempt(a);
         attempt_destroy(a);
         run_give_up(r, "no task thread can be made");
     }

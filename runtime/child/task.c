@@ -76,22 +76,6 @@ static void *api_alloc(aiki_call *call, uint64_t size_bytes)
     return p;
 }
 
-static aiki_status api_output(aiki_call *call, aiki_view value)
-{
-    struct attempt *a = attempt_of(call);
-
-    if (value.size_bytes > PAYLOAD_BYTES_MAX)
-        return AIKI_LIMIT;
-    if (aiki_mp_check(value) != AIKI_OK)
-        return AIKI_INVALID;
-    uint8_t *copy = arena_alloc(&a->arena, value.size_bytes);
-    if (copy == NULL)
-        return AIKI_NOMEM;
-    memcpy(copy, value.data, value.size_bytes);
-    a->output = (aiki_view){copy, value.size_bytes};
-    return AIKI_OK;
-}
-
 static bool grow_in_arena(aiki_writer *w, uint64_t capacity_min_bytes)
 {
     uint64_t capacity = capacity_min_bytes < 256 ? 256 : capacity_min_bytes * 2;
@@ -116,6 +100,35 @@ static void keep_error(struct attempt *a, const aiki_error *e)
     a->final = (e->flags & AIKI_ERROR_FINAL) != 0;
     a->keep_output = (e->flags & AIKI_ERROR_KEEP_OUTPUT) != 0;
     a->retry_after_ms = e->retry_after_ms;
+}
+
+/* What the attempt fails with if its task hands the status on; the next one would be no smaller. */
+static aiki_status refuse_output(struct attempt *a, uint64_t size_bytes)
+{
+    aiki_error e = AIKI_ERROR_INIT;
+
+    (void)error_code(&e, AIKI_LIMIT, "PAYLOAD_TOO_LARGE",
+                     "output of task %s has %llu bytes, PAYLOAD_BYTES_MAX is %d",
+                     a->task->def.name, (unsigned long long)size_bytes, PAYLOAD_BYTES_MAX);
+    e.flags |= AIKI_ERROR_FINAL;
+    keep_error(a, &e);
+    return AIKI_LIMIT;
+}
+
+static aiki_status api_output(aiki_call *call, aiki_view value)
+{
+    struct attempt *a = attempt_of(call);
+
+    if (value.size_bytes > PAYLOAD_BYTES_MAX)
+        return refuse_output(a, value.size_bytes);
+    if (aiki_mp_check(value) != AIKI_OK)
+        return AIKI_INVALID;
+    uint8_t *copy = arena_alloc(&a->arena, value.size_bytes);
+    if (copy == NULL)
+        return AIKI_NOMEM;
+    memcpy(copy, value.data, value.size_bytes);
+    a->output = (aiki_view){copy, value.size_bytes};
+    return AIKI_OK;
 }
 
 static aiki_status api_fail(aiki_call *call, const aiki_error *error)

@@ -45,7 +45,7 @@ struct attempt {
     struct note note;
     struct note beat_note;    /* details of a heartbeat are there; at most one under way */
     struct attempt *next;     /* in the pool's queue, or free */
-    struct attempt *run_next; /* of the same run */
+    struct attempt *run_next, **run_at; /* of the same run */
     struct task_pool *pool;
     struct run *run;   /* [loop] */
     struct step *step; /* [loop] */

@@ -831,7 +831,7 @@ static void odd_results_are_answered(void **state)
         {"silent", 0, EVENT_COMPLETED, NULL},
         {"strange", 0, EVENT_FAILED, "UNKNOWN"},
         {"oversize", 0, EVENT_COMPLETED, NULL},
-        {"oversize", 1, EVENT_FAILED, "LIMIT"},
+        {"oversize", 1, EVENT_FAILED, "PAYLOAD_TOO_LARGE"},
         {"betrayed", 0, EVENT_FAILED, "NOT_IN_WORKFLOW"},
         {"nested", 0, EVENT_FAILED, "INVALID"},
     };
