@@ -1,6 +1,6 @@
 /* cmd_bench.c - `aiki bench`: how fast this stack is, and where the time goes.
  *
- *   warm up --> runs that wait (parked.h)
+ *   warm up --> runs that wait (parked.h) --> a long one (bench_history.h)
  *           --> LOAD: many runs in flight --> SINGLE: one at a time --> FANOUT: many tasks each
  *
  * Each measurement reads the counters of the server and the CPU time of the processes before and
@@ -12,45 +12,16 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "bench.h"
 #include "commands.h"
 #include "doc.h"
-#include "load.h"
-#include "parked.h"
 #include "private_stack.h"
-#include "text.h"
-#include "usage.h"
 #include "wire/error.h"
 
 enum {
-    STEPS = 3, /* of workflow bench */
     WARM_UP_RUNS_MAX = 1024,
     PAYLOAD_BYTES_LIMIT = 1000000,
     WIDTH_LIMIT = 10000
-};
-
-enum phase_kind { LOAD, SINGLE, FANOUT, PHASE_COUNT };
-
-struct counters {
-    uint64_t fsyncs, batches, commands;
-};
-
-struct phase {
-    const char *key, *title; /* in JSON, in the table */
-    struct load_plan plan;   /* runs 0 = left out */
-    uint64_t steps;          /* of one run */
-    struct load_result result;
-    struct usage used;
-    struct counters counted;
-};
-
-struct bench {
-    struct cli *cli;
-    aiki_writer payload, fanout_input; /* owned */
-    struct phase phases[PHASE_COUNT];
-    struct parked parked; /* runs 0 = left out */
-    struct usage_pids pids;
-    struct machine machine;
-    char fanout_title[32];
 };
 
 /* ---- what to do --------------------------------------------------------------------------- */
@@ -89,7 +60,7 @@ static void plan_phases(struct bench *b)
     snprintf(b->fanout_title, sizeof(b->fanout_title), "fan-out of %lld", (long long)width);
     aiki_view payload = aiki_writer_view(&b->payload);
     b->phases[LOAD] = (struct phase){.title = "load",
-                                     .steps = STEPS,
+                                     .steps = BENCH_STEPS,
                                      .plan = {.workflow = workflow,
                                               .input = payload,
                                               .runs = (uint32_t)args_int(a, "runs"),
@@ -97,7 +68,7 @@ static void plan_phases(struct bench *b)
     b->phases[SINGLE] =
         (struct phase){.key = "one_at_a_time",
                        .title = "one at a time",
-                       .steps = STEPS,
+                       .steps = BENCH_STEPS,
                        .plan = {.workflow = workflow,
                                 .input = payload,
                                 .runs = inflight > 1 ? (uint32_t)args_int(a, "single") : 0,
@@ -225,6 +196,7 @@ static int warm_up(struct bench *b)
 static int measure_all(struct bench *b)
 {
     uint32_t parked = (uint32_t)args_int(&b->cli->args, "parked");
+    uint32_t steps = (uint32_t)args_int(&b->cli->args, "history");
     int code = cli_connect(b->cli);
     for (int i = 0; i < PHASE_COUNT && code == EXIT_OK; i++)
         if (b->phases[i].plan.runs > 0)
@@ -238,212 +210,14 @@ static int measure_all(struct bench *b)
     if (code == EXIT_OK && parked > 0)
         code =
             parked_measure(b->cli, b->pids.server, parked, b->phases[LOAD].plan.input, &b->parked);
+    if (code == EXIT_OK && steps > 0)
+        code = check_served(b->cli, HISTORY_WORKFLOW);
+    if (code == EXIT_OK && steps > 0)
+        code = history_measure(b->cli, &b->pids, steps, &b->history);
     for (int i = 0; i < PHASE_COUNT && code == EXIT_OK; i++)
         if (b->phases[i].plan.runs > 0)
             code = measure(b, &b->phases[i]);
     return code;
-}
-
-/* ---- telling ------------------------------------------------------------------------------ */
-
-static double runs_per_s(const struct phase *p)
-{
-    return p->result.seconds > 0 ? p->result.completed / p->result.seconds : 0;
-}
-
-static double per_run_us(const struct phase *p, double seconds)
-{
-    return p->result.completed > 0 ? seconds * 1e6 / p->result.completed : 0;
-}
-
-static void phase_row(struct table *t, const struct phase *p)
-{
-    const struct load_result *r = &p->result;
-    table_cell(t, "%s", p->title);
-    table_cell(t, "%u", r->completed);
-    table_cell(t, "%u", p->plan.inflight);
-    table_cell(t, "%.0f", runs_per_s(p));
-    table_cell(t, "%.0f", runs_per_s(p) * (double)p->steps);
-    table_cell(t, "%.2f", r->p50_ms);
-    table_cell(t, "%.2f", r->p95_ms);
-    table_cell(t, "%.2f", r->p99_ms);
-    table_cell(t, "%.2f", r->max_ms);
-    table_cell(t, "%llu", (unsigned long long)p->counted.fsyncs);
-    table_cell(t, "%.1f", per_run_us(p, usage_total_s(&p->used)));
-}
-
-static void print_phases(const struct bench *b)
-{
-    static const char *const headers[] = {"MEASURED", "RUNS",   "IN FLIGHT",  "RUNS/S",
-                                          "STEPS/S",  "P50 MS", "P95 MS",     "P99 MS",
-                                          "MAX MS",   "FSYNCS", "CPU US/RUN", NULL};
-    struct table t;
-    table_init(&t, headers, ~1u);
-    for (int i = 0; i < PHASE_COUNT; i++)
-        if (b->phases[i].plan.runs > 0)
-            phase_row(&t, &b->phases[i]);
-    table_print(&t, "");
-}
-
-static void cpu_row(struct table *t, const struct phase *p, const char *name, double seconds)
-{
-    table_cell(t, "%s", name);
-    table_cell(t, "%.2f", seconds);
-    table_cell(t, "%.1f", per_run_us(p, seconds));
-    table_cell(t, "%.0f%%", p->result.seconds > 0 ? 100 * seconds / p->result.seconds : 0);
-}
-
-static void print_cpu(const struct phase *p)
-{
-    static const char *const headers[] = {"CPU OF LOAD", "SECONDS", "US/RUN", "OF A CORE", NULL};
-    struct table t;
-    table_init(&t, headers, ~1u);
-#define CPU_ROW(name, text) cpu_row(&t, p, text, p->used.name##_s);
-    USAGE_MAP(CPU_ROW)
-#undef CPU_ROW
-    cpu_row(&t, p, "all", usage_total_s(&p->used));
-    table_print(&t, "");
-}
-
-static void print_parked(const struct parked *p)
-{
-    static const char *const headers[] = {"PARKED",        "SERVER BYTES/RUN", "STORE BYTES/RUN",
-                                          "RESUME P50 MS", "P99 MS",           NULL};
-    struct table t;
-    table_init(&t, headers, ~1u);
-    table_cell(&t, "%u runs", p->runs);
-    table_cell(&t, "%.0f", p->memory_bytes);
-    table_cell(&t, "%.0f", p->store_bytes);
-    table_cell(&t, "%.2f", p->resume_p50_ms);
-    table_cell(&t, "%.2f", p->resume_p99_ms);
-    table_print(&t, "");
-    printf("\n");
-}
-
-static void print_report(const struct bench *b)
-{
-    const struct phase *load = &b->phases[LOAD];
-    const struct machine *m = &b->machine;
-    printf("workflow %s: %d steps, %llu bytes of payload\n", load->plan.workflow, STEPS,
-           (unsigned long long)load->plan.input.size_bytes);
-    printf("machine  %ld x %s, %s%s%s\n\n", m->cores, m->cpu, m->kernel,
-           m->filesystem[0] != '\0' ? ", store on " : "", m->filesystem);
-    print_phases(b);
-    printf("\n");
-    if (b->parked.runs > 0)
-        print_parked(&b->parked);
-    print_cpu(load);
-    if (load->counted.fsyncs > 0)
-        printf("\n%.1f runs and %.1f commands a commit\n",
-               (double)load->result.completed / (double)load->counted.fsyncs,
-               (double)load->counted.commands / (double)load->counted.fsyncs);
-}
-
-static void put_double(aiki_writer *w, const char *name, double value)
-{
-    aiki_mp_str(w, name);
-    aiki_mp_double(w, value);
-}
-
-static void put_uint(aiki_writer *w, const char *name, uint64_t value)
-{
-    aiki_mp_str(w, name);
-    aiki_mp_uint(w, value);
-}
-
-static void put_text(aiki_writer *w, const char *name, const char *text)
-{
-    aiki_mp_str(w, name);
-    aiki_mp_str(w, text);
-}
-
-static void put_cpu(aiki_writer *w, const struct usage *u)
-{
-    enum {
-        USAGE_COUNT = 0
-#define USAGE_ONE(name, text) +1
-        USAGE_MAP(USAGE_ONE)
-#undef USAGE_ONE
-    };
-    aiki_mp_str(w, "cpu_s");
-    aiki_mp_map(w, USAGE_COUNT + 1);
-#define PUT_USAGE(name, text) put_double(w, #name, u->name##_s);
-    USAGE_MAP(PUT_USAGE)
-#undef PUT_USAGE
-    put_double(w, "total", usage_total_s(u));
-}
-
-enum { PHASE_PAIRS = 20 };
-
-static void put_phase_pairs(aiki_writer *w, const struct phase *p)
-{
-    const struct load_result *r = &p->result;
-    put_text(w, "workflow", p->plan.workflow);
-    put_uint(w, "runs", p->plan.runs);
-    put_uint(w, "in_flight", p->plan.inflight);
-    put_uint(w, "steps", p->steps);
-    put_uint(w, "payload_bytes", p->plan.input.size_bytes);
-    put_uint(w, "completed", r->completed);
-    put_uint(w, "failed", r->failed);
-    put_double(w, "seconds", r->seconds);
-    put_double(w, "runs_per_s", runs_per_s(p));
-    put_double(w, "steps_per_s", runs_per_s(p) * (double)p->steps);
-    put_double(w, "p50_ms", r->p50_ms);
-    put_double(w, "p95_ms", r->p95_ms);
-    put_double(w, "p99_ms", r->p99_ms);
-    put_double(w, "max_ms", r->max_ms);
-    put_double(w, "mean_ms", r->mean_ms);
-    put_uint(w, "fsyncs", p->counted.fsyncs);
-    put_uint(w, "batches", p->counted.batches);
-    put_uint(w, "commands", p->counted.commands);
-    put_double(w, "cpu_us_per_run", per_run_us(p, usage_total_s(&p->used)));
-    put_cpu(w, &p->used);
-}
-
-static void put_parked(aiki_writer *w, const struct parked *p)
-{
-    aiki_mp_str(w, "parked");
-    aiki_mp_map(w, 6);
-    put_text(w, "workflow", PARKED_WORKFLOW);
-    put_uint(w, "runs", p->runs);
-    put_double(w, "memory_bytes_per_run", p->memory_bytes);
-    put_double(w, "store_bytes_per_run", p->store_bytes);
-    put_double(w, "resume_p50_ms", p->resume_p50_ms);
-    put_double(w, "resume_p99_ms", p->resume_p99_ms);
-}
-
-static void put_machine(aiki_writer *w, const struct machine *m)
-{
-    aiki_mp_str(w, "machine");
-    aiki_mp_map(w, 4);
-    put_uint(w, "cores", (uint64_t)m->cores);
-    put_text(w, "cpu", m->cpu);
-    put_text(w, "kernel", m->kernel);
-    put_text(w, "filesystem", m->filesystem);
-}
-
-static int print_object(const struct bench *b)
-{
-    AUTO(buf) aiki_writer w;
-    uint64_t further = b->parked.runs > 0;
-    buf_init(&w);
-    for (int i = SINGLE; i < PHASE_COUNT; i++)
-        further += b->phases[i].plan.runs > 0;
-    aiki_mp_map(&w, PHASE_PAIRS + further + 1);
-    put_phase_pairs(&w, &b->phases[LOAD]);
-    for (int i = SINGLE; i < PHASE_COUNT; i++) {
-        if (b->phases[i].plan.runs == 0)
-            continue;
-        aiki_mp_str(&w, b->phases[i].key);
-        aiki_mp_map(&w, PHASE_PAIRS);
-        put_phase_pairs(&w, &b->phases[i]);
-    }
-    if (b->parked.runs > 0)
-        put_parked(&w, &b->parked);
-    put_machine(&w, &b->machine);
-    aiki_status st =
-        w.status == AIKI_OK ? print_json(aiki_writer_view(&w), 0, &b->cli->err) : w.status;
-    return st == AIKI_OK ? EXIT_OK : cli_fail(b->cli, st, &b->cli->err);
 }
 
 /* ---- the command -------------------------------------------------------------------------- */
@@ -459,10 +233,12 @@ static int bench_server(struct cli *cli)
         code = cli_fail(cli, AIKI_NOMEM, NULL);
     if (code == EXIT_OK)
         code = measure_all(&b);
-    if (code == EXIT_OK && cli->json)
-        code = print_object(&b);
-    else if (code == EXIT_OK)
-        print_report(&b);
+    if (code == EXIT_OK && cli->json) {
+        aiki_status st = bench_print_json(&b, &cli->err);
+        code = st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
+    } else if (code == EXIT_OK) {
+        bench_print(&b);
+    }
     buf_deinit(&b.payload);
     buf_deinit(&b.fanout_input);
     return code;
@@ -492,6 +268,8 @@ static const struct arg bench_args[] = {
     {ARG_INT, "width", "N", "100", NULL, "tasks at once in each of those", 1, WIDTH_LIMIT},
     {ARG_INT, "parked", "N", "1000", NULL,
      "before that so many that wait for a signal; 0 = none", 0, PARKED_RUNS_MAX},
+    {ARG_INT, "history", "N", "1000", NULL,
+     "and one of so many steps that goes on after a wait; 0 = none", 0, HISTORY_STEPS_MAX},
     {ARG_FLAG, "dev", NULL, NULL, NULL, "against a stack of its own, gone afterwards", 0, 0},
     {ARG_TEXT, "data", "DIR", NULL, NULL,
      "where that stack is put (default the temporary folder)", 0, 0},

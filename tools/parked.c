@@ -118,7 +118,7 @@ static int start_all(struct cli *cli, uint32_t count, aiki_view input, run_name 
     return st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
 }
 
-static int await_parked(struct cli *cli, const char *id)
+int parked_await(struct cli *cli, const char *id)
 {
     for (bool waits = false; !waits;) {
         aiki_view run;
@@ -139,7 +139,7 @@ static int await_parked(struct cli *cli, const char *id)
     return EXIT_OK;
 }
 
-static int resume(struct cli *cli, const char *id)
+int parked_resume(struct cli *cli, const char *id)
 {
     const aiki_outcome *outcome;
     aiki_view nil = {(const uint8_t *)"\xc0", 1};
@@ -164,7 +164,7 @@ static int sample(struct cli *cli, run_name *ids, struct parked *p)
     uint32_t stride = p->runs / p->samples;
     for (uint32_t i = 0; i < p->samples; i++) {
         int64_t began_ns = clock_mono_ns();
-        int code = resume(cli, ids[i * stride]);
+        int code = parked_resume(cli, ids[i * stride]);
         if (code != EXIT_OK)
             return code;
         times_ns[i] = clock_mono_ns() - began_ns;
@@ -187,7 +187,7 @@ static int park_and_resume(struct cli *cli, pid_t server, aiki_view input, run_n
     struct sizes before = look(server);
     int code = start_all(cli, p->runs, input, ids);
     for (uint32_t i = 0; i < p->runs && code == EXIT_OK; i++)
-        code = await_parked(cli, ids[i]);
+        code = parked_await(cli, ids[i]);
     if (code != EXIT_OK)
         return code;
     struct sizes after = look(server);
@@ -196,7 +196,7 @@ static int park_and_resume(struct cli *cli, pid_t server, aiki_view input, run_n
     code = sample(cli, ids, p);
     for (uint32_t i = 0; i < p->runs && code == EXIT_OK; i++)
         if (ids[i][0] != '\0')
-            code = resume(cli, ids[i]);
+            code = parked_resume(cli, ids[i]);
     return code;
 }
 

@@ -22,6 +22,11 @@ struct parked {
     double resume_p50_ms, resume_p99_ms;
 };
 
+/* Until the run waits for its signal; a run that cannot is an error. The answer is the exit code. */
+int parked_await(struct cli *cli, const char *id);
+/* Signals it and waits for its result. The answer is the exit code. */
+int parked_resume(struct cli *cli, const char *id);
+
 /* server: its process, 0 = not on this host. The answer is the exit code. */
 int parked_measure(struct cli *cli, pid_t server, uint32_t runs, aiki_view input,
                    struct parked *ret);

@@ -89,19 +89,22 @@ static double thread_cpu_s(pid_t pid, const char *name)
     return sum.cpu_s;
 }
 
-static double children_cpu_s(pid_t parent)
+static void each_child(pid_t parent, void (*fn)(void *arg, pid_t child), void *arg)
 {
     char path[80];
-    double sum = 0;
     int child;
     snprintf(path, sizeof(path), "/proc/%d/task/%d/children", parent, parent);
     FILE *f = fopen(path, "re");
     if (f == NULL)
-        return 0;
+        return;
     while (fscanf(f, "%d", &child) == 1)
-        sum += cpu_s(child);
+        fn(arg, child);
     fclose(f);
-    return sum;
+}
+
+static void add_cpu(void *sum_s, pid_t pid)
+{
+    *(double *)sum_s += cpu_s(pid);
 }
 
 void usage_read(const struct usage_pids *pids, struct usage *ret)
@@ -112,7 +115,7 @@ void usage_read(const struct usage_pids *pids, struct usage *ret)
                           .redis_s = cpu_s(pids->redis)};
     for (unsigned i = 0; i < pids->runtime_count; i++) {
         ret->broker_s += cpu_s(pids->runtimes[i]);
-        ret->children_s += children_cpu_s(pids->runtimes[i]);
+        each_child(pids->runtimes[i], add_cpu, &ret->children_s);
     }
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
     ret->bench_s = (double)own.tv_sec + (double)own.tv_nsec / 1e9;
@@ -132,6 +135,58 @@ double usage_total_s(const struct usage *u)
 {
     return u->server_s + u->broker_s + u->children_s + u->redis_s + u->bench_s;
 }
+
+/* ---- memory ------------------------------------------------------------------------------- */
+
+/* proc(5): the high-water mark of resident memory starts over. */
+static void forget_peak(void *unused, pid_t pid)
+{
+    char path[64];
+    (void)unused;
+    snprintf(path, sizeof(path), "/proc/%d/clear_refs", pid);
+    FILE *f = pid > 0 ? fopen(path, "we") : NULL;
+    if (f == NULL)
+        return; /* then the mark is from an earlier time, and the figure too high */
+    (void)fputs("5", f);
+    fclose(f);
+}
+
+static void read_peak(void *max_bytes, pid_t pid)
+{
+    char path[64], line[256];
+    unsigned long long kib = 0;
+    uint64_t *max = max_bytes;
+    snprintf(path, sizeof(path), "/proc/%d/status", pid);
+    FILE *f = pid > 0 ? fopen(path, "re") : NULL;
+    if (f == NULL)
+        return;
+    while (fgets(line, sizeof(line), f) != NULL && kib == 0)
+        (void)sscanf(line, "VmHWM: %llu kB", &kib); /* no other line matches */
+    fclose(f);
+    if (kib * 1024 > *max)
+        *max = kib * 1024;
+}
+
+void usage_forget_peaks(const struct usage_pids *pids)
+{
+    forget_peak(NULL, pids->server);
+    for (unsigned i = 0; i < pids->runtime_count; i++) {
+        forget_peak(NULL, pids->runtimes[i]);
+        each_child(pids->runtimes[i], forget_peak, NULL);
+    }
+}
+
+void usage_read_peaks(const struct usage_pids *pids, struct peaks *ret)
+{
+    *ret = (struct peaks){0};
+    read_peak(&ret->server_bytes, pids->server);
+    for (unsigned i = 0; i < pids->runtime_count; i++) {
+        read_peak(&ret->broker_bytes, pids->runtimes[i]);
+        each_child(pids->runtimes[i], read_peak, &ret->child_bytes);
+    }
+}
+
+/* ---- which process is which --------------------------------------------------------------- */
 
 bool usage_is_program(pid_t pid, const char *program)
 {

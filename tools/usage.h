@@ -38,6 +38,13 @@ void usage_read(const struct usage_pids *pids, struct usage *ret);
 /* after - before, per process; a process that ended in between counts as zero. */
 struct usage usage_between(const struct usage *before, const struct usage *after);
 double usage_total_s(const struct usage *u);
+/* The most memory that a process of each kind has had since usage_forget_peaks, in bytes; 0 =
+ * unknown. Of brokers and children the largest. */
+struct peaks {
+    uint64_t server_bytes, broker_bytes, child_bytes;
+};
+void usage_forget_peaks(const struct usage_pids *pids);
+void usage_read_peaks(const struct usage_pids *pids, struct peaks *ret);
 /* The redis-server with the same parent as the server (`aiki dev`), else the only one on this
  * host; 0 when that is not clear. */
 pid_t usage_find_redis(pid_t server);

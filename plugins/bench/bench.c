@@ -4,12 +4,13 @@
  *   bench-pool    the same through the task threads
  *   bench-fanout  {"width": N}: N tasks at once
  *   bench-wait    waits for the signal `go`
+ *   bench-history {"steps": N}: N steps one after the other, then waits for `go`
  *
  * Payloads are passed on as they are: this is the raw layer, without records.
  */
 #include <aiki/record.h>
 
-enum { STEPS = 3, WIDTH_MAX = 10000 };
+enum { STEPS = 3, WIDTH_MAX = 10000, STEPS_MAX = 99999 };
 
 static aiki_status noop(aiki_call *call, aiki_view input)
 {
@@ -61,9 +62,27 @@ static aiki_status bench_fanout(aiki_run *run, const struct fanout *in, struct f
 }
 AIKI_WORKFLOW_TYPED(bench_fanout, "bench-fanout", "1.0.0", fanout, fanout);
 
+#define HISTORY(F, R) F(R, i64, steps, AIKI_REQUIRED, AIKI_RANGE(1, STEPS_MAX))
+AIKI_RECORD(history, HISTORY);
+
+static aiki_status bench_history(aiki_run *run, const struct history *in, struct history *out,
+                                 aiki_error *err)
+{
+    for (int64_t i = 0; i < in->steps; i++) {
+        uint8_t memory[9];
+        aiki_writer w;
+        aiki_writer_init_fixed(&w, memory, sizeof(memory));
+        aiki_mp_int(&w, i);
+        AIKI_TRY(aiki_task(run, "noop", aiki_writer_view(&w), NULL, err));
+    }
+    out->steps = in->steps;
+    return aiki_wait_signal(run, "go", AIKI_FOREVER_MS, NULL, err);
+}
+AIKI_WORKFLOW_TYPED(bench_history, "bench-history", "1.0.0", history, history);
+
 AIKI_PLUGIN("bench", "1.0.0",
             AIKI_WORKFLOWS(AIKI_WORKFLOW("bench", "1.0.0", bench),
                            AIKI_WORKFLOW("bench-pool", "1.0.0", bench_pool),
                            AIKI_WORKFLOW("bench-wait", "1.0.0", bench_wait),
-                           bench_fanout_workflow),
+                           bench_fanout_workflow, bench_history_workflow),
             AIKI_TASKS(AIKI_TASK("noop", noop, AIKI_INLINE), AIKI_TASK("noop-pool", noop)));

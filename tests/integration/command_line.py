@@ -399,7 +399,7 @@ def test_a_run_alone_is_its_tree(stacks):
 def test_bench_measures_and_reports(stacks):
     s = stacks(plugins=["bench"])
     few = ["bench", "--runs", "60", "--in-flight", "8", "--single", "5", "--fan-out", "2", "--width", "20",
-           "--parked", "40"]
+           "--parked", "40", "--history", "300"]
     report = document(s, *few)
     assert report["completed"] == 60 and report["failed"] == 0
     assert report["runs_per_s"] > 0
@@ -412,9 +412,12 @@ def test_bench_measures_and_reports(stacks):
     parked = report["parked"]
     assert parked["runs"] == 40 and parked["store_bytes_per_run"] > 200
     assert 0 < parked["resume_p50_ms"] <= parked["resume_p99_ms"]
+    history = report["history"]
+    assert history["steps"] == 300 and history["events"] > 300
+    assert 0 < history["resume_ms"] < 2000 and history["child_peak_bytes"] > 0
     assert not document(s, "runs", "list", "--state", "awaiting_signal"), "it left runs behind"
     shown = s.aiki(*few, "--pool").stdout
-    for word in ("RUNS/S", "one at a time", "fan-out of 20", "redis", "STORE BYTES/RUN"):
+    for word in ("RUNS/S", "one at a time", "fan-out of 20", "redis", "STORE BYTES/RUN", "HISTORY"):
         assert word in shown
 
 
@@ -436,7 +439,7 @@ def test_bench_says_when_its_stack_does_not_start(tmp_path):
 
 def test_bench_brings_its_own_stack_and_leaves_nothing(tmp_path):
     done = alone("bench", "--dev", "--data", str(tmp_path), "--runs", "20", "--in-flight", "4",
-                 "--single", "2", "--fan-out", "0", "--parked", "20", "--json")
+                 "--single", "2", "--fan-out", "0", "--parked", "20", "--history", "20", "--json")
     assert done.returncode == OK, done.stderr
     assert json.loads(done.stdout)["completed"] == 20
     assert list(tmp_path.iterdir()) == []
