@@ -250,6 +250,10 @@ static aiki_status child_birth(struct pipeline *p, const struct entry *parent,
     int64_t inherited_ms = o->close_policy == CLOSE_ABANDON ? 0 : parent->run.deadline_ms;
     if (inherited_ms != 0 && (deadline_ms == 0 || inherited_ms < deadline_ms))
         deadline_ms = inherited_ms;
+    b->start_by_ms = o->schedule_to_start_ms == 0 ? 0
+                     : o->schedule_to_start_ms < START_DELAY_MS_MAX
+                         ? p->now.at_ms + o->schedule_to_start_ms
+                         : p->now.at_ms + START_DELAY_MS_MAX;
     b->flags = o->close_policy << RUN_FLAG_CLOSE_SHIFT | (o->detached ? RUN_FLAG_DETACHED : 0u);
     b->started.kind = EVENT_STARTED;
     b->started.as.started.input = input;

@@ -67,21 +67,51 @@ bool run_request(struct pipeline *p, struct entry *e, uint64_t action, aiki_view
     return allowed;
 }
 
-bool run_expire(struct pipeline *p, struct entry *e)
+typedef bool (*engine_time_out_fn)(struct run *run, const struct engine_now *now, aiki_view body,
+                                   aiki_view error, aiki_writer *events,
+                                   struct engine_effects *ret_effects);
+
+static bool time_out(struct pipeline *p, struct entry *e, engine_time_out_fn fn,
+                     const aiki_error *error)
 {
     struct engine_effects effects;
-    aiki_error error = {.struct_size = sizeof(error)};
     aiki_view map;
     AUTO(buf) aiki_writer w;
     uint64_t from = e->journal.size_bytes;
     buf_init(&w);
-    (void)error_code(&error, AIKI_TIMEDOUT, "RUN_TIMEOUT",
-                     "the run had not ended when its time limit passed");
-    aiki_view body = error_body(&w, &error, &map);
-    if (!engine_expire(&e->run, &p->now, body, map, &e->journal, &effects))
+    aiki_view body = error_body(&w, error, &map);
+    if (!fn(&e->run, &p->now, body, map, &e->journal, &effects))
         return false;
     unit_changed(p, e, from, &effects);
     return true;
+}
+
+bool run_expire(struct pipeline *p, struct entry *e)
+{
+    aiki_error error = {.struct_size = sizeof(error)};
+    (void)error_code(&error, AIKI_TIMEDOUT, "RUN_TIMEOUT",
+                     "the run had not ended when its time limit passed");
+    return e->run.deadline_ms != 0 && time_out(p, e, engine_expire, &error);
+}
+
+bool run_unclaimed(struct pipeline *p, struct entry *e)
+{
+    const struct flow *f = e->flow;
+    aiki_error error = {.struct_size = sizeof(error)};
+    long long waited_ms = (long long)(p->now.at_ms - e->created_at_ms);
+    if (e->run.state != RUN_QUEUED || e->run.wake_at_ms == 0)
+        return false;
+    if (f->serving_count == 0)
+        (void)error_code(&error, AIKI_TIMEDOUT, "TIMEOUT_SCHEDULE_TO_START",
+                         "nobody serves %s@%s: no runtime offered it for %lld ms; put its plugin "
+                         "into a plugins directory",
+                         f->name, f->version, waited_ms);
+    else
+        (void)error_code(&error, AIKI_TIMEDOUT, "TIMEOUT_SCHEDULE_TO_START",
+                         "no runtime that serves %s@%s took the run up for %lld ms; they need "
+                         "more slots, or there are too few",
+                         f->name, f->version, waited_ms);
+    return time_out(p, e, engine_unclaimed, &error);
 }
 
 /* ---- retry ----------------------------------------------------------------------------------- */

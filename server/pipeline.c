@@ -193,7 +193,7 @@ static void run_due(struct pipeline *p, uint64_t no)
     uint64_t from = e->journal.size_bytes;
     e->timer_at_ms = 0; /* taken; whoever settles the run arms it again */
     unit_touch(p, e)->timer = true; /* armed again if the unit is rolled back */
-    bool expired = e->run.deadline_ms != 0 && run_expire(p, e);
+    bool expired = run_expire(p, e) || run_unclaimed(p, e);
     if (!expired && engine_wake(&e->run, &p->now, &effects)) {
         unit_recorded(p, e, from, &effects);
     } else if (!expired) { /* signalled in this very unit, or its time was moved */

@@ -196,6 +196,7 @@ struct birth {
     struct aiki_id id;
     uint8_t input_hash[HASH_BYTES];
     uint64_t flags; /* RUN_FLAG_* */
+    int64_t start_by_ms; /* it ends unless somebody claims it until then; 0 = it waits */
     struct event started;
 };
 struct entry *run_start(struct pipeline *p, struct flow *flow, const struct birth *b);
@@ -287,6 +288,8 @@ aiki_status run_retry(struct pipeline *p, struct entry *e, aiki_view step, aiki_
                       aiki_view actor, aiki_error *err);
 /* The run has been touched. False: its deadline has not passed. */
 bool run_expire(struct pipeline *p, struct entry *e);
+/* False: it need not be claimed, or not yet. */
+bool run_unclaimed(struct pipeline *p, struct entry *e);
 
 /* ---- families (children.c) ------------------------------------------------------------------- */
 

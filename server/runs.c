@@ -234,6 +234,7 @@ void run_set_owner(struct entry *e, struct session *s)
 int64_t run_timer_at_ms(const struct run *run)
 {
     switch (run->state) {
+    case RUN_QUEUED:
     case RUN_SLEEPING:
     case RUN_AWAITING_SIGNAL:
     case RUN_AWAITING_RETRY:

@@ -263,6 +263,7 @@ struct entry *run_start(struct pipeline *p, struct flow *flow, const struct birt
     e->run.flags = b->flags;
     unit_touch(p, e)->insert = true;
     engine_start(&e->run, &p->now, event_body(p, &started), &e->journal, &effects);
+    engine_start_by(&e->run, b->start_by_ms);
     unit_recorded(p, e, 0, &effects);
     return e;
 }

@@ -70,6 +70,7 @@ static void put_child(struct view_map *m, const struct aiki_id *run, const struc
     view_put_text(m, "child_key", o.key);
     view_put_text(m, "close_policy", view_of(close_policy_name(o.close_policy)));
     view_put_bool(m, "detached", o.detached);
+    view_put_uint(m, "schedule_to_start_ms", (uint64_t)o.schedule_to_start_ms);
 }
 
 static void put_step_begun(struct view_map *m, const struct aiki_id *run, const struct event *e)

@@ -298,7 +298,9 @@ void view_run_fields(struct view_map *m, const struct run_row *row, uint32_t sta
     view_put_text(m, "actor", row->actor);
     view_put_time(m, "created_at", row->created_at_ms);
     view_put_time(m, "updated_at", row->updated_at_ms);
-    view_put_time(m, "wake_at", row->wake_at_ms);
+    bool unclaimed = row->state == RUN_QUEUED;
+    view_put_time(m, "wake_at", unclaimed ? 0 : row->wake_at_ms);
+    view_put_time(m, "start_by", unclaimed ? row->wake_at_ms : 0);
     view_put_time(m, "deadline_at", row->deadline_ms);
     view_put_bool(m, "cancel_requested", (row->flags & RUN_FLAG_CANCEL) != 0);
     view_put_bool(m, "pause_requested", (row->flags & RUN_FLAG_PAUSE) != 0);

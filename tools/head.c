@@ -78,14 +78,30 @@ static void print_started(aiki_view run)
     printf(", last change %s later\n", human_ms(took, updated_ms - created_ms));
 }
 
+/* Nobody serves it: what, and since when. */
+static void print_stalled(aiki_view run, int64_t now_ms)
+{
+    char age[HUMAN_SIZE];
+    int64_t since_ms = doc_time_ms(run, "updated_at");
+    if (!view_is(doc_text(run, "state"), "stalled"))
+        return;
+    title("stalled");
+    printf("no runtime serves ");
+    print_clean(doc_text(run, "workflow"));
+    printf("@");
+    print_clean(doc_text(run, "version"));
+    printf(", for %s; put its plugin into a plugins directory\n",
+           human_ms(age, now_ms > since_ms ? now_ms - since_ms : 0));
+}
+
 /* Time left is of interest while it is running out. */
-static void print_deadline(aiki_view run, int64_t now_ms)
+static void print_limit(aiki_view run, const char *name, const char *field, int64_t now_ms)
 {
     char at[HUMAN_SIZE], left[HUMAN_SIZE];
-    int64_t deadline_ms = doc_time_ms(run, "deadline_at");
+    int64_t deadline_ms = doc_time_ms(run, field);
     if (deadline_ms == 0)
         return;
-    title("deadline");
+    title(name);
     printf("%s", human_time(at, deadline_ms));
     if (deadline_ms > now_ms)
         printf(", %s left", human_ms(left, deadline_ms - now_ms));
@@ -122,7 +138,9 @@ void head_print(aiki_view run, int64_t now_ms)
     line("worker", doc_text(doc_get(run, "owner"), "name"), "");
     line("build", doc_text(doc_get(run, "owner"), "build"), "");
     print_started(run);
-    print_deadline(run, now_ms);
+    print_stalled(run, now_ms);
+    print_limit(run, "start by", "start_by", now_ms);
+    print_limit(run, "deadline", "deadline_at", now_ms);
     if (doc_int(run, "children") > 0)
         printf("%-10s%lld; `aiki runs tree` shows them\n", "children",
                (long long)doc_int(run, "children"));

@@ -5,7 +5,7 @@
 
 #include "wire/hash.h"
 
-enum { OPTION_FIELDS = 5 };
+enum { OPTION_FIELDS = 6 };
 
 void child_options_write(aiki_writer *w, const struct child_options *o)
 {
@@ -15,6 +15,7 @@ void child_options_write(aiki_writer *w, const struct child_options *o)
     aiki_mp_bool(w, o->detached);
     aiki_mp_strn(w, o->key.data, o->key.size_bytes);
     aiki_mp_uint(w, o->pass);
+    aiki_mp_int(w, o->schedule_to_start_ms);
 }
 
 aiki_status child_options_read(aiki_view options, struct child_options *ret)
@@ -34,9 +35,12 @@ aiki_status child_options_read(aiki_view options, struct child_options *ret)
         o.key = aiki_mp_read_str(&r);
     if (fields > 4)
         o.pass = aiki_mp_read_uint(&r);
+    if (fields > 5)
+        o.schedule_to_start_ms = aiki_mp_read_int(&r);
     for (uint64_t i = OPTION_FIELDS; i < fields && r.status == AIKI_OK; i++)
         (void)aiki_mp_value(&r); /* of a later release */
-    if (r.status != AIKI_OK || r.at != r.end || o.close_policy > CLOSE_ABANDON)
+    if (r.status != AIKI_OK || r.at != r.end || o.close_policy > CLOSE_ABANDON ||
+        o.schedule_to_start_ms < 0)
         return AIKI_CORRUPT;
     *ret = o;
     return AIKI_OK;

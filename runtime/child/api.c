@@ -299,6 +299,9 @@ static aiki_status read_child_options(const aiki_child_options *from, struct chi
     if (known.close_policy < AIKI_CLOSE_CANCEL || known.close_policy > AIKI_CLOSE_ABANDON)
         return error_set(err, AIKI_INVALID, "close policy %d of a child is none of AIKI_CLOSE_*",
                          known.close_policy);
+    if (known.schedule_to_start_ms < 0)
+        return error_set(err, AIKI_INVALID, "schedule_to_start_ms of a child is negative");
+    ret->schedule_to_start_ms = known.schedule_to_start_ms;
     ret->close_policy = (uint64_t)known.close_policy;
     ret->detached = known.detached != 0;
     return check_text(known.key, "key", CHILD_KEY_BYTES_MAX, &ret->key, err);

@@ -27,6 +27,12 @@ void engine_start(struct run *run, const struct engine_now *now, aiki_view start
     engine_record(run, EVENT_STARTED, started_body, events, ret_effects);
 }
 
+void engine_start_by(struct run *run, int64_t at_ms)
+{
+    if (run->state == RUN_QUEUED)
+        run->wake_at_ms = at_ms;
+}
+
 bool engine_claim(struct run *run, uint64_t session, uint64_t epoch,
                   struct engine_refusal *ret_refusal)
 {
@@ -38,6 +44,7 @@ bool engine_claim(struct run *run, uint64_t session, uint64_t epoch,
     run->state = engine_outcome(CHANGE_CLAIM, run->state);
     run->owner = session;
     run->claim_recorded = false;
+    run->wake_at_ms = 0; /* a limit until the claim, if anything */
     run->appended = 0;
     run->last_epoch = epoch;
     run->last_owner = session;

@@ -78,6 +78,8 @@ uint64_t engine_epoch_next(uint64_t epoch, const struct engine_now *now);
  * deadline_ms and flags. started_body: body of its STARTED event. */
 void engine_start(struct run *run, const struct engine_now *now, aiki_view started_body,
                   aiki_writer *events, struct engine_effects *ret_effects);
+/* The run, just started, ends unless somebody claims it until then. A pause lifts that. */
+void engine_start_by(struct run *run, int64_t at_ms);
 /* Ownership for a session that presents the epoch of the current offer. */
 bool engine_claim(struct run *run, uint64_t session, uint64_t epoch,
                   struct engine_refusal *ret_refusal);
@@ -102,6 +104,9 @@ bool engine_retry(struct run *run, const struct engine_now *now, aiki_view retri
 /* The deadline passed. error: map in timed_out_body. False: it did not, or the run has ended. */
 bool engine_expire(struct run *run, const struct engine_now *now, aiki_view timed_out_body,
                    aiki_view error, aiki_writer *events, struct engine_effects *ret_effects);
+/* Nobody claimed it until the time of engine_start_by; as engine_expire otherwise. */
+bool engine_unclaimed(struct run *run, const struct engine_now *now, aiki_view timed_out_body,
+                      aiki_view error, aiki_writer *events, struct engine_effects *ret_effects);
 /* The timer of a parked or scheduled run is due. False: it no longer is. */
 bool engine_wake(struct run *run, const struct engine_now *now,
                  struct engine_effects *ret_effects);

@@ -191,6 +191,26 @@ bool engine_retry(struct run *run, const struct engine_now *now, aiki_view retri
 
 /* ---- time and loss --------------------------------------------------------------------------- */
 
+static void time_out(struct run *run, const struct engine_now *now, aiki_view body, aiki_view error,
+                     aiki_writer *events, struct engine_effects *effects)
+{
+    effects->drop = run->owner != 0;
+    effects->reason = error;
+    engine_touch(run, now);
+    engine_end(run, RUN_TIMED_OUT, effects);
+    engine_record(run, EVENT_TIMED_OUT, body, events, effects);
+}
+
+bool engine_unclaimed(struct run *run, const struct engine_now *now, aiki_view timed_out_body,
+                      aiki_view error, aiki_writer *events, struct engine_effects *ret_effects)
+{
+    memset(ret_effects, 0, sizeof(*ret_effects));
+    if (run->state != RUN_QUEUED || run->wake_at_ms == 0 || run->wake_at_ms > now->at_ms)
+        return false;
+    time_out(run, now, timed_out_body, error, events, ret_effects);
+    return true;
+}
+
 bool engine_expire(struct run *run, const struct engine_now *now, aiki_view timed_out_body,
                    aiki_view error, aiki_writer *events, struct engine_effects *ret_effects)
 {
@@ -198,11 +218,7 @@ bool engine_expire(struct run *run, const struct engine_now *now, aiki_view time
     if (run->deadline_ms == 0 || run->deadline_ms > now->at_ms ||
         engine_outcome(CHANGE_EXPIRE, run->state) == 0)
         return false;
-    ret_effects->drop = run->owner != 0;
-    ret_effects->reason = error;
-    engine_touch(run, now);
-    engine_end(run, RUN_TIMED_OUT, ret_effects);
-    engine_record(run, EVENT_TIMED_OUT, timed_out_body, events, ret_effects);
+    time_out(run, now, timed_out_body, error, events, ret_effects);
     return true;
 }
 

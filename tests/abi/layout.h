@@ -25,7 +25,7 @@
     X(aiki_task_def, heartbeat_ms)             \
     X(aiki_task_options, key)                  \
     X(aiki_run_api, protect)                   \
-    X(aiki_child_options, key)                 \
+    X(aiki_child_options, schedule_to_start_ms) \
     X(aiki_workflow_def, task_start_to_close_ms) \
     X(aiki_plugin_def, task_stride)            \
     X(aiki_field_def, record)                  \
@@ -150,7 +150,8 @@
     X(aiki_child_options, close_policy, 4, 4) \
     X(aiki_child_options, detached, 8, 4)     \
     X(aiki_child_options, reserved, 12, 4)    \
-    X(aiki_child_options, key, 16, 8)
+    X(aiki_child_options, key, 16, 8)         \
+    X(aiki_child_options, schedule_to_start_ms, 24, 8)
 #define LAYOUT_WORKFLOW_DEF(X) \
     X(aiki_workflow_def, struct_size, 0, 4) \
     X(aiki_workflow_def, flags, 4, 4)       \

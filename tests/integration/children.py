@@ -114,10 +114,39 @@ def test_a_child_of_another_plugin(stacks):
     chain.check(s.history(run))
 
 
+def test_a_child_that_nobody_serves_ends_when_it_is_not_taken_up_in_time(stacks):
+    """Stalled at once, and ended with the name of what nobody serves; the limit outlives the server."""
+    s = stacks(plugins=["family", "waits"])
+    until(lambda: s.get("/v1/workflows/nap")["workflow"]["served"], "nap is known")
+    (s.plugins / "waits.so").unlink()
+    until(lambda: not s.get("/v1/workflows/nap")["workflow"]["served"], "nobody serves nap")
+    run = begin(s, "elsewhere", mode="nap", ms=50, n=1000)
+    until(lambda: children(s, run), "the child is there")
+    child = children(s, run)[0]["id"]
+    assert s.state(child) == "stalled"
+    assert s.run(child)["start_by"]
+    shown = s.aiki("runs", "inspect", child).stdout
+    assert "no runtime serves nap@1.0.0" in shown and "start by" in shown
+    s.restart_server()
+    assert s.result(run)["text"] == "TIMEOUT_SCHEDULE_TO_START"
+    ended = s.run(child)
+    assert ended["state"] == "timed_out" and "nobody serves nap@1.0.0" in ended["error"]["message"]
+    done = next(e for e in s.history(run) if e["kind"] == "step_done")
+    assert (done["outcome"], done["error"]) == ("timed_out", ended["error"])
+    for e in (run, child):
+        chain.check(s.history(e))
+
+
+def test_a_child_that_is_taken_up_may_take_its_time(stacks):
+    s = stacks(plugins=["family", "waits"])
+    assert s.result(begin(s, "elsewhere", mode="nap", ms=600, n=300))["text"] == "OK"
+
+
 def test_a_retried_parent_has_new_children(stacks):
-    """Cancelled together with its child, then retried: another child, once."""
+    """Cancelled, its child ended with it, then retried: another child, once. (A child that is asked to end,
+    too, may have ended before its parent looks, whose wait is over then.)"""
     s = stacks(plugins=["family"])
-    run = begin(s, "parent", n=1, ms=1000)
+    run = begin(s, "parent", n=1, ms=1000, mode="terminate")
     in_state(s, run, "awaiting_child")
     s.request("POST", f"/v1/runs/{run}/cancel", {})
     assert s.outcome(run)["state"] == "cancelled"
@@ -125,5 +154,5 @@ def test_a_retried_parent_has_new_children(stacks):
     s.request("POST", f"/v1/runs/{run}/retry", {})
     s.start_runtime(0)
     s.result(run)
-    assert sorted(c["state"] for c in children(s, run)) == ["cancelled", "completed"]
+    assert sorted(c["state"] for c in children(s, run)) == ["completed", "terminated"]
     chain.check(s.history(run))

@@ -25,7 +25,8 @@ static void options_survive(void **state)
                                     .close_policy = CLOSE_ABANDON,
                                     .detached = true,
                                     .key = view("order-7"),
-                                    .pass = 3};
+                                    .pass = 3,
+                                    .schedule_to_start_ms = 2500};
     uint8_t memory[CHILD_OPTIONS_BYTES_MAX];
     aiki_writer w;
     struct child_options back;
@@ -39,6 +40,7 @@ static void options_survive(void **state)
     assert_true(back.detached);
     assert_int_equal(back.key.size_bytes, 7);
     assert_int_equal(back.pass, 3);
+    assert_int_equal(back.schedule_to_start_ms, 2500);
 }
 
 /* Earlier releases wrote three; later ones may write more. */
@@ -50,8 +52,10 @@ static void other_releases_are_read(void **state)
     assert_int_equal(o.close_policy, CLOSE_TERMINATE);
     assert_int_equal(o.pass, 0);
     assert_int_equal(o.key.size_bytes, 0);
-    assert_int_equal(READ("\x96\xa0\x00\xc2\xa0\x01\x81\x01\x02", &o), AIKI_OK);
+    assert_int_equal(o.schedule_to_start_ms, 0);
+    assert_int_equal(READ("\x97\xa0\x00\xc2\xa0\x01\x05\x81\x01\x02", &o), AIKI_OK);
     assert_int_equal(o.pass, 1);
+    assert_int_equal(o.schedule_to_start_ms, 5);
 }
 
 static void nonsense_is_refused(void **state)
@@ -64,6 +68,7 @@ static void nonsense_is_refused(void **state)
     assert_int_equal(READ("\x93\xa0\x00", &o), AIKI_CORRUPT);
     assert_int_equal(READ("\x93\x01\x00\xc2", &o), AIKI_CORRUPT);
     assert_int_equal(READ("\x91\xa0\xc0", &o), AIKI_CORRUPT);
+    assert_int_equal(READ("\x96\xa0\x00\xc2\xa0\x01\xff", &o), AIKI_CORRUPT);
     assert_int_equal(o.pass, 7);
 }
 

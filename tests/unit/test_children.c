@@ -15,6 +15,7 @@ struct brood {
     bool detached;
     uint64_t next;
     uint64_t then; /* EVENT_*: one more event behind the steps, 0 = none */
+    int64_t start_limit_ms;
 };
 
 static struct address address_of(uint64_t n)
@@ -37,7 +38,9 @@ static void put_child_step(aiki_writer *w, const struct brood *family, uint64_t 
     aiki_writer_init_fixed(&options, memory, sizeof(memory));
     child_options_write(&options, &(struct child_options){.close_policy = family->close_policy,
                                                           .detached = family->detached,
-                                                          .pass = family->pass});
+                                                          .pass = family->pass,
+                                                          .schedule_to_start_ms =
+                                                              family->start_limit_ms});
     const struct event begun = {.kind = EVENT_STEP_BEGUN,
                                 .as.step = {.address = address_of(n),
                                             .identity_kind = STEP_CHILD,
@@ -366,6 +369,45 @@ static void another_pass_has_its_own_children(void **state)
     assert_int_equal(state_of(f, second), RUN_QUEUED);
 }
 
+/* Not taken up in time it ends, as served as its workflow may be; the parent is told why. One that
+ * was claimed may take its time, and one that is paused too. A restart changes nothing. */
+static void a_child_is_taken_up_in_time_or_ends(void **state)
+{
+    struct fixture *f = *state;
+    struct event done;
+    struct parent parent = start_parent(f);
+    begin(f, &parent, &(struct brood){.workflow = "order", .count = 3, .start_limit_ms = 5000,
+                                      .next = NEXT_PARK});
+    forget(f);
+    (void)claim_run(f, child_of(&parent, 1));
+    (void)ask(f, child_of(&parent, 2), CONTROL_PAUSE);
+    pass_ms(f, 4900);
+    turn(f);
+    assert_int_equal(state_of(f, child_of(&parent, 3)), RUN_QUEUED);
+    restart(f);
+    open_session(f, RUNTIME);
+    serve(f, RUNTIME, build);
+    turn(f);
+    pass_ms(f, 5001);
+    turn(f);
+    forget(f);
+    assert_int_equal(state_of(f, child_of(&parent, 1)), RUN_QUEUED);
+    assert_int_equal(state_of(f, child_of(&parent, 2)), RUN_PAUSED);
+    assert_int_equal(state_of(f, child_of(&parent, 3)), RUN_TIMED_OUT);
+    assert_int_equal(state_of(f, parent.run), RUN_QUEUED);
+    assert_int_equal(events_of(f, parent.run, EVENT_CHILD_DONE, &done), 1);
+    aiki_error why = AIKI_ERROR_INIT;
+    assert_int_equal(done.as.child_done.state, RUN_TIMED_OUT);
+    assert_int_equal(error_read(done.as.child_done.error, &why, NULL, NULL), AIKI_OK);
+    assert_string_equal(why.code, "TIMEOUT_SCHEDULE_TO_START");
+    assert_non_null(strstr(why.message, "order@1.0.0"));
+    (void)ask(f, child_of(&parent, 2), CONTROL_RESUME);
+    pass_ms(f, 60000);
+    turn(f);
+    forget(f);
+    assert_int_equal(state_of(f, child_of(&parent, 2)), RUN_QUEUED);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -380,6 +422,7 @@ int main(void)
         CASE(a_given_up_child_is_closed),
         CASE(a_deadline_is_inherited),
         CASE(another_pass_has_its_own_children),
+        CASE(a_child_is_taken_up_in_time_or_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -212,6 +212,9 @@ typedef struct aiki_child_options {
     uint32_t detached;    /* 1: the future is done as soon as the child is started, with its run id */
     uint32_t reserved;
     const char *key;      /* start key of the run (aiki/client.h), borrowed; NULL: none */
+    /* A child that no runtime has taken up so long after its start ends as timed out, with
+     * TIMEOUT_SCHEDULE_TO_START and the workflow@version that nobody serves. 0: it waits. since 1.1 */
+    int64_t schedule_to_start_ms;
 } aiki_child_options;
 
 /* What workflow code may ask of the host. Every function: [fiber]; those marked "suspends" may

@@ -9,7 +9,8 @@
  *   parent    n leaves at once, answers the sum of what those that ended well gave; mode: close policy
  *             "cancel", "terminate", "abandon"
  *   detach    a leaf on its own; answers its id
- *   elsewhere a child of the workflow that mode names; answers OK or the code of its error
+ *   elsewhere a child of the workflow that mode names; answers OK or the code of its error. n over 1:
+ *             it is to be taken up within n ms
  *   group     branches of ms, the last one fails at once: mode "fail_fast", "settled", "quorum"
  *   race      two tasks of ms, of which one is waited for; answers how many results are there by then
  *   until     sleeps until ms from now, by the clock
@@ -195,7 +196,11 @@ static aiki_status elsewhere(aiki_run *run, const struct order *in, struct answe
     aiki_mp_map(&w, 1);
     aiki_mp_str(&w, "ms");
     aiki_mp_int(&w, in->ms);
-    aiki_status st = aiki_child(run, in->mode, "", aiki_writer_view(&w), NULL, err);
+    const aiki_child_options options = {.struct_size = sizeof(options),
+                                        .schedule_to_start_ms = in->n > 1 ? in->n : 0};
+    aiki_future child;
+    AIKI_TRY(aiki_child_start(run, in->mode, "", aiki_writer_view(&w), &options, &child, err));
+    aiki_status st = aiki_await(run, child, NULL, err);
     out->text = st == AIKI_OK ? "OK" : aiki_format(run, "%s", err->code);
     return st == AIKI_CANCELLED ? st : AIKI_OK;
 }
