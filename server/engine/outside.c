@@ -66,13 +66,16 @@ static const struct {
     [CONTROL_WAKE] = {CHANGE_WAKE, EVENT_WOKEN, "the run has ended; open runs can be woken"},
 };
 
-/* The request asks for what is so already. */
+/* The request asks for what is so already; a repeat of one whose answer was lost must not be told
+ * that it comes too late. */
 static bool is_so(const struct run *run, uint64_t action)
 {
+    bool open = engine_outcome(CHANGE_TERMINATE, run->state) != 0;
     switch (action) {
     case CONTROL_CANCEL: return (run->flags & RUN_FLAG_CANCEL) != 0;
-    case CONTROL_PAUSE: return (run->flags & RUN_FLAG_PAUSE) != 0;
-    case CONTROL_RESUME: return (run->flags & RUN_FLAG_PAUSE) == 0;
+    case CONTROL_TERMINATE: return run->state == RUN_TERMINATED;
+    case CONTROL_PAUSE: return open && (run->flags & RUN_FLAG_PAUSE) != 0;
+    case CONTROL_RESUME: return open && (run->flags & RUN_FLAG_PAUSE) == 0;
     default: return false;
     }
 }
@@ -133,10 +136,10 @@ bool engine_request(struct run *run, const struct engine_now *now, const struct 
                     struct engine_refusal *ret_refusal)
 {
     memset(ret_effects, 0, sizeof(*ret_effects));
-    if (!may_request(run, q, ret_refusal))
-        return false;
     if (is_so(run, q->action))
         return true;
+    if (!may_request(run, q, ret_refusal))
+        return false;
     uint32_t outcome = engine_outcome(requests[q->action].change, run->state);
     if (q->action == CONTROL_TERMINATE) {
         engine_touch(run, now);

@@ -98,6 +98,7 @@ def test_a_run_that_never_looks_completes(stacks):
     assert s.state(run) == "completed"
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("mode,n,text", [("fail_fast", 5, "BRANCH"), ("settled", 41, "BRANCH"),
                                          ("quorum", 31, "")])
 def test_groups(stacks, mode, n, text):

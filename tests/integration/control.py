@@ -61,6 +61,7 @@ def test_cancel(shared):
     assert done.returncode == CONFLICT and "RUN_ENDED" in done.stderr
 
 
+@pytest.mark.exact
 def test_terminate(shared):
     run = asleep(shared)
     assert changed(shared, "terminate", run, "--reason", "test data") is True
@@ -70,6 +71,7 @@ def test_terminate(shared):
     assert refused(shared, run, "resume") == (409, "RUN_ENDED")
 
 
+@pytest.mark.exact
 def test_pause_and_resume(shared):
     run = shared.start("approve", {"timeout_ms": HOUR_MS})
     in_state(shared, run, "awaiting_signal")
@@ -85,6 +87,7 @@ def test_pause_and_resume(shared):
     assert "bank is down" in shown and "resumed" in shown
 
 
+@pytest.mark.exact
 def test_wake(shared):
     run = asleep(shared)
     assert changed(shared, "wake", run) is True
@@ -137,6 +140,7 @@ def test_a_time_limit(shared):
     assert (ended["state"], ended["error"]["code"]) == ("timed_out", "RUN_TIMEOUT")
 
 
+@pytest.mark.exact
 def test_key_policies(shared):
     def start(ms, policy):
         return json.loads(shared.aiki("workflows", "trigger", "nap", "--key", "policies", "--input",

@@ -253,7 +253,7 @@ def test_certificates_of_clients(certificates):
         s.show("client")
         s.start_runtime()
         assert "x" in s.client("workflows", "trigger", "hello", "--input", '{"name": "x"}', "--wait").stdout
-        assert s.get("/v1/workers")["workers"]
+        until(lambda: s.get("/v1/workers")["workers"], "its runtime is known")
         s.show("other-client")
         refused(s, "TLS_CERTIFICATE_REFUSED")
         with pytest.raises((HttpError, OSError)):

@@ -33,6 +33,7 @@ def test_its_beginning_is_on_record_before_it_does_anything(common, trace):
     common.result(run)
 
 
+@pytest.mark.exact
 def test_a_process_that_dies_with_it_leaves_an_unknown_outcome_and_no_repeat(stacks):
     s = stacks(plugins=["at-most-once"])
     trace = s.directory / "trace"

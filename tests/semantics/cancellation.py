@@ -57,6 +57,7 @@ def test_terminate_executes_nothing(common, trace):
     ask(common, run, "terminate")
     assert common.outcome(run)["state"] == "terminated"
     assert trace.read_text() == "R"
+    assert ask(common, run, "terminate") is False, "a repeat of what is done is no mistake"
     with pytest.raises(HttpError) as e:
         ask(common, run, "cancel")
     assert (e.value.status, e.value.code) == (409, "RUN_ENDED")
