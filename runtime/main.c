@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/blame.h"
 #include "base/cleanup.h"
 #include "base/config.h"
 #include "base/log.h"
@@ -95,6 +96,10 @@ static int be_child(const char *fd_text, const char *label)
     }
     (void)setvbuf(stdout, NULL, _IOLBF, 0); /* what plugins print is in the log line by line */
     (void)setrlimit(RLIMIT_CORE, &no_core); /* lowering cannot fail */
+    if (blame_attach(fd + 1) != AIKI_OK) {
+        log_error("child", "no page on descriptor %d", fd + 1);
+        return EXIT_ORPHAN;
+    }
     (void)close_range((unsigned)fd + 1, UINT_MAX, 0); /* the broker opens all with O_CLOEXEC */
     return child_main(fd);
 }

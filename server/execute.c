@@ -289,7 +289,7 @@ static void answer_claimed(struct pipeline *p, const struct command *c, struct e
     answer(p, c, CLAIMED, .run = e->id, .epoch = e->run.epoch,
            .workflow = view_of(e->flow->name), .version = view_of(e->flow->version),
            .seq = last_seq, .now_ms = p->now.at_ms, .more = last_seq < e->run.seq,
-           .journal = journal);
+           .journal = journal, .alone = (e->run.flags & RUN_FLAG_ALONE) != 0);
 }
 
 static aiki_status claim(struct pipeline *p, struct session *s, const struct msg_CLAIM *m,

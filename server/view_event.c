@@ -130,6 +130,20 @@ static void put_run_retried(struct view_map *m, const struct event *e)
     view_put_text(m, "actor", e->as.run_retried.actor);
 }
 
+static void put_crashed(struct view_map *m, const struct event *e)
+{
+    if (e->as.crashed.attempt > 0) {
+        put_hex(m, "address", e->as.crashed.address.bytes, ADDRESS_BYTES);
+        view_put_uint(m, "nth", e->as.crashed.nth);
+        view_put_uint(m, "attempt", e->as.crashed.attempt);
+    }
+    view_put_text(m, "step", view_of(e->as.crashed.attempt > 0 ? "task" : "workflow"));
+    view_put_text(m, "name", e->as.crashed.name);
+    view_put_bool(m, "charged", e->as.crashed.charged);
+    put_hex(m, "build", e->as.crashed.build.data, (size_t)e->as.crashed.build.size_bytes);
+    view_put_raw(m, "error", e->as.crashed.error);
+}
+
 static void put_body(struct view_map *m, const struct aiki_id *run, const struct event *e)
 {
     switch (e->kind) {
@@ -165,6 +179,7 @@ static void put_body(struct view_map *m, const struct aiki_id *run, const struct
     case EVENT_WOKEN: put_control(m, e); break;
     case EVENT_CHILD_DONE: put_child_done(m, e); break;
     case EVENT_RUN_RETRIED: put_run_retried(m, e); break;
+    case EVENT_CRASHED: put_crashed(m, e); break;
     default: break; /* UNBLOCKED, CANCEL_SEEN: nothing more to say */
     }
 }

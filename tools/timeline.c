@@ -196,6 +196,7 @@ static const struct {
     {"paused", "paused", "", {"reason", "actor"}, NULL, NULL},
     {"resumed", "resumed", "", {"reason", "actor"}, NULL, NULL},
     {"woken", "woken", "", {"reason", "actor"}, NULL, NULL},
+    {"crashed", "crashed", "failed", {"step", "name", "build"}, NULL, NULL},
     {"child_done", "child ended", "", {"child", "state"}, "output", "out"},
 };
 /* clang-format on */

@@ -20,7 +20,7 @@ enum {
     WORKFLOW_SIZE_MIN = offsetof(aiki_workflow_def, summary) + sizeof(char *),
     TASK_SIZE_MIN = offsetof(aiki_task_def, summary) + sizeof(char *)
 };
-enum { TASK_FLAGS = AIKI_TASK_INLINE | AIKI_TASK_AT_MOST_ONCE };
+enum { TASK_FLAGS = AIKI_TASK_INLINE | AIKI_TASK_AT_MOST_ONCE | AIKI_TASK_ISOLATED };
 #define TIMEOUT_MS_MAX AIKI_DAYS_MS(3660)
 
 /* A member of an entry that 1.0 did not have: zero when the plugin's struct ends before it. */
@@ -264,17 +264,29 @@ static aiki_status write_timeouts(aiki_writer *w, const aiki_task_def *t, aiki_e
     return st;
 }
 
+static aiki_status write_crashes(aiki_writer *w, const aiki_task_def *t, aiki_error *err)
+{
+    uint32_t max = MEMBER_OR_ZERO(t, crashes_max);
+    if (max > CRASHES_MAX)
+        return error_set(err, AIKI_INVALID, "task %s allows %u crashes, over CRASHES_MAX (%d)",
+                         t->name, max, CRASHES_MAX);
+    aiki_mp_str(w, "crashes_max");
+    aiki_mp_uint(w, max);
+    return AIKI_OK;
+}
+
 static aiki_status write_task(aiki_writer *w, const aiki_task_def *t, aiki_error *err)
 {
     aiki_status st;
-    aiki_mp_map(w, 10);
+    aiki_mp_map(w, 11);
     write_pair(w, "name", t->name);
     aiki_mp_str(w, "flags");
     aiki_mp_uint(w, t->flags);
     write_pair(w, "summary", t->summary);
     if ((st = write_retry(w, &t->retry, t->name, err)) != AIKI_OK ||
         (st = write_schema(w, "input", t->name, t->input, err)) != AIKI_OK ||
-        (st = write_schema(w, "output", t->name, t->output, err)) != AIKI_OK)
+        (st = write_schema(w, "output", t->name, t->output, err)) != AIKI_OK ||
+        (st = write_crashes(w, t, err)) != AIKI_OK)
         return st;
     return write_timeouts(w, t, err);
 }

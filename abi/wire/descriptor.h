@@ -5,7 +5,7 @@
  *                   "retry": map of retry.h, "run_timeout_ms", "task_start_to_close_ms"}],
  *    "tasks":     [{"name", "flags", "summary", "retry": map of retry.h, "input", "output",
  *                   "start_to_close_ms", "schedule_to_start_ms", "schedule_to_close_ms",
- *                   "heartbeat_ms"}]}
+ *                   "heartbeat_ms", "crashes_max"}]}
  *
  * Unknown keys are skipped, so that both ends may be of different minors.
  */
@@ -51,6 +51,7 @@ struct descriptor_task {
     struct retry retry;
     aiki_view input, output; /* schemas; empty = any value */
     int64_t start_to_close_ms, schedule_to_start_ms, schedule_to_close_ms, heartbeat_ms;
+    uint64_t crashes_max; /* 0 = the default */
 };
 
 /* Read a descriptor that came from elsewhere and check all of it: after AIKI_OK every entry and

@@ -100,6 +100,8 @@ static bool read_task(aiki_reader *r, struct descriptor_task *ret)
             ret->schedule_to_close_ms = aiki_mp_read_int(r);
         else if (key_is(key, "heartbeat_ms"))
             ret->heartbeat_ms = aiki_mp_read_int(r);
+        else if (key_is(key, "crashes_max"))
+            ret->crashes_max = aiki_mp_read_uint(r);
         else
             (void)aiki_mp_skip(r); /* failures stick in r */
     }

@@ -18,6 +18,7 @@
  *   CHILD_DONE      [child, state, output, error]
  *   RUN_RETRIED     [from_seq, attempt, next_at_ms, error, reason, actor]
  *   HEARTBEAT       [address, nth, identity, attempt, details]
+ *   CRASHED         [address, nth, name, attempt, charged, build, error]
  *   identity        nil, or [kind, name, input]
  *
  * Payloads (input, output, value, payload) are bin, nil when empty: an event stays readable
@@ -45,6 +46,7 @@ enum {
     CHILD_DONE_FIELDS = 4,
     RUN_RETRIED_FIELDS = 6,
     HEARTBEAT_FIELDS = 5,
+    CRASHED_FIELDS = 7,
     IDENTITY_FIELDS = 3,
     NEW_FIELDS = 2,
     STORED_FIELDS = 5,
@@ -268,6 +270,18 @@ static void put_run_retried(aiki_writer *w, const struct event *e)
     put_text(w, e->as.run_retried.actor);
 }
 
+static void put_crashed(aiki_writer *w, const struct event *e)
+{
+    aiki_mp_array(w, CRASHED_FIELDS);
+    aiki_mp_bin(w, e->as.crashed.address.bytes, ADDRESS_BYTES);
+    aiki_mp_uint(w, e->as.crashed.nth);
+    put_text(w, e->as.crashed.name);
+    aiki_mp_uint(w, e->as.crashed.attempt);
+    aiki_mp_bool(w, e->as.crashed.charged);
+    aiki_mp_bin(w, e->as.crashed.build.data, e->as.crashed.build.size_bytes);
+    put_raw(w, e->as.crashed.error);
+}
+
 static void put_body(aiki_writer *w, const struct event *e)
 {
     switch (e->kind) {
@@ -315,6 +329,7 @@ static void put_body(aiki_writer *w, const struct event *e)
         aiki_mp_uint(w, e->as.step.attempt);
         put_payload(w, e->as.step.value);
         break;
+    case EVENT_CRASHED: put_crashed(w, e); break;
     default: abort(); /* a kind of our own making that is not in the table */
     }
 }
@@ -531,6 +546,19 @@ static uint64_t get_heartbeat(aiki_reader *r, struct event *e)
     return unknown;
 }
 
+static uint64_t get_crashed(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = open_array(r, CRASHED_FIELDS);
+    get_fixed(r, e->as.crashed.address.bytes, ADDRESS_BYTES);
+    e->as.crashed.nth = aiki_mp_read_uint(r);
+    e->as.crashed.name = aiki_mp_read_str(r);
+    e->as.crashed.attempt = aiki_mp_read_uint(r);
+    e->as.crashed.charged = aiki_mp_read_bool(r);
+    e->as.crashed.build = aiki_mp_read_bin(r);
+    e->as.crashed.error = get_error(r);
+    return unknown;
+}
+
 /* Kinds and values of a later release may mean anything: they are refused, never guessed. */
 static aiki_status get_body(aiki_reader *r, struct event *e)
 {
@@ -571,6 +599,7 @@ static aiki_status get_body(aiki_reader *r, struct event *e)
     case EVENT_CHILD_DONE: unknown = get_child_done(r, e); break;
     case EVENT_RUN_RETRIED: unknown = get_run_retried(r, e); break;
     case EVENT_HEARTBEAT: unknown = get_heartbeat(r, e); break;
+    case EVENT_CRASHED: unknown = get_crashed(r, e); break;
     default: return AIKI_UNSUPPORTED;
     }
     close_array(r, unknown);

@@ -41,7 +41,8 @@
     X(TERMINATED, 19, "terminated")        /* s */                                           \
     X(RUN_RETRIED, 20, "run_retried")      /* r by its policy, s on request */               \
     X(HEARTBEAT, 21, "heartbeat")          /* r: details for the attempt after this one */ \
-    X(ATTEMPT_DONE, 22, "attempt_done")    /* r: ended while the code could not see it */
+    X(ATTEMPT_DONE, 22, "attempt_done")    /* r: ended while the code could not see it */ \
+    X(CRASHED, 23, "crashed")              /* r: its broker, when the process has died */
 
 enum {
 #define EVENT_KIND_ENUM(name, number, text) EVENT_##name = number,
@@ -145,6 +146,16 @@ struct event {
             int64_t next_at_ms;
             aiki_view error, reason, actor;
         } run_retried;
+        /* Code of the run was executing when its process died. attempt 0, address zero: the
+         * workflow's own; else the step's, which need not be on record. charged: it counts against
+         * the crash budget, the run was certainly the cause; otherwise it may have been another.
+         * name: of task or workflow. */
+        struct {
+            struct address address;
+            uint64_t nth, attempt;
+            bool charged;
+            aiki_view name, build, error; /* error map with signal, stack and so on */
+        } crashed;
     } as;
 };
 

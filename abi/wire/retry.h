@@ -16,7 +16,7 @@
 
 #include <aiki/plugin.h>
 
-enum { RETRY_ATTEMPTS_MAX = 1000, RETRY_FACTOR_PERCENT_MAX = 10000 };
+enum { RETRY_ATTEMPTS_MAX = 1000, RETRY_FACTOR_PERCENT_MAX = 10000, CRASHES_MAX = 1000 };
 #define RETRY_DELAY_MS_MAX AIKI_DAYS_MS(366)
 
 /* What the two lists of a policy take at most: the largest integers and codes. */

@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/verdict.h"
 #include "wire/descriptor.h"
 #include "wire/error.h"
 #include "wire/message.h"
@@ -44,6 +45,11 @@ struct conn *build_assignable(struct build *b)
 {
     bool takes = b->state == KEPT ? !b->kept.ending : b->state == SERVING && !b->rejected;
     return takes ? build_conn(b) : NULL;
+}
+
+const struct verdict *build_verdict(const struct build *b)
+{
+    return b->verdict;
 }
 
 void build_kill(struct build *b)
@@ -113,6 +119,7 @@ static void on_drain_limit(uv_timer_t *t)
 {
     struct build *b = container_of(t, struct build, timer);
     log_warn("child", "%s does not end; killed", b->label);
+    b->ended = true;
     build_kill(b);
 }
 
@@ -362,6 +369,12 @@ static void replace_process(struct build *b, const struct proc_end *end, const c
         build_start_process(b);
         return;
     }
+    if (b->blamed) { /* the run that did it is executed alone from here on, and has its own budget */
+        log_error("child", "%s %s; its runs are given back, it is replaced at once", b->label, text);
+        b->owner->cb.on_routes(b->owner->arg);
+        build_start_process(b);
+        return;
+    }
     b->crashes = end->was_ready && end->lived_ms >= BUILD_QUICK_CRASH_MS ? 1 : b->crashes + 1;
     uint64_t delay_ms = restart_delay_ms(b);
     log_error("child", "%s %s; its runs are given back; crash %u, replaced in %" PRIu64 " ms",
@@ -370,17 +383,38 @@ static void replace_process(struct build *b, const struct proc_end *end, const c
     build_restart(b);
 }
 
+/* Neither how it was to end, nor what it does to get rid of code that does not stop. */
+static bool is_crash(const struct build *b, const struct proc_end *end)
+{
+    if (!end->was_ready || b->ended || (end->signal == 0 && end->exit_code == CHILD_EXIT_STUCK))
+        return false;
+    bool leaves = b->state == DRAINING || (b->state == KEPT && b->kept.ending);
+    return !leaves || end->signal != 0 || end->exit_code != 0;
+}
+
+static void tell_lost(struct build *b, const struct proc_end *end)
+{
+    struct verdict verdict;
+    b->blamed = false;
+    if (is_crash(b, end)) {
+        verdict_reach(&verdict, end, false);
+        b->verdict = &verdict;
+        b->blamed = verdict.certain;
+    }
+    b->owner->cb.on_lost(b, b->owner->arg);
+    b->verdict = NULL;
+}
+
 static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
 {
     struct build *b = arg;
-    struct builds *bs = b->owner;
     char text[128];
     aiki_error err = {.struct_size = sizeof(err)};
     (void)p;
     b->proc = NULL;
     b->ready = false;
     proc_end_text(end, text, sizeof(text));
-    bs->cb.on_lost(b, bs->arg);
+    tell_lost(b, end);
     switch (b->state) {
     case LOADING:
         if (!end->timed_out && ++b->load_tries < BUILD_LOAD_TRIES) {
@@ -420,6 +454,7 @@ void build_start_process(struct build *b)
                                          .file = b->file_name,
                                          .build = hash_view(b->hash),
                                          .task_threads = bs->options.task_threads};
+    b->ended = false;
     if (proc_spawn(&b->proc, bs->loop, bs->conns, &options, &proc_callbacks, b, &err) == AIKI_OK) {
         log_debug("child", "%s: process %d", b->label, proc_pid(b->proc));
         return;

@@ -356,8 +356,10 @@ void builds_drain(struct builds *bs)
 void builds_kill_all(struct builds *bs)
 {
     for (struct build *b = bs->all; b != NULL; b = b->next)
-        if (b->proc != NULL)
+        if (b->proc != NULL) {
+            b->ended = true;
             proc_kill(b->proc);
+        }
 }
 
 static void on_look_closed(uv_handle_t *h)

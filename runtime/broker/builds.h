@@ -9,7 +9,8 @@
  * long as the server knows open runs that it executed last.
  * A file refused on that way leaves the build before it serving; the refusal is kept and told to
  * every session. Two files may not offer the same workflow version: the later one is refused.
- * A serving child that dies is replaced at once, with growing pauses when it keeps dying.
+ * A serving child that dies is replaced at once, with growing pauses when it keeps dying and nobody
+ * knows why.
  */
 #ifndef BROKER_BUILDS_H
 #define BROKER_BUILDS_H
@@ -99,6 +100,8 @@ struct build *builds_find_other(struct builds *bs, const struct build_wanted *w,
 struct conn *build_conn(struct build *b);
 const uint8_t *build_hash(const struct build *b); /* BUILD_BYTES */
 const char *build_label(const struct build *b);   /* "hello.so@1f3a9c12" */
+/* Who took its process down; for on_lost. NULL: it was to end, or nobody's code is the cause. */
+const struct verdict *build_verdict(const struct build *b);
 /* It broke the protocol: its process is killed, on_lost follows. */
 void build_kill(struct build *b);
 

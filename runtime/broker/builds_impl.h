@@ -50,6 +50,9 @@ struct build {
         bool ending; /* its process was told to end */
         bool wanted; /* again, once it has ended */
     } kept;
+    const struct verdict *verdict; /* while on_lost tells of its death; NULL: that charges nobody */
+    bool blamed;                   /* and by whom that death was caused is certain */
+    bool ended;                    /* killed because it is in the way, not for what it did */
     unsigned crashes; /* in a row, each younger than BUILD_QUICK_CRASH_MS */
     unsigned load_tries;
 };

@@ -127,7 +127,9 @@ void kept_session_up(struct builds *bs)
 
 static void on_end_limit(uv_timer_t *t)
 {
-    build_kill(container_of(t, struct build, timer));
+    struct build *b = container_of(t, struct build, timer);
+    b->ended = true;
+    build_kill(b);
 }
 
 /* Nobody was there for the time between two looks. */

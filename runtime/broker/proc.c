@@ -52,6 +52,7 @@ struct proc {
     bool exited;
     bool stillborn; /* proc_spawn failed and has said so; nobody waits for on_gone */
     struct proc_end end;
+    struct blame_page *page; /* owned; end borrows it */
     int64_t since_mono_ms;
     /* log rate: lines in the second that began at window_mono_ms */
     int64_t window_mono_ms;
@@ -146,6 +147,7 @@ static void on_handle_closed(uv_handle_t *h)
     p->end.lived_ms = clock_mono_ms() - p->since_mono_ms;
     if (!p->stillborn)
         p->cb.on_gone(p, &p->end, p->arg);
+    blame_destroy(p->page);
     free(p);
 }
 
@@ -328,14 +330,15 @@ static void on_load_limit(uv_timer_t *t)
     proc_kill(p);
 }
 
-static int spawn(struct proc *p, const char *executable, int child_fd)
+static int spawn(struct proc *p, const char *executable, int child_fd, int page_fd)
 {
     char *args[] = {"aiki-runtime", "--child", "3", p->label, NULL};
-    uv_stdio_container_t stdio[4] = {
+    uv_stdio_container_t stdio[] = {
         {.flags = UV_IGNORE},
         {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->out.pipe},
         {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->err.pipe},
         {.flags = UV_INHERIT_FD, .data.fd = child_fd},
+        {.flags = UV_INHERIT_FD, .data.fd = page_fd},
     };
     char **env = clean_environment();
     if (env == NULL)
@@ -345,7 +348,7 @@ static int spawn(struct proc *p, const char *executable, int child_fd)
                                     .args = args,
                                     .env = env,
                                     .stdio = stdio,
-                                    .stdio_count = 4};
+                                    .stdio_count = ARRAY_COUNT(stdio)};
     int rc = uv_spawn(p->loop, &p->process, &options);
     free(env);
     return rc;
@@ -378,7 +381,15 @@ aiki_status proc_spawn(struct proc **ret, uv_loop_t *loop, struct conn_loop *con
         return error_code(err, AIKI_LIMIT, "NO_DESCRIPTORS", "child for %s: %s; raise ulimit -n",
                           options->label, strerror(errno));
     }
-    AUTO(close_fd) int child_fd = fds[1];
+    AUTO(close_fd) int child_fd = fds[1], page_fd = -1;
+    p->page = blame_create(&page_fd);
+    if (p->page == NULL) {
+        (void)close(fds[0]);
+        free(p);
+        return error_code(err, AIKI_LIMIT, "NO_DESCRIPTORS", "page of a child for %s: %s; raise ulimit -n",
+                          options->label, strerror(errno));
+    }
+    p->end.page = p->page;
     p->loop = loop;
     p->cb = *cb;
     p->arg = arg;
@@ -390,7 +401,7 @@ aiki_status proc_spawn(struct proc **ret, uv_loop_t *loop, struct conn_loop *con
     uv_pipe_init(loop, &p->err.pipe, 0);
     p->open_handles = 4;
     p->conn = conn_open_fd(conns, fds[0], &conn_callbacks, p);
-    int rc = spawn(p, options->executable, child_fd);
+    int rc = spawn(p, options->executable, child_fd, page_fd);
     if (rc != 0 || p->conn == NULL) {
         bury_stillborn(p, rc == 0);
         return error_code(err, AIKI_UNAVAILABLE, "SPAWN", "cannot start a child for %s: %s",

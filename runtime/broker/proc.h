@@ -1,7 +1,8 @@
 /* broker/proc.h - one child process: one plugin build, loaded. [loop]
  *
  * The broker never runs plugin code; a proc does, and may die at any moment. It gets a
- * socketpair, no credentials (environment cleaned of AIKI_*, no descriptor but 0..3), no core
+ * socketpair, no credentials (environment cleaned of AIKI_*, no descriptor but 0..3, and 4, the page of
+ * blame.h, until it has mapped that), no core
  * dump, and dies with the broker. What it prints goes to the log, a line at a time.
  * Limits: PROC_LOAD_MS until it says READY; PROC_LINES_PER_S lines of log, then a count of those
  * dropped; PROC_LINE_BYTES_MAX a line.
@@ -12,6 +13,7 @@
 #include <aiki/status.h>
 #include <uv.h>
 
+#include "base/blame.h"
 #include "base/conn.h"
 
 enum {
@@ -30,6 +32,7 @@ struct proc_end {
     bool timed_out; /* did not load within PROC_LOAD_MS */
     bool was_ready;
     int64_t lived_ms; /* since it was ready, or spawned */
+    const struct blame_page *page; /* who was executing; borrowed until on_gone returns */
 };
 
 struct proc_callbacks {

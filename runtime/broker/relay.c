@@ -20,6 +20,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "broker/moves.h"
+#include "broker/verdict.h"
 #include "wire/error.h"
 #include "wire/event.h"
 
@@ -437,21 +438,43 @@ struct loss {
     struct relay *relay;
     struct build *build;
     struct conn *conn;
+    const struct verdict *verdict;
 };
+
+/* Given back with what is known of the end of its process. */
+static void report_crash(const struct loss *loss, struct run *run, const struct blame_slot *code)
+{
+    AUTO(buf) aiki_writer events;
+    aiki_error text;
+    char id[AIKI_ID_TEXT_SIZE];
+    const aiki_view build = {build_hash(loss->build), BUILD_BYTES};
+    buf_init(&events);
+    verdict_write(loss->verdict, code, build, &events, &text);
+    log_error("relay", "run %s: %s: %s%s", text_of(&run->id, id), text.code, text.message,
+              loss->verdict->certain ? "" : "; it is one of several suspects and not charged");
+    append_last(loss->relay, loss->conn, run, NEXT_RELEASE, aiki_writer_view(&events));
+    fault_point(runtime_crash_sent);
+}
 
 static void lose(struct run *run, void *arg)
 {
     const struct loss *loss = arg;
     if (run->build != loss->build)
         return;
+    const struct blame_slot *code =
+        loss->verdict != NULL ? verdict_on(loss->verdict, &run->id) : NULL;
     run->build = NULL;
-    if (!run->leaving)
+    if (run->leaving)
+        return;
+    if (code != NULL)
+        report_crash(loss, run, code);
+    else
         relay_release(loss->relay, loss->conn, run);
 }
 
 void relay_build_lost(struct relay *r, struct build *b)
 {
-    struct loss loss = {r, b, session_conn(r->session)};
+    struct loss loss = {r, b, session_conn(r->session), build_verdict(b)};
     claims_forget_build(r, b);
     if (loss.conn != NULL) /* otherwise nothing is held */
         runs_each(&r->runs, lose, &loss);

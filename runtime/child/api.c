@@ -159,7 +159,8 @@ static aiki_status call(struct run *r, const struct step_call *c, aiki_future *r
 static bool changes_policy(const aiki_task_options *o)
 {
     return o->retry != NULL || o->flags != 0 || o->start_to_close_ms != 0 ||
-           o->schedule_to_start_ms != 0 || o->schedule_to_close_ms != 0 || o->heartbeat_ms != 0;
+           o->schedule_to_start_ms != 0 || o->schedule_to_close_ms != 0 || o->heartbeat_ms != 0 ||
+           o->crashes_max != 0;
 }
 
 static bool override_ms(int64_t *timeout_ms, int64_t call_ms)
@@ -191,6 +192,11 @@ static aiki_status own_policy(struct run *r, const char *name, const aiki_task_o
         !override_ms(&own->heartbeat_ms, o->heartbeat_ms))
         return error_code(err, AIKI_INVALID, "BAD_TIMEOUT", "a call of %s has a negative timeout",
                           name);
+    if (o->crashes_max > CRASHES_MAX || o->reserved != 0)
+        return error_set(err, AIKI_INVALID, "a call of %s allows %u crashes, over CRASHES_MAX (%d)",
+                         name, o->crashes_max, CRASHES_MAX);
+    if (o->crashes_max != 0)
+        own->crashes_max = o->crashes_max;
     if (o->retry != NULL)
         st = retry_take(&own->retry, o->retry, &lists, name, err);
     if (st != AIKI_OK)

@@ -14,12 +14,14 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/blame.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "child/run.h"
+#include "child/stack.h"
 #include "child/watchdog.h"
 #include "wire/error.h"
 #include "wire/hash.h"
@@ -174,6 +176,8 @@ static void refuse(struct child *c, const aiki_error *err)
     conn_send(c->conn, REFUSED, 0, .status = err->status, .error = aiki_writer_view(&map));
 }
 
+static void (*plugin_code)(void); /* a place in the plugin, for a crash to look around */
+
 static void load(struct child *c, const struct msg_LOAD *m)
 {
     AUTO(buf) aiki_writer descriptor;
@@ -197,6 +201,10 @@ static void load(struct child *c, const struct msg_LOAD *m)
         return;
     }
     c->loaded = true;
+    memcpy(c->build, m->build.data, m->build.size_bytes < HASH_BYTES ? m->build.size_bytes : HASH_BYTES);
+    plugin_code = c->plugin.tasks[0].def.fn != NULL
+                      ? (void (*)(void))c->plugin.tasks[0].def.fn
+                      : (void (*)(void))c->plugin.workflows[0].def.fn;
     conn_send(c->conn, READY, 0, .descriptor = aiki_writer_view(&descriptor));
 }
 
@@ -329,6 +337,25 @@ static void on_closed(struct conn *conn, aiki_status status, const char *why, vo
 
 /* ---- start ------------------------------------------------------------------------------- */
 
+/* Who reads it is the broker, once this process is gone. [signal handler] */
+static void on_crash(const struct fiber_crash *crash)
+{
+    struct blame_page *page = blame_dying(crash->signal);
+    aiki_writer w;
+
+    if (page == NULL)
+        return;
+    page->overflow = crash->overflow;
+    page->has_fault_address = crash->has_address;
+    page->fault_address = crash->address;
+    if (plugin_code == NULL)
+        return;
+    aiki_writer_init_fixed(&w, page->stack, sizeof(page->stack));
+    stack_write_crash(&w, plugin_code);
+    if (w.status == AIKI_OK)
+        atomic_store(&page->stack_bytes, (unsigned)w.size_bytes);
+}
+
 static bool prepare(struct child *c, int fd)
 {
     static const struct conn_callbacks callbacks = {.on_frame = on_frame, .on_closed = on_closed};
@@ -337,8 +364,11 @@ static bool prepare(struct child *c, int fd)
     c->conns = c->loop != NULL ? conn_loop_create(c->loop) : NULL;
     c->fibers = fiber_pool_create(FIBER_WARM_MAX);
     c->watchdog = watchdog_start();
+    stack_prepare();
+    fiber_on_crash(on_crash);
     if (c->conns == NULL || c->fibers == NULL || c->watchdog == NULL || fiber_watch_crashes() != AIKI_OK)
         return false;
+    blame_thread();
     (void)uv_timer_init(c->loop, &c->grace); /* always 0, as is the next */
     (void)uv_timer_init(c->loop, &c->stuck);
     run_turns_init(c);

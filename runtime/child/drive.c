@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/blame.h"
 #include "base/clock.h"
 #include "child/watchdog.h"
 #include "wire/error.h"
@@ -279,7 +280,9 @@ void run_pump(struct run *r)
             if (r->replay.interrupted)
                 run_stop_unwanted(r);
             watchdog_enter(r->child->watchdog, r, NULL);
+            blame_enter(&(struct blame_code){.run = r->id, .name = r->workflow_name});
             going_on = fiber_resume(r->fiber);
+            blame_leave((int64_t)uv_now(r->child->loop));
             watchdog_leave(r->child->watchdog);
             if (!going_on)
                 run_finish(r);

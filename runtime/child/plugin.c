@@ -89,6 +89,7 @@ static aiki_status copy_policy(struct task_policy *ret, const aiki_task_def *t, 
                                 .schedule_to_start_ms = t->schedule_to_start_ms,
                                 .schedule_to_close_ms = t->schedule_to_close_ms,
                                 .heartbeat_ms = t->heartbeat_ms,
+                                .crashes_max = t->crashes_max,
                                 .at_most_once = (t->flags & AIKI_TASK_AT_MOST_ONCE) != 0};
     aiki_status st = copy_retry(&ret->retry, &t->retry, err);
     if (st == AIKI_OK)

@@ -15,7 +15,10 @@
 #include "base/log.h"
 #include "wire/error.h"
 
-enum { APPEND_OVERHEAD_BYTES = 256 }; /* of an APPEND beside events and waits */
+enum {
+    APPEND_OVERHEAD_BYTES = 256, /* of an APPEND beside events and waits */
+    BUILD_SHOWN_BYTES = 6
+};
 
 static const uint8_t nil_byte = 0xc0;
 
@@ -142,6 +145,7 @@ static struct run *run_create(struct child *c, const struct aiki_id *id)
     id_text(id, r->id_text);
     replay_init(&r->replay, (struct replay_memory){run_alloc, r});
     r->replay.run = r->id;
+    r->replay.journal.build = (aiki_view){c->build, sizeof(c->build)};
     table_add(r);
     return r;
 }
@@ -416,6 +420,27 @@ static aiki_status check(struct run *r, aiki_error *err)
     return AIKI_OK;
 }
 
+/* Its own code ended the process too often: not again by this build. */
+static bool check_crashes(struct run *r)
+{
+    const struct journal *j = &r->replay.journal;
+    aiki_error err, cause = AIKI_ERROR_INIT;
+    char build[2 * BUILD_SHOWN_BYTES + 1];
+
+    if (j->crashes < CRASHES_DEFAULT)
+        return true;
+    for (int i = 0; i < BUILD_SHOWN_BYTES; i++)
+        snprintf(build + 2 * i, 3, "%02x", r->child->build[i]);
+    (void)error_code(&err, AIKI_CRASHED, "WORKFLOW_CRASHED",
+                     "workflow %s ended its process %llu times; serve a build that is mended, or have "
+                     "this one try again: aiki plugins unquarantine %s",
+                     r->workflow_name, (unsigned long long)j->crashes, build);
+    if (error_read(j->crash_error, &cause, run_alloc, r) == AIKI_OK)
+        err.cause = &cause;
+    run_block(r, &err);
+    return false;
+}
+
 /* A run without a step on record can still be failed cleanly; a later one waits for a build whose
  * schema takes its input. False: the run has left. */
 static bool check_input(struct run *r)
@@ -467,7 +492,7 @@ static void start(struct run *r)
         run_block(r, &err);
         return;
     }
-    if (!check_input(r) || !start_fiber(r))
+    if (!check_crashes(r) || !check_input(r) || !start_fiber(r))
         return;
     r->replay.start_to_close_ms = r->workflow->def.task_start_to_close_ms;
     replay_begin(&r->replay);

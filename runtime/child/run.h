@@ -38,6 +38,7 @@ struct child {
     struct conn_loop *conns;
     struct conn *conn;
     struct plugin plugin;
+    uint8_t build[HASH_BYTES]; /* of the plugin */
     bool loaded, draining;
     int exit_code;
     struct fiber_pool *fibers;

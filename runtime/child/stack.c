@@ -129,7 +129,7 @@ static void write_text(aiki_writer *w, const struct place *p, const char *path)
 
 /* The call before each address that was returned to, and last the task itself: a compiler may
  * have turned its last call into a jump, so that it has no frame. */
-static unsigned find_places(const struct link_map *library, uint64_t task,
+static unsigned find_places(const struct link_map *library, uint64_t task, bool add_task,
                             const struct symbols *symbols,
                             struct place ret_places[STACK_FRAMES_MAX])
 {
@@ -148,12 +148,12 @@ static unsigned find_places(const struct link_map *library, uint64_t task,
         has_task = has_task || (p.name != NULL && p.start == task);
         ret_places[count++] = p;
     }
-    if (!has_task)
+    if (!has_task && add_task)
         ret_places[count++] = find_place(symbols, task);
     return count;
 }
 
-void stack_write(aiki_writer *w, void (*task)(void))
+static void write_stack(aiki_writer *w, void (*task)(void), bool add_task)
 {
     Dl_info info;
     struct link_map *library = NULL;
@@ -164,10 +164,26 @@ void stack_write(aiki_writer *w, void (*task)(void))
     if (dladdr1(code, &info, (void **)&library, RTLD_DL_LINKMAP) == 0 || library == NULL)
         return;
     symbols_open(&symbols, info.dli_fname);
-    unsigned count = find_places(library, (uint64_t)(uintptr_t)code - library->l_addr, &symbols,
-                                 places);
+    unsigned count = find_places(library, (uint64_t)(uintptr_t)code - library->l_addr, add_task,
+                                 &symbols, places);
     aiki_mp_array(w, count);
     for (unsigned i = 0; i < count; i++)
         write_text(w, &places[i], info.dli_fname);
     symbols_close(&symbols);
+}
+
+void stack_write(aiki_writer *w, void (*task)(void))
+{
+    write_stack(w, task, true);
+}
+
+void stack_write_crash(aiki_writer *w, void (*code)(void))
+{
+    write_stack(w, code, false);
+}
+
+void stack_prepare(void)
+{
+    void *frame;
+    (void)backtrace(&frame, 1); /* the first call loads the unwinder */
 }

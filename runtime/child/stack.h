@@ -19,5 +19,10 @@ enum { STACK_DEPTH_MAX = 64, STACK_FRAMES_MAX = 16, STACK_TEXT_BYTES_MAX = 160 }
 void stack_name_build(const char *label);
 /* A msgpack array of texts for error_write_stack. task: the task's function. */
 void stack_write(aiki_writer *w, void (*task)(void));
+/* Of the thread that was hit by a signal, from its handler: the frames that lie in the library which
+ * holds `code`. It takes no memory from the heap. */
+void stack_write_crash(aiki_writer *w, void (*code)(void));
+/* Load what unwinding needs, so that a crash need not. Once, before there are threads. */
+void stack_prepare(void);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/blame.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
@@ -273,12 +274,19 @@ void attempt_execute(struct attempt *a)
     int64_t began_ns = clock_mono_ns();
 
     atomic_store_explicit(&a->began_mono_ms, began_ns / 1000000, memory_order_relaxed);
-    fault_point(child_task_before);
     fiber_label_thread(a->run_text, a->task->def.name);
+    blame_enter(&(struct blame_code){.run = a->run_id,
+                                     .address = &a->address,
+                                     .nth = a->nth,
+                                     .attempt = a->number,
+                                     .name = a->task->def.name});
+    fault_point(child_task_before);
     a->status = a->task->def.fn(&a->call, a->input);
-    fiber_label_thread(NULL, NULL);
     fault_point(child_task_after);
-    a->duration_us = (clock_mono_ns() - began_ns) / 1000;
+    int64_t ended_ns = clock_mono_ns();
+    blame_leave(ended_ns / 1000000);
+    fiber_label_thread(NULL, NULL);
+    a->duration_us = (ended_ns - began_ns) / 1000;
     if (a->status == AIKI_OK)
         judge_output(a);
     else
@@ -355,6 +363,7 @@ static void *thread_main(void *arg)
 {
     struct task_pool *pool = arg;
 
+    blame_thread();
     if (fiber_watch_thread() != AIKI_OK)
         log_warn("child", "a stack overflow on one task thread will not be named: out of memory");
     pthread_mutex_lock(&pool->lock);
@@ -440,6 +449,8 @@ struct attempt *attempt_create(struct task_pool *pool, struct run *run, struct s
                           .task = task,
                           .input = step->input,
                           .number = (uint32_t)step->attempt + 1,
+                          .address = step->address,
+                          .nth = step->nth,
                           .run_id = *run_id,
                           .arena = arena};
     id_text(run_id, a->run_text);

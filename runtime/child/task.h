@@ -52,6 +52,8 @@ struct attempt {
     const struct plugin_task *task;
     aiki_view input; /* in the run's arena */
     uint32_t number;
+    struct address address; /* of the step; as the next, for whoever looks from another thread */
+    uint64_t nth;
     atomic_bool cancelled;
     bool abandoned;           /* [loop] its step goes on without it */
     int64_t flagged_mono_ms;  /* [loop] when it was told to stop because of a timeout; 0 = not */

@@ -1,7 +1,8 @@
 /* crash.c - one line that names the run before a crash in plugin code takes the process with it.
  *
  * The handler runs on a stack of its own (the plugin's is what may have overflowed) and calls
- * nothing but write, sigaction and raise. It returns with the default action restored, so the same
+ * nothing but write, sigaction and raise before the line is out; then who wants to know more may look
+ * at the stack, for CRASH_LOOK_S at most: what was hit may hold any lock. It returns with the default action restored, so the same
  * instruction faults again and the process dies with the right signal, core file included. A signal
  * that was sent (kill, raise) has no such instruction and is sent once more.
  */
@@ -15,7 +16,7 @@
 
 #include "fiber/checkers.h"
 
-enum { LINE_BYTES = 512, HANDLER_BYTES = 16 * 1024 };
+enum { LINE_BYTES = 512, HANDLER_BYTES = 64 * 1024, CRASH_LOOK_S = 2 };
 
 static const int deadly[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 enum { DEADLY_COUNT = sizeof(deadly) / sizeof(deadly[0]) };
@@ -25,6 +26,8 @@ static _Thread_local struct {
     const char *run, *task; /* NULL: nothing under way */
     uintptr_t stack_begin;  /* 0: unknown */
 } thread;
+
+static void (*on_crash_fn)(const struct fiber_crash *crash);
 
 struct line {
     char text[LINE_BYTES];
@@ -77,7 +80,7 @@ static void put_signal(struct line *l, const siginfo_t *info)
     put(l, "\n");
 }
 
-static void describe_fiber(struct line *l, const struct fiber_place *p, const siginfo_t *info)
+static bool describe_fiber(struct line *l, const struct fiber_place *p, const siginfo_t *info)
 {
     uintptr_t at = (uintptr_t)info->si_addr;
     bool overflow = info->si_signo == SIGSEGV && at >= p->guard_begin && at < p->stack_begin;
@@ -85,7 +88,7 @@ static void describe_fiber(struct line *l, const struct fiber_place *p, const si
     put_where(l, overflow, p->run, "workflow ", p->workflow);
     if (!overflow) {
         put_signal(l, info);
-        return;
+        return false;
     }
     put(l, "address 0x");
     put_number(l, at, 16);
@@ -94,9 +97,10 @@ static void describe_fiber(struct line *l, const struct fiber_place *p, const si
     put(l, " bytes below the ");
     put_number(l, FIBER_STACK_BYTES / 1024, 10);
     put(l, " KiB stack; put large buffers into aiki_alloc()\n");
+    return true;
 }
 
-static void describe_task(struct line *l, const siginfo_t *info)
+static bool describe_task(struct line *l, const siginfo_t *info)
 {
     /* Libraries differ in whether the guard counts as stack: look on both sides of its border. */
     uintptr_t at = (uintptr_t)info->si_addr, border = thread.stack_begin;
@@ -109,6 +113,25 @@ static void describe_task(struct line *l, const siginfo_t *info)
                "aiki_call_alloc()\n");
     else
         put_signal(l, info);
+    return overflow;
+}
+
+/* Should that hang, the alarm ends the process all the same. */
+static void tell(const siginfo_t *info, bool overflow)
+{
+    struct sigaction restore = {.sa_handler = SIG_DFL};
+    struct fiber_crash crash = {.signal = info->si_signo, .overflow = overflow};
+    sigset_t alarms;
+
+    crash.has_address = !was_sent(info);
+    if (crash.has_address)
+        crash.address = (uintptr_t)info->si_addr;
+    (void)sigemptyset(&alarms); /* these four cannot fail with what they are given */
+    (void)sigaddset(&alarms, SIGALRM);
+    (void)sigaction(SIGALRM, &restore, NULL);
+    (void)sigprocmask(SIG_UNBLOCK, &alarms, NULL);
+    (void)alarm(CRASH_LOOK_S);
+    on_crash_fn(&crash);
 }
 
 static void on_crash(int signal_number, siginfo_t *info, void *context)
@@ -116,22 +139,30 @@ static void on_crash(int signal_number, siginfo_t *info, void *context)
     struct sigaction restore = {.sa_handler = SIG_DFL};
     const struct fiber *f = fiber_current();
     struct line l = {.size = 0};
+    bool overflow = false;
     (void)context;
 
     if (f != NULL) {
         struct fiber_place place;
         fiber_place(f, &place);
-        describe_fiber(&l, &place, info);
+        overflow = describe_fiber(&l, &place, info);
     } else if (thread.run != NULL) {
-        describe_task(&l, info);
+        overflow = describe_task(&l, info);
     }
     if (l.size > 0) {
         ssize_t ignored = write(STDERR_FILENO, l.text, l.size); /* dying: nobody to tell */
         (void)ignored;
     }
+    if (on_crash_fn != NULL)
+        tell(info, overflow);
     (void)sigaction(signal_number, &restore, NULL);
     if (was_sent(info))
         (void)raise(signal_number); /* blocked until the handler returns, then deadly */
+}
+
+void fiber_on_crash(void (*fn)(const struct fiber_crash *crash))
+{
+    on_crash_fn = fn;
 }
 
 static size_t alternate_stack_bytes(void)

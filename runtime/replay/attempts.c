@@ -114,6 +114,29 @@ static void fail_unknown(struct replay *r, struct step *s)
     fail_for_good(r, s, make_error(r, s, &e));
 }
 
+/* The crash budget is none of the retry policy's business: a process that dies is replaced and the
+ * attempt executed again, but not for ever. */
+static bool is_crashed_out(const struct replay *r, const struct step *s)
+{
+    uint64_t max = s->policy->crashes_max > 0 ? s->policy->crashes_max : CRASHES_DEFAULT;
+
+    return s->crashes >= max && s->crash_pass == r->journal.passes;
+}
+
+static void fail_crashed(struct replay *r, struct step *s)
+{
+    aiki_error e = AIKI_ERROR_INIT;
+
+    (void)error_code(&e, AIKI_CRASHED, "STEP_CRASHED",
+                     "task %.*s ended its process %llu times with this input, its crash budget; the "
+                     "crashed events of the run say where",
+                     s->name.size_bytes < NAME_SHOWN_BYTES_MAX ? (int)s->name.size_bytes
+                                                               : NAME_SHOWN_BYTES_MAX,
+                     (const char *)s->name.data, (unsigned long long)s->crashes);
+    s->error = s->crash_error; /* its cause */
+    fail_for_good(r, s, make_error(r, s, &e));
+}
+
 bool attempt_begin_call(struct replay *r, struct step *s)
 {
     if (s->kept) {
@@ -122,6 +145,10 @@ bool attempt_begin_call(struct replay *r, struct step *s)
     }
     if (s->called_at_ms == 0)
         s->called_at_ms = r->now_ms;
+    if (is_crashed_out(r, s)) {
+        fail_crashed(r, s);
+        return true;
+    }
     if (s->policy->at_most_once && s->begun_attempt > s->attempt) {
         fail_unknown(r, s);
         return true;

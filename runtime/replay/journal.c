@@ -94,6 +94,11 @@ static aiki_status bad_event(aiki_error *err, const struct event *e, const char 
                       (unsigned long long)e->seq, event_kind_name(e->kind), why);
 }
 
+static bool view_same(aiki_view a, aiki_view b)
+{
+    return a.size_bytes == b.size_bytes && memcmp(a.data, b.data, a.size_bytes) == 0;
+}
+
 static aiki_status no_memory(const struct journal *j, const struct event *e, aiki_error *err)
 {
     if (j->step_count >= JOURNAL_STEPS_MAX)
@@ -243,6 +248,31 @@ static aiki_status load_step(struct journal *j, const struct event *e, aiki_erro
     return AIKI_OK;
 }
 
+/* What counts against the crash budget. A step need not be on record: it is not asked for then. */
+static aiki_status load_crash(struct journal *j, const struct event *e, aiki_error *err)
+{
+    bool other = j->build.size_bytes > 0 && !view_same(j->build, e->as.crashed.build);
+
+    if (!e->as.crashed.charged || other)
+        return AIKI_OK;
+    if (e->as.crashed.attempt == 0) {
+        j->crashes++;
+        j->crash_error = e->as.crashed.error;
+        return AIKI_OK;
+    }
+    struct step *s = journal_find(j, &e->as.crashed.address, e->as.crashed.nth);
+    if (s == NULL)
+        s = journal_add(j, &e->as.crashed.address, e->as.crashed.nth);
+    if (s == NULL)
+        return no_memory(j, e, err);
+    if (s->crash_pass != j->passes)
+        s->crashes = 0;
+    s->crash_pass = j->passes;
+    s->crashes++;
+    s->crash_error = e->as.crashed.error;
+    return AIKI_OK;
+}
+
 /* What the start of the run says about retries holds for every task of it. */
 static aiki_status load_start(struct journal *j, const struct event *e, aiki_error *err)
 {
@@ -274,6 +304,8 @@ static aiki_status load_event(struct journal *j, const struct event *e, aiki_err
     case EVENT_STEP_DONE: return load_step(j, e, err);
     case EVENT_CANCEL_SEEN: return add_delivery(j, NULL) == AIKI_OK ? AIKI_OK : no_memory(j, e, err);
     case EVENT_RUN_RETRIED: outside_retried(j, e); return AIKI_OK;
+    case EVENT_CRASHED: return load_crash(j, e, err);
+    case EVENT_UNBLOCKED: j->crashes = 0; return AIKI_OK;
     case EVENT_COMPLETED:
     case EVENT_FAILED:
     case EVENT_CANCELLED:

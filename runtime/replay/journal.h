@@ -83,6 +83,8 @@ struct step {
     int64_t called_at_ms;   /* 0 = not known to be called */
     struct timing *timing;  /* NULL: no timeouts, no heartbeats */
     const struct task_policy *policy;
+    uint64_t crashes, crash_pass; /* charged to it under this build, in that pass of the run */
+    aiki_view crash_error;        /* of the last one */
     uint64_t barrier; /* events that must be acknowledged before it may start */
     const void *task; /* the caller's, untouched here */
     /* outcome */
@@ -133,6 +135,9 @@ struct journal {
     uint64_t required;  /* of these, steps the code must ask for */
     uint64_t passes;    /* RUN_RETRIED events */
     bool ended;         /* by its last event */
+    aiki_view build;    /* the owner's to fill in: which build is executing; crashes of others are theirs */
+    uint64_t crashes;   /* of the workflow's own code under this build, since it was last unblocked */
+    aiki_view crash_error; /* of the last one */
     struct event start; /* the STARTED event; kind 0 before it was loaded */
     struct retry start_retry; /* what it says about retries, with defaults filled in */
     bool has_start_retry;

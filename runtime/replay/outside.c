@@ -227,5 +227,6 @@ void outside_retried(struct journal *j, const struct event *e)
     j->cancel_requested = j->paused = j->ended = false;
     if (e->as.run_retried.next_at_ms == 0)
         j->start.as.started.deadline_ms = 0; /* on request, behind it: the server holds it void too */
+    j->crashes = 0;
     j->passes++;
 }

@@ -122,11 +122,13 @@ static aiki_status add_future(struct replay *r, struct step *s)
     return AIKI_OK;
 }
 
+/* s: the step, NULL unless a crash in it is all that the journal has of it. */
 static aiki_status add_step(struct replay *r, const struct step_call *call,
-                            const struct address *a, uint64_t nth, struct step **ret)
+                            const struct address *a, uint64_t nth, struct step *s,
+                            struct step **ret)
 {
-    struct step *s = journal_add(&r->journal, a, nth);
-
+    if (s == NULL)
+        s = journal_add(&r->journal, a, nth);
     if (s == NULL)
         return r->journal.step_count >= JOURNAL_STEPS_MAX ? AIKI_LIMIT : AIKI_NOMEM;
     s->kind = call->kind;
@@ -145,8 +147,8 @@ static aiki_status take_step(struct replay *r, const struct step_call *call,
     struct step *s = nth == 0 ? first : journal_find(&r->journal, a, nth);
     aiki_status st = AIKI_OK;
 
-    if (s == NULL)
-        st = add_step(r, call, a, nth, &s);
+    if (s == NULL || s->kind == 0)
+        st = add_step(r, call, a, nth, s, &s);
     if (st == AIKI_OK)
         st = add_future(r, s);
     if (st != AIKI_OK)

@@ -9,7 +9,8 @@ enum {
     RETRY_ATTEMPTS_DEFAULT = 10,
     RETRY_FACTOR_PERCENT_DEFAULT = 200,
     RETRY_DELAY_MS_DEFAULT = 200,
-    RETRY_DELAY_MS_MAX_DEFAULT = 60000
+    RETRY_DELAY_MS_MAX_DEFAULT = 60000,
+    CRASHES_DEFAULT = 3 /* of one step, and of the workflow's own code */
 };
 
 /* What the call site and the definition of its task say together. */
@@ -17,6 +18,7 @@ struct task_policy {
     struct retry retry; /* every default filled in */
     /* 0 = none; see aiki_task_def */
     int64_t start_to_close_ms, schedule_to_start_ms, schedule_to_close_ms, heartbeat_ms;
+    uint32_t crashes_max; /* 0 = CRASHES_DEFAULT */
     bool at_most_once;
 };
 

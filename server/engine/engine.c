@@ -122,7 +122,7 @@ static bool owner_may_write(uint64_t kind)
     return kind == EVENT_STEP_BEGUN || kind == EVENT_ATTEMPT_FAILED || kind == EVENT_STEP_DONE ||
            kind == EVENT_COMPLETED || kind == EVENT_FAILED || kind == EVENT_BLOCKED ||
            kind == EVENT_CANCELLED || kind == EVENT_CANCEL_SEEN || kind == EVENT_RUN_RETRIED ||
-           kind == EVENT_HEARTBEAT || kind == EVENT_ATTEMPT_DONE;
+           kind == EVENT_HEARTBEAT || kind == EVENT_ATTEMPT_DONE || kind == EVENT_CRASHED;
 }
 
 /* How a run must go on after an event of this kind, if that is not free. */
@@ -134,6 +134,8 @@ static bool kind_fits_next(uint64_t kind, uint64_t next, bool last)
         return last && next == NEXT_PARK;
     if (kind == EVENT_BLOCKED)
         return last && next == NEXT_BLOCK;
+    if (kind == EVENT_CRASHED)
+        return last && next == NEXT_RELEASE;
     return !last || (next != NEXT_FINISH && next != NEXT_BLOCK);
 }
 
@@ -181,6 +183,8 @@ static bool record_fresh(struct run *run, const struct engine_append *a, aiki_wr
         if (event.kind == EVENT_FAILED || event.kind == EVENT_CANCELLED ||
             event.kind == EVENT_BLOCKED)
             effects->reason = error_of(&event);
+        if (event.kind == EVENT_CRASHED)
+            run->flags |= RUN_FLAG_ALONE;
         engine_record(run, event.kind, event.body, events, effects);
         *ret_last_kind = event.kind;
     }
@@ -190,10 +194,12 @@ static bool record_fresh(struct run *run, const struct engine_append *a, aiki_wr
     return true;
 }
 
-static bool within_limits(const struct run *run, const struct engine_append *a,
+/* What a broker has to say about a process that died is not refused either: there are few of those,
+ * and nobody could say it in another way. */
+static bool within_limits(const struct run *run, const struct engine_append *a, uint64_t last_kind,
                           struct engine_refusal *refusal)
 {
-    if (a->next == NEXT_FINISH || a->next == NEXT_BLOCK)
+    if (a->next == NEXT_FINISH || a->next == NEXT_BLOCK || last_kind == EVENT_CRASHED)
         return true;
     if (run->seq > RUN_EVENTS_MAX)
         return engine_refuse_limit(refusal, "RUN_EVENTS_MAX: too many events in one run", run->seq,
@@ -225,6 +231,7 @@ static bool park(struct run *run, const struct engine_now *now, const struct eng
         return true;
     }
     engine_disown(run);
+    run->flags &= ~(uint64_t)RUN_FLAG_ALONE;
     run->state = last_kind == EVENT_RUN_RETRIED ? RUN_AWAITING_RETRY : state;
     run->wake_at_ms = BUG(wake_lost) ? 0 : a->wake_at_ms;
     run->waits = a->waits;
@@ -250,6 +257,7 @@ static bool go_on(struct run *run, const struct engine_now *now, const struct en
     case RUN_QUEUED: engine_queue(run, now, effects); return true;
     case RUN_BLOCKED:
         engine_disown(run);
+        run->flags &= ~(uint64_t)RUN_FLAG_ALONE;
         run->state = outcome;
         return true;
     case ENDED:
@@ -302,7 +310,7 @@ bool engine_append(struct run *run, const struct engine_now *now,
     }
     work.appended = append->number;
     if (!record_fresh(&work, append, events, ret_effects, &last_kind, ret_refusal) ||
-        !within_limits(&work, append, ret_refusal) ||
+        !within_limits(&work, append, last_kind, ret_refusal) ||
         !go_on(&work, now, append, last_kind, ret_effects, ret_refusal)) {
         events->size_bytes = events_before;
         return false;

@@ -101,6 +101,7 @@ void engine_disown(struct run *run)
 void engine_end(struct run *run, uint32_t state, struct engine_effects *effects)
 {
     engine_disown(run);
+    run->flags &= ~(uint64_t)RUN_FLAG_ALONE;
     run->state = state;
     run->wake_at_ms = 0;
     run->waits = (aiki_view){NULL, 0};

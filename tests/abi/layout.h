@@ -22,8 +22,8 @@
 #define LAYOUT_GROWING(X) \
     X(aiki_error, cause)                       \
     X(aiki_task_api, deadline_ms)              \
-    X(aiki_task_def, heartbeat_ms)             \
-    X(aiki_task_options, key)                  \
+    X(aiki_task_def, reserved)                 \
+    X(aiki_task_options, reserved)             \
     X(aiki_run_api, protect)                   \
     X(aiki_child_options, schedule_to_start_ms) \
     X(aiki_workflow_def, task_start_to_close_ms) \
@@ -110,7 +110,9 @@
     X(aiki_task_def, start_to_close_ms, 112, 8) \
     X(aiki_task_def, schedule_to_start_ms, 120, 8) \
     X(aiki_task_def, schedule_to_close_ms, 128, 8) \
-    X(aiki_task_def, heartbeat_ms, 136, 8)
+    X(aiki_task_def, heartbeat_ms, 136, 8)      \
+    X(aiki_task_def, crashes_max, 144, 4)       \
+    X(aiki_task_def, reserved, 148, 4)
 #define LAYOUT_RUN(X) \
     X(aiki_run, api, 0, 8)
 #define LAYOUT_TASK_OPTIONS(X) \
@@ -121,7 +123,9 @@
     X(aiki_task_options, schedule_to_start_ms, 24, 8) \
     X(aiki_task_options, schedule_to_close_ms, 32, 8) \
     X(aiki_task_options, heartbeat_ms, 40, 8) \
-    X(aiki_task_options, key, 48, 8)
+    X(aiki_task_options, key, 48, 8)        \
+    X(aiki_task_options, crashes_max, 56, 4) \
+    X(aiki_task_options, reserved, 60, 4)
 #define LAYOUT_RUN_API(X) \
     X(aiki_run_api, struct_size, 0, 4)   \
     X(aiki_run_api, reserved, 4, 4)      \

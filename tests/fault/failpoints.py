@@ -17,7 +17,7 @@ from points import MOVES, POINTS, owner_of
 def test_killed_at(stacks, point, nth):
     fault = {"AIKI_FAULT": f"{point}=kill@{nth}"}
     who = owner_of(point)
-    s = stacks(plugins=["ledger", "waits"], start=False)
+    s = stacks(plugins=["ledger", "waits", "crash"], start=False)
     fault["AIKI_FAULT_ONCE"] = str(s.directory / "spent")  # a child's replacement goes on
     s.start_redis()
     s.start_server(env=fault if who == "server" else None)
@@ -55,6 +55,8 @@ def test_killed_at(stacks, point, nth):
         approvals = [s.start_surely("approve", {"timeout_ms": 600000}, f"a{i}") for i in range(4)]
         naps = [s.start_surely("nap", {"ms": 300}, f"n{i}") for i in range(4)]
         parties = [s.start_surely("party", {"count": 3, "ms": 200}, f"p{i}") for i in range(2)]
+        crashing = [s.start_surely("crash", {"how": "null", "path": str(s.directory / f"mark{i}")}, f"c{i}")
+                    for i in range(4)]
         doomed = [s.start_surely("nap", {"ms": 600000}, f"d{i}") for i in range(4)]
 
         def signalled(run):
@@ -84,6 +86,8 @@ def test_killed_at(stacks, point, nth):
             assert s.outcome(run)["state"] == "completed"
         for run in parties:
             assert s.outcome(run)["output"] == {"count": 3, "ms": 200}
+        for run in crashing:
+            assert s.outcome(run)["output"] == {"crashes": 1}
         for run in doomed:
             assert s.outcome(run)["state"] == "terminated"
     finally:
@@ -94,7 +98,9 @@ def test_killed_at(stacks, point, nth):
         assert sum(e["kind"] == "terminated" for e in s.history(run)) == 1
     for run in parties:
         assert sum(e["kind"] == "child_done" for e in s.history(run)) == 3
-    for run in [*started, *approvals, *naps, *parties, *doomed]:
+    for run in crashing:
+        assert sum(e["kind"] == "crashed" and e["charged"] for e in s.history(run)) <= 1, "it crashed once"
+    for run in [*started, *approvals, *naps, *parties, *crashing, *doomed]:
         events = s.history(run)
         chain.check(events)
     ledger = Ledger(path)

@@ -57,6 +57,16 @@ static const struct event *sample(uint64_t kind)
         e.as.run_retried.reason = text_view("bank is back");
         e.as.run_retried.actor = text_view("ada");
         break;
+    case EVENT_CRASHED:
+        memcpy(e.as.crashed.address.bytes, "fedcba9876543210", ADDRESS_BYTES);
+        e.as.crashed.nth = 2;
+        e.as.crashed.attempt = 1;
+        e.as.crashed.charged = true;
+        e.as.crashed.name = text_view("charge");
+        e.as.crashed.build = BYTES("\x01\x02\x03\x04");
+        e.as.crashed.error = BYTES("\x81\xa4"
+                                   "code\xa1Q");
+        break;
     case EVENT_CANCELLED:
     case EVENT_TIMED_OUT:
     case EVENT_FAILED:

@@ -13,6 +13,7 @@
 #include "../support/fake_server.h"
 #include "base/log.h"
 #include "broker/relay.h"
+#include "broker/verdict.h"
 #include "wire/error.h"
 #include "wire/event.h"
 
@@ -24,6 +25,7 @@ struct build {
     struct conn *child; /* the other end */
     bool assignable, kept;
     unsigned kills;
+    const struct verdict *verdict;
 };
 static unsigned acked, kicks;
 
@@ -45,6 +47,10 @@ const char *build_label(const struct build *b)
 {
     (void)b;
     return "played.so@b1";
+}
+const struct verdict *build_verdict(const struct build *b)
+{
+    return b->verdict;
 }
 void build_kill(struct build *b)
 {
@@ -412,6 +418,36 @@ static void a_dead_process_gives_its_runs_back(void **state)
     await_held(f, 0);
 }
 
+/* A process that a run of it took down: the run goes back with what is known of that. */
+static void a_crash_is_told_with_the_run(void **state)
+{
+    static struct blame_page page;
+    struct proc_end end = {.signal = 11, .was_ready = true, .page = &page};
+    struct verdict verdict = {.end = &end, .of = {&page.slots[1]}, .count = 1, .certain = true};
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    page.slots[1].run = f->run;
+    page.slots[1].attempt = 1;
+    strcpy(page.slots[1].name, "charge");
+    f->build.assignable = false;
+    f->build.verdict = &verdict;
+    relay_build_lost(f->relay, &f->build);
+    struct msg_APPEND m;
+    struct event e;
+    aiki_view body;
+    aiki_reader r;
+    const struct fake_frame *append = fake_server_await(&f->server, WIRE_APPEND);
+    assert_int_equal(msg_APPEND_read(append->payload, &m, NULL), AIKI_OK);
+    assert_int_equal(m.next, NEXT_RELEASE);
+    aiki_reader_init(&r, m.events);
+    assert_int_equal(event_read_new(&r, &e, &body, NULL), AIKI_OK);
+    assert_int_equal(e.kind, EVENT_CRASHED);
+    assert_true(e.as.crashed.charged);
+    assert_int_equal(e.as.crashed.attempt, 1);
+    server_acks(f, append->correlation, 1);
+    await_held(f, 0);
+}
+
 /* Granted to a build that has no process now: handed back at once. */
 static void a_run_nobody_can_take_is_handed_back(void **state)
 {
@@ -587,6 +623,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_fenced_append_drops_the_run, setup, teardown),
         cmocka_unit_test_setup_teardown(frames_of_an_earlier_stay_are_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dead_process_gives_its_runs_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_crash_is_told_with_the_run, setup, teardown),
         cmocka_unit_test_setup_teardown(a_run_nobody_can_take_is_handed_back, setup, teardown),
         cmocka_unit_test_setup_teardown(the_session_takes_everything_along, setup, teardown),
         cmocka_unit_test_setup_teardown(last_words_give_runs_back, setup, teardown),

@@ -77,6 +77,8 @@
 #define AIKI_SCHEDULE_TO_START_MS(ms) AIKI_SET_(schedule_to_start_ms) = (ms)
 #define AIKI_SCHEDULE_TO_CLOSE_MS(ms) AIKI_SET_(schedule_to_close_ms) = (ms)
 #define AIKI_HEARTBEAT_MS(ms) AIKI_SET_(heartbeat_ms) = (ms)
+/* How often a call may end its process; see aiki_task_def. since 1.1 */
+#define AIKI_CRASHES(max) AIKI_SET_(crashes_max) = (max)
 /* See AIKI_TASK_AT_MOST_ONCE. since 1.1 */
 #define AIKI_AT_MOST_ONCE AIKI_SET_(flags) = AIKI_TASK_AT_MOST_ONCE
 

@@ -143,7 +143,10 @@ enum {
     /* An attempt that was under way when its process or host died is not repeated: the step fails
      * with code OUTCOME_UNKNOWN, and the workflow finds out what happened. Its start is recorded
      * before it begins, which costs one more commit. Failures are retried as ever. since 1.1 */
-    AIKI_TASK_AT_MOST_ONCE = 1u << 1
+    AIKI_TASK_AT_MOST_ONCE = 1u << 1,
+    /* Only for the definition: executed in a process that has no other run in it. A run that comes to
+     * such a task moves there, which costs one claim and the start of a process. since 1.1 */
+    AIKI_TASK_ISOLATED = 1u << 2
 };
 
 typedef struct aiki_task_def {
@@ -167,6 +170,11 @@ typedef struct aiki_task_def {
     int64_t schedule_to_close_ms;
     /* Longest silence between two calls of heartbeat() (TIMEOUT_HEARTBEAT). */
     int64_t heartbeat_ms;
+    /* How often one call may end the process it is executed in (a signal, exit(), no memory) before
+     * the step fails with STEP_CRASHED. No attempt of the retry policy is charged for it. At most
+     * 1000; 0: 3. since 1.1 */
+    uint32_t crashes_max;
+    uint32_t reserved;      /* 0 */
 } aiki_task_def;
 
 /* ---- workflow side ----------------------------------------------------------------------- */
@@ -196,6 +204,8 @@ typedef struct aiki_task_options {
      * result of the first, whatever its input. 1 to 100 bytes of UTF-8; NULL: the input decides and
      * every call is executed. since 1.1 */
     const char *key;
+    uint32_t crashes_max;    /* as in aiki_task_def. since 1.1 */
+    uint32_t reserved;       /* 0 */
 } aiki_task_options;
 
 /* What becomes of a child when its parent ends, and when its future is cancelled. since 1.1 */

@@ -3,9 +3,11 @@
  *   crash {"how": "segv", "times": 2, "path": P}
  *
  * The task dies `times` times, counted by marks in P that outlive the process, then answers how
- * often it did. With "where": "workflow" the workflow itself dies instead of the task.
+ * often it did. With "where": "workflow" the workflow itself dies instead of the task. The task takes
+ * `ms` besides, before it dies or answers.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +18,8 @@
 #include "trace.h"
 
 #define CRASH_INPUT(F, R)                                                                      \
-    F(R, str, how, AIKI_REQUIRED, AIKI_ONE_OF("segv|abort|exit|loop|stack|none"))              \
+    F(R, str, how, AIKI_REQUIRED, AIKI_LENGTH(1, 20))                                          \
+    F(R, i64, ms, AIKI_OPTIONAL, AIKI_RANGE(0, 60000))                                         \
     F(R, i64, times, AIKI_OPTIONAL, AIKI_RANGE(0, 1000), AIKI_DEFAULT(1))                      \
     F(R, str, path, AIKI_REQUIRED)                                                             \
     F(R, str, where, AIKI_OPTIONAL, AIKI_ONE_OF("task|workflow"), AIKI_DEFAULT_TEXT("task"))
@@ -34,19 +37,117 @@ static int overflow(int depth)
     return depth < 0 ? 0 : overflow(depth + 1) + frame[0];
 }
 
+static void die_by_null(void)
+{
+    volatile int *volatile nowhere = NULL;
+    *nowhere = 1;
+}
+
+static void die_by_division(void)
+{
+    volatile unsigned zero = 0;
+    sink = 7000 / zero;
+}
+
+static void die_by_instruction(void)
+{
+    __builtin_trap();
+}
+
+static void exit_0(void)
+{
+    exit(0);
+}
+
+static void exit_at_once(void)
+{
+    _exit(3);
+}
+
+static void exit_quickly(void)
+{
+    quick_exit(4);
+}
+
+static void die_by_signal(void)
+{
+    (void)raise(SIGSEGV);
+}
+
+static void die_by_bus(void)
+{
+    (void)raise(SIGBUS);
+}
+
+static void die_by_kill(void)
+{
+    (void)kill(getpid(), SIGKILL);
+}
+
+static void use_up_stack(void)
+{
+    sink = (unsigned)overflow(1);
+}
+
+static void go_on_for_ever(void)
+{
+    for (;;)
+        sink++;
+}
+
+/* The descriptors of the host among them. */
+static void close_everything(void)
+{
+    for (int fd = 3; fd < 64; fd++)
+        (void)close(fd);
+}
+
+static void die_without_handlers(void)
+{
+    (void)signal(SIGSEGV, SIG_DFL);
+    die_by_null();
+}
+
+/* The C library notices. */
+static void free_twice(void)
+{
+    void *volatile block = malloc(24), *volatile same = block;
+    free(block);
+    free(same);
+}
+
+static void *die_elsewhere(void *arg)
+{
+    die_by_null();
+    return arg;
+}
+
+static void die_in_own_thread(void)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, die_elsewhere, NULL) == 0)
+        (void)pthread_join(thread, NULL);
+}
+
+/* clang-format off */
+static const struct {
+    const char *how;
+    void (*fn)(void);
+} ways[] = {
+    {"segv", die_by_signal}, {"null", die_by_null}, {"bus", die_by_bus},
+    {"division", die_by_division}, {"instruction", die_by_instruction}, {"abort", abort},
+    {"exit", exit_0}, {"_exit", exit_at_once}, {"quick_exit", exit_quickly},
+    {"kill", die_by_kill}, {"stack", use_up_stack}, {"loop", go_on_for_ever},
+    {"close", close_everything}, {"handlers", die_without_handlers}, {"heap", free_twice},
+    {"thread", die_in_own_thread},
+};
+/* clang-format on */
+
 static void die(const char *how)
 {
-    if (strcmp(how, "segv") == 0)
-        raise(SIGSEGV);
-    else if (strcmp(how, "abort") == 0)
-        abort();
-    else if (strcmp(how, "exit") == 0)
-        exit(0);
-    else if (strcmp(how, "stack") == 0)
-        sink = (unsigned)overflow(1);
-    else if (strcmp(how, "loop") == 0)
-        for (;;)
-            sink++;
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+        if (strcmp(how, ways[i].how) == 0)
+            ways[i].fn();
 }
 
 static aiki_status maybe_die(const struct crash_input *in)
@@ -60,6 +161,7 @@ static aiki_status crash_task_fn(aiki_call *call, const struct crash_input *in,
                                  struct crash_output *out)
 {
     (void)call;
+    (void)usleep((useconds_t)in->ms * 1000);
     if (strcmp(in->where, "task") == 0)
         AIKI_TRY(maybe_die(in));
     out->crashes = trace_size(in->path);

@@ -1,0 +1,195 @@
+/* verdict.c - see verdict.h. The page may have been written all over by the plugin: every number is
+ * checked and every text cleaned.
+ */
+#include "broker/verdict.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "wire/error.h"
+
+enum { STACK_FRAMES_MAX = 16, STACK_TEXT_BYTES_MAX = 160, THREAD_TEXT_SIZE = 24 };
+
+static bool is_busy(const struct blame_slot *s)
+{
+    return atomic_load_explicit(&s->busy, memory_order_acquire) == 1;
+}
+
+static bool was_left_lately(const struct blame_slot *s)
+{
+    int64_t at_ms = atomic_load_explicit(&s->left_mono_ms, memory_order_relaxed);
+    return at_ms != 0 && clock_mono_ms() - at_ms <= VERDICT_LEFT_MS;
+}
+
+static void gather(struct verdict *v, bool (*is_suspect)(const struct blame_slot *s))
+{
+    for (unsigned i = 0; i < BLAME_SLOTS; i++)
+        if (is_suspect(&v->end->page->slots[i]))
+            v->of[v->count++] = &v->end->page->slots[i];
+}
+
+static unsigned dying_of(const struct verdict *v)
+{
+    return atomic_load_explicit(&v->end->page->dying, memory_order_acquire);
+}
+
+void verdict_reach(struct verdict *v, const struct proc_end *end, bool alone)
+{
+    *v = (struct verdict){.end = end};
+    unsigned dying = dying_of(v);
+    if (dying >= 1 && dying <= BLAME_SLOTS && is_busy(&end->page->slots[dying - 1])) {
+        v->of[v->count++] = &end->page->slots[dying - 1];
+        v->certain = true;
+        return;
+    }
+    gather(v, is_busy);
+    v->certain = v->count == 1 && dying == 0 && end->signal != SIGKILL;
+    if (v->count == 0)
+        gather(v, was_left_lately);
+    if (alone && v->count > 0) { /* which step of the run is a guess; its run is not */
+        v->count = 1;
+        v->certain = true;
+    }
+}
+
+const struct blame_slot *verdict_on(const struct verdict *v, const struct aiki_id *run)
+{
+    for (unsigned i = 0; i < v->count; i++)
+        if (id_equal(&v->of[i]->run, run))
+            return v->of[i];
+    return NULL;
+}
+
+/* ---- the event ----------------------------------------------------------------------------- */
+
+static int signal_of(const struct verdict *v)
+{
+    uint32_t left = v->end->page->signal;
+    return dying_of(v) != 0 && left > 0 && left < NSIG ? (int)left : v->end->signal;
+}
+
+static void describe(const struct verdict *v, const char *what, aiki_error *err)
+{
+    const struct blame_page *page = v->end->page;
+    int signal = signal_of(v);
+    if (dying_of(v) != 0 && page->overflow)
+        (void)error_code(err, AIKI_CRASHED, "CRASH_STACK_OVERFLOW",
+                         "%s used up its stack and ended its process; put large buffers into memory "
+                         "of the host, do without deep recursion",
+                         what);
+    else if (signal == SIGKILL)
+        (void)error_code(err, AIKI_CRASHED, "CRASH_KILLED",
+                         "the process of %s was killed by signal 9: no memory was left, or somebody "
+                         "did it",
+                         what);
+    else if (signal != 0)
+        (void)error_code(err, AIKI_CRASHED, "CRASH_SIGNAL", "%s ended its process by signal %d (%s)",
+                         what, signal, strsignal(signal));
+    else
+        (void)error_code(err, AIKI_CRASHED, "CRASH_EXIT",
+                         "%s ended its process with exit code %" PRId64 "; plugin code returns, it "
+                         "does not exit, and leaves descriptors alone that are not its own",
+                         what, v->end->exit_code);
+}
+
+static const char *thread_text(const struct verdict *v, const struct blame_slot *s,
+                               char text[THREAD_TEXT_SIZE])
+{
+    unsigned number = (unsigned)(s - v->end->page->slots);
+    snprintf(text, THREAD_TEXT_SIZE, number == 0 ? "loop" : "task thread %u", number);
+    return text;
+}
+
+static void put_text(aiki_writer *w, const char *key, const char *text)
+{
+    aiki_mp_str(w, key);
+    aiki_mp_str(w, text);
+}
+
+static void write_details(const struct verdict *v, const struct blame_slot *s, aiki_writer *w)
+{
+    char thread[THREAD_TEXT_SIZE], hex[2 * ADDRESS_BYTES + 1];
+    const struct blame_page *page = v->end->page;
+    bool has_address = dying_of(v) != 0 && page->has_fault_address;
+    bool is_task = s->attempt > 0;
+    aiki_mp_map(w, 3 + (uint64_t)has_address + (uint64_t)is_task);
+    aiki_mp_str(w, "signal");
+    aiki_mp_int(w, signal_of(v));
+    put_text(w, "thread", thread_text(v, s, thread));
+    aiki_mp_str(w, "suspects");
+    aiki_mp_uint(w, v->count);
+    if (has_address) {
+        snprintf(hex, sizeof(hex), "0x%" PRIx64, page->fault_address);
+        put_text(w, "fault_address", hex);
+    }
+    if (is_task) { /* kind, name and input hashed: the same call of any run has the same */
+        for (int i = 0; i < ADDRESS_BYTES; i++)
+            snprintf(hex + 2 * i, 3, "%02x", s->address.bytes[i]);
+        put_text(w, "input_hash", hex);
+    }
+}
+
+/* The array of texts that the signal handler left, as far as it is one. A copy: who was forked by the
+ * plugin may still write there. */
+static void write_stack(const struct verdict *v, aiki_writer *w)
+{
+    unsigned size = atomic_load_explicit(&v->end->page->stack_bytes, memory_order_acquire);
+    uint8_t copy[BLAME_STACK_BYTES_MAX];
+    char lines[STACK_FRAMES_MAX][STACK_TEXT_BYTES_MAX + 1];
+    unsigned count = 0;
+    aiki_reader r;
+    size = size <= sizeof(copy) ? size : 0;
+    memcpy(copy, v->end->page->stack, size);
+    aiki_reader_init(&r, (aiki_view){copy, size});
+    for (uint64_t n = size > 0 ? aiki_mp_read_array(&r) : 0; n > 0 && count < STACK_FRAMES_MAX; n--) {
+        aiki_view line = aiki_mp_read_str(&r);
+        if (r.status != AIKI_OK)
+            break;
+        (void)log_clean(line, lines[count++], sizeof(lines[0]));
+    }
+    if (count == 0)
+        return;
+    aiki_mp_array(w, count);
+    for (unsigned i = 0; i < count; i++)
+        aiki_mp_str(w, lines[i]);
+}
+
+void verdict_write(const struct verdict *v, const struct blame_slot *s, aiki_view build,
+                   aiki_writer *events, aiki_error *ret_text)
+{
+    uint8_t memory[VERDICT_DETAILS_BYTES_MAX];
+    char name[BLAME_NAME_SIZE], what[BLAME_NAME_SIZE + 32];
+    AUTO(buf) aiki_writer map, stack;
+    aiki_writer details;
+    uint32_t attempt = s->attempt;
+    buf_init(&map);
+    buf_init(&stack);
+    aiki_view raw = {(const uint8_t *)s->name, strnlen(s->name, sizeof(s->name))};
+    (void)log_clean(raw, name, sizeof(name));
+    if (attempt > 0)
+        snprintf(what, sizeof(what), "task %s, attempt %u", name, attempt);
+    else
+        snprintf(what, sizeof(what), "workflow %s", name);
+    *ret_text = (aiki_error)AIKI_ERROR_INIT;
+    describe(v, what, ret_text);
+    aiki_writer_init_fixed(&details, memory, sizeof(memory));
+    write_details(v, s, &details);
+    write_stack(v, &stack);
+    ret_text->details = aiki_writer_view(&details);
+    error_write_stack(&map, ret_text, aiki_writer_view(&stack));
+    ret_text->details = (aiki_view){NULL, 0};
+    event_write_new(events, &(struct event){.kind = EVENT_CRASHED,
+                                            .as.crashed = {.address = s->address,
+                                                           .nth = s->nth,
+                                                           .attempt = attempt,
+                                                           .charged = v->certain,
+                                                           .name = view_of(name),
+                                                           .build = build,
+                                                           .error = aiki_writer_view(&map)}});
+}

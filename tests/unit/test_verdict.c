@@ -1,0 +1,176 @@
+/* test_verdict.c - who is to blame, told from a page that a plugin may have written on. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "broker/verdict.h"
+#include "wire/error.h"
+
+struct fixture {
+    struct blame_page *page;
+    struct proc_end end;
+    struct verdict verdict;
+    struct event event;
+    aiki_error text;
+    aiki_writer events;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    int fd;
+    f->page = blame_create(&fd);
+    assert_non_null(f->page);
+    (void)close(fd);
+    f->end = (struct proc_end){.signal = SIGSEGV, .was_ready = true, .page = f->page};
+    buf_init(&f->events);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    buf_deinit(&f->events);
+    blame_destroy(f->page);
+    free(f);
+    return 0;
+}
+
+static struct blame_slot *executing(struct fixture *f, unsigned slot, uint8_t run, uint32_t attempt)
+{
+    struct blame_slot *s = &f->page->slots[slot];
+    s->run = (struct aiki_id){{run}};
+    s->attempt = attempt;
+    strcpy(s->name, attempt > 0 ? "charge" : "order");
+    s->busy = 1;
+    return s;
+}
+
+static const struct blame_slot *judged(struct fixture *f, uint8_t run, bool alone)
+{
+    const struct aiki_id id = {{run}};
+    verdict_reach(&f->verdict, &f->end, alone);
+    return verdict_on(&f->verdict, &id);
+}
+
+static const char *code_of(struct fixture *f, const struct blame_slot *s)
+{
+    aiki_reader r;
+    aiki_view body;
+    buf_clear(&f->events, 0);
+    verdict_write(&f->verdict, s, (aiki_view){(const uint8_t *)"b", 1}, &f->events, &f->text);
+    aiki_reader_init(&r, aiki_writer_view(&f->events));
+    assert_int_equal(event_read_new(&r, &f->event, &body, NULL), AIKI_OK);
+    assert_int_equal(f->event.kind, EVENT_CRASHED);
+    return f->text.code;
+}
+
+/* The thread that the handler named is charged, whoever else was executing. */
+static void who_dies_is_charged(void **state)
+{
+    struct fixture *f = *state;
+    (void)executing(f, 0, 1, 0);
+    const struct blame_slot *s = executing(f, 2, 2, 3);
+    f->page->dying = 3;
+    f->page->signal = SIGBUS;
+    f->page->has_fault_address = 1;
+    f->page->fault_address = 0xabc;
+    f->end.signal = SIGALRM; /* looking at the stack took too long */
+    assert_null(judged(f, 1, false));
+    assert_ptr_equal(judged(f, 2, false), s);
+    assert_string_equal(code_of(f, s), "CRASH_SIGNAL");
+    assert_non_null(strstr(f->text.message, "task charge, attempt 3 ended its process by signal 7"));
+    assert_true(f->event.as.crashed.charged);
+    assert_int_equal(f->event.as.crashed.attempt, 3);
+}
+
+/* Nobody named and one executing: that one, unless it was shot from outside. */
+static void one_alone_is_charged(void **state)
+{
+    struct fixture *f = *state;
+    const struct blame_slot *s = executing(f, 0, 1, 0);
+    assert_ptr_equal(judged(f, 1, false), s);
+    assert_string_equal(code_of(f, s), "CRASH_SIGNAL");
+    assert_true(f->event.as.crashed.charged);
+    assert_int_equal(f->event.as.crashed.attempt, 0);
+    f->end.signal = SIGKILL;
+    s = judged(f, 1, false);
+    assert_string_equal(code_of(f, s), "CRASH_KILLED");
+    assert_false(f->event.as.crashed.charged);
+    s = judged(f, 1, true);
+    assert_string_equal(code_of(f, s), "CRASH_KILLED");
+    assert_true(f->event.as.crashed.charged);
+}
+
+/* Several and nobody named: all are suspects, none is charged. */
+static void several_are_suspects(void **state)
+{
+    struct fixture *f = *state;
+    (void)executing(f, 1, 1, 1);
+    (void)executing(f, 2, 2, 1);
+    f->end.signal = 0;
+    f->end.exit_code = 3;
+    const struct blame_slot *s = judged(f, 1, false);
+    assert_non_null(s);
+    assert_non_null(judged(f, 2, false));
+    assert_string_equal(code_of(f, s), "CRASH_EXIT");
+    assert_false(f->event.as.crashed.charged);
+    f->page->dying = BLAME_FOREIGN + 1; /* a thread of the plugin's own */
+    (void)judged(f, 1, false);
+    assert_false(f->verdict.certain);
+}
+
+/* Nobody was executing: who just left may have prepared it. */
+static void who_left_just_before_is_a_suspect(void **state)
+{
+    struct fixture *f = *state;
+    struct blame_slot *s = executing(f, 1, 1, 1);
+    s->busy = 0;
+    assert_null(judged(f, 1, false));
+    s->left_mono_ms = clock_mono_ms();
+    assert_non_null(judged(f, 1, false));
+    assert_false(f->verdict.certain);
+    s->left_mono_ms = clock_mono_ms() - 2 * VERDICT_LEFT_MS;
+    assert_null(judged(f, 1, false));
+}
+
+/* A page of nonsense gives an event that can be read all the same. */
+static void a_page_of_nonsense_is_survived(void **state)
+{
+    struct fixture *f = *state;
+    memset(f->page, 0xdb, sizeof(*f->page));
+    f->page->slots[5].busy = 1;
+    assert_int_equal(f->page->dying, 0xdbdbdbdb);
+    verdict_reach(&f->verdict, &f->end, false);
+    assert_int_equal(f->verdict.count, 1);
+    (void)code_of(f, f->verdict.of[0]);
+    f->page->dying = 6;
+    for (unsigned size = 1; size <= BLAME_STACK_BYTES_MAX; size += 1021) {
+        f->page->stack_bytes = size;
+        verdict_reach(&f->verdict, &f->end, true);
+        (void)code_of(f, f->verdict.of[0]);
+    }
+}
+
+int main(void)
+{
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(who_dies_is_charged),
+        CASE(one_alone_is_charged),
+        CASE(several_are_suspects),
+        CASE(who_left_just_before_is_a_suspect),
+        CASE(a_page_of_nonsense_is_survived),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
