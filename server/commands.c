@@ -33,7 +33,7 @@ static aiki_status learn_refs(struct pipeline *p, struct entry *e, aiki_error *e
         aiki_view page;
         aiki_reader r;
         struct event event;
-        aiki_status status = run_journal(p, e, after, CLAIM_BYTES_MAX, &page, &after, err);
+        aiki_status status = run_journal(p, e, after, PAGE_BYTES_MAX, &page, &after, err);
         aiki_reader_init(&r, page);
         while (status == AIKI_OK && aiki_reader_left(&r) > 0) {
             status = event_read_stored(&r, &event, err);

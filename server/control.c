@@ -164,7 +164,7 @@ static aiki_status read_history(struct pipeline *p, struct entry *e, struct hist
         aiki_view page;
         aiki_reader r;
         struct event event;
-        status = run_journal(p, e, after, CLAIM_BYTES_MAX, &page, &after, err);
+        status = run_journal(p, e, after, PAGE_BYTES_MAX, &page, &after, err);
         aiki_reader_init(&r, page);
         while (status == AIKI_OK && aiki_reader_left(&r) > 0) {
             status = event_read_stored(&r, &event, err);

@@ -270,14 +270,13 @@ static void give_back(struct pipeline *p, struct entry *e)
 }
 
 static void answer_claimed(struct pipeline *p, const struct command *c, struct entry *e,
-                           uint64_t after_seq)
+                           uint64_t after_seq, uint64_t bytes_max)
 {
     aiki_view journal;
     uint64_t last_seq;
     aiki_error err = {.struct_size = sizeof(err)};
-    aiki_status status =
-        run_journal(p, e, after_seq, fault_mode(page_of_one) ? 1 : CLAIM_BYTES_MAX, &journal,
-                    &last_seq, &err);
+    aiki_status status = run_journal(p, e, after_seq, fault_mode(page_of_one) ? 1 : bytes_max,
+                                     &journal, &last_seq, &err);
     if (status != AIKI_OK) {
         if (status == AIKI_CORRUPT || status == AIKI_NOT_FOUND)
             condemn(p, e, &err);
@@ -285,6 +284,10 @@ static void answer_claimed(struct pipeline *p, const struct command *c, struct e
             give_back(p, e);
         answer_refusal(p, c, &err);
         return;
+    }
+    if (bytes_max == CLAIM_BYTES_MAX && journal.size_bytes > 2 * CLAIM_BYTES_MAX) {
+        journal.size_bytes = 0; /* one large append: asked for as a page of its own */
+        last_seq = after_seq;
     }
     answer(p, c, CLAIMED, .run = e->id, .epoch = e->run.epoch,
            .workflow = view_of(e->flow->name), .version = view_of(e->flow->version),
@@ -329,7 +332,7 @@ void command_claim(struct pipeline *p, const struct command *c, aiki_view payloa
     if (status == AIKI_OK) {
         fault_point(server_claim_granted);
         metric_add(claims, 1);
-        answer_claimed(p, c, e, 0);
+        answer_claimed(p, c, e, 0, CLAIM_BYTES_MAX);
     } else {
         metric_add(claims_refused, 1);
         answer_refusal(p, c, &err);
@@ -367,7 +370,7 @@ void command_journal(struct pipeline *p, const struct command *c, aiki_view payl
     if (status != AIKI_OK)
         answer_refusal(p, c, &err);
     else if (owns(p, c, s, e, m.epoch))
-        answer_claimed(p, c, e, m.after_seq);
+        answer_claimed(p, c, e, m.after_seq, PAGE_BYTES_MAX);
     if (e != NULL)
         cache_rest(&p->cache, e);
 }

@@ -34,7 +34,9 @@ enum {
     RETRY_MS = 1000,         /* before a wake-up that the store refused is tried again */
     UNIT_RUNS = 4096,        /* a unit that holds this many is committed before the next command */
     SCAN_PAGE = 1000,        /* rows of one offer scan */
-    CLAIM_BYTES_MAX = 1024 * 1024, /* journal sent with a claim; more follows by pages */
+    CLAIM_BYTES_MAX = 64 * 1024,   /* journal sent with a claim, or up to twice that; more follows
+                                    * by pages, of which a runtime asks for few at a time */
+    PAGE_BYTES_MAX = 1024 * 1024,  /* and one append more */
     START_RETRY_BYTES_MAX = 16 * 1024,
     WAITERS_MAX = 1000000,
     WATCHERS_MAX = 10000,    /* of them those who watch a history */

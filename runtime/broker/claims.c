@@ -1,10 +1,13 @@
 /* claims.c - from a ticket to a granted claim.
  *
- *   ticket --> WAITING --session--> CLAIMING --CLAIMED, more--> PAGING --last page--+
- *     |           ^                  ^ | | refused: XACK, forgotten                 v
- *     |           +-- session lost, -|-+ +-- CLAIMED ------------------------> stay begins
+ *   ticket --> WAITING --session--> CLAIMING --CLAIMED, more--> UNREAD --a place--> PAGING
+ *     |           ^                  ^ | | refused: XACK, forgotten            last page |
+ *     |           +-- session lost, -|-+ +-- CLAIMED ------------> stay begins <---------+
  *     |               passing failure|
  *     +--no free slot--> CROWD ------+ a slot, or RELAY_CROWD_MS are over
+ *
+ * Long journals are read on a few at a time: a thousand runs that wake at once must not fill the
+ * memory, nor the link to a child that does not read just then.
  *
  * Also reads the journal of a run once more that goes from one build to another (moves.h).
  *
@@ -24,7 +27,7 @@
 
 /* A ticket in hand. */
 struct claim {
-    struct claim *next; /* while it waits */
+    struct claim *next; /* while it waits, or is UNREAD */
     struct request request;
     struct relay *relay;
     struct stream *stream;
@@ -33,8 +36,10 @@ struct claim {
     struct build *build; /* borrowed; named in the CLAIM; NULL when it was lost meanwhile */
     struct claim *next_active, **active_link;
     bool acked;
-    bool again; /* for a run that is held: only its journal is read */
-    aiki_writer pages; /* of a journal that did not come in one: each as one msgpack bin */
+    bool again;         /* for a run that is held: only its journal is read */
+    bool paging;        /* has one of the RELAY_PAGING_MAX places */
+    uint64_t after_seq; /* last event of the pages so far */
+    aiki_writer pages;  /* of a journal that did not come in one: each as one msgpack bin */
 };
 
 static struct claim *claim_new(struct relay *r)
@@ -52,6 +57,7 @@ static struct claim *claim_new(struct relay *r)
 static void claim_free(struct claim *claim)
 {
     struct relay *r = claim->relay;
+    r->paging_count -= claim->paging;
     buf_deinit(&claim->pages);
     claim->next = r->spare_claims;
     r->spare_claims = claim;
@@ -167,22 +173,86 @@ static uint64_t last_seq(aiki_view page)
     return seq;
 }
 
-/* Ask for what follows this page. False: the claim is lost, and with it the session. */
+/* ---- long journals ------------------------------------------------------------------------- */
+
+/* False: it cannot be asked for, and everything is given back. */
+static bool ask_page(struct relay *r, struct conn *c, struct claim *claim)
+{
+    uint32_t correlation = session_expect(r->session, &claim->request);
+    if (correlation == 0) {
+        relay_overrun(r);
+        return false;
+    }
+    conn_send(c, JOURNAL, correlation, .run = claim->ticket.run, .epoch = claim->ticket.epoch,
+              .after_seq = claim->after_seq);
+    return true;
+}
+
+/* The child has too much to read already. */
+static bool is_congested(struct build *b)
+{
+    const struct conn *c = b != NULL ? build_conn(b) : NULL;
+    return c != NULL && conn_unsent_bytes(c) > RELAY_UNREAD_BYTES_MAX;
+}
+
+static struct claim *take_unread(struct relay *r, struct claim **at)
+{
+    struct claim *claim = *at;
+    *at = claim->next;
+    if (*at == NULL)
+        r->unread_tail = at;
+    return claim;
+}
+
+void claims_read_on(struct relay *r)
+{
+    struct conn *c = r->unread != NULL ? session_conn(r->session) : NULL;
+    struct claim **at = &r->unread;
+    while (c != NULL && *at != NULL && r->paging_count < RELAY_PAGING_MAX) {
+        if (is_congested((*at)->build)) {
+            if (!uv_is_active((uv_handle_t *)&r->retry))
+                relay_retry_later(r);
+            at = &(*at)->next;
+            continue;
+        }
+        if (!ask_page(r, c, *at))
+            return;
+        take_unread(r, at)->paging = true;
+        r->paging_count++;
+    }
+}
+
+void claims_drop_unread(struct relay *r)
+{
+    while (r->unread != NULL) {
+        struct claim *claim = take_unread(r, &r->unread);
+        deactivate(r, claim);
+        claim_free(claim);
+    }
+}
+
+/* Ask for what follows this page, now or in its turn. False: the claim is lost, and with it the
+ * session. */
 static bool next_page(struct relay *r, struct claim *claim, const struct msg_CLAIMED *m)
 {
-    uint64_t after = last_seq(m->journal);
     struct conn *c = session_conn(r->session);
+    uint64_t after_seq = last_seq(m->journal);
+    bool empty = m->journal.size_bytes == 0 && !claim->paging; /* too large for a first page */
     if (c == NULL)
         return false;
-    uint32_t correlation = after > 0 && claim->pages.status == AIKI_OK
-                               ? session_expect(r->session, &claim->request)
-                               : 0;
-    if (correlation == 0) {
+    if (claim->pages.status != AIKI_OK || (after_seq == 0 && !empty)) {
         session_renew(r->session, "a journal page that cannot be kept");
         return false;
     }
+    claim->after_seq = after_seq;
+    if (claim->paging && !ask_page(r, c, claim))
+        return false;
     activate(r, claim);
-    conn_send(c, JOURNAL, correlation, .run = m->run, .epoch = m->epoch, .after_seq = after);
+    if (claim->paging)
+        return true;
+    claim->next = NULL;
+    *r->unread_tail = claim;
+    r->unread_tail = &claim->next;
     return true;
 }
 
@@ -206,7 +276,8 @@ static bool take_page(struct relay *r, struct claim *claim, const struct frame *
     }
     fault_point(runtime_claim_granted);
     acknowledge(r, claim);
-    if (m.more || claim->pages.size_bytes > 0 || claim->again)
+    bool nothing = m.more && m.journal.size_bytes == 0;
+    if (!nothing && (m.more || claim->pages.size_bytes > 0 || claim->again))
         aiki_mp_bin(&claim->pages, m.journal.data, m.journal.size_bytes);
     if (m.more)
         return next_page(r, claim, &m);
@@ -228,6 +299,7 @@ static void on_claim_answer(struct request *request, const struct frame *f)
         claim_refused(r, claim, f);
     else if (f == NULL || !take_page(r, claim, f))
         claim_free(claim);
+    claims_read_on(r);
     relay_left(r);
 }
 

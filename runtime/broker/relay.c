@@ -305,6 +305,8 @@ static void on_append(struct relay *r, struct build *b, const struct frame *f)
 
 void relay_child_frame(struct relay *r, struct build *b, const struct frame *f)
 {
+    if (r->unread != NULL)
+        claims_read_on(r); /* a child that writes has read */
     if (f->type == WIRE_APPEND)
         on_append(r, b, f);
     else if (f->type == WIRE_UNFIT)
@@ -411,6 +413,7 @@ static void on_retry(uv_timer_t *t)
         session_renew(r->session, "out of memory or over SESSION_REQUESTS_MAX");
     r->overrun = false;
     claims_send_waiting(r);
+    claims_read_on(r);
     if (session_conn(r->session) != NULL)
         runs_each(&r->runs, release_homeless, r);
 }
@@ -431,6 +434,7 @@ void relay_session_ending(struct relay *r)
     if (r->runs.count > 0)
         log_warn("relay", "the session has ended: %" PRIu64 " runs dropped", r->runs.count);
     runs_each(&r->runs, give_back, r);
+    claims_drop_unread(r);
     relay_left(r);
 }
 
@@ -529,6 +533,7 @@ aiki_status relay_create(struct relay **ret, uv_loop_t *loop, uint64_t slots,
     r->arg = arg;
     r->waiting_tail = &r->waiting;
     r->crowd_tail = &r->crowd;
+    r->unread_tail = &r->unread;
     uv_timer_init(loop, &r->retry);
     uv_timer_init(loop, &r->crowd_timer);
     r->handles_open = 2;

@@ -4,7 +4,8 @@
  * first fields. Fences on this side: what a stay that is over still produces goes nowhere.
  * Limits: slots runs at once, exactly. Tickets beyond that (a read may bring one a stream more, see
  * consumer.h) wait here for a slot; after RELAY_CROWD_MS they are claimed and handed back, so that
- * an idle worker elsewhere gets them.
+ * an idle worker elsewhere gets them. RELAY_PAGING_MAX journals of several pages are read at the
+ * same time, and none for a child that has RELAY_UNREAD_BYTES_MAX or more to read.
  */
 #ifndef BROKER_RELAY_H
 #define BROKER_RELAY_H
@@ -13,6 +14,7 @@
 #include "broker/consumer.h"
 #include "broker/session.h"
 
+enum { RELAY_PAGING_MAX = 2, RELAY_UNREAD_BYTES_MAX = 64 * 1024 * 1024 };
 /* Before a claim or a hand-back that failed for a passing reason is repeated. */
 enum { RELAY_RETRY_MS = 500, RELAY_CROWD_MS = 1000 };
 

@@ -19,7 +19,9 @@ struct relay {
     void *arg;
     uint64_t slots;
     struct runs runs;
-    struct claim *active; /* CLAIMING and PAGING */
+    struct claim *active; /* CLAIMING, UNREAD and PAGING */
+    struct claim *unread, **unread_tail; /* granted, to be read on */
+    uint64_t paging_count;
     uint64_t active_count, waiting_count;
     struct claim *waiting, **waiting_tail;
     struct claim *crowd, **crowd_tail; /* tickets that found no free slot */
@@ -70,6 +72,10 @@ void claims_give_crowd_back(struct relay *r);
 /* The journal of a run that is held, once more; moves_go_on gets it. False: it cannot be asked for,
  * and everything is given back. */
 bool claims_read_again(struct relay *r, const struct run *run);
+/* Read on as many long journals as may be. */
+void claims_read_on(struct relay *r);
+/* The session has ended, and with it their stay. */
+void claims_drop_unread(struct relay *r);
 /* The build's process is dead. */
 void claims_forget_build(struct relay *r, const struct build *b);
 /* Waiting ones are dropped: still pending in Redis, the server offers them again. */

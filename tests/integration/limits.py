@@ -144,3 +144,18 @@ def test_journals_up_to_the_limit_and_over_it(shared):
     assert "RUN_JOURNAL_BYTES_MAX" in error["message"], error
     shared.signal(small, "go", None)
     assert shared.result(small, 60)["times"] == 15
+
+
+@pytest.mark.heavy
+def test_long_journals_that_wake_together_take_turns(shared):
+    """Together more than a connection may hold unsent."""
+    runs = [shared.start("heap", {"times": 15, "bytes": PAYLOAD_MAX}) for _ in range(6)]
+    for run in runs:
+        assert until(lambda: shared.state(run) == "awaiting_signal", "all results are on record", 60)
+    shared.runtime.kill()
+    shared.start_runtime(0)
+    for run in runs:
+        shared.signal(run, "go", None)
+    for run in runs:
+        assert shared.result(run, 60)["times"] == 15
+    assert "cut off" not in shared.runtime.log.read_text() + shared.server.log.read_text()

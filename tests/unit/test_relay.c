@@ -381,6 +381,40 @@ static void pages_are_fetched_and_handed_on(void **state)
     buf_deinit(&first);
 }
 
+/* The next request for a page. */
+static uint32_t await_page_request(struct fixture *f, uint64_t after_seq)
+{
+    struct msg_JOURNAL asked;
+    const struct fake_frame *request = fake_server_await(&f->server, WIRE_JOURNAL);
+    assert_int_equal(msg_JOURNAL_read(request->payload, &asked, NULL), AIKI_OK);
+    assert_int_equal(asked.after_seq, after_seq);
+    f->run = asked.run;
+    return request->correlation;
+}
+
+/* An append that is too large for a first page comes as a page of its own; long journals are read
+ * on a few at a time, also when the session changes. */
+static void long_journals_take_turns(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t request = 0;
+    for (int i = 0; i < RELAY_PAGING_MAX + 2; i++) {
+        f->run.bytes[15] = (uint8_t)i;
+        ticket(f, EPOCH);
+        grant(f, await_claim(f, EPOCH), EPOCH, true, (aiki_view){NULL, 0});
+    }
+    for (int i = 0; i < RELAY_PAGING_MAX; i++)
+        request = await_page_request(f, 0);
+    await_held(f, RELAY_PAGING_MAX + 2);
+    assert_int_equal(fake_server_waiting(&f->server, WIRE_JOURNAL), 0);
+    grant(f, request, EPOCH, false, view_of("large"));
+    assert_true(view_is(await_assign(f).journal, "large"));
+    (void)await_page_request(f, 0);
+    fake_server_drop(&f->server);
+    await_held(f, 0);
+    assert_int_equal(fake_server_waiting(&f->server, WIRE_JOURNAL), 0);
+}
+
 /* FENCED: the child forgets the run, and the lease is asked about. */
 static void a_fenced_append_drops_the_run(void **state)
 {
@@ -620,6 +654,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_refused_claim_ends_the_ticket, setup, teardown),
         cmocka_unit_test_setup_teardown(an_undecided_claim_is_repeated, setup, teardown),
         cmocka_unit_test_setup_teardown(pages_are_fetched_and_handed_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(long_journals_take_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(a_fenced_append_drops_the_run, setup, teardown),
         cmocka_unit_test_setup_teardown(frames_of_an_earlier_stay_are_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dead_process_gives_its_runs_back, setup, teardown),
