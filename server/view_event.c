@@ -1,4 +1,6 @@
 /* view_event.c - one event of a history as a map. What an event does not have is left out. */
+#include <string.h>
+
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "views.h"
@@ -106,6 +108,17 @@ static void put_step_done(struct view_map *m, const struct event *e)
     put_attempt(m, e);
 }
 
+static void put_warned(struct view_map *m, const struct event *e)
+{
+    static const struct address whole_run;
+    if (memcmp(&e->as.step.address, &whole_run, sizeof(whole_run)) != 0)
+        put_step(m, e);
+    view_put_text(m, "value", view_of(e->as.step.warned == WARNED_INPUT    ? "input"
+                                      : e->as.step.warned == WARNED_OUTPUT ? "output"
+                                                                           : "recorded"));
+    view_put_raw(m, "error", e->as.step.error);
+}
+
 static void put_control(struct view_map *m, const struct event *e)
 {
     view_put_text(m, "reason", e->as.control.reason);
@@ -162,6 +175,7 @@ static void put_body(struct view_map *m, const struct aiki_id *run, const struct
         view_put_uint(m, "attempt", e->as.step.attempt);
         view_put_payload(m, "details", e->as.step.value);
         break;
+    case EVENT_WARNED: put_warned(m, e); break;
     case EVENT_SIGNAL:
         view_put_text(m, "name", e->as.signal.name);
         view_put_payload(m, "payload", e->as.signal.payload);

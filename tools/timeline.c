@@ -229,6 +229,16 @@ static void print_start_options(aiki_view event)
     detail_value("parent", doc_get(event, "parent"));
 }
 
+/* A value passed that does not fit its schema. */
+static void print_warned(struct timeline *t, const struct step *s, aiki_view event)
+{
+    begin_line(t, event, "warned", "failed");
+    printf("%s, ", s != NULL ? s->text : "the run");
+    print_clean(doc_text(event, "value"));
+    printf("\n");
+    detail_error(doc_get(event, "error"));
+}
+
 void timeline_print(struct timeline *t, aiki_view event)
 {
     aiki_view kind = doc_text(event, "kind");
@@ -247,6 +257,8 @@ void timeline_print(struct timeline *t, aiki_view event)
     }
     if (view_is(kind, "run_retried"))
         print_retried(t, event);
+    else if (view_is(kind, "warned"))
+        print_warned(t, step, event);
     else
         print_step(t, step, event, kind);
 }

@@ -207,6 +207,17 @@ static aiki_status write_retry(aiki_writer *w, const aiki_retry *from, const cha
     return AIKI_OK;
 }
 
+static aiki_status write_mode(aiki_writer *w, const char *owner, uint32_t mode, aiki_error *err)
+{
+    if (mode > AIKI_SCHEMA_OFF)
+        return error_code(err, AIKI_UNSUPPORTED, "BAD_MODE",
+                          "%s: schema mode %u is unknown to ABI %d.%d", owner, mode, AIKI_ABI_MAJOR,
+                          AIKI_ABI_MINOR);
+    aiki_mp_str(w, "schema_mode");
+    aiki_mp_uint(w, mode);
+    return AIKI_OK;
+}
+
 /* ---- writing ----------------------------------------------------------------------------- */
 
 static aiki_status write_schema(aiki_writer *w, const char *key, const char *owner,
@@ -234,7 +245,7 @@ static aiki_status write_workflow(aiki_writer *w, const aiki_workflow_def *f, ai
 {
     static const aiki_retry none;
     aiki_status st;
-    aiki_mp_map(w, 8);
+    aiki_mp_map(w, 9);
     write_pair(w, "name", f->name);
     write_pair(w, "version", f->version);
     write_pair(w, "summary", f->summary);
@@ -242,7 +253,8 @@ static aiki_status write_workflow(aiki_writer *w, const aiki_workflow_def *f, ai
         (st = write_schema(w, "output", f->name, f->output, err)) != AIKI_OK ||
         (st = write_retry(w, AIKI_HAS(f, retry) ? &f->retry : &none, f->name, err)) != AIKI_OK ||
         (st = write_timeout(w, f->name, "run_timeout_ms", MEMBER_OR_ZERO(f, run_timeout_ms),
-                            err)) != AIKI_OK)
+                            err)) != AIKI_OK ||
+        (st = write_mode(w, f->name, MEMBER_OR_ZERO(f, schema_mode), err)) != AIKI_OK)
         return st;
     return write_timeout(w, f->name, "task_start_to_close_ms",
                          MEMBER_OR_ZERO(f, task_start_to_close_ms), err);
@@ -278,7 +290,7 @@ static aiki_status write_crashes(aiki_writer *w, const aiki_task_def *t, aiki_er
 static aiki_status write_task(aiki_writer *w, const aiki_task_def *t, aiki_error *err)
 {
     aiki_status st;
-    aiki_mp_map(w, 11);
+    aiki_mp_map(w, 12);
     write_pair(w, "name", t->name);
     aiki_mp_str(w, "flags");
     aiki_mp_uint(w, t->flags);
@@ -286,7 +298,8 @@ static aiki_status write_task(aiki_writer *w, const aiki_task_def *t, aiki_error
     if ((st = write_retry(w, &t->retry, t->name, err)) != AIKI_OK ||
         (st = write_schema(w, "input", t->name, t->input, err)) != AIKI_OK ||
         (st = write_schema(w, "output", t->name, t->output, err)) != AIKI_OK ||
-        (st = write_crashes(w, t, err)) != AIKI_OK)
+        (st = write_crashes(w, t, err)) != AIKI_OK ||
+        (st = write_mode(w, t->name, MEMBER_OR_ZERO(t, schema_mode), err)) != AIKI_OK)
         return st;
     return write_timeouts(w, t, err);
 }

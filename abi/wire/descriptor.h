@@ -2,10 +2,11 @@
  *
  *   {"name", "version", "language", "toolchain", "abi": [major, minor],
  *    "workflows": [{"name", "version", "summary", "input": schema|nil, "output": schema|nil,
- *                   "retry": map of retry.h, "run_timeout_ms", "task_start_to_close_ms"}],
+ *                   "retry": map of retry.h, "run_timeout_ms", "task_start_to_close_ms",
+ *                   "schema_mode"}],
  *    "tasks":     [{"name", "flags", "summary", "retry": map of retry.h, "input", "output",
  *                   "start_to_close_ms", "schedule_to_start_ms", "schedule_to_close_ms",
- *                   "heartbeat_ms", "crashes_max"}]}
+ *                   "heartbeat_ms", "crashes_max", "schema_mode"}]}
  *
  * Unknown keys are skipped, so that both ends may be of different minors.
  */
@@ -22,7 +23,7 @@ enum {
 };
 
 /* Check a plugin's tables and append the descriptor. Each refusal has a code of its own:
- *   AIKI_UNSUPPORTED  ABI_MAJOR STRUCT_SIZE BAD_STRIDE BAD_FLAGS
+ *   AIKI_UNSUPPORTED  ABI_MAJOR STRUCT_SIZE BAD_STRIDE BAD_FLAGS BAD_MODE
  *   AIKI_INVALID      NULL_TABLE NULL_HANDLER BAD_NAME BAD_VERSION BAD_TEXT BAD_RETRY BAD_TIMEOUT
  *                     BAD_SCHEMA DUPLICATE_NAME EMPTY_PLUGIN
  *   AIKI_LIMIT        TOO_MANY, and LIMIT over DESCRIPTOR_BYTES_MAX
@@ -43,6 +44,7 @@ struct descriptor_workflow {
     aiki_view input, output; /* schemas; empty = any value */
     struct retry retry;      /* of the run; AIKI_RETRY_DEFAULT = never */
     int64_t run_timeout_ms, task_start_to_close_ms; /* 0 = none */
+    uint64_t schema_mode; /* AIKI_SCHEMA_* */
 };
 
 struct descriptor_task {
@@ -52,6 +54,7 @@ struct descriptor_task {
     aiki_view input, output; /* schemas; empty = any value */
     int64_t start_to_close_ms, schedule_to_start_ms, schedule_to_close_ms, heartbeat_ms;
     uint64_t crashes_max; /* 0 = the default */
+    uint64_t schema_mode; /* AIKI_SCHEMA_* */
 };
 
 /* Read a descriptor that came from elsewhere and check all of it: after AIKI_OK every entry and

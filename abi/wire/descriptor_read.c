@@ -67,6 +67,8 @@ static bool read_workflow(aiki_reader *r, struct descriptor_workflow *ret)
             ret->run_timeout_ms = aiki_mp_read_int(r);
         else if (key_is(key, "task_start_to_close_ms"))
             ret->task_start_to_close_ms = aiki_mp_read_int(r);
+        else if (key_is(key, "schema_mode"))
+            ret->schema_mode = aiki_mp_read_uint(r);
         else
             (void)aiki_mp_skip(r); /* failures stick in r */
     }
@@ -102,6 +104,8 @@ static bool read_task(aiki_reader *r, struct descriptor_task *ret)
             ret->heartbeat_ms = aiki_mp_read_int(r);
         else if (key_is(key, "crashes_max"))
             ret->crashes_max = aiki_mp_read_uint(r);
+        else if (key_is(key, "schema_mode"))
+            ret->schema_mode = aiki_mp_read_uint(r);
         else
             (void)aiki_mp_skip(r); /* failures stick in r */
     }

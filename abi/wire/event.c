@@ -19,6 +19,7 @@
  *   RUN_RETRIED     [from_seq, attempt, next_at_ms, error, reason, actor]
  *   HEARTBEAT       [address, nth, identity, attempt, details]
  *   CRASHED         [address, nth, name, attempt, charged, build, error]
+ *   WARNED          [address, nth, identity, warned, error]
  *   identity        nil, or [kind, name, input]
  *
  * Payloads (input, output, value, payload) are bin, nil when empty: an event stays readable
@@ -47,6 +48,7 @@ enum {
     RUN_RETRIED_FIELDS = 6,
     HEARTBEAT_FIELDS = 5,
     CRASHED_FIELDS = 7,
+    WARNED_FIELDS = 5,
     IDENTITY_FIELDS = 3,
     NEW_FIELDS = 2,
     STORED_FIELDS = 5,
@@ -330,6 +332,11 @@ static void put_body(aiki_writer *w, const struct event *e)
         put_payload(w, e->as.step.value);
         break;
     case EVENT_CRASHED: put_crashed(w, e); break;
+    case EVENT_WARNED:
+        put_step(w, e, WARNED_FIELDS);
+        aiki_mp_uint(w, e->as.step.warned);
+        put_raw(w, e->as.step.error);
+        break;
     default: abort(); /* a kind of our own making that is not in the table */
     }
 }
@@ -559,6 +566,14 @@ static uint64_t get_crashed(aiki_reader *r, struct event *e)
     return unknown;
 }
 
+static uint64_t get_warned(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = get_step(r, e, WARNED_FIELDS);
+    e->as.step.warned = aiki_mp_read_uint(r);
+    e->as.step.error = get_error(r);
+    return unknown;
+}
+
 /* Kinds and values of a later release may mean anything: they are refused, never guessed. */
 static aiki_status get_body(aiki_reader *r, struct event *e)
 {
@@ -600,6 +615,7 @@ static aiki_status get_body(aiki_reader *r, struct event *e)
     case EVENT_RUN_RETRIED: unknown = get_run_retried(r, e); break;
     case EVENT_HEARTBEAT: unknown = get_heartbeat(r, e); break;
     case EVENT_CRASHED: unknown = get_crashed(r, e); break;
+    case EVENT_WARNED: unknown = get_warned(r, e); break;
     default: return AIKI_UNSUPPORTED;
     }
     close_array(r, unknown);

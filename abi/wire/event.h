@@ -42,7 +42,8 @@
     X(RUN_RETRIED, 20, "run_retried")      /* r by its policy, s on request */               \
     X(HEARTBEAT, 21, "heartbeat")          /* r: details for the attempt after this one */ \
     X(ATTEMPT_DONE, 22, "attempt_done")    /* r: ended while the code could not see it */ \
-    X(CRASHED, 23, "crashed")              /* r: its broker, when the process has died */
+    X(CRASHED, 23, "crashed")              /* r: its broker, when the process has died */ \
+    X(WARNED, 24, "warned")                /* r: a value passed that does not fit its schema */
 
 enum {
 #define EVENT_KIND_ENUM(name, number, text) EVENT_##name = number,
@@ -61,6 +62,9 @@ enum {
     STEP_KIND_MAP(STEP_KIND_ENUM)
 #undef STEP_KIND_ENUM
 };
+
+/* Which value of a step, or of the run, it was. */
+enum { WARNED_INPUT = 1, WARNED_OUTPUT = 2, WARNED_RECORD = 4 };
 
 enum { OUTCOME_OK = 0, OUTCOME_FAILED = 1, OUTCOME_TIMEDOUT = 2, OUTCOME_CANCELLED = 3 };
 
@@ -120,6 +124,7 @@ struct event {
              * and ATTEMPT_DONE of a task that failed: the retry policy in force (retry.h). Else empty */
             aiki_view options;
             /* HEARTBEAT: attempt, and its details in value */
+            uint64_t warned; /* WARNED: WARNED_*; error says why. Address zero: of the run itself */
             /* ATTEMPT_FAILED, ATTEMPT_DONE, STEP_DONE: number of the attempt this ends, from 1 */
             uint64_t attempt;
             /* ATTEMPT_FAILED: when the next one may begin */

@@ -10,7 +10,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/utf8.h"
-#include "child/run.h"
+#include "child/fit.h"
 #include "wire/error.h"
 #include "wire/keys.h"
 #include "wire/version.h"
@@ -120,26 +120,6 @@ static aiki_status check_input(aiki_view *input, const char *name, aiki_error *e
     return AIKI_OK;
 }
 
-/* What another build recorded is handed out only if it fits the schema of this one. False: it does
- * not, and run_pump gives the run up. */
-static bool fits_schema(struct run *r, const struct step *s)
-{
-    const struct plugin_task *task = s->task;
-    aiki_error err;
-
-    if (!s->done_on_record || s->outcome != OUTCOME_OK || task == NULL || task->output == NULL ||
-        schema_validate(task->output, value_or_nil(s->value), &err) == AIKI_OK)
-        return true;
-    r->mismatch = run_alloc(r, sizeof(*r->mismatch));
-    if (r->mismatch == NULL)
-        r->replay.status = AIKI_NOMEM;
-    else
-        (void)error_code(r->mismatch, AIKI_SCHEMA, "SCHEMA_MISMATCH",
-                         "the recorded output of task %.*s does not fit this build: %s",
-                         (int)s->name.size_bytes, (const char *)s->name.data, err.message);
-    return false;
-}
-
 static aiki_status call(struct run *r, const struct step_call *c, aiki_future *ret_future,
                         aiki_error *err)
 {
@@ -150,7 +130,7 @@ static aiki_status call(struct run *r, const struct step_call *c, aiki_future *r
         st = replay_call(&r->replay, c, &s, err);
     if (st != AIKI_OK)
         return st;
-    while (!fits_schema(r, s))
+    while (!fit_recorded(r, s))
         fiber_yield(); /* for ever: the code must not see it */
     *ret_future = s->future;
     return st;
@@ -269,6 +249,16 @@ static aiki_status api_signal_start(aiki_run *handle, const char *name, int64_t 
                                     aiki_future *ret_future, aiki_error *err)
 {
     struct step_call c = {.kind = STEP_SIGNAL, .duration_ms = timeout_ms};
+    aiki_status st = check_name(name, "signal", &c.name, err);
+
+    return st == AIKI_OK ? call(run_of(handle), &c, ret_future, err) : st;
+}
+
+static aiki_status api_signal_start_as(aiki_run *handle, const char *name, int64_t timeout_ms,
+                                       const aiki_record_def *record, aiki_future *ret_future,
+                                       aiki_error *err)
+{
+    struct step_call c = {.kind = STEP_SIGNAL, .duration_ms = timeout_ms, .expects = record};
     aiki_status st = check_name(name, "signal", &c.name, err);
 
     return st == AIKI_OK ? call(run_of(handle), &c, ret_future, err) : st;
@@ -417,6 +407,28 @@ static aiki_status api_result(aiki_run *handle, aiki_future future, aiki_view *r
                          (int)s->name.size_bytes, (const char *)s->name.data);
     if (ret_output != NULL)
         *ret_output = value_or_nil(s->value);
+    return AIKI_OK;
+}
+
+static uint32_t api_schema_mode(const aiki_run *handle)
+{
+    return run_of(handle)->workflow->def.schema_mode;
+}
+
+static aiki_status api_result_as(aiki_run *handle, aiki_future future, const aiki_record_def *record,
+                                 aiki_view *ret_output, uint32_t *ret_mode, aiki_error *err)
+{
+    struct run *r = run_of(handle);
+    aiki_status st = record != NULL ? api_result(handle, future, ret_output, err) : AIKI_INVALID;
+
+    if (record == NULL)
+        return error_set(err, st, "future %u is asked for as no record", future);
+    if (st != AIKI_OK)
+        return st;
+    struct step *s = replay_future(&r->replay, future);
+    *ret_mode = fit_mode(r, s);
+    while (!fit_result(r, s, record, *ret_mode))
+        fiber_yield(); /* for ever: the code must not see it */
     return AIKI_OK;
 }
 
@@ -639,4 +651,7 @@ const aiki_run_api run_api = {
     .future_cancel = api_future_cancel,
     .cancelled = api_cancelled,
     .protect = api_protect,
+    .schema_mode = api_schema_mode,
+    .result_as = api_result_as,
+    .signal_start_as = api_signal_start_as,
 };

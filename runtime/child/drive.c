@@ -11,6 +11,7 @@
 
 #include "base/blame.h"
 #include "base/clock.h"
+#include "child/fit.h"
 #include "child/watchdog.h"
 #include "wire/error.h"
 
@@ -33,6 +34,8 @@ static void take_result(struct run *r, struct attempt *a)
 
     if (!output_ok || !error_ok)
         r->replay.status = AIKI_NOMEM;
+    if (a->misfit)
+        replay_warn(&r->replay, a->step, WARNED_OUTPUT, a->error);
     if (a->status == AIKI_OK)
         replay_attempt_done(&r->replay, a->step, output, a->duration_us);
     else
@@ -132,7 +135,6 @@ static void start_attempt(struct run *r, struct step *s)
 {
     const struct plugin_task *task = s->task;
     aiki_error err = AIKI_ERROR_INIT;
-    aiki_status st = AIKI_OK;
 
     if (task == NULL) {
         (void)error_code(&err, AIKI_NOT_FOUND, "TASK_UNKNOWN",
@@ -142,9 +144,7 @@ static void start_attempt(struct run *r, struct step *s)
         fail_at_once(r, s, &err);
         return;
     }
-    if (task->input != NULL)
-        st = schema_validate(task->input, s->input, &err);
-    if (st != AIKI_OK) {
+    if (fit_task_input(r, s, &err) != AIKI_OK) {
         fail_at_once(r, s, &err);
         return;
     }

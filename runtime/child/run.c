@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "child/fit.h"
 #include "wire/error.h"
 
 enum {
@@ -146,6 +147,8 @@ static struct run *run_create(struct child *c, const struct aiki_id *id)
     replay_init(&r->replay, (struct replay_memory){run_alloc, r});
     r->replay.run = r->id;
     r->replay.journal.build = (aiki_view){c->build, sizeof(c->build)};
+    r->replay.judge = fit_signal;
+    r->replay.judge_arg = r;
     table_add(r);
     return r;
 }
@@ -377,8 +380,8 @@ void run_finish(struct run *r)
         return;
     }
     e.as.completed.output = r->output;
-    if (r->status == AIKI_OK && r->workflow->output != NULL) {
-        r->status = schema_validate(r->workflow->output, value_or_nil(r->output), &r->error);
+    if (r->status == AIKI_OK) {
+        r->status = fit_run_output(r, &r->error);
         r->fail_error = no_bytes;
     }
     if (r->status != AIKI_OK)
@@ -447,8 +450,7 @@ static bool check_input(struct run *r)
 {
     aiki_error err;
 
-    if (r->workflow->input == NULL ||
-        schema_validate(r->workflow->input, r->input, &err) == AIKI_OK)
+    if (fit_run_input(r, &err) == AIKI_OK)
         return true;
     if (r->replay.journal.recorded > 0) {
         run_unfit(r, &err);

@@ -219,6 +219,11 @@ static int64_t api_deadline_ms(const aiki_call *call)
     return a->limit_ms == 0 || end_ms < a->limit_ms ? end_ms : a->limit_ms;
 }
 
+static uint32_t api_schema_mode(const aiki_call *call)
+{
+    return attempt_of(call)->task->def.schema_mode;
+}
+
 static const aiki_task_api task_api = {
     .struct_size = sizeof(task_api),
     .attempt = api_attempt,
@@ -233,6 +238,7 @@ static const aiki_task_api task_api = {
     .heartbeat = api_heartbeat,
     .last_details = api_last_details,
     .deadline_ms = api_deadline_ms,
+    .schema_mode = api_schema_mode,
 };
 
 void task_pool_free_log(struct task_pool *pool, struct log_note *n)
@@ -249,13 +255,15 @@ static void judge_output(struct attempt *a)
     aiki_error err = AIKI_ERROR_INIT;
     aiki_view value = a->output.size_bytes > 0 ? a->output : (aiki_view){&nil_byte, 1};
 
-    if (a->task->output == NULL)
+    if (a->task->output == NULL || a->task->def.schema_mode == AIKI_SCHEMA_OFF)
         return;
-    a->status = schema_validate(a->task->output, value, &err);
-    if (a->status != AIKI_OK) {
-        err.flags |= AIKI_ERROR_FINAL;
-        keep_error(a, &err);
-    }
+    aiki_status st = schema_validate(a->task->output, value, &err);
+    if (st == AIKI_OK)
+        return;
+    err.flags |= AIKI_ERROR_FINAL;
+    keep_error(a, &err);
+    a->misfit = a->task->def.schema_mode == AIKI_SCHEMA_WARN;
+    a->status = a->misfit ? AIKI_OK : st;
 }
 
 static void judge_failure(struct attempt *a)

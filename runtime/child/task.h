@@ -73,6 +73,7 @@ struct attempt {
     aiki_status status;
     aiki_view output, error; /* error: map */
     bool final, keep_output;
+    bool misfit; /* the output does not fit its schema and passes: error says why */
     int64_t retry_after_ms, duration_us;
 };
 

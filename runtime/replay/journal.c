@@ -152,7 +152,7 @@ static aiki_status load_done(struct journal *j, struct step *s, const struct eve
 {
     s->done_on_record = true;
     load_outcome(s, e);
-    if (s->kind == STEP_SIGNAL && s->outcome == OUTCOME_OK) {
+    if (s->kind == STEP_SIGNAL && (s->outcome == OUTCOME_OK || s->outcome == OUTCOME_FAILED)) {
         aiki_status st = take_signal(j, s, e, err);
         if (st != AIKI_OK)
             return st;
@@ -218,7 +218,7 @@ static aiki_status load_step(struct journal *j, const struct event *e, aiki_erro
         s = journal_add(j, &e->as.step.address, e->as.step.nth);
     if (s == NULL)
         return no_memory(j, e, err);
-    if (s->done_on_record)
+    if (s->done_on_record && e->kind != EVENT_WARNED)
         return bad_event(err, e, "the step was done before");
     if (!s->on_record) {
         s->called_at_ms = e->at_ms;
@@ -229,6 +229,10 @@ static aiki_status load_step(struct journal *j, const struct event *e, aiki_erro
 
     j->required += !s->required;
     s->required = true;
+    if (e->kind == EVENT_WARNED) {
+        s->warned |= (uint8_t)e->as.step.warned;
+        return AIKI_OK;
+    }
     if (e->kind == EVENT_STEP_DONE)
         return load_done(j, s, e, err);
     s->begun_seq = e->seq;
@@ -273,6 +277,16 @@ static aiki_status load_crash(struct journal *j, const struct event *e, aiki_err
     return AIKI_OK;
 }
 
+static aiki_status load_warned(struct journal *j, const struct event *e, aiki_error *err)
+{
+    static const struct address whole_run;
+
+    if (memcmp(&e->as.step.address, &whole_run, sizeof(whole_run)) != 0)
+        return load_step(j, e, err);
+    j->warned |= (uint8_t)e->as.step.warned;
+    return AIKI_OK;
+}
+
 /* What the start of the run says about retries holds for every task of it. */
 static aiki_status load_start(struct journal *j, const struct event *e, aiki_error *err)
 {
@@ -302,6 +316,7 @@ static aiki_status load_event(struct journal *j, const struct event *e, aiki_err
     case EVENT_HEARTBEAT:
     case EVENT_ATTEMPT_DONE:
     case EVENT_STEP_DONE: return load_step(j, e, err);
+    case EVENT_WARNED: return load_warned(j, e, err);
     case EVENT_CANCEL_SEEN: return add_delivery(j, NULL) == AIKI_OK ? AIKI_OK : no_memory(j, e, err);
     case EVENT_RUN_RETRIED: outside_retried(j, e); return AIKI_OK;
     case EVENT_CRASHED: return load_crash(j, e, err);

@@ -65,6 +65,7 @@ struct step {
     bool unrecorded; /* cancelled while replaying; to be recorded once live */
     bool until;     /* a sleep that ends at due_at_ms whatever its duration */
     bool detached;  /* a child nobody waits for */
+    uint8_t warned; /* WARNED_* on record */
     uint32_t future;  /* number of its call, from 1 */
     uint32_t awaited; /* how often the current wait lists it */
     /* time */
@@ -86,7 +87,8 @@ struct step {
     uint64_t crashes, crash_pass; /* charged to it under this build, in that pass of the run */
     aiki_view crash_error;        /* of the last one */
     uint64_t barrier; /* events that must be acknowledged before it may start */
-    const void *task; /* the caller's, untouched here */
+    const void *task;    /* the caller's, untouched here */
+    const void *expects; /* signal: so is this; NULL: any payload */
     /* outcome */
     uint64_t outcome;
     aiki_view value; /* of a signal step: its payload */
@@ -138,6 +140,7 @@ struct journal {
     aiki_view build;    /* the owner's to fill in: which build is executing; crashes of others are theirs */
     uint64_t crashes;   /* of the workflow's own code under this build, since it was last unblocked */
     aiki_view crash_error; /* of the last one */
+    uint8_t warned;     /* WARNED_* of the run itself on record */
     struct event start; /* the STARTED event; kind 0 before it was loaded */
     struct retry start_retry; /* what it says about retries, with defaults filled in */
     bool has_start_retry;

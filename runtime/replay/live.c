@@ -107,8 +107,8 @@ void live_record_done(struct replay *r, struct step *s)
 
     if (s->kind == STEP_SIGNAL) {
         aiki_writer_init_fixed(&number, memory, sizeof(memory));
-        aiki_mp_uint(&number, s->outcome == OUTCOME_OK ? s->signal->seq : 0);
-        e.as.step.value = s->outcome == OUTCOME_OK ? aiki_writer_view(&number) : (aiki_view){NULL, 0};
+        aiki_mp_uint(&number, s->signal != NULL ? s->signal->seq : 0);
+        e.as.step.value = s->signal != NULL ? aiki_writer_view(&number) : (aiki_view){NULL, 0};
     }
     write_outcome(r, s, &e);
     r->events_seen = r->events_written;
@@ -120,6 +120,21 @@ void live_record_cancel_seen(struct replay *r)
 
     live_write_event(r, &e);
     r->events_seen = r->events_written;
+}
+
+void replay_warn(struct replay *r, struct step *s, uint64_t what, aiki_view error)
+{
+    uint8_t *warned = s != NULL ? &s->warned : &r->journal.warned;
+    bool known = (*warned & what) != 0 || (what == WARNED_RECORD && *warned >= WARNED_OUTPUT);
+
+    if (known || r->events.size_bytes >= REPLAY_UNSENT_BYTES_MAX) /* the next replay has room */
+        return;
+    *warned |= (uint8_t)what;
+    struct event e = s != NULL ? live_step_event(s, EVENT_WARNED)
+                               : (struct event){.kind = EVENT_WARNED};
+    e.as.step.warned = what;
+    e.as.step.error = error;
+    live_write_event(r, &e);
 }
 
 void replay_write_end(struct replay *r, const struct event *e)
@@ -221,6 +236,18 @@ static struct step *take_startable(struct replay *r)
 
 /* ---- waiting ----------------------------------------------------------------------------- */
 
+/* What is not as expected is taken too: the next wait takes the one behind it. */
+static void take_signal(struct replay *r, struct step *s, struct signal *signal)
+{
+    journal_take_signal(&r->journal, s, signal);
+    s->outcome = OUTCOME_OK;
+    if (s->expects == NULL || r->judge == NULL)
+        return;
+    s->error = r->judge(r->judge_arg, s);
+    if (s->error.size_bytes > 0)
+        s->outcome = OUTCOME_FAILED;
+}
+
 /* Whether s is over, and how: a signal that is there wins over a timeout. */
 static bool wait_is_over(struct replay *r, struct step *s)
 {
@@ -229,8 +256,7 @@ static bool wait_is_over(struct replay *r, struct step *s)
     if (s->kind == STEP_SIGNAL) {
         struct signal *signal = journal_signal(&r->journal, s->name);
         if (signal != NULL) {
-            journal_take_signal(&r->journal, s, signal);
-            s->outcome = OUTCOME_OK;
+            take_signal(r, s, signal);
             return true;
         }
         if (s->due_at_ms == 0)

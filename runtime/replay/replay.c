@@ -160,6 +160,7 @@ static aiki_status take_step(struct replay *r, const struct step_call *call,
     s->duration_ms = call->duration_ms;
     s->policy = call->policy != NULL ? call->policy : &default_policy;
     s->task = call->task;
+    s->expects = call->expects;
     s->barrier = r->events_seen;
     s->shielded = r->protections > 0;
     s->until = call->until;

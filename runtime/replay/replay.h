@@ -50,6 +50,10 @@ struct queue {
 struct replay {
     struct journal journal;
     struct aiki_id run; /* the owner's to fill in: what jitter and ids of children are made from */
+    /* The owner's too: whether a signal that a step is about to take fits what it expects. Empty, or
+     * the error map it fails with. NULL: nobody expects anything. */
+    aiki_view (*judge)(void *arg, struct step *s);
+    void *judge_arg;
     aiki_status status; /* AIKI_NOMEM or AIKI_LIMIT for ever after the first failure */
     bool live;
     int64_t now_ms; /* as last told */
@@ -102,6 +106,7 @@ struct step_call {
     aiki_view key;       /* task, with once: the identity instead of the input; empty = none */
     const struct task_policy *policy; /* task; borrowed as long as the replay, NULL: all defaults */
     const void *task;
+    const void *expects; /* signal: what judge is to look for; NULL = any payload */
 };
 /* AIKI_OK: *ret is the step, its future numbered. AIKI_CORRUPT (input is not msgpack),
  * AIKI_LIMIT, AIKI_NOMEM. */
@@ -127,6 +132,9 @@ bool replay_has_room(struct replay *r);
 /* Record what capturing a side step gave and show it: a value, or the error map of a failure.
  * Both are copied. */
 aiki_status replay_side(struct replay *r, struct step *s, aiki_view value, aiki_view error);
+/* Record, once, that a value of s (NULL: of the run itself) does not fit its schema and passed:
+ * WARNED_*, error map. */
+void replay_warn(struct replay *r, struct step *s, uint64_t what, aiki_view error);
 /* Whether the code may return: false is a divergence. */
 bool replay_may_return(struct replay *r);
 

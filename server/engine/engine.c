@@ -122,7 +122,8 @@ static bool owner_may_write(uint64_t kind)
     return kind == EVENT_STEP_BEGUN || kind == EVENT_ATTEMPT_FAILED || kind == EVENT_STEP_DONE ||
            kind == EVENT_COMPLETED || kind == EVENT_FAILED || kind == EVENT_BLOCKED ||
            kind == EVENT_CANCELLED || kind == EVENT_CANCEL_SEEN || kind == EVENT_RUN_RETRIED ||
-           kind == EVENT_HEARTBEAT || kind == EVENT_ATTEMPT_DONE || kind == EVENT_CRASHED;
+           kind == EVENT_HEARTBEAT || kind == EVENT_ATTEMPT_DONE || kind == EVENT_CRASHED ||
+           kind == EVENT_WARNED;
 }
 
 /* How a run must go on after an event of this kind, if that is not free. */

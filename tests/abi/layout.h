@@ -21,12 +21,12 @@
 /* X(type, last member): nothing may lie behind a member that has no line. */
 #define LAYOUT_GROWING(X) \
     X(aiki_error, cause)                       \
-    X(aiki_task_api, deadline_ms)              \
-    X(aiki_task_def, reserved)                 \
+    X(aiki_task_api, schema_mode)              \
+    X(aiki_task_def, schema_mode)              \
     X(aiki_task_options, reserved)             \
-    X(aiki_run_api, protect)                   \
+    X(aiki_run_api, signal_start_as)           \
     X(aiki_child_options, schedule_to_start_ms) \
-    X(aiki_workflow_def, task_start_to_close_ms) \
+    X(aiki_workflow_def, reserved)             \
     X(aiki_plugin_def, task_stride)            \
     X(aiki_field_def, record)                  \
     X(aiki_record_def, field_stride)           \
@@ -97,7 +97,8 @@
     X(aiki_task_api, log, 72, 8)             \
     X(aiki_task_api, heartbeat, 80, 8)       \
     X(aiki_task_api, last_details, 88, 8)    \
-    X(aiki_task_api, deadline_ms, 96, 8)
+    X(aiki_task_api, deadline_ms, 96, 8)     \
+    X(aiki_task_api, schema_mode, 104, 8)
 #define LAYOUT_TASK_DEF(X) \
     X(aiki_task_def, struct_size, 0, 4) \
     X(aiki_task_def, flags, 4, 4)       \
@@ -112,7 +113,7 @@
     X(aiki_task_def, schedule_to_close_ms, 128, 8) \
     X(aiki_task_def, heartbeat_ms, 136, 8)      \
     X(aiki_task_def, crashes_max, 144, 4)       \
-    X(aiki_task_def, reserved, 148, 4)
+    X(aiki_task_def, schema_mode, 148, 4)
 #define LAYOUT_RUN(X) \
     X(aiki_run, api, 0, 8)
 #define LAYOUT_TASK_OPTIONS(X) \
@@ -148,7 +149,10 @@
     X(aiki_run_api, sleep_until_start, 136, 8) \
     X(aiki_run_api, future_cancel, 144, 8)     \
     X(aiki_run_api, cancelled, 152, 8)         \
-    X(aiki_run_api, protect, 160, 8)
+    X(aiki_run_api, protect, 160, 8)           \
+    X(aiki_run_api, schema_mode, 168, 8)       \
+    X(aiki_run_api, result_as, 176, 8)         \
+    X(aiki_run_api, signal_start_as, 184, 8)
 #define LAYOUT_CHILD_OPTIONS(X) \
     X(aiki_child_options, struct_size, 0, 4)  \
     X(aiki_child_options, close_policy, 4, 4) \
@@ -167,7 +171,9 @@
     X(aiki_workflow_def, summary, 48, 8)    \
     X(aiki_workflow_def, retry, 56, 64)     \
     X(aiki_workflow_def, run_timeout_ms, 120, 8) \
-    X(aiki_workflow_def, task_start_to_close_ms, 128, 8)
+    X(aiki_workflow_def, task_start_to_close_ms, 128, 8) \
+    X(aiki_workflow_def, schema_mode, 136, 4)   \
+    X(aiki_workflow_def, reserved, 140, 4)
 #define LAYOUT_PLUGIN_DEF(X) \
     X(aiki_plugin_def, struct_size, 0, 4)      \
     X(aiki_plugin_def, abi_major, 4, 4)        \

@@ -75,16 +75,51 @@ def test_changed_input_blocks_and_the_old_build_continues(stacks):
     chain.check(s.history(run))
 
 
+def tighten(s):
+    """From here on answers over 5 do not fit."""
+    serve_elsewhere(s, "family-tight", "family")
+
+
+def blocks_until_a_build_fits(s, run, what):
+    until(lambda: s.state(run) == "blocked", f"the run is blocked, not {s.state(run)}")
+    error = s.run(run)["error"]
+    assert error["code"] == "SCHEMA_MISMATCH", error
+    assert what in error["message"] and "n: " in error["message"], error
+    s.drop("family", source=plugin("family"))
+    document = s.result(run)
+    chain.check(s.history(run))
+    return document
+
+
 def test_a_recorded_result_that_fits_no_more_blocks_with_the_field(stacks):
     s = stacks(plugins=["family"])
     run = s.start("leaf", {"path": str(s.directory / "trace"), "ms": 3600000, "n": 7})
     until(lambda: s.state(run) == "sleeping", "leaf sleeps")
-    serve_elsewhere(s, "family-tight", "family")
+    tighten(s)
     s.request("POST", f"/v1/runs/{run}/wake", {})
-    until(lambda: s.state(run) == "blocked", f"the run is blocked, not {s.state(run)}")
-    error = s.run(run)["error"]
-    assert error["code"] == "SCHEMA_MISMATCH", error
-    assert "task mark" in error["message"] and "n: " in error["message"], error
-    s.drop("family", source=plugin("family"))
-    assert s.result(run)["n"] == 14
-    chain.check(s.history(run))
+    assert blocks_until_a_build_fits(s, run, "task mark")["n"] == 14
+
+
+def test_a_childs_result_that_fits_no_more_blocks_too(stacks):
+    s = stacks(plugins=["family"])
+    run = s.start("parent", {"path": str(s.directory / "trace"), "ms": 3600000, "n": 4})
+    until(lambda: len(s.get("/v1/runs?workflow=leaf&state=sleeping")["runs"]) == 4, "leaves sleep")
+    s.request("POST", f"/v1/runs/{run}/pause", {})
+    for child in s.get("/v1/runs?workflow=leaf")["runs"]:
+        s.request("POST", f"/v1/runs/{child['id']}/wake", {})
+        s.result(child["id"])
+    tighten(s)
+    s.request("POST", f"/v1/runs/{run}/resume", {})
+    assert blocks_until_a_build_fits(s, run, "child leaf")["n"] == 12
+
+
+def test_a_signals_payload_that_fits_no_more_blocks_too(stacks):
+    s = stacks(plugins=["family"])
+    run = s.start("decide", {"path": str(s.directory / "trace"), "ms": 3600000})
+    s.signal(run, "decision", {"n": "seven"})
+    s.signal(run, "decision", {"n": 7})
+    until(lambda: s.state(run) == "sleeping", "it ponders")
+    tighten(s)
+    s.request("POST", f"/v1/runs/{run}/wake", {})
+    assert blocks_until_a_build_fits(s, run, "payload of signal decision") == {
+        "n": 7, "text": "SCHEMA_MISMATCH"}

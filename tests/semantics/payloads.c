@@ -2,7 +2,10 @@
  *
  *   payloads {"lines": [{"sku": "tea", "quantity": 1}], "fault": "task"|"output"}
  *
- * "fault" asks for a task, or the workflow, that answers what its own schema forbids.
+ *   modes {"task": "strict"|"warn"|"off", "quantity": N}     a typed task of that mode that answers N
+ *   lax {"quantity": N}                                      answers N, in mode warn
+ *
+ * N is to be 1 to 990. "fault" asks for a task, or the workflow, that answers what its own schema forbids.
  */
 #include <string.h>
 
@@ -60,7 +63,55 @@ static aiki_status payloads(aiki_run *run, aiki_view input, aiki_error *err)
     return aiki_output(run, &w, err);
 }
 
+/* ---- modes ------------------------------------------------------------------------------- */
+
+static aiki_status echo(aiki_call *call, const struct total *in, struct total *out)
+{
+    (void)call;
+    *out = *in;
+    return AIKI_OK;
+}
+#define ECHO(mode, setting)                                                                  \
+    static aiki_status mode(aiki_call *call, const struct total *in, struct total *out)     \
+    {                                                                                        \
+        return echo(call, in, out);                                                          \
+    }                                                                                        \
+    AIKI_TASK_TYPED_WITH(mode, #mode, total, total, AIKI_SCHEMA(setting))
+ECHO(strict, AIKI_SCHEMA_STRICT);
+ECHO(warn, AIKI_SCHEMA_WARN);
+ECHO(off, AIKI_SCHEMA_OFF);
+
+#define MODES_INPUT(F, R)                                                \
+    F(R, str, task, AIKI_REQUIRED, AIKI_ONE_OF("strict|warn|off"))       \
+    F(R, i64, quantity, AIKI_REQUIRED)
+AIKI_RECORD(modes_input, MODES_INPUT);
+
+static aiki_status modes(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    const aiki_memory memory = aiki_run_memory(run);
+    aiki_writer w = aiki_run_writer(run);
+    struct modes_input in;
+    aiki_view output;
+
+    AIKI_TRY(modes_input_decode(input, &memory, &in, err));
+    AIKI_TRY(answer(&w, in.quantity));
+    AIKI_TRY(aiki_task(run, in.task, aiki_writer_view(&w), &output, err));
+    return run->api->output(run, output);
+}
+
+static aiki_status lax(aiki_run *run, const struct total *in, struct total *out, aiki_error *err)
+{
+    (void)run;
+    (void)err;
+    *out = *in;
+    return AIKI_OK;
+}
+AIKI_WORKFLOW_TYPED_WITH(lax, "lax", "1.0.0", total, total, AIKI_SCHEMA(AIKI_SCHEMA_WARN));
+
 AIKI_PLUGIN("payloads", "1.0.0",
             AIKI_WORKFLOWS(AIKI_WORKFLOW("payloads", "1.0.0", payloads, AIKI_INPUT(order),
-                                         AIKI_OUTPUT(total))),
-            AIKI_TASKS(AIKI_TASK("add-up", add_up, AIKI_INPUT(order), AIKI_OUTPUT(total))));
+                                         AIKI_OUTPUT(total)),
+                           AIKI_WORKFLOW("modes", "1.0.0", modes, AIKI_INPUT(modes_input)),
+                           lax_workflow),
+            AIKI_TASKS(AIKI_TASK("add-up", add_up, AIKI_INPUT(order), AIKI_OUTPUT(total)),
+                       strict_task, warn_task, off_task));

@@ -1,4 +1,5 @@
 """Values are checked at every boundary; a refusal names the path, the rule and the value."""
+import chain
 import pytest
 from harness import HttpError
 
@@ -35,3 +36,40 @@ def test_a_workflow_that_answers_what_its_schema_forbids_has_failed(common):
     document = common.outcome(common.start("payloads", {**GOOD, "fault": "output"}))
     assert document["state"] == "failed"
     assert document["error"]["code"] == "SCHEMA_MISMATCH" and "quantity" in document["error"]["message"]
+
+
+def warnings(s, run):
+    return [(e["value"], e["error"]["code"]) for e in s.history(run) if e["kind"] == "warned"]
+
+
+def test_strict_fails_what_does_not_fit(common):
+    document = common.outcome(common.start("modes", {"task": "strict", "quantity": 0}))
+    assert document["state"] == "failed"
+    assert document["error"]["code"] == "SCHEMA_MISMATCH" and "quantity" in document["error"]["message"]
+
+
+def test_warn_lets_it_pass_and_says_so(common):
+    run = common.start("modes", {"task": "warn", "quantity": 0})
+    assert common.result(run) == {"quantity": 0}
+    assert warnings(common, run) == [("input", "SCHEMA_MISMATCH"), ("output", "SCHEMA_MISMATCH")]
+    chain.check(common.history(run))
+    shown = common.aiki("runs", "inspect", run).stdout
+    assert "warned" in shown and "quantity: must be at least 1, is 0" in shown
+
+
+def test_off_does_not_look(common):
+    run = common.start("modes", {"task": "off", "quantity": 0})
+    assert common.result(run) == {"quantity": 0}
+    assert warnings(common, run) == []
+
+
+def test_a_workflow_has_a_mode_too(common):
+    run = common.start("lax", {"quantity": 0})
+    assert common.result(run) == {"quantity": 0}
+    assert warnings(common, run) == [("input", "SCHEMA_MISMATCH"), ("output", "SCHEMA_MISMATCH")]
+    chain.check(common.history(run))
+
+
+def test_no_mode_decodes_what_is_of_another_type(common):
+    document = common.outcome(common.start("lax", {"quantity": "none"}))
+    assert document["state"] == "failed" and document["error"]["code"] == "SCHEMA_MISMATCH"

@@ -132,6 +132,8 @@ static aiki_status call_heartbeat(aiki_call *call, aiki_view details)
 static aiki_view call_last_details(const aiki_call *call) { return of_call(call)->task_details; }
 static int64_t call_deadline_ms(const aiki_call *call) { return (void)call, 0; }
 
+static uint32_t call_schema_mode(const aiki_call *call) { return (void)call, AIKI_SCHEMA_STRICT; }
+
 static const aiki_task_api task_api = {
     .struct_size = sizeof(task_api),
     .attempt = call_attempt,
@@ -146,6 +148,7 @@ static const aiki_task_api task_api = {
     .heartbeat = call_heartbeat,
     .last_details = call_last_details,
     .deadline_ms = call_deadline_ms,
+    .schema_mode = call_schema_mode,
 };
 
 static const aiki_task_def *find_task(const struct fake_host *h, const char *name)
@@ -361,12 +364,30 @@ static void run_log(aiki_run *run, int32_t level, const char *text)
     (void)text;
 }
 
+static uint32_t run_schema_mode(const aiki_run *run) { return (void)run, AIKI_SCHEMA_STRICT; }
+
+static aiki_status run_result_as(aiki_run *run, aiki_future future, const struct aiki_record_def *record,
+                                 aiki_view *ret, uint32_t *ret_mode, aiki_error *err)
+{
+    (void)record;
+    *ret_mode = AIKI_SCHEMA_STRICT;
+    return run_result(run, future, ret, err);
+}
+
+static aiki_status run_signal_start_as(aiki_run *run, const char *name, int64_t timeout_ms,
+                                       const struct aiki_record_def *record, aiki_future *ret,
+                                       aiki_error *err)
+{
+    (void)record;
+    return run_signal_start(run, name, timeout_ms, ret, err);
+}
+
 static const aiki_run_api run_api = {
     sizeof(run_api), 0,          run_id,     run_alloc,       run_output,
     run_fail,        run_task_start, run_sleep_start, run_signal_start, run_await,
     run_result,      run_now,    run_random, run_uuid,        run_record_once,
     run_replaying,   run_log,    run_child_start, run_sleep_until_start, run_future_cancel,
-    run_cancelled,   run_protect};
+    run_cancelled,   run_protect, run_schema_mode, run_result_as,  run_signal_start_as};
 
 /* ---- public ------------------------------------------------------------------------------ */
 

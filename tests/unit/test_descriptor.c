@@ -65,6 +65,8 @@ static char long_text[DESCRIPTOR_TEXT_BYTES_MAX + 2];
     X(STRUCT_SIZE, shop.tasks[1].struct_size = 8)                                                  \
     X(BAD_STRIDE, shop.plugin.task_stride = 7)                                                     \
     X(BAD_FLAGS, shop.tasks[0].flags = 1u << 30)                                                   \
+    X(BAD_MODE, shop.tasks[0].schema_mode = 3)                                                     \
+    X(BAD_MODE, shop.workflows[0].schema_mode = 3)                                                 \
     X(NULL_TABLE, shop.plugin.workflows = NULL)                                                    \
     X(NULL_TABLE, shop.plugin.tasks = NULL)                                                        \
     X(NULL_HANDLER, shop.workflows[1].fn = NULL)                                                   \

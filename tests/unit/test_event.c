@@ -25,6 +25,7 @@ static const struct event *sample(uint64_t kind)
     case EVENT_ATTEMPT_FAILED:
     case EVENT_STEP_DONE:
     case EVENT_ATTEMPT_DONE:
+    case EVENT_WARNED:
     case EVENT_HEARTBEAT:
         memcpy(e.as.step.address.bytes, "fedcba9876543210", ADDRESS_BYTES);
         e.as.step.nth = 2;
@@ -106,6 +107,11 @@ static const struct event *sample(uint64_t kind)
         e.as.step.outcome = OUTCOME_OK;
         e.as.step.value = BYTES("\xcd\x01\x2c");
         e.as.step.duration_us = 1500;
+    }
+    if (kind == EVENT_WARNED) {
+        e.as.step.warned = WARNED_OUTPUT;
+        e.as.step.error = BYTES("\x81\xa4"
+                                "code\xa1Y");
     }
     if (kind == EVENT_HEARTBEAT) {
         e.as.step.attempt = 2;

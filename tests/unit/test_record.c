@@ -203,6 +203,28 @@ static void refusals_name_path_rule_and_value(void **state)
     }
 }
 
+/* In the other modes a rule may be broken, a type not. */
+static void rules_may_be_broken_types_not(void **state)
+{
+    static const char *const rules[] = {"must be at least", "must be at most", "must have",
+                                        "must be one of", "is required"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        aiki_writer w = writer();
+        struct shop_cart got = {0};
+        bool readable = cases[i].message == NULL;
+        for (size_t rule = 0; rule < sizeof(rules) / sizeof(rules[0]) && !readable; rule++)
+            readable = strstr(cases[i].message, rules[rule]) != NULL;
+        arena.used = 0;
+        cases[i].write(&w);
+        print_message("case %s\n", cases[i].name);
+        for (uint32_t mode = AIKI_SCHEMA_WARN; mode <= AIKI_SCHEMA_OFF; mode++)
+            assert_int_equal(aiki_record_read_as(&shop_cart_record, mode, aiki_writer_view(&w), &memory,
+                                                 &got, NULL),
+                             readable ? AIKI_OK : AIKI_SCHEMA);
+    }
+}
+
 /* No cut and no changed byte of a good value is more than a refusal (run with ASan). */
 static void damaged_bytes_are_refused_or_read(void **state)
 {
@@ -383,6 +405,7 @@ int main(void)
         cmocka_unit_test_setup(absent_fields_get_defaults, setup),
         cmocka_unit_test_setup(what_was_decoded_encodes, setup),
         cmocka_unit_test_setup(refusals_name_path_rule_and_value, setup),
+        cmocka_unit_test_setup(rules_may_be_broken_types_not, setup),
         cmocka_unit_test_setup(damaged_bytes_are_refused_or_read, setup),
         cmocka_unit_test_setup(every_allocation_may_fail, setup),
         cmocka_unit_test_setup(encoding_checks_the_rules, setup),

@@ -287,6 +287,46 @@ static void signals_are_taken_in_order(void **state)
     world_end(w);
 }
 
+/* Odd payloads are not expected. */
+static aiki_view expects_even(void *arg, struct step *s)
+{
+    static const uint8_t map[] = {0x80};
+    struct world *w = arg;
+    assert_ptr_equal(s->expects, w);
+    return (aiki_view){map, number_of(s->value) % 2};
+}
+
+static uint64_t first_even(struct world *w)
+{
+    const struct step_call call = {
+        .kind = STEP_SIGNAL, .name = view("go"), .duration_ms = -1, .expects = w};
+    const struct step *s;
+    uint64_t refused = 0;
+    w->r.judge = expects_even;
+    w->r.judge_arg = w;
+    do {
+        uint32_t f = begin(w, &call);
+        await(w, &f, 1, 1);
+        s = shown(w, f);
+        refused += s->outcome == OUTCOME_FAILED;
+    } while (s->outcome == OUTCOME_FAILED);
+    (void)result(w, timed(w, STEP_SLEEP, "wait", 3600000));
+    return 10 * refused + number_of(s->value);
+}
+
+/* A signal that is not what is expected is a failed step, on every replay, and the next one is taken. */
+static void odd_signals_are_refused(void **state)
+{
+    struct world *w = *state;
+    world_begin(w, first_even);
+    for (uint8_t payload = 5; payload < 9; payload++)
+        send_signal(w, "go", payload);
+    run_to_end(w, NEVER);
+    assert_int_equal(w->result, 10 + 6);
+    assert_int_equal(count(w, EVENT_STEP_DONE), 3);
+    world_end(w);
+}
+
 static int64_t length_ms; /* of a wait, as the build at hand has it */
 static uint64_t long_wait(struct world *w)
 {
@@ -567,6 +607,7 @@ int main(void)
         CASE(changes_are_told),
         CASE(side_values_keep_their_place),
         CASE(signals_are_taken_in_order),
+        CASE(odd_signals_are_refused),
         CASE(lengths_may_change),
         CASE(short_sleeps_stay_here),
         CASE(tasks_under_way_are_announced),

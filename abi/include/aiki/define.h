@@ -86,6 +86,9 @@
 #define AIKI_RUN_TIMEOUT_MS(ms) AIKI_SET_(run_timeout_ms) = (ms)
 #define AIKI_TASK_TIMEOUT_MS(ms) AIKI_SET_(task_start_to_close_ms) = (ms)
 
+/* Of tasks and workflows: AIKI_SCHEMA(AIKI_SCHEMA_WARN). since 1.1 */
+#define AIKI_SCHEMA(mode) AIKI_SET_(schema_mode) = (mode)
+
 /* ---- entries ----------------------------------------------------------------------------- */
 
 #define AIKI_TASK_SETTINGS_(task_name, ...)                       \

@@ -36,6 +36,13 @@ extern "C" {
 
 struct aiki_record_def; /* aiki/record.h: a schema; NULL where any msgpack is accepted */
 
+/* What becomes of a value that does not fit its schema. since 1.1 */
+enum {
+    AIKI_SCHEMA_STRICT = 0, /* it fails the task or run; one on record blocks the run */
+    AIKI_SCHEMA_WARN = 1,   /* it passes and the history has an entry about it */
+    AIKI_SCHEMA_OFF = 2     /* nobody looks */
+};
+
 /* ---- retry ------------------------------------------------------------------------------- */
 
 enum {
@@ -126,6 +133,8 @@ struct aiki_task_api {
     /* When the attempt is going to be stopped: the earliest of its own timeouts and the run's
      * deadline, in ms since 1970 UTC by the server's clock; 0: never. since 1.1 */
     int64_t (*deadline_ms)(const aiki_call *call);
+    /* schema_mode of the task: AIKI_SCHEMA_*. since 1.1 */
+    uint32_t (*schema_mode)(const aiki_call *call);
     /* ---- members added in 1.2 go below this line ---- */
 };
 
@@ -174,7 +183,7 @@ typedef struct aiki_task_def {
      * the step fails with STEP_CRASHED. No attempt of the retry policy is charged for it. At most
      * 1000; 0: 3. since 1.1 */
     uint32_t crashes_max;
-    uint32_t reserved;      /* 0 */
+    uint32_t schema_mode;   /* AIKI_SCHEMA_*, for input and output. since 1.1 */
 } aiki_task_def;
 
 /* ---- workflow side ----------------------------------------------------------------------- */
@@ -314,6 +323,20 @@ struct aiki_run_api {
     /* Enter (true) or leave (false) a protected scope; they nest. Inside, a request to end the run is
      * not seen and steps work as ever: the place for cleanup. */
     void (*protect)(aiki_run *run, bool on);
+    /* schema_mode of the workflow: AIKI_SCHEMA_*. since 1.1 */
+    uint32_t (*schema_mode)(const aiki_run *run);
+    /* result() for code that decodes a record from it. A value on record that does not fit it blocks
+     * the run with SCHEMA_MISMATCH and the field: this does not return then, and a build that fits
+     * goes on from here. ret_mode: in which mode to decode, that of the task or of this workflow.
+     * since 1.1 */
+    aiki_status (*result_as)(aiki_run *run, aiki_future future, const struct aiki_record_def *record,
+                             aiki_view *ret_output, uint32_t *ret_mode, aiki_error *err);
+    /* signal_start() for code that decodes a record from the payload. A signal that does not fit it
+     * when it is taken fails the step with SCHEMA_MISMATCH: the next wait takes the next one.
+     * since 1.1 */
+    aiki_status (*signal_start_as)(aiki_run *run, const char *name, int64_t timeout_ms,
+                                   const struct aiki_record_def *record, aiki_future *ret_future,
+                                   aiki_error *err);
     /* ---- members added in 1.2 go below this line ---- */
 };
 
@@ -342,6 +365,9 @@ typedef struct aiki_workflow_def {
     int64_t run_timeout_ms;
     /* start_to_close_ms of its tasks that set none themselves. */
     int64_t task_start_to_close_ms;
+    /* AIKI_SCHEMA_*, for input and output, for results of children and for payloads of signals. */
+    uint32_t schema_mode;
+    uint32_t reserved;      /* 0 */
 } aiki_workflow_def;
 
 /* ---- the plugin -------------------------------------------------------------------------- */

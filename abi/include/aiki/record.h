@@ -193,12 +193,16 @@ static inline aiki_status aiki_typed_result_(aiki_run *run, aiki_future future,
                                              aiki_error *err)
 {
     const aiki_memory memory = aiki_run_memory(run);
+    uint32_t mode = AIKI_SCHEMA_STRICT;
     aiki_view output;
-    AIKI_TRY(run->api->result(run, future, &output, err));
+    if (ret_output == NULL || !AIKI_HAS(run->api, result_as))
+        AIKI_TRY(run->api->result(run, future, &output, err));
+    else
+        AIKI_TRY(run->api->result_as(run, future, def, &output, &mode, err));
     if (ret_output == NULL)
         return AIKI_OK;
     __builtin_memset(ret_output, 0, def->size_bytes);
-    return aiki_record_read(def, output, &memory, ret_output, err);
+    return aiki_record_read_as(def, mode, output, &memory, ret_output, err);
 }
 
 /* Declares NAME_start, NAME_result and NAME_call for a task of this plugin. AIKI_TASK_TYPED
@@ -272,7 +276,61 @@ static inline aiki_status aiki_typed_child_start_(aiki_run *run, const char *wor
     }                                                                                     \
     struct OUT
 
+/* ---- typed signals, since 1.1 ------------------------------------------------------------ */
+
+static inline aiki_status aiki_typed_signal_start_(aiki_run *run, const char *name,
+                                                   int64_t timeout_ms, const aiki_record_def *def,
+                                                   aiki_future *ret_future, aiki_error *err)
+{
+    if (!AIKI_HAS(run->api, signal_start_as))
+        return aiki_signal_start(run, name, timeout_ms, ret_future, err);
+    return run->api->signal_start_as(run, name, timeout_ms, def, ret_future, err);
+}
+
+/* Declares NAME_signal_start, NAME_signal_result and NAME_wait:
+ *
+ *   AIKI_SIGNAL_DECLARE(decision, "decision", verdict);
+ *   st = decision_wait(run, AIKI_HOURS_MS(1), &verdict, err);
+ */
+#define AIKI_SIGNAL_DECLARE(NAME, signal_name, PAYLOAD)                                   \
+    /* Start waiting for the next signal of that name. */                                 \
+    AIKI_UNUSED_ static inline aiki_status NAME##_signal_start(                           \
+        aiki_run *run, int64_t timeout_ms, aiki_future *ret_future, aiki_error *err)      \
+    {                                                                                     \
+        return aiki_typed_signal_start_(run, signal_name, timeout_ms, &PAYLOAD##_record,  \
+                                        ret_future, err);                                 \
+    }                                                                                     \
+    /* Outcome of a wait that is over: AIKI_TIMEDOUT when none came in time, AIKI_FAILED  \
+     * with SCHEMA_MISMATCH for one that is no PAYLOAD. ret_payload may be NULL. */       \
+    AIKI_UNUSED_ static inline aiki_status NAME##_signal_result(                          \
+        aiki_run *run, aiki_future future, struct PAYLOAD *ret_payload, aiki_error *err)  \
+    {                                                                                     \
+        return aiki_typed_result_(run, future, &PAYLOAD##_record, ret_payload, err);      \
+    }                                                                                     \
+    /* Wait for the next signal of that name. ret_payload may be NULL. */                 \
+    AIKI_UNUSED_ static inline aiki_status NAME##_wait(                                   \
+        aiki_run *run, int64_t timeout_ms, struct PAYLOAD *ret_payload, aiki_error *err)  \
+    {                                                                                     \
+        aiki_future future;                                                               \
+        AIKI_TRY(NAME##_signal_start(run, timeout_ms, &future, err));                     \
+        AIKI_TRY(run->api->await(run, &future, 1, 1, err));                               \
+        return NAME##_signal_result(run, future, ret_payload, err);                       \
+    }                                                                                     \
+    struct PAYLOAD
+
 /* ---- typed tasks and workflows ----------------------------------------------------------- */
+
+static inline uint32_t aiki_call_schema_mode_(const aiki_call *call)
+{
+    return AIKI_HAS(call->api, schema_mode) ? call->api->schema_mode(call)
+                                            : (uint32_t)AIKI_SCHEMA_STRICT;
+}
+
+static inline uint32_t aiki_run_schema_mode_(const aiki_run *run)
+{
+    return AIKI_HAS(run->api, schema_mode) ? run->api->schema_mode(run)
+                                           : (uint32_t)AIKI_SCHEMA_STRICT;
+}
 
 /* An input or output outside its schema fails the task for good: trying again cannot help. */
 static inline aiki_status aiki_typed_task_input_(aiki_call *call, const aiki_record_def *def,
@@ -281,7 +339,8 @@ static inline aiki_status aiki_typed_task_input_(aiki_call *call, const aiki_rec
     const aiki_memory memory = aiki_call_memory(call);
     aiki_error error = AIKI_ERROR_INIT;
     __builtin_memset(ret_input, 0, def->size_bytes);
-    if (aiki_record_read(def, input, &memory, ret_input, &error) == AIKI_OK)
+    if (aiki_record_read_as(def, aiki_call_schema_mode_(call), input, &memory, ret_input,
+                            &error) == AIKI_OK)
         return AIKI_OK;
     return (call->api->fail)(call, &error);
 }
@@ -291,7 +350,7 @@ static inline aiki_status aiki_typed_task_output_(aiki_call *call, const aiki_re
 {
     aiki_writer w = aiki_call_writer(call);
     aiki_error error = AIKI_ERROR_INIT;
-    if (aiki_record_write(def, output, &w, &error) == AIKI_OK)
+    if (aiki_record_write_as(def, aiki_call_schema_mode_(call), output, &w, &error) == AIKI_OK)
         return call->api->output(call, aiki_writer_view(&w));
     return (call->api->fail)(call, &error);
 }
@@ -302,14 +361,14 @@ static inline aiki_status aiki_typed_workflow_input_(aiki_run *run, const aiki_r
 {
     const aiki_memory memory = aiki_run_memory(run);
     __builtin_memset(ret_input, 0, def->size_bytes);
-    return aiki_record_read(def, input, &memory, ret_input, err);
+    return aiki_record_read_as(def, aiki_run_schema_mode_(run), input, &memory, ret_input, err);
 }
 
 static inline aiki_status aiki_typed_workflow_output_(aiki_run *run, const aiki_record_def *def,
                                                       const void *output, aiki_error *err)
 {
     aiki_writer w = aiki_run_writer(run);
-    AIKI_TRY(aiki_record_write(def, output, &w, err));
+    AIKI_TRY(aiki_record_write_as(def, aiki_run_schema_mode_(run), output, &w, err));
     return run->api->output(run, aiki_writer_view(&w));
 }
 

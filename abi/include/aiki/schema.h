@@ -83,7 +83,7 @@ struct aiki_walk_ {
     const aiki_memory *memory; /* NULL: check only */
     aiki_error *err;
     uint32_t depth;
-    uint32_t reserved;
+    uint32_t lenient; /* 1: rules may be broken, types not */
 };
 
 struct aiki_path_ {
@@ -174,6 +174,10 @@ static inline aiki_status aiki_mismatch_(const struct aiki_walk_ *walk,
     return AIKI_SCHEMA;
 }
 
+/* The same for what can be decoded all the same: a range, a length, a choice, a missing field. */
+#define AIKI_BROKEN_RULE_(walk, ...) \
+    ((walk)->lenient != 0 ? AIKI_OK : aiki_mismatch_((walk), __VA_ARGS__))
+
 static inline aiki_status aiki_walk_nomem_(const struct aiki_walk_ *walk)
 {
     return aiki_error_set(walk->err, AIKI_NOMEM, "NOMEM", "no memory left to decode a value");
@@ -226,10 +230,10 @@ static inline aiki_status aiki_check_length_(const struct aiki_walk_ *walk,
     if (f->has_length == 0 || (length >= f->length_min && length <= f->length_max))
         return AIKI_OK;
     if (f->length_min == f->length_max)
-        return aiki_mismatch_(walk, path, NULL, "must have exactly %llu %s, has %llu",
+        return AIKI_BROKEN_RULE_(walk, path, NULL, "must have exactly %llu %s, has %llu",
                               (unsigned long long)f->length_min, unit,
                               (unsigned long long)length);
-    return aiki_mismatch_(walk, path, NULL, "must have %llu to %llu %s, has %llu",
+    return AIKI_BROKEN_RULE_(walk, path, NULL, "must have %llu to %llu %s, has %llu",
                           (unsigned long long)f->length_min, (unsigned long long)f->length_max,
                           unit, (unsigned long long)length);
 }
@@ -242,10 +246,10 @@ static inline aiki_status aiki_check_range_(const struct aiki_walk_ *walk,
     bool negative = item->type == AIKI_MP_INT;
     if (f->has_min != 0 &&
         (negative ? item->as.i < f->min : f->min > 0 && item->as.u < (uint64_t)f->min))
-        return aiki_mismatch_(walk, path, item, "must be at least %lld", (long long)f->min);
+        AIKI_TRY(AIKI_BROKEN_RULE_(walk, path, item, "must be at least %lld", (long long)f->min));
     if (f->has_max != 0 &&
         (negative ? item->as.i > f->max : f->max < 0 || item->as.u > (uint64_t)f->max))
-        return aiki_mismatch_(walk, path, item, "must be at most %lld", (long long)f->max);
+        return AIKI_BROKEN_RULE_(walk, path, item, "must be at most %lld", (long long)f->max);
     return AIKI_OK;
 }
 
@@ -279,9 +283,9 @@ static inline aiki_status aiki_read_real_(const struct aiki_walk_ *walk,
     else if (item->type != AIKI_MP_DOUBLE || !__builtin_isfinite(value))
         return aiki_mismatch_(walk, path, item, "must be a finite number");
     if (f->has_min != 0 && value < f->real_min)
-        return aiki_mismatch_(walk, path, item, "must be at least %g", f->real_min);
+        AIKI_TRY(AIKI_BROKEN_RULE_(walk, path, item, "must be at least %g", f->real_min));
     if (f->has_max != 0 && value > f->real_max)
-        return aiki_mismatch_(walk, path, item, "must be at most %g", f->real_max);
+        AIKI_TRY(AIKI_BROKEN_RULE_(walk, path, item, "must be at most %g", f->real_max));
     if (member != NULL)
         __builtin_memcpy(member, &value, sizeof(value));
     return AIKI_OK;
@@ -317,7 +321,7 @@ static inline aiki_status aiki_read_text_(const struct aiki_walk_ *walk,
     if (path->name != NULL) /* the length rule of a list counts its elements */
         AIKI_TRY(aiki_check_length_(walk, path, (uint64_t)length, "characters"));
     if (f->one_of != NULL && !aiki_one_of_(f->one_of, item->bytes))
-        return aiki_mismatch_(walk, path, item, "must be one of %s", f->one_of);
+        AIKI_TRY(AIKI_BROKEN_RULE_(walk, path, item, "must be one of %s", f->one_of));
     return aiki_store_text_(walk, item->bytes, member);
 }
 
@@ -458,7 +462,7 @@ static inline aiki_status aiki_read_absent_(const struct aiki_walk_ *walk,
                                             const struct aiki_path_ *path, char *value)
 {
     if (path->field->required != 0)
-        return aiki_mismatch_(walk, path, NULL, "is required");
+        return AIKI_BROKEN_RULE_(walk, path, NULL, "is required");
     if (value != NULL && path->field->has_default != 0)
         aiki_store_default_(path->field, value);
     return AIKI_OK;
@@ -539,13 +543,13 @@ static inline aiki_status aiki_read_map_(struct aiki_walk_ *walk, const struct a
 
 /* ---- read -------------------------------------------------------------------------------- */
 
-/* Decode exactly one value into a zeroed struct. Text and lists come from memory; bytes borrow
- * from `bytes`. On failure *ret_value is half filled and must not be used. */
-AIKI_ONE_COPY_ static aiki_status aiki_record_read(const aiki_record_def *def, aiki_view bytes,
-                                                   const aiki_memory *memory, void *ret_value,
-                                                   aiki_error *err)
+/* aiki_record_read in one of the modes AIKI_SCHEMA_*: in others than strict, rules may be broken and
+ * missing fields read as zero; what is not of its type is refused in every mode. since 1.1 */
+AIKI_ONE_COPY_ static aiki_status aiki_record_read_as(const aiki_record_def *def, uint32_t mode,
+                                                      aiki_view bytes, const aiki_memory *memory,
+                                                      void *ret_value, aiki_error *err)
 {
-    struct aiki_walk_ walk = {memory, err, 0, 0};
+    struct aiki_walk_ walk = {memory, err, 0, mode != AIKI_SCHEMA_STRICT};
     const struct aiki_path_ root = {NULL, NULL, 0, NULL};
     aiki_mp_item item;
     aiki_reader r;
@@ -555,6 +559,15 @@ AIKI_ONE_COPY_ static aiki_status aiki_record_read(const aiki_record_def *def, a
     if (aiki_reader_left(&r) > 0)
         return aiki_mismatch_(&walk, &root, NULL, "has bytes behind its end");
     return AIKI_OK;
+}
+
+/* Decode exactly one value into a zeroed struct. Text and lists come from memory; bytes borrow
+ * from `bytes`. On failure *ret_value is half filled and must not be used. */
+static inline aiki_status aiki_record_read(const aiki_record_def *def, aiki_view bytes,
+                                           const aiki_memory *memory, void *ret_value,
+                                           aiki_error *err)
+{
+    return aiki_record_read_as(def, AIKI_SCHEMA_STRICT, bytes, memory, ret_value, err);
 }
 
 /* The verdict and message of aiki_record_read without decoding. Allocates nothing. */
@@ -672,10 +685,10 @@ static inline void aiki_write_map_(aiki_writer *w, const aiki_record_def *def, c
     }
 }
 
-/* Append the record as a map in field order; absent members are left out. What was written is
- * checked by the same rules as on reading, so an encoded record always decodes. */
-AIKI_ONE_COPY_ static aiki_status aiki_record_write(const aiki_record_def *def, const void *value,
-                                                    aiki_writer *w, aiki_error *err)
+/* aiki_record_write in one of the modes AIKI_SCHEMA_*, as aiki_record_read_as reads. since 1.1 */
+AIKI_ONE_COPY_ static aiki_status aiki_record_write_as(const aiki_record_def *def, uint32_t mode,
+                                                       const void *value, aiki_writer *w,
+                                                       aiki_error *err)
 {
     const uint64_t begin = w->size_bytes;
     aiki_view written;
@@ -684,7 +697,15 @@ AIKI_ONE_COPY_ static aiki_status aiki_record_write(const aiki_record_def *def, 
         return aiki_writer_failed_(w, err);
     written.data = w->data + begin;
     written.size_bytes = w->size_bytes - begin;
-    return aiki_record_check(def, written, err);
+    return aiki_record_read_as(def, mode, written, NULL, NULL, err);
+}
+
+/* Append the record as a map in field order; absent members are left out. What was written is
+ * checked by the same rules as on reading, so an encoded record always decodes. */
+static inline aiki_status aiki_record_write(const aiki_record_def *def, const void *value,
+                                            aiki_writer *w, aiki_error *err)
+{
+    return aiki_record_write_as(def, AIKI_SCHEMA_STRICT, value, w, err);
 }
 
 #ifdef __cplusplus

@@ -14,6 +14,8 @@
  *   group     branches of ms, the last one fails at once: mode "fail_fast", "settled", "quorum"
  *   race      two tasks of ms, of which one is waited for; answers how many results are there by then
  *   until     sleeps until ms from now, by the clock
+ *   decide    takes the signal "decision", an answer, and sleeps ms; answers it, and in text the code of
+ *             what it refused before
  *   gate      mark a; fails for good unless FILE.open exists, then mark u; mark b
  */
 #include <stdio.h>
@@ -264,6 +266,22 @@ static aiki_status until(aiki_run *run, const struct order *in, struct answer *o
 }
 AIKI_WORKFLOW_TYPED(until, "until", "1.0.0", order, answer);
 
+AIKI_SIGNAL_DECLARE(decision, "decision", answer);
+
+static aiki_status decide(aiki_run *run, const struct order *in, struct answer *out, aiki_error *err)
+{
+    struct answer a;
+    aiki_status st;
+
+    while ((st = decision_wait(run, AIKI_FOREVER_MS, &a, err)) == AIKI_FAILED)
+        out->text = aiki_format(run, "%s", err->code);
+    if (st != AIKI_OK)
+        return st;
+    out->n = a.n;
+    return aiki_sleep(run, "ponder", in->ms, err);
+}
+AIKI_WORKFLOW_TYPED(decide, "decide", "1.0.0", order, answer);
+
 static aiki_status gate(aiki_run *run, const struct order *in, struct answer *out, aiki_error *err)
 {
     AIKI_TRY(leave_mark(run, in, "a", err));
@@ -280,5 +298,5 @@ AIKI_WORKFLOW_TYPED(gate, "gate", "1.0.0", order, answer);
 AIKI_PLUGIN("family", "1.0.0",
             AIKI_WORKFLOWS(cleanup_workflow, busy_workflow, leaf_workflow, parent_workflow,
                            detach_workflow, elsewhere_workflow, group_workflow, until_workflow,
-                           gate_workflow, race_workflow),
+                           gate_workflow, race_workflow, decide_workflow),
             AIKI_TASKS(mark_task, work_task, pass_gate_task));
