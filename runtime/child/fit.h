@@ -18,7 +18,7 @@ aiki_status fit_task_input(struct run *r, struct step *s, aiki_error *err);
 aiki_status fit_run_input(struct run *r, aiki_error *err);
 aiki_status fit_run_output(struct run *r, aiki_error *err);
 /* The output of a task that another process recorded. False: the code must not see it; r->mismatch
- * is set, and run_pump blocks the run. */
+ * is set, and run_pump gives the run up. */
 bool fit_recorded(struct run *r, struct step *s);
 /* The same for what the code is about to decode as a record. */
 bool fit_result(struct run *r, struct step *s, const aiki_record_def *record, uint32_t mode);
