@@ -49,7 +49,8 @@ def test_duplicate_offers_every_ticket_twice_and_the_second_claim_is_refused(und
     s = under("duplicate", "ledger")
     run_ledger(s)
     until(lambda: s.metrics()["aiki_claims_refused_total"] >= 1, "the second ticket was refused")
-    until(lambda: s.metrics()["aiki_tickets_published_total"] == 2, "both are counted once redis has answered")
+    # Counted once redis has answered; a run that is not claimed within a second is offered again.
+    until(lambda: s.metrics()["aiki_tickets_published_total"] in (2, 4, 6), "each offer is two tickets")
 
 
 def test_drop_first_reply_costs_a_session_for_each_type_and_nothing_else(under):

@@ -13,14 +13,14 @@ def lines(s):
     return (s.directory / "swap.txt").read_text().split()
 
 
-def build_of(s):
-    return [p["build"] for p in s.get("/v1/plugins")["plugins"] if p["state"] == "serving"]
+def builds(s):
+    return {p["build"] for p in s.get("/v1/plugins")["plugins"] if p["state"] == "serving"}
 
 
 def replace(s, name):
-    before = build_of(s)
+    before = builds(s)
     s.drop("swap", source=plugin(name))
-    until(lambda: build_of(s) != before, f"{name} serves instead")
+    until(lambda: builds(s) - before, f"{name} serves instead")
 
 
 def test_swapped_steps_continue_with_the_right_results(stacks):
