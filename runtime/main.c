@@ -2,6 +2,7 @@
  *
  *   aiki-runtime --plugins DIR ...      serve until told to stop
  *   aiki-runtime --child FD LABEL       a plugin's process; only the broker starts it
+ *   aiki-runtime --probe FD             loads a plugin to see whether it can be; only the intake starts it
  *   aiki-runtime --check FILE           would this file be served?
  */
 #include <limits.h>
@@ -22,6 +23,7 @@
 #include "broker/broker.h"
 #include "broker/check.h"
 #include "child/child.h"
+#include "child/probe.h"
 #include "child/stack.h"
 #include "intake/cache.h"
 #include "wire/error.h"
@@ -102,6 +104,17 @@ static int be_child(const char *fd_text, const char *label)
     }
     (void)close_range((unsigned)fd + 1, UINT_MAX, 0); /* the broker opens all with O_CLOEXEC */
     return child_main(fd);
+}
+
+/* The same with less: it lives for some milliseconds. */
+static int be_probe(const char *fd_text)
+{
+    int fd = atoi(fd_text);
+    log_init("probe", LOG_INFO);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+        return EXIT_ORPHAN;
+    (void)close_range((unsigned)fd + 1, UINT_MAX, 0);
+    return probe_main(fd);
 }
 
 /* ---- broker -------------------------------------------------------------------------------- */
@@ -189,7 +202,9 @@ static int run(struct config *c)
     hash_setup();
     const char *file = config_text(c, "check");
     if (file[0] != '\0') {
-        const struct check_options options = {state_dir, OWN_EXECUTABLE, config_flag(c, "json")};
+        const struct check_options options = {.state_dir = state_dir,
+                                              .admit = {.executable = OWN_EXECUTABLE},
+                                              .json = config_flag(c, "json")};
         return check_plugin(file, &options);
     }
     if (config_text(c, "plugins")[0] == '\0' || config_positional_count(c) > 0) {
@@ -208,6 +223,8 @@ int main(int argc, char **argv)
     aiki_error err = AIKI_ERROR_INIT;
     if (argc >= 3 && strcmp(argv[1], "--child") == 0)
         return be_child(argv[2], argc > 3 ? argv[3] : "");
+    if (argc == 3 && strcmp(argv[1], "--probe") == 0)
+        return be_probe(argv[2]);
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             print_help();

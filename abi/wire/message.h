@@ -62,6 +62,14 @@ enum {
     CONTROL_RETRY = 6      /* a failed, cancelled or timed out run goes on; see MSG_CONTROL */
 };
 
+/* Where a probe is. */
+enum {
+    PROBE_STARTS = 0,
+    PROBE_OPENS = 1, /* dlopen: constructors */
+    PROBE_ASKS = 2,  /* the entry function */
+    PROBE_READS = 3  /* the tables it gave */
+};
+
 typedef uint64_t wire_u64;
 typedef uint64_t wire_wide; /* always 9 bytes, so that it can be overwritten in place */
 typedef int64_t wire_i64;

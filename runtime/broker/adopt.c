@@ -39,7 +39,8 @@ static bool is_known(const struct builds *bs, const uint8_t *hash)
 static void admit_on_pool(uv_work_t *work)
 {
     struct adoption *a = container_of(work, struct adoption, work);
-    a->status = admit_file(a->path, a->draft, &a->result, &a->err);
+    /* It was probed when it came; the state directory is nobody else's since. */
+    a->status = admit_copy(a->path, a->draft, &a->result, &a->err);
 }
 
 static void adopt(struct builds *bs, struct adoption *a)

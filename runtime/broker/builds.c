@@ -182,8 +182,19 @@ static void forget_file(struct builds *bs, struct plugin_file *gone)
 
 static void admitted(struct builds *bs, struct plugin_file *f, const struct admit_job *job)
 {
-    if (job->status == AIKI_STALE) {
+    if (job->status == AIKI_STALE && ++f->unstable < BUILD_UNSTABLE_MAX) {
         watch_again(bs->watch, f->name);
+        return;
+    }
+    f->unstable = 0;
+    if (job->status == AIKI_STALE) {
+        aiki_error err = AIKI_ERROR_INIT;
+        (void)error_code(&err, AIKI_INVALID, "UNSTABLE",
+                         "it changed each of %d times it was read; write it aside, then rename it "
+                         "into place",
+                         BUILD_UNSTABLE_MAX);
+        file_drop_candidate(f);
+        file_refuse(bs, f, job->result.build, &err);
     } else if (job->status != AIKI_OK) {
         file_drop_candidate(f);
         file_refuse(bs, f, job->result.build, &job->err);
@@ -204,12 +215,19 @@ static void admitted(struct builds *bs, struct plugin_file *f, const struct admi
 static void admit_on_pool(uv_work_t *work)
 {
     struct admit_job *job = container_of(work, struct admit_job, work);
-    job->status = admit_file(job->path, job->draft, &job->result, &job->err);
+    const struct admit_options options = {.executable = job->owner->options.executable};
+    job->status = admit_file(job->path, job->draft, &options, &job->result, &job->err);
+}
+
+static void cleanup_admit_job(struct admit_job **job)
+{
+    admission_deinit(&(*job)->result);
+    free(*job);
 }
 
 static void on_admit_done(uv_work_t *work, int status)
 {
-    AUTO(free) struct admit_job *job = container_of(work, struct admit_job, work);
+    AUTO(admit_job) struct admit_job *job = container_of(work, struct admit_job, work);
     struct builds *bs = job->owner;
     struct plugin_file *f = job->file;
     (void)status; /* never cancelled */
@@ -240,6 +258,7 @@ static void look_at(struct builds *bs, struct plugin_file *f)
         log_error("intake", "plugin %s: out of memory", f->name);
         return;
     }
+    admission_init(&job->result);
     job->owner = bs;
     job->file = f;
     job->err.struct_size = sizeof(job->err);
@@ -273,8 +292,8 @@ static void on_removed(const char *name, void *arg)
     if (f == NULL)
         return;
     file_drop_candidate(f);
-    if (f->refused && c != NULL)
-        conn_send(c, UNREGISTER, 0, .build = hash_view(f->refused_hash));
+    if (f->refused && c != NULL) /* without an error it takes the refusal back */
+        conn_send(c, REFUSAL, 0, .file = view_of(f->name), .build = hash_view(f->refused_hash));
     file_forget_refusal(f);
     struct build *b = f->serving;
     if (b != NULL) {

@@ -24,6 +24,7 @@
 enum {
     BUILD_QUICK_CRASH_MS = 10000, /* dying younger than this counts as a repeated crash */
     BUILD_CRASHES_FREE = 3,       /* replaced at once this often */
+    BUILD_UNSTABLE_MAX = 50,      /* readings in a row of a file that changes meanwhile */
     BUILD_LOAD_TRIES = 3,         /* processes that may die while loading a new build */
     BUILD_RESTART_MS_MIN = 100,
     BUILD_RESTART_MS_MAX = 10000,

@@ -64,6 +64,7 @@ struct plugin_file {
     bool admitting;                    /* a pool thread reads it */
     bool look_again;                   /* it changed meanwhile */
     bool removed;                      /* it was removed meanwhile */
+    unsigned unstable;                 /* times in a row that it changed while it was read */
     bool conflicted; /* refused because another file offers the same: may change */
     bool refused;
     uint8_t refused_hash[BUILD_BYTES];

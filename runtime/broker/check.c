@@ -1,9 +1,4 @@
-/* check.c - one file through intake and a child, and what came of it on stdout.
- *
- *   admit --> spawn --READY--> print the descriptor, end the child --+--> gone --> exit code
- *     |         +------REFUSED, death--> print the error ------------+
- *     +--refused--> print the error
- */
+/* check.c - one file through the intake, and what came of it on stdout. */
 #include "broker/check.h"
 
 #include <inttypes.h>
@@ -16,7 +11,6 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "broker/proc.h"
 #include "intake/admit.h"
 #include "wire/descriptor.h"
 #include "wire/error.h"
@@ -25,17 +19,13 @@ enum {
     EXIT_SERVED = 0,
     EXIT_REFUSED = 1,
     EXIT_NO_FILE = 4,
-    CHECK_TASK_THREADS = 1,
     TEXT_SIZE = 160
 };
 
 struct check {
-    uv_loop_t loop;
-    struct conn_loop *conns;
     const char *file;
     struct admission admission;
-    aiki_writer descriptor; /* empty until READY */
-    aiki_error err;         /* when it is refused */
+    aiki_error err; /* when it is refused */
     aiki_status status;
 };
 
@@ -119,7 +109,7 @@ static int show(struct check *c, bool json)
 {
     struct descriptor d;
     if (c->status == AIKI_OK)
-        c->status = descriptor_read(aiki_writer_view(&c->descriptor), &d, &c->err);
+        c->status = descriptor_read(c->admission.answer.descriptor, &d, &c->err);
     bool served = c->status == AIKI_OK;
     if (json)
         print_json(c, served ? &d : NULL);
@@ -132,72 +122,14 @@ static int show(struct check *c, bool json)
     return c->status == AIKI_NOT_FOUND ? EXIT_NO_FILE : EXIT_REFUSED;
 }
 
-/* ---- the child ----------------------------------------------------------------------------- */
-
-static void on_ready(struct proc *p, aiki_view descriptor, void *arg)
-{
-    struct check *c = arg;
-    aiki_mp_raw(&c->descriptor, descriptor.data, descriptor.size_bytes);
-    c->status = c->descriptor.status;
-    if (c->status != AIKI_OK)
-        (void)error_set(&c->err, c->status, "descriptor of %" PRIu64 " bytes",
-                        descriptor.size_bytes);
-    conn_close(proc_conn(p)); /* it ends when it sees that */
-}
-
-static void on_refused(struct proc *p, aiki_view error, void *arg)
-{
-    struct check *c = arg;
-    (void)p;
-    c->status = error_read(error, &c->err, NULL, NULL);
-    c->status = c->status == AIKI_OK ? c->err.status : c->status;
-}
-
-static void on_frame(struct proc *p, const struct frame *f, void *arg)
-{
-    (void)p; /* it was asked for nothing */
-    (void)f;
-    (void)arg;
-}
-
-static void on_gone(struct proc *p, const struct proc_end *end, void *arg)
-{
-    struct check *c = arg;
-    (void)p;
-    if (c->status == AIKI_PENDING)
-        c->status = proc_load_failure(end, &c->err);
-    conn_loop_destroy(c->conns, NULL, NULL);
-}
-
-static void load(struct check *c, const char *executable)
-{
-    static const struct proc_callbacks callbacks = {
-        .on_ready = on_ready, .on_refused = on_refused, .on_frame = on_frame, .on_gone = on_gone};
-    const struct proc_options options = {.executable = executable,
-                                         .label = "check",
-                                         .path = c->admission.copy,
-                                         .file = c->file,
-                                         .build = {c->admission.build, BUILD_BYTES},
-                                         .task_threads = CHECK_TASK_THREADS};
-    struct proc *p;
-    if (uv_loop_init(&c->loop) != 0 || (c->conns = conn_loop_create(&c->loop)) == NULL)
-        abort(); /* start-up, out of memory */
-    c->status = proc_spawn(&p, &c->loop, c->conns, &options, &callbacks, c, &c->err);
-    if (c->status == AIKI_OK)
-        c->status = AIKI_PENDING;
-    else
-        conn_loop_destroy(c->conns, NULL, NULL);
-    uv_run(&c->loop, UV_RUN_DEFAULT);
-    (void)uv_loop_close(&c->loop); /* the process ends */
-}
-
 /* ---- the whole ----------------------------------------------------------------------------- */
 
-static void admit(struct check *c, struct cache *cache, const char *path)
+static void admit(struct check *c, struct cache *cache, const char *path,
+                  const struct admit_options *options)
 {
     char draft[CACHE_PATH_SIZE];
     cache_draft_path(cache, draft);
-    c->status = admit_file(path, draft, &c->admission, &c->err);
+    c->status = admit_file(path, draft, options, &c->admission, &c->err);
     if (c->status == AIKI_STALE && access(path, F_OK) != 0)
         c->status = error_code(&c->err, AIKI_NOT_FOUND, "NOT_FOUND", "there is no file %s", path);
 }
@@ -206,14 +138,12 @@ int check_plugin(const char *path, const struct check_options *options)
 {
     struct cache *cache = NULL;
     struct check c = {.file = path, .err = AIKI_ERROR_INIT};
-    buf_init(&c.descriptor);
+    admission_init(&c.admission);
     c.status = cache_create(&cache, options->state_dir, &c.err);
     if (c.status == AIKI_OK)
-        admit(&c, cache, path);
-    if (c.status == AIKI_OK)
-        load(&c, options->executable);
+        admit(&c, cache, path, &options->admit);
     int code = show(&c, options->json);
-    buf_deinit(&c.descriptor);
+    admission_deinit(&c.admission);
     cache_destroy(cache);
     return code;
 }

@@ -1,14 +1,17 @@
-/* broker/check.h - would a runtime serve this file? For `aiki plugins check`. [loop]
+/* broker/check.h - would a runtime serve this file? For `aiki plugins check`. [any, blocks]
  *
- * The same way in as for a file of the plugins directory: copy, ELF checks, a child that loads it.
+ * The same way in as for a file of the plugins directory: copy, checks, probe.
  */
 #ifndef BROKER_CHECK_H
 #define BROKER_CHECK_H
 
 #include <aiki/status.h>
 
+#include "intake/admit.h"
+
 struct check_options {
-    const char *state_dir, *executable;
+    const char *state_dir;
+    struct admit_options admit;
     bool json;
 };
 

@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/child_env.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -301,28 +302,6 @@ static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
 
 /* ---- spawning ------------------------------------------------------------------------------ */
 
-/* A child has no use for tokens and addresses of ours. */
-static bool is_for_children(const char *variable)
-{
-#ifdef AIKI_FAULT_INJECTION
-    if (strncmp(variable, "AIKI_FAULT", strlen("AIKI_FAULT")) == 0)
-        return true; /* its points are reached there too */
-#endif
-    return strncmp(variable, "AIKI_", strlen("AIKI_")) != 0;
-}
-
-static char **clean_environment(void)
-{
-    size_t count = 0, kept = 0;
-    while (environ[count] != NULL)
-        count++;
-    char **env = calloc(count + 1, sizeof(*env));
-    for (size_t i = 0; env != NULL && i < count; i++)
-        if (is_for_children(environ[i]))
-            env[kept++] = environ[i];
-    return env;
-}
-
 static void on_load_limit(uv_timer_t *t)
 {
     struct proc *p = container_of(t, struct proc, timer);
@@ -340,7 +319,7 @@ static int spawn(struct proc *p, const char *executable, int child_fd, int page_
         {.flags = UV_INHERIT_FD, .data.fd = child_fd},
         {.flags = UV_INHERIT_FD, .data.fd = page_fd},
     };
-    char **env = clean_environment();
+    char **env = child_environment();
     if (env == NULL)
         return UV_ENOMEM;
     uv_process_options_t options = {.exit_cb = on_exited,

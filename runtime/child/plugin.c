@@ -25,7 +25,10 @@ static aiki_status open_library(struct plugin *p, const char *path, aiki_error *
     if (strstr(why, "undefined symbol") != NULL)
         return error_code(err, AIKI_INVALID, "UNDEFINED_SYMBOL",
                           "%s; link the plugin with what it uses", why);
-    return error_code(err, AIKI_INVALID, "DLOPEN_FAILED", "%s", why);
+    if (strstr(why, "cannot open shared object") != NULL && strstr(why, path) == NULL)
+        return error_code(err, AIKI_INVALID, "MISSING_LIBRARY",
+                          "%s; install that library on this host, or link it into the plugin", why);
+    return error_code(err, AIKI_INVALID, "DLOPEN_FAILED", "the dynamic linker refuses it: %s", why);
 }
 
 static aiki_status ask_for_table(struct plugin *p, const aiki_plugin_def **ret, aiki_error *err)
@@ -159,15 +162,26 @@ static aiki_status copy_workflows(struct plugin *p, const aiki_plugin_def *def, 
     return st;
 }
 
+static void begin(const struct plugin *p, enum plugin_step step)
+{
+    if (p->on_step != NULL)
+        p->on_step(step, p->on_step_arg);
+}
+
 aiki_status plugin_load(struct plugin *p, const char *path, aiki_writer *w, aiki_error *err)
 {
     const aiki_plugin_def *def = NULL;
-    aiki_status st = open_library(p, path, err);
 
-    if (st == AIKI_OK)
+    begin(p, PLUGIN_OPENING);
+    aiki_status st = open_library(p, path, err);
+    if (st == AIKI_OK) {
+        begin(p, PLUGIN_ASKING);
         st = ask_for_table(p, &def, err);
-    if (st == AIKI_OK)
+    }
+    if (st == AIKI_OK) {
+        begin(p, PLUGIN_READING);
         st = descriptor_write(w, def, err);
+    }
     if (st == AIKI_OK)
         st = copy_tasks(p, def, err);
     if (st == AIKI_OK)

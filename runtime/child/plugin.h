@@ -19,7 +19,12 @@ struct plugin_workflow {
     struct retry retry;            /* of its runs, filled in: AIKI_RETRY_NEVER unless it asks */
 };
 
+/* What plugin_load is about to do with the plugin's own code and data. */
+enum plugin_step { PLUGIN_OPENING, PLUGIN_ASKING, PLUGIN_READING };
+
 struct plugin {
+    void (*on_step)(enum plugin_step step, void *arg); /* NULL, or set before plugin_load */
+    void *on_step_arg;
     void *handle;
     const char *name; /* the plugin's own text */
     struct plugin_task *tasks;         /* owned, sorted by name */
@@ -28,7 +33,7 @@ struct plugin {
 };
 
 /* dlopen a private path that is never reused, ask for the table, check it, append its descriptor to
- * w. Codes: DLOPEN_FAILED, UNDEFINED_SYMBOL, ENTRY_MISSING, ENTRY_REFUSED, and those of
+ * w. Codes: DLOPEN_FAILED, MISSING_LIBRARY, UNDEFINED_SYMBOL, ENTRY_MISSING, ENTRY_REFUSED, and those of
  * wire/descriptor.h. There is no unload: that is the end of the process. */
 aiki_status plugin_load(struct plugin *p, const char *path, aiki_writer *w, aiki_error *err);
 /* NULL: not in this plugin. */

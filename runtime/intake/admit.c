@@ -114,7 +114,7 @@ static aiki_status give_final_name(const char *draft, struct admission *a, aiki_
     return AIKI_OK;
 }
 
-aiki_status admit_file(const char *path, const char *draft_path, struct admission *ret,
+aiki_status admit_copy(const char *path, const char *draft_path, struct admission *ret,
                        aiki_error *err)
 {
     struct stat before;
@@ -138,5 +138,28 @@ aiki_status admit_file(const char *path, const char *draft_path, struct admissio
         st = give_final_name(draft_path, ret, err);
     if (st != AIKI_OK)
         (void)unlink(draft_path);
+    return st;
+}
+
+void admission_init(struct admission *a)
+{
+    memset(a, 0, sizeof(*a));
+    probe_answer_init(&a->answer);
+}
+
+void admission_deinit(struct admission *a)
+{
+    probe_answer_deinit(&a->answer);
+}
+
+aiki_status admit_file(const char *path, const char *draft_path,
+                       const struct admit_options *options, struct admission *ret, aiki_error *err)
+{
+    aiki_status st = admit_copy(path, draft_path, ret, err);
+    if (st != AIKI_OK)
+        return st;
+    st = probe_run(options->executable, ret->copy, &ret->answer, err);
+    if (st != AIKI_OK)
+        (void)unlink(ret->copy);
     return st;
 }

@@ -26,10 +26,19 @@ static void take_tag(struct image *m, const Elf64_Dyn *d, uint64_t *needed_max)
     case DT_VERNEED: m->versions_needed = d->d_un.d_val; break;
     case DT_VERDEF: m->versions_defined = d->d_un.d_val; break;
     default:
-        if (d->d_tag > 0 && d->d_tag < ELF_TAG_COUNT)
+        if (d->d_tag > 0 && d->d_tag < ELF_TAG_COUNT) {
             m->value[d->d_tag] = d->d_un.d_val;
+            m->present |= UINT64_C(1) << d->d_tag;
+        }
         break;
     }
+}
+
+/* Tables that take_tag keeps by name: at address 0 is the ELF header, never one of them. */
+static bool is_table_at_0(const Elf64_Dyn *d)
+{
+    return d->d_un.d_val == 0 && (d->d_tag == DT_GNU_HASH || d->d_tag == DT_VERSYM ||
+                                  d->d_tag == DT_VERNEED || d->d_tag == DT_VERDEF);
 }
 
 static aiki_status read_tags(struct image *m, uint64_t *needed_max, aiki_error *err)
@@ -40,6 +49,8 @@ static aiki_status read_tags(struct image *m, uint64_t *needed_max, aiki_error *
         memcpy(&d, m->file.data + m->dynamic.p_offset + i * sizeof(d), sizeof(d));
         if (d.d_tag == DT_NULL)
             break;
+        if (is_table_at_0(&d))
+            return elf_broken("its dynamic section has a table at address 0", err);
         needed += d.d_tag == DT_NEEDED;
         take_tag(m, &d, needed_max);
     }
@@ -52,14 +63,19 @@ static aiki_status read_tags(struct image *m, uint64_t *needed_max, aiki_error *
 
 /* ---- tables -------------------------------------------------------------------------------- */
 
+static bool has(const struct image *m, unsigned tag)
+{
+    return (m->present >> tag & 1) != 0;
+}
+
 /* Entries of another size than ours would be read with ours by the loader. */
 static bool has_known_entries(const struct image *m)
 {
     const uint64_t *v = m->value;
-    return (v[DT_SYMENT] == 0 || v[DT_SYMENT] == sizeof(Elf64_Sym)) && v[DT_REL] == 0 &&
-           (v[DT_RELA] == 0 || v[DT_RELAENT] == sizeof(Elf64_Rela)) &&
-           (v[DT_JMPREL] == 0 || v[DT_PLTREL] == DT_RELA) &&
-           (v[DT_RELR] == 0 || v[DT_RELRENT] == sizeof(uint64_t)) &&
+    return (!has(m, DT_SYMENT) || v[DT_SYMENT] == sizeof(Elf64_Sym)) && !has(m, DT_REL) &&
+           (!has(m, DT_RELA) || v[DT_RELAENT] == sizeof(Elf64_Rela)) &&
+           (!has(m, DT_JMPREL) || v[DT_PLTREL] == DT_RELA) &&
+           (!has(m, DT_RELR) || v[DT_RELRENT] == sizeof(uint64_t)) &&
            v[DT_RELASZ] % sizeof(Elf64_Rela) == 0 && v[DT_PLTRELSZ] % sizeof(Elf64_Rela) == 0 &&
            v[DT_RELRSZ] % sizeof(uint64_t) == 0 && v[DT_INIT_ARRAYSZ] % sizeof(uint64_t) == 0 &&
            v[DT_FINI_ARRAYSZ] % sizeof(uint64_t) == 0;
@@ -86,15 +102,15 @@ static aiki_status check_tables(const struct image *m, aiki_error *err)
     for (unsigned i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
         uint64_t at = m->value[tables[i].address];
         uint64_t size = tables[i].size != 0 ? m->value[tables[i].size] : tables[i].fixed;
-        if (at == 0 && !tables[i].required)
+        if (!has(m, tables[i].address) && !tables[i].required)
             continue;
         if (at == 0 || elf_at(m, at, size) == NULL)
             return elf_broken(tables[i].what, err);
     }
     if (!has_known_entries(m))
         return elf_broken("its dynamic section gives a table entries of an unknown size", err);
-    if ((m->value[DT_INIT] != 0 && !elf_in_memory(m, m->value[DT_INIT], 1, PF_X)) ||
-        (m->value[DT_FINI] != 0 && !elf_in_memory(m, m->value[DT_FINI], 1, PF_X)))
+    if ((has(m, DT_INIT) && !elf_in_memory(m, m->value[DT_INIT], 1, PF_X)) ||
+        (has(m, DT_FINI) && !elf_in_memory(m, m->value[DT_FINI], 1, PF_X)))
         return elf_broken("what runs when it is loaded lies outside its code", err);
     return AIKI_OK;
 }

@@ -29,6 +29,7 @@ struct image {
     uint64_t memory_end; /* of the segments so far */
     /* of the dynamic table */
     uint64_t value[ELF_TAG_COUNT];
+    uint64_t present; /* a bit for each of those, as 0 may be a value that the loader uses */
     uint64_t gnu_hash, flags_1, version_table, versions_needed, versions_defined;
     uint32_t version_max; /* highest index that either of the two gives out */
     uint64_t symbol_count;

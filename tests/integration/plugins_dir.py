@@ -150,6 +150,25 @@ def test_replaced_many_times_the_last_one_serves(stacks):
           "only the copy that serves is left")
 
 
+def test_a_refused_file_that_is_removed_is_no_longer_listed(stacks):
+    s = stacks(plugins=["hello"])
+    install(s, "text.so", b"text")
+    is_refused(s, "text.so", "NOT_ELF")
+    (s.plugins / "text.so").unlink()
+    until(lambda: refusal(s, "text.so") is None, "the refusal goes with the file")
+
+
+def test_rolled_back_by_putting_the_old_file_back(stacks):
+    s = stacks(plugins=["hello"])
+    old = plugin("hello").read_bytes()
+    first = build(s, "hello.so")
+    install(s, "hello.so", other_build("hello"))
+    serves(s, "hello.so", before=first)
+    install(s, "hello.so", old)
+    until(lambda: build(s, "hello.so") == first, "the old build serves again")
+    assert s.result(s.start("hello", {"name": "back"}))
+
+
 def test_two_files_may_not_offer_the_same_workflow(stacks):
     s = stacks(plugins=["hello"])
     install(s, "second.so", other_build("hello"))

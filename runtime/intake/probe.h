@@ -1,0 +1,41 @@
+/* intake/probe.h - have a checked copy loaded once, by a process of its own. [any, blocks]
+ *
+ *   ours                                    "aiki-runtime --probe 3" (child/probe.h)
+ *   PROBE(path, token)  ------------------>  limits, dlopen, entry function, tables
+ *   <------ PROBE_STEP... PROBED(token, descriptor) or REFUSED, and it is killed
+ *
+ * Only the token makes an answer one: a constructor that calls exit(0) ends the process without it.
+ * What it prints is kept for the message of a refusal. Limits: PROBE_MS, PROBE_CPU_S,
+ * PROBE_OUTPUT_BYTES_MAX
+ * printed, PROBE_ANSWER_BYTES_MAX answered, and those of child/probe.h.
+ */
+#ifndef INTAKE_PROBE_H
+#define INTAKE_PROBE_H
+
+#include <aiki/msgpack.h>
+#include <aiki/status.h>
+
+#include "wire/descriptor.h"
+
+enum {
+    PROBE_MS = 5000,
+    PROBE_CPU_S = 2,
+    PROBE_OUTPUT_BYTES_MAX = 64 * 1024,
+    PROBE_ANSWER_BYTES_MAX = DESCRIPTOR_BYTES_MAX + 256 * 1024
+};
+
+struct probe_answer {
+    aiki_writer bytes;   /* owned; the views are into it */
+    aiki_view descriptor;
+    aiki_view entries;   /* array of [workflow@version, offset of its function or 0] */
+};
+
+void probe_answer_init(struct probe_answer *a);
+void probe_answer_deinit(struct probe_answer *a);
+
+/* executable: this program's. What the process says it is refused for, or LOAD_CRASHED, LOAD_EXITED,
+ * LOAD_TIMEOUT, LOAD_PRINTS, LOAD_STARTS_PROCESS, SPAWN. */
+aiki_status probe_run(const char *executable, const char *path, struct probe_answer *ret,
+                      aiki_error *err);
+
+#endif
