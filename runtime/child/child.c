@@ -363,7 +363,7 @@ static bool prepare(struct child *c, int fd)
     c->loop = uv_default_loop();
     c->conns = c->loop != NULL ? conn_loop_create(c->loop) : NULL;
     c->fibers = fiber_pool_create(FIBER_WARM_MAX);
-    c->watchdog = watchdog_start();
+    c->watchdog = watchdog_start(WATCHDOG_LIMIT_MS);
     stack_prepare();
     fiber_on_crash(on_crash);
     if (c->conns == NULL || c->fibers == NULL || c->watchdog == NULL || fiber_watch_crashes() != AIKI_OK)

@@ -25,6 +25,7 @@ struct watchdog {
     atomic_ulong turn;
     /* between both */
     atomic_bool asleep;
+    int64_t limit_ms;
     pthread_mutex_t lock;
     pthread_cond_t woken;
     uint8_t events[WATCHDOG_BYTES_MAX], frame[WATCHDOG_BYTES_MAX + 1024];
@@ -55,10 +56,10 @@ static void fail_run(struct watchdog *w, const struct run *r, const char *task)
     aiki_writer frame;
 
     (void)error_code(&err, AIKI_FAILED, "WORKFLOW_STUCK",
-                     "%s %s did not come back within %d s and was ended with its process; no loop "
+                     "%s %s did not come back within %lld ms and was ended with its process; no loop "
                      "without an end, nothing that blocks there",
                      task != NULL ? "inline task" : "workflow",
-                     task != NULL ? task : r->workflow_name, WATCHDOG_LIMIT_S);
+                     task != NULL ? task : r->workflow_name, (long long)w->limit_ms);
     static const char begin[] = "STUCK in run ";
     aiki_writer_init_fixed(&frame, w->frame, sizeof(w->frame));
     uint64_t at = frame_begin(&frame);
@@ -94,29 +95,30 @@ static void rest(struct watchdog *w)
 
 static void *watch(void *arg)
 {
-    static const struct timespec second = {.tv_sec = 1};
     struct watchdog *w = arg;
+    const int64_t look_ms = w->limit_ms / WATCHDOG_LOOKS;
+    const struct timespec pause = {look_ms / 1000, look_ms % 1000 * 1000000};
     unsigned long turn = 0;
-    int seconds = 0;
+    int looks = 0;
 
     for (;;) {
         unsigned long now = atomic_load(&w->turn);
         struct run *r = atomic_load(&w->run);
         if (now != turn)
-            seconds = 0;
+            looks = 0;
         else if (r == NULL)
             rest(w);
-        else if (++seconds >= WATCHDOG_LIMIT_S) {
+        else if (++looks >= WATCHDOG_LOOKS) {
             fail_run(w, r, atomic_load(&w->task));
             _exit(CHILD_EXIT_STUCK);
         }
         turn = now;
-        (void)nanosleep(&second, NULL); /* woken early by a signal it only looks early */
+        (void)nanosleep(&pause, NULL); /* woken early by a signal it only looks early */
     }
     return NULL;
 }
 
-struct watchdog *watchdog_start(void)
+struct watchdog *watchdog_start(int64_t limit_ms)
 {
     struct watchdog *w = calloc(1, sizeof(*w));
     pthread_attr_t attr;
@@ -124,6 +126,7 @@ struct watchdog *watchdog_start(void)
 
     if (w == NULL)
         return NULL;
+    w->limit_ms = limit_ms;
     (void)pthread_mutex_init(&w->lock, NULL); /* defaults: cannot fail with glibc, as below */
     (void)pthread_cond_init(&w->woken, NULL);
     (void)pthread_attr_init(&attr);

@@ -402,6 +402,61 @@ static aiki_status crowd(aiki_run *run, aiki_view input, aiki_error *err)
     return finish(run, count);
 }
 
+/* ---- children -------------------------------------------------------------------------------- */
+
+static bool is_refused(aiki_run *run, const char *workflow, const char *version, aiki_view input,
+                       const aiki_child_options *options, const char *word)
+{
+    aiki_error err = AIKI_ERROR_INIT;
+    aiki_future future = 0;
+    aiki_status st = aiki_child_start(run, workflow, version, input, options, &future, &err);
+    return (st == AIKI_INVALID || st == AIKI_LIMIT) && future == 0 &&
+           strstr(err.message, word) != NULL;
+}
+
+/* Answers which of twelve bad calls of child_start are refused with a message that says why. */
+static aiki_status bad_calls(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    static const uint8_t no_value[] = {0xc1}, big[4 * 1024 * 1024 + 2] = {0xc6, 0, 0x40};
+    static char long_text[300];
+    const aiki_view in = number(run, 1), broken = {no_value, 1}, huge = {big, sizeof(big)};
+    aiki_child_options o = {.struct_size = (uint32_t)sizeof(o)};
+    unsigned refused = 0;
+    (void)input;
+
+    memset(long_text, 'x', sizeof(long_text) - 1);
+    refused |= 0x001u * is_refused(run, NULL, "", in, NULL, "workflow name");
+    refused |= 0x002u * is_refused(run, "", "", in, NULL, "workflow name");
+    refused |= 0x004u * is_refused(run, "two words", "", in, NULL, "two words");
+    refused |= 0x008u * is_refused(run, long_text, "", in, NULL, "workflow name");
+    refused |= 0x010u * is_refused(run, "nap", "", broken, NULL, "msgpack");
+    refused |= 0x020u * is_refused(run, "nap", "", huge, NULL, "PAYLOAD_BYTES_MAX");
+    refused |= 0x040u * is_refused(run, "nap", long_text, in, NULL, "version of a child");
+    refused |= 0x080u * is_refused(run, "nap", "\xff", in, NULL, "version of a child");
+    o.close_policy = AIKI_CLOSE_ABANDON + 1;
+    refused |= 0x100u * is_refused(run, "nap", "", in, &o, "close policy");
+    o.close_policy = -1;
+    refused |= 0x200u * is_refused(run, "nap", "", in, &o, "close policy -1");
+    o.close_policy = AIKI_CLOSE_CANCEL;
+    o.key = long_text;
+    refused |= 0x400u * is_refused(run, "nap", "", in, &o, "key of a child");
+    o.key = "\xc3(";
+    refused |= 0x800u * is_refused(run, "nap", "", in, &o, "key of a child");
+    (void)err;
+    return finish(run, refused);
+}
+
+/* Options of an older header: what it does not have is 0, whatever stands behind it. */
+static aiki_status short_options(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    const aiki_child_options o = {.struct_size = (uint32_t)offsetof(aiki_child_options, key),
+                                  .close_policy = AIKI_CLOSE_TERMINATE,
+                                  .key = "\xff"};
+    aiki_future future;
+    AIKI_TRY(aiki_child_start(run, "nap", NULL, input, &o, &future, err));
+    return aiki_await(run, future, NULL, err);
+}
+
 AIKI_PLUGIN(
     "steps", "1.0.0",
     AIKI_WORKFLOWS(
@@ -418,7 +473,9 @@ AIKI_PLUGIN(
         AIKI_WORKFLOW("bottomless", "1.0.0", bottomless), AIKI_WORKFLOW("aborts", "1.0.0", aborts),
         AIKI_WORKFLOW("careless", "1.0.0", careless), AIKI_WORKFLOW("held-up", "1.0.0", held_up),
         AIKI_WORKFLOW("patience", "1.0.0", patience), AIKI_WORKFLOW("spins", "1.0.0", spins),
-        AIKI_WORKFLOW("crowd", "1.0.0", crowd)),
+        AIKI_WORKFLOW("crowd", "1.0.0", crowd),
+        AIKI_WORKFLOW("bad-calls", "1.0.0", bad_calls),
+        AIKI_WORKFLOW("short-options", "1.0.0", short_options)),
     AIKI_TASKS(AIKI_TASK("twice", twice, AIKI_INLINE), AIKI_TASK("nap", nap),
                AIKI_TASK("flaky", flaky), AIKI_TASK("tell-key", tell_key),
                AIKI_TASK("refuse", refuse), AIKI_TASK("talk", talk), AIKI_TASK("stuck", stuck),

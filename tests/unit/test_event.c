@@ -4,38 +4,125 @@
 
 #include "wire/event.h"
 
+/* ---- one event of each kind -------------------------------------------------------------- */
+
+static void fill_start(struct event *e)
+{
+    if (e->kind == EVENT_STARTED) {
+        e->as.started.workflow = text_view("order");
+        e->as.started.version = text_view("1.0.0");
+        e->as.started.input = BYTES("\x81\xa2id\x07");
+        e->as.started.key = text_view("order-7");
+        e->as.started.actor = text_view("shop");
+    } else {
+        memcpy(e->as.claimed.session.bytes, "0123456789abcdef", 16);
+        e->as.claimed.build = BYTES("\x01\x02\x03\x04");
+        e->as.claimed.runtime = text_view("host-1");
+    }
+}
+
+static void fill_identity(struct event *e, uint64_t kind, const char *name)
+{
+    e->as.step.identity_kind = kind;
+    e->as.step.name = text_view(name);
+}
+
+static void fill_outcome(struct event *e, uint64_t attempt, aiki_view value, int64_t duration_us)
+{
+    e->as.step.attempt = attempt;
+    e->as.step.outcome = OUTCOME_OK;
+    e->as.step.value = value;
+    e->as.step.duration_us = duration_us;
+}
+
+static void fill_step(struct event *e)
+{
+    memcpy(e->as.step.address.bytes, "fedcba9876543210", ADDRESS_BYTES);
+    e->as.step.nth = 2;
+    switch (e->kind) {
+    case EVENT_STEP_BEGUN:
+        fill_identity(e, STEP_TASK, "charge");
+        e->as.step.input = BYTES("\x92\x01\xa3"
+                                 "eur");
+        e->as.step.due_at_ms = 1732174262114;
+        e->as.step.duration_ms = 60000;
+        break;
+    case EVENT_ATTEMPT_FAILED:
+        e->as.step.attempt = 3;
+        e->as.step.next_at_ms = 1732174263114;
+        e->as.step.error = BYTES("\x81\xa4"
+                                 "code\xa4"
+                                 "GONE");
+        e->as.step.duration_us = 1500;
+        break;
+    case EVENT_STEP_DONE:
+        fill_identity(e, STEP_SIDE, "now");
+        fill_outcome(e, 1, BYTES("\xce\x01\x02\x03\x04"), 12);
+        break;
+    case EVENT_ATTEMPT_DONE: fill_outcome(e, 2, BYTES("\xcd\x01\x2c"), 1500); break;
+    case EVENT_WARNED:
+        e->as.step.warned = WARNED_OUTPUT;
+        e->as.step.error = BYTES("\x81\xa4"
+                                 "code\xa1Y");
+        break;
+    default: /* EVENT_HEARTBEAT */
+        e->as.step.attempt = 2;
+        e->as.step.value = BYTES("\xcd\x01\x2c");
+    }
+}
+
+static void fill_retried(struct event *e)
+{
+    e->as.run_retried.from_seq = 300;
+    e->as.run_retried.attempt = 2;
+    e->as.run_retried.next_at_ms = 1732174263114;
+    e->as.run_retried.error = BYTES("\x81\xa4"
+                                    "code\xa1Z");
+    e->as.run_retried.reason = text_view("bank is back");
+    e->as.run_retried.actor = text_view("ada");
+}
+
+static void fill_crashed(struct event *e)
+{
+    memcpy(e->as.crashed.address.bytes, "fedcba9876543210", ADDRESS_BYTES);
+    e->as.crashed.nth = 2;
+    e->as.crashed.attempt = 1;
+    e->as.crashed.charged = true;
+    e->as.crashed.name = text_view("charge");
+    e->as.crashed.build = BYTES("\x01\x02\x03\x04");
+    e->as.crashed.error = BYTES("\x81\xa4"
+                                "code\xa1Q");
+}
+
+/* What comes from outside but for requests. */
+static void fill_arrival(struct event *e)
+{
+    if (e->kind == EVENT_SIGNAL) {
+        e->as.signal.name = text_view("paid");
+        e->as.signal.payload = BYTES("\xc3");
+        e->as.signal.ref = text_view("ref-1");
+    } else {
+        memcpy(e->as.child_done.child.bytes, "0123456789abcdef", 16);
+        e->as.child_done.state = RUN_COMPLETED;
+        e->as.child_done.output = BYTES("\xc3");
+    }
+}
+
 static const struct event *sample(uint64_t kind)
 {
     static struct event e;
     e = (struct event){.kind = kind};
     switch (kind) {
     case EVENT_STARTED:
-        e.as.started.workflow = text_view("order");
-        e.as.started.version = text_view("1.0.0");
-        e.as.started.input = BYTES("\x81\xa2id\x07");
-        e.as.started.key = text_view("order-7");
-        e.as.started.actor = text_view("shop");
-        break;
-    case EVENT_CLAIMED:
-        memcpy(e.as.claimed.session.bytes, "0123456789abcdef", 16);
-        e.as.claimed.build = BYTES("\x01\x02\x03\x04");
-        e.as.claimed.runtime = text_view("host-1");
-        break;
+    case EVENT_CLAIMED: fill_start(&e); break;
     case EVENT_STEP_BEGUN:
     case EVENT_ATTEMPT_FAILED:
     case EVENT_STEP_DONE:
     case EVENT_ATTEMPT_DONE:
     case EVENT_WARNED:
-    case EVENT_HEARTBEAT:
-        memcpy(e.as.step.address.bytes, "fedcba9876543210", ADDRESS_BYTES);
-        e.as.step.nth = 2;
-        break;
+    case EVENT_HEARTBEAT: fill_step(&e); break;
     case EVENT_SIGNAL:
-        e.as.signal.name = text_view("paid");
-        e.as.signal.payload = BYTES("\xc3");
-        e.as.signal.ref = text_view("ref-1");
-        break;
-    case EVENT_COMPLETED: e.as.completed.output = BYTES("\x93\x01\x02\x03"); break;
+    case EVENT_CHILD_DONE: fill_arrival(&e); break;
     case EVENT_CANCEL_REQUESTED:
     case EVENT_WOKEN:
     case EVENT_PAUSED:
@@ -44,30 +131,9 @@ static const struct event *sample(uint64_t kind)
         e.as.control.reason = text_view("customer called");
         e.as.control.actor = text_view("ada");
         break;
-    case EVENT_CHILD_DONE:
-        memcpy(e.as.child_done.child.bytes, "0123456789abcdef", 16);
-        e.as.child_done.state = RUN_COMPLETED;
-        e.as.child_done.output = BYTES("\xc3");
-        break;
-    case EVENT_RUN_RETRIED:
-        e.as.run_retried.from_seq = 300;
-        e.as.run_retried.attempt = 2;
-        e.as.run_retried.next_at_ms = 1732174263114;
-        e.as.run_retried.error = BYTES("\x81\xa4"
-                                       "code\xa1Z");
-        e.as.run_retried.reason = text_view("bank is back");
-        e.as.run_retried.actor = text_view("ada");
-        break;
-    case EVENT_CRASHED:
-        memcpy(e.as.crashed.address.bytes, "fedcba9876543210", ADDRESS_BYTES);
-        e.as.crashed.nth = 2;
-        e.as.crashed.attempt = 1;
-        e.as.crashed.charged = true;
-        e.as.crashed.name = text_view("charge");
-        e.as.crashed.build = BYTES("\x01\x02\x03\x04");
-        e.as.crashed.error = BYTES("\x81\xa4"
-                                   "code\xa1Q");
-        break;
+    case EVENT_RUN_RETRIED: fill_retried(&e); break;
+    case EVENT_CRASHED: fill_crashed(&e); break;
+    case EVENT_COMPLETED: e.as.completed.output = BYTES("\x93\x01\x02\x03"); break;
     case EVENT_CANCELLED:
     case EVENT_TIMED_OUT:
     case EVENT_FAILED:
@@ -79,43 +145,6 @@ static const struct event *sample(uint64_t kind)
                                    "code\xa1Y");
         break;
     default: break;
-    }
-    if (kind == EVENT_STEP_BEGUN) {
-        e.as.step.identity_kind = STEP_TASK;
-        e.as.step.name = text_view("charge");
-        e.as.step.input = BYTES("\x92\x01\xa3"
-                                "eur");
-        e.as.step.due_at_ms = 1732174262114;
-        e.as.step.duration_ms = 60000;
-    } else if (kind == EVENT_ATTEMPT_FAILED) {
-        e.as.step.attempt = 3;
-        e.as.step.next_at_ms = 1732174263114;
-        e.as.step.error = BYTES("\x81\xa4"
-                                "code\xa4"
-                                "GONE");
-        e.as.step.duration_us = 1500;
-    } else if (kind == EVENT_STEP_DONE) {
-        e.as.step.identity_kind = STEP_SIDE;
-        e.as.step.name = text_view("now");
-        e.as.step.attempt = 1;
-        e.as.step.outcome = OUTCOME_OK;
-        e.as.step.value = BYTES("\xce\x01\x02\x03\x04");
-        e.as.step.duration_us = 12;
-    }
-    if (kind == EVENT_ATTEMPT_DONE) {
-        e.as.step.attempt = 2;
-        e.as.step.outcome = OUTCOME_OK;
-        e.as.step.value = BYTES("\xcd\x01\x2c");
-        e.as.step.duration_us = 1500;
-    }
-    if (kind == EVENT_WARNED) {
-        e.as.step.warned = WARNED_OUTPUT;
-        e.as.step.error = BYTES("\x81\xa4"
-                                "code\xa1Y");
-    }
-    if (kind == EVENT_HEARTBEAT) {
-        e.as.step.attempt = 2;
-        e.as.step.value = BYTES("\xcd\x01\x2c");
     }
     return &e;
 }
