@@ -142,7 +142,9 @@ static void print_step(struct timeline *t, struct step *s, aiki_view event, aiki
     print_attempt(event);
     print_until("due", event, "due_at");
     print_until("next", event, "next_at");
-    printf("%s\n", doc_bool(event, "detached") ? ", detached" : "");
+    bool late = done && strcmp(state, "cancelled") == 0 && doc_int(event, "attempt") > 0;
+    printf("%s%s\n", doc_bool(event, "detached") ? ", detached" : "",
+           late ? " was under way: what it answers is dropped" : "");
     if (!t->brief && done && s != NULL && s->input != NULL)
         detail("in", s->input);
     /* A signal's step holds the number of the signal event, which shows the payload itself. */

@@ -432,6 +432,22 @@ static aiki_status api_result_as(aiki_run *handle, aiki_future future, const aik
     return AIKI_OK;
 }
 
+static aiki_status api_kept_output(aiki_run *handle, aiki_future future, aiki_view *ret_output,
+                                   aiki_error *err)
+{
+    aiki_view result;
+    aiki_status st = api_result(handle, future, &result, err);
+
+    if (st == AIKI_INVALID || st == AIKI_PENDING)
+        return st;
+    const struct step *s = replay_future(&run_of(handle)->replay, future);
+    if (s->kind != STEP_TASK || s->outcome != OUTCOME_FAILED || s->value.size_bytes == 0)
+        return error_set(err, AIKI_NOT_FOUND, "%s %.*s has kept no output", step_kind_name(s->kind),
+                         (int)s->name.size_bytes, (const char *)s->name.data);
+    *ret_output = s->value;
+    return AIKI_OK;
+}
+
 /* ---- side values ------------------------------------------------------------------------- */
 
 /* The step of a side value; *ret_new when the caller must capture it now. */
@@ -654,4 +670,5 @@ const aiki_run_api run_api = {
     .schema_mode = api_schema_mode,
     .result_as = api_result_as,
     .signal_start_as = api_signal_start_as,
+    .kept_output = api_kept_output,
 };

@@ -33,6 +33,7 @@ void cancel_step(struct replay *r, struct step *s)
     r->running -= was_running;
     r->queues_dirty = true;
     s->outcome = OUTCOME_CANCELLED;
+    s->done_attempt = was_running ? s->attempt + 1 : 0; /* whose result is not wanted */
     s->value = s->error = (aiki_view){NULL, 0};
     replay_show(r, s);
     if (recorded || (!s->on_record && !was_running))

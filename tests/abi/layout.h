@@ -24,7 +24,7 @@
     X(aiki_task_api, schema_mode)              \
     X(aiki_task_def, schema_mode)              \
     X(aiki_task_options, reserved)             \
-    X(aiki_run_api, signal_start_as)           \
+    X(aiki_run_api, kept_output)               \
     X(aiki_child_options, schedule_to_start_ms) \
     X(aiki_workflow_def, reserved)             \
     X(aiki_plugin_def, task_stride)            \
@@ -152,7 +152,8 @@
     X(aiki_run_api, protect, 160, 8)           \
     X(aiki_run_api, schema_mode, 168, 8)       \
     X(aiki_run_api, result_as, 176, 8)         \
-    X(aiki_run_api, signal_start_as, 184, 8)
+    X(aiki_run_api, signal_start_as, 184, 8)   \
+    X(aiki_run_api, kept_output, 192, 8)
 #define LAYOUT_CHILD_OPTIONS(X) \
     X(aiki_child_options, struct_size, 0, 4)  \
     X(aiki_child_options, close_policy, 4, 4) \

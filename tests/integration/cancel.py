@@ -79,7 +79,8 @@ def test_a_task_that_does_not_look_ends_late_and_its_result_is_dropped(stacks):
     events = s.history(run)
     assert "step_done" not in [e["kind"] for e in events if e.get("outcome") == "ok"]
     step = [e for e in events if e["kind"] == "step_done"]
-    assert [e["outcome"] for e in step] == ["cancelled"], "history says so"
+    assert [(e["outcome"], e["attempt"]) for e in step] == [("cancelled", 1)], "history says so"
+    assert "attempt 1 was under way: what it answers is dropped" in s.aiki("runs", "inspect", run).stdout
     before = s.runtime.children()
     next_one = s.start("slow", {"ms": 0})
     assert s.result(next_one)["attempt"] == 1

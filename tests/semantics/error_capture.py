@@ -13,7 +13,7 @@ def test_workflow_code_sees_the_whole_error_and_sees_it_again_after_a_restart(st
     s.restart_server()
     s.start_runtime()
     s.signal(run, "again", None)
-    assert s.result(run) == {"then": SEEN, "now": SEEN}
+    assert s.result(run) == {"then": SEEN, "now": SEEN, "kept": "debited, not credited"}
     chain.check(s.history(run))
 
 
@@ -31,3 +31,10 @@ def test_output_kept_beside_the_error_is_in_the_history(common):
     step = next(e for e in common.history(run) if e["kind"] == "step_done")
     assert (step["outcome"], step["output"]) == ("failed", "debited, not credited")
     assert step["error"]["code"] == "NO_TRANSFER"
+    assert "debited, not credited" in common.aiki("runs", "inspect", run).stdout
+
+
+def test_half_a_record_is_kept_too(common):
+    run = common.start("error-half", {})
+    assert common.result(run) == {"debit": "debit-2", "credit": "none", "fee": 1}
+    chain.check(common.history(run))

@@ -78,6 +78,19 @@ def test_the_call_overrides_the_definition(common, task):
     follows(failed, [20, 40, 40])
 
 
+def test_the_start_overrides_both_and_inspect_shows_what_is_in_force(common):
+    policy = {"kind": "fixed", "attempts_max": 2, "delay_ms": 30}
+    _, started = common.request("POST", "/v1/workflows/retry-policies/runs", {
+        "input": {"task": "fixed", "failures": 9, "attempts": 5, "delay_ms": 20}, "retry": policy})
+    document = common.outcome(started["id"])
+    failed = [e for e in common.history(started["id"]) if e["kind"] == "attempt_failed"]
+    assert (document["state"], document["error"]["message"]) == ("failed", "attempt 2 fails")
+    follows(failed, [30])
+    assert {**failed[0]["retry"], **policy} == failed[0]["retry"]
+    steps = common.aiki("runs", "inspect", started["id"]).stdout.split("attempt failed")[1]
+    assert '"attempts_max":2' in steps and '"delay_ms":30' in steps
+
+
 def test_the_number_of_the_attempt_and_its_delay_outlive_the_process(stacks):
     s = stacks(plugins=["retry-policies"])
     run = s.start("retry-policies", {"task": "choosy", "failures": 2})

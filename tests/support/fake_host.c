@@ -382,12 +382,19 @@ static aiki_status run_signal_start_as(aiki_run *run, const char *name, int64_t 
     return run_signal_start(run, name, timeout_ms, ret, err);
 }
 
+static aiki_status run_kept_output(aiki_run *run, aiki_future future, aiki_view *ret, aiki_error *err)
+{
+    (void)run, (void)future, (void)ret, (void)err;
+    return AIKI_NOT_FOUND;
+}
+
 static const aiki_run_api run_api = {
     sizeof(run_api), 0,          run_id,     run_alloc,       run_output,
     run_fail,        run_task_start, run_sleep_start, run_signal_start, run_await,
     run_result,      run_now,    run_random, run_uuid,        run_record_once,
     run_replaying,   run_log,    run_child_start, run_sleep_until_start, run_future_cancel,
-    run_cancelled,   run_protect, run_schema_mode, run_result_as,  run_signal_start_as};
+    run_cancelled,   run_protect, run_schema_mode, run_result_as,  run_signal_start_as,
+    run_kept_output};
 
 /* ---- public ------------------------------------------------------------------------------ */
 

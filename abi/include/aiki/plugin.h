@@ -337,6 +337,11 @@ struct aiki_run_api {
     aiki_status (*signal_start_as)(aiki_run *run, const char *name, int64_t timeout_ms,
                                    const struct aiki_record_def *record, aiki_future *ret_future,
                                    aiki_error *err);
+    /* Of a future that answers AIKI_FAILED: the output that its task set and asked to keep with
+     * AIKI_ERROR_KEEP_OUTPUT when it failed for the last time. AIKI_NOT_FOUND: there is none;
+     * AIKI_PENDING before it is done. since 1.1 */
+    aiki_status (*kept_output)(aiki_run *run, aiki_future future, aiki_view *ret_output,
+                               aiki_error *err);
     /* ---- members added in 1.2 go below this line ---- */
 };
 

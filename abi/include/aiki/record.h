@@ -205,7 +205,33 @@ static inline aiki_status aiki_typed_result_(aiki_run *run, aiki_future future,
     return aiki_record_read_as(def, mode, output, &memory, ret_output, err);
 }
 
-/* Declares NAME_start, NAME_result and NAME_call for a task of this plugin. AIKI_TASK_TYPED
+/* Half of the work need not fit the whole: rules may be broken, what is missing reads as zero. */
+static inline aiki_status aiki_typed_kept_(aiki_run *run, aiki_future future,
+                                           const aiki_record_def *def, void *ret_output,
+                                           aiki_error *err)
+{
+    const aiki_memory memory = aiki_run_memory(run);
+    aiki_view output;
+    AIKI_TRY(aiki_kept_output(run, future, &output, err));
+    __builtin_memset(ret_output, 0, def->size_bytes);
+    return aiki_record_read_as(def, AIKI_SCHEMA_OFF, output, &memory, ret_output, err);
+}
+
+/* In a typed task that is about to fail: what of *value is there is its output so far.
+ *
+ *   if (aiki_keep(call, receipt, out) != AIKI_OK || ...)
+ *       return aiki_fail_keep(call, "HALF_BOOKED", "the second half failed");
+ * since 1.1 */
+#define aiki_keep(call, R, value) aiki_typed_keep_((call), &R##_record, (value))
+static inline aiki_status aiki_typed_keep_(aiki_call *call, const aiki_record_def *def,
+                                           const void *value)
+{
+    aiki_writer w = aiki_call_writer(call);
+    AIKI_TRY(aiki_record_write_as(def, AIKI_SCHEMA_OFF, value, &w, NULL));
+    return call->api->output(call, aiki_writer_view(&w));
+}
+
+/* Declares NAME_start, NAME_result, NAME_kept and NAME_call for a task of this plugin. AIKI_TASK_TYPED
  * includes it; on its own it serves plugins of several files. */
 #define AIKI_CALL_DECLARE(NAME, task_name, IN, OUT)                                       \
     /* Start without waiting. options: NULL, or what differs for this call. */            \
@@ -220,6 +246,12 @@ static inline aiki_status aiki_typed_result_(aiki_run *run, aiki_future future,
         aiki_run *run, aiki_future future, struct OUT *ret_output, aiki_error *err)       \
     {                                                                                     \
         return aiki_typed_result_(run, future, &OUT##_record, ret_output, err);           \
+    }                                                                                     \
+    /* What the task kept when it failed, or AIKI_NOT_FOUND. since 1.1 */                 \
+    AIKI_UNUSED_ static inline aiki_status NAME##_kept(                                   \
+        aiki_run *run, aiki_future future, struct OUT *ret_output, aiki_error *err)       \
+    {                                                                                     \
+        return aiki_typed_kept_(run, future, &OUT##_record, ret_output, err);             \
     }                                                                                     \
     /* Run the task and wait for its result. ret_output may be NULL. */                   \
     AIKI_UNUSED_ static inline aiki_status NAME##_call(                                   \

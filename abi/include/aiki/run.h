@@ -429,6 +429,15 @@ static inline aiki_status aiki_await_all_or_cancel(aiki_run *run, const aiki_fut
     return AIKI_OK;
 }
 
+/* What a failed task had set as its output and asked to keep; AIKI_NOT_FOUND when nothing. since 1.1 */
+static inline aiki_status aiki_kept_output(aiki_run *run, aiki_future future, aiki_view *ret_output,
+                                           aiki_error *err)
+{
+    if (!AIKI_HAS(run->api, kept_output))
+        return aiki_too_old_("aiki_kept_output", err);
+    return run->api->kept_output(run, future, ret_output, err);
+}
+
 /* ---- workflow: a time, since 1.1 --------------------------------------------------------- */
 
 /* Start waiting until a time, in ms since 1970 UTC. */
@@ -685,6 +694,19 @@ static inline aiki_status aiki_fail_final(aiki_call *call, const char *code, con
     __builtin_va_list args;
     __builtin_va_start(args, format);
     st = aiki_vfail_(call, AIKI_ERROR_FINAL, 0, code, format, args);
+    __builtin_va_end(args);
+    return st;
+}
+
+/* Fail the attempt and keep the output that was set before, if it is the last one: the half of the work
+ * that is done. Workflow code gets it from aiki_kept_output. since 1.1 */
+AIKI_PRINTF(3, 4)
+static inline aiki_status aiki_fail_keep(aiki_call *call, const char *code, const char *format, ...)
+{
+    aiki_status st;
+    __builtin_va_list args;
+    __builtin_va_start(args, format);
+    st = aiki_vfail_(call, AIKI_ERROR_KEEP_OUTPUT, 0, code, format, args);
     __builtin_va_end(args);
     return st;
 }
