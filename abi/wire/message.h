@@ -32,7 +32,8 @@ enum {
     NEXT_FINISH = 1,   /* the last event is COMPLETED, FAILED or CANCELLED */
     NEXT_PARK = 2,     /* waits; ownership returns to the server */
     NEXT_RELEASE = 3,  /* handed back; offer it again at once */
-    NEXT_BLOCK = 4     /* the last event is BLOCKED */
+    NEXT_BLOCK = 4,    /* the last event is BLOCKED */
+    NEXT_ALONE = 5     /* handed back, to be executed in a process of its own */
 };
 
 enum {

@@ -291,6 +291,18 @@ static struct build *find_other_build(const struct build_wanted *w, bool *ret_la
     return builds_find_other(b->builds, w, ret_later);
 }
 
+static struct build *find_alone(const uint8_t *hash, bool *ret_later, void *arg)
+{
+    struct broker *b = arg;
+    return builds_find_alone(b->builds, hash, ret_later);
+}
+
+static void on_solo_free(void *arg)
+{
+    struct broker *b = arg;
+    relay_solo_free(b->relay);
+}
+
 static void on_settled(void *arg)
 {
     struct broker *b = arg;
@@ -377,6 +389,7 @@ static aiki_status create_link_to_server(struct broker *b, aiki_error *err)
 static aiki_status create_parts(struct broker *b, aiki_error *err)
 {
     static const struct relay_callbacks relay_callbacks = {.find_other = find_other_build,
+                                                           .find_alone = find_alone,
                                                            .on_left = on_left,
                                                            .on_closed = on_part_closed};
     static const struct consumer_callbacks consumer_callbacks = {.on_ticket = on_ticket,
@@ -389,6 +402,7 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
                                                              .on_dropped = on_build_dropped,
                                                              .on_ready = on_build_ready,
                                                              .is_used = build_is_used,
+                                                             .on_solo_free = on_solo_free,
                                                              .on_settled = on_settled,
                                                              .on_drained = on_children_ended,
                                                              .on_closed = on_part_closed};

@@ -44,7 +44,7 @@ struct conn *build_conn(struct build *b)
 struct conn *build_assignable(struct build *b)
 {
     bool takes = b->state == KEPT ? !b->kept.ending : b->state == SERVING && !b->rejected;
-    return takes ? build_conn(b) : NULL;
+    return takes || b->state == SOLO ? build_conn(b) : NULL;
 }
 
 const struct verdict *build_verdict(const struct build *b)
@@ -92,7 +92,8 @@ void build_unregister(struct build *b)
 void build_bury(struct build *b)
 {
     struct builds *bs = b->owner;
-    struct build *kept = b->state == DRAINING ? kept_find(bs, b->hash) : NULL;
+    struct build *kept = b->state == DRAINING && !b->solo ? kept_find(bs, b->hash) : NULL;
+    bool solo = b->solo;
     for (struct build **at = &bs->all; *at != NULL; at = &(*at)->next) {
         if (*at == b) {
             *at = b->next;
@@ -112,6 +113,8 @@ void build_bury(struct build *b)
     if (kept != NULL && !bs->draining)
         kept_register(kept); /* which is not draining any more */
     uv_close((uv_handle_t *)&b->timer, on_timer_closed);
+    if (solo && !bs->draining)
+        bs->cb.on_solo_free(bs->arg);
     builds_check_drained(bs);
 }
 
@@ -299,6 +302,10 @@ static void on_proc_ready(struct proc *p, aiki_view descriptor, void *arg)
         kept_ready(b, descriptor);
         return;
     }
+    if (b->state == SOLO) {
+        solo_ready(b);
+        return;
+    }
     if (b->state != LOADING) { /* a replacement: same bytes, same descriptor */
         b->owner->cb.on_routes(b->owner->arg);
         return;
@@ -397,7 +404,7 @@ static void tell_lost(struct build *b, const struct proc_end *end)
     struct verdict verdict;
     b->blamed = false;
     if (is_crash(b, end)) {
-        verdict_reach(&verdict, end, false);
+        verdict_reach(&verdict, end, b->solo);
         b->verdict = &verdict;
         b->blamed = verdict.certain;
     }
@@ -427,11 +434,14 @@ static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
     case REGISTERING:
     case SERVING: replace_process(b, end, text); break;
     case KEPT: kept_gone(b, end, text); break;
+    case SOLO: solo_gone(b, end, text); break;
     case DRAINING:
         if (!end->was_ready)
             log_debug("child", "%s %s after it was refused", b->label, text);
         else if (end->signal != 0 || end->exit_code != 0)
             log_warn("child", "%s %s while it drained", b->label, text);
+        else if (b->solo)
+            log_debug("child", "%s, with one run in it, has ended", b->label);
         else
             log_info("child", "%s has ended", b->label);
         build_bury(b);
@@ -453,7 +463,8 @@ void build_start_process(struct build *b)
                                          .path = b->copy,
                                          .file = b->file_name,
                                          .build = hash_view(b->hash),
-                                         .task_threads = bs->options.task_threads};
+                                         .task_threads = bs->options.task_threads,
+                                         .alone = b->solo};
     b->ended = false;
     if (proc_spawn(&b->proc, bs->loop, bs->conns, &options, &proc_callbacks, b, &err) == AIKI_OK) {
         log_debug("child", "%s: process %d", b->label, proc_pid(b->proc));

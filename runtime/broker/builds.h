@@ -29,6 +29,7 @@ enum {
     BUILD_RESTART_MS_MIN = 100,
     BUILD_RESTART_MS_MAX = 10000,
     BUILD_END_MS = 1000, /* beyond drain_ms until a process that still runs is killed */
+    SOLO_MAX = 4, /* processes with one run in them */
     BUILD_TRIES_MAX = 16, /* builds a run is tried with, one after the other */
     KEPT_PER_FILE_MAX = 8, /* older builds of a file; beyond that the oldest goes */
     KEPT_LOOK_MS = 1000,   /* between looks at what kept builds are needed for */
@@ -60,6 +61,8 @@ struct builds_callbacks {
     void (*on_ready)(struct build *b, void *arg);
     /* Whether runs are with it, or on their way to it. */
     bool (*is_used)(struct build *b, void *arg);
+    /* A process with one run in it has ended: there is room for another. */
+    void (*on_solo_free)(void *arg);
     /* Every file that was being taken in serves, waits for the server, or is refused. */
     void (*on_settled)(void *arg);
     /* After builds_drain: the last process has ended. */
@@ -97,6 +100,11 @@ bool build_wake(struct build *b);
 /* A kept build that has not been tried: the one that executed the run last, then the newest. NULL:
  * none, and with *ret_later: not yet. */
 struct build *builds_find_other(struct builds *bs, const struct build_wanted *w, bool *ret_later);
+/* A new process of that build for one run; on_ready or on_dropped follow. NULL: its bytes are gone,
+ * or with *ret_later: there are SOLO_MAX, on_solo_free tells. */
+struct build *builds_find_alone(struct builds *bs, const uint8_t *hash, bool *ret_later);
+/* A run has left it; a process for one run ends. */
+void build_left(struct build *b);
 /* Connection of its process, serving or draining, or NULL. */
 struct conn *build_conn(struct build *b);
 const uint8_t *build_hash(const struct build *b); /* BUILD_BYTES */

@@ -1,7 +1,7 @@
 /* broker/builds_impl.h - what builds.c and build.c share. Private. [loop]
  *
  * build.c: one build and its process. builds.c: the files they come from, and all of them. kept.c:
- * those that another took the place of, kept for their open runs.
+ * those that another took the place of, kept for their open runs. solo.c: processes for one run.
  */
 #ifndef BROKER_BUILDS_IMPL_H
 #define BROKER_BUILDS_IMPL_H
@@ -12,7 +12,7 @@
 #include "intake/keep.h"
 #include "intake/watch.h"
 
-enum build_state { LOADING, REGISTERING, SERVING, DRAINING, KEPT };
+enum build_state { LOADING, REGISTERING, SERVING, DRAINING, KEPT, SOLO };
 
 enum { LABEL_SIZE = 128 };
 
@@ -52,6 +52,7 @@ struct build {
     } kept;
     const struct verdict *verdict; /* while on_lost tells of its death; NULL: that charges nobody */
     bool blamed;                   /* and by whom that death was caused is certain */
+    bool solo;                     /* has no run but one; SOLO, then DRAINING */
     bool ended;                    /* killed because it is in the way, not for what it did */
     unsigned crashes; /* in a row, each younger than BUILD_QUICK_CRASH_MS */
     unsigned load_tries;
@@ -155,5 +156,10 @@ bool kept_serves(const struct build *b, const struct route *route);
 
 /* What an earlier process kept; once. */
 void adopt_all(struct builds *bs);
+
+/* ---- solo.c ---- */
+
+void solo_ready(struct build *b);
+void solo_gone(struct build *b, const struct proc_end *end, const char *text);
 
 #endif

@@ -42,7 +42,7 @@ void kept_register(struct build *b)
     struct conn *c = session_conn(b->owner->session);
     uint64_t role = BUILD_KEPT;
     for (const struct build *o = b->owner->all; o != NULL; o = o->next) {
-        if (o == b || !has_hash(o, b->hash))
+        if (o == b || o->solo || !has_hash(o, b->hash))
             continue;
         if (o->state == REGISTERING || o->state == SERVING)
             return;

@@ -16,6 +16,8 @@ struct move {
     char workflow[NAME_BYTES_MAX + 1], version[NAME_BYTES_MAX + 1];
     struct build *to;  /* chosen, its process starts; NULL = not chosen */
     bool reading;      /* the journal is on its way */
+    bool alone;        /* to a process of the build it was claimed for, with no other run in it */
+    uint8_t of[BUILD_BYTES];
     aiki_writer error; /* what the first of them said: error map */
 };
 
@@ -112,12 +114,14 @@ void moves_unfit(struct relay *r, struct build *b, const struct frame *f)
         return;
     run->build = NULL;
     run->moving = true;
+    build_left(b);
     if (run->move == NULL && (run->move = move_create()) == NULL) {
         session_renew(r->session, "out of memory"); /* gives everything back */
         return;
     }
     struct move *move = run->move;
     bool later;
+    move->alone = false;
     log_unfit(run, b, m.error);
     if (move->error.size_bytes == 0)
         aiki_mp_raw(&move->error, m.error.data, m.error.size_bytes);
@@ -137,6 +141,49 @@ void moves_wait_for(struct relay *r, struct run *run, struct build *b)
         return;
     }
     run->move->to = b;
+}
+
+static void find_process(struct relay *r, struct run *run)
+{
+    struct conn *c = session_conn(r->session);
+    bool later = false;
+    run->move->to = r->cb.find_alone(run->move->of, &later, r->arg);
+    if (run->move->to != NULL || later || c == NULL)
+        return;
+    run->moving = false;
+    relay_release(r, c, run);
+}
+
+void moves_wait_alone(struct relay *r, struct run *run, struct build *of)
+{
+    moves_wait_for(r, run, NULL);
+    if (run->move == NULL)
+        return;
+    run->move->alone = true;
+    memcpy(run->move->of, build_hash(of), BUILD_BYTES);
+    find_process(r, run);
+}
+
+struct search {
+    struct relay *relay;
+    bool done;
+};
+
+static void on_solo_free(struct run *run, void *arg)
+{
+    struct search *search = arg;
+    if (search->done || !run->moving || !run->move->alone || run->move->to != NULL ||
+        run->move->reading)
+        return;
+    search->done = true;
+    find_process(search->relay, run);
+}
+
+void moves_solo_free(struct relay *r)
+{
+    struct search search = {.relay = r};
+    if (session_conn(r->session) != NULL) /* otherwise nothing is held */
+        runs_each(&r->runs, on_solo_free, &search);
 }
 
 /* ---- the next one -------------------------------------------------------------------------- */
@@ -180,9 +227,11 @@ static void hand_over(struct relay *r, struct run *run, struct build *b,
     struct conn *server = session_conn(r->session);
     if (server == NULL)
         return; /* everything is given back */
-    log_info("relay", "run %s goes on with %s", text_of(&run->id, id), build_label(b));
-    conn_send(server, MOVED, 0, .run = run->id, .epoch = run->epoch,
-              .build = {build_hash(b), BUILD_BYTES});
+    log_info("relay", "run %s goes on with %s%s", text_of(&run->id, id), build_label(b),
+             run->move->alone ? ", alone" : "");
+    if (!run->move->alone) /* else it is the build that was claimed for */
+        conn_send(server, MOVED, 0, .run = run->id, .epoch = run->epoch,
+                  .build = {build_hash(b), BUILD_BYTES});
     fault_point(runtime_moved_sent);
     run->moving = false;
     run->move->to = NULL;
@@ -196,12 +245,16 @@ void moves_go_on(struct relay *r, struct run *run, const struct msg_CLAIMED *m, 
     bool later = false;
     move->reading = false;
     learn(move, m, pages);
-    if (move->to == NULL)
+    if (move->to == NULL && move->alone)
+        find_process(r, run);
+    else if (move->to == NULL)
         move->to = find_other(r, move, &later);
+    if (!run->moving)
+        return;
     if (r->stopping && session_conn(r->session) != NULL) {
         run->moving = false;
         relay_release(r, session_conn(r->session), run);
-    } else if (move->to == NULL && !later) {
+    } else if (move->to == NULL && !later && !move->alone) {
         give_up(r, run);
     } else if (move->to != NULL && build_assignable(move->to) != NULL) {
         hand_over(r, run, move->to, m, pages);
@@ -236,8 +289,12 @@ static void on_dropped(struct run *run, void *arg)
     const struct news *news = arg;
     if (!moves_want(run, news->build))
         return;
-    note_tried(run->move, news->build);
     run->move->to = NULL;
+    if (run->move->alone && !run->move->reading) {
+        find_process(news->relay, run);
+        return;
+    }
+    note_tried(run->move, news->build);
     if (!run->move->reading)
         read_journal(news->relay, run);
 }

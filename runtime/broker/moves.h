@@ -24,6 +24,10 @@ void move_destroy(struct move *move);
 void moves_unfit(struct relay *r, struct build *b, const struct frame *f);
 /* A granted run is served by a build whose process has yet to start. */
 void moves_wait_for(struct relay *r, struct run *run, struct build *b);
+/* It is to be executed in a process of that build that has no other run in it. */
+void moves_wait_alone(struct relay *r, struct run *run, struct build *of);
+/* There is room for such a process. */
+void moves_solo_free(struct relay *r);
 /* The journal that was asked for is complete; pages as in relay_begin_stay. */
 void moves_go_on(struct relay *r, struct run *run, const struct msg_CLAIMED *m, aiki_view pages);
 /* The build takes runs now; NULL: more builds are known than before. */

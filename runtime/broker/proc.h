@@ -52,6 +52,7 @@ struct proc_options {
     const char *file;
     aiki_view build;
     uint64_t task_threads;
+    bool alone; /* it will have one run */
 };
 
 /* Text of an end for log and users: "killed by signal 11 (Segmentation fault)". */

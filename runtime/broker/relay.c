@@ -67,10 +67,14 @@ static void drop_in_child(struct run *run)
     struct conn *c = run->build != NULL ? build_conn(run->build) : NULL;
     if (c != NULL)
         conn_send(c, DROP, 0, .run = run->id);
+    if (run->build != NULL)
+        build_left(run->build);
 }
 
 static void end_stay(struct relay *r, struct run *run)
 {
+    if (run->build != NULL)
+        build_left(run->build);
     runs_remove(&r->runs, run);
     relay_left(r);
 }
@@ -348,6 +352,10 @@ void relay_begin_stay(struct relay *r, struct build *build, const struct msg_CLA
         session_renew(r->session, "out of memory"); /* gives everything back */
         return;
     }
+    if (m->alone && build != NULL && !r->stopping && r->runs.count <= r->slots) {
+        moves_wait_alone(r, run, build);
+        return;
+    }
     struct conn *child = build != NULL ? build_assignable(build) : NULL;
     if (r->stopping || r->runs.count > r->slots ||
         (child == NULL && (build == NULL || !build_wake(build)))) {
@@ -492,6 +500,11 @@ void relay_build_ready(struct relay *r, struct build *b)
 void relay_build_dropped(struct relay *r, struct build *b)
 {
     moves_build_dropped(r, b);
+}
+
+void relay_solo_free(struct relay *r)
+{
+    moves_solo_free(r);
 }
 
 struct use {

@@ -23,6 +23,8 @@ struct relay_callbacks {
     /* NULL: there is none, or *ret_later: more builds are about to be known; relay_build_ready with
      * NULL tells. The callback may be NULL. */
     struct build *(*find_other)(const struct build_wanted *w, bool *ret_later, void *arg);
+    /* A process for one run alone, see builds_find_alone. May be NULL, then no run asks for that. */
+    struct build *(*find_alone)(const uint8_t *hash, bool *ret_later, void *arg);
     /* A stay has ended; nothing is held or being claimed any more when `held` is 0. */
     void (*on_left)(uint64_t held, void *arg);
     void (*on_closed)(void *arg);
@@ -51,6 +53,8 @@ void relay_build_lost(struct relay *r, struct build *b);
 void relay_build_ready(struct relay *r, struct build *b);
 /* It is not to be had any more. */
 void relay_build_dropped(struct relay *r, struct build *b);
+/* Another run may be executed alone. */
+void relay_solo_free(struct relay *r);
 /* Whether runs are with it, or on their way to it. Looks at all of them. */
 bool relay_uses_build(struct relay *r, const struct build *b);
 /* No new tickets from now on. */

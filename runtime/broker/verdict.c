@@ -21,17 +21,42 @@ static bool is_busy(const struct blame_slot *s)
     return atomic_load_explicit(&s->busy, memory_order_acquire) == 1;
 }
 
+static int64_t left_at(const struct blame_slot *s)
+{
+    return atomic_load_explicit(&s->left_mono_ms, memory_order_relaxed);
+}
+
 static bool was_left_lately(const struct blame_slot *s)
 {
-    int64_t at_ms = atomic_load_explicit(&s->left_mono_ms, memory_order_relaxed);
+    int64_t at_ms = left_at(s);
     return at_ms != 0 && clock_mono_ms() - at_ms <= VERDICT_LEFT_MS;
 }
 
+static bool was_left_once(const struct blame_slot *s)
+{
+    return left_at(s) != 0;
+}
+
+/* Tasks before the loop's thread: who tampers with the process is more likely one of them. */
 static void gather(struct verdict *v, bool (*is_suspect)(const struct blame_slot *s))
 {
-    for (unsigned i = 0; i < BLAME_SLOTS; i++)
-        if (is_suspect(&v->end->page->slots[i]))
-            v->of[v->count++] = &v->end->page->slots[i];
+    for (unsigned i = 1; i <= BLAME_SLOTS; i++) {
+        const struct blame_slot *s = &v->end->page->slots[i % BLAME_SLOTS];
+        if (is_suspect(s))
+            v->of[v->count++] = s;
+    }
+}
+
+/* Which step of the only run it was is a guess; the run is not. */
+static void choose_one(struct verdict *v)
+{
+    const struct blame_slot *best = v->of[0];
+    for (unsigned i = 1; i < v->count; i++)
+        if (v->of[i]->attempt > 0 && left_at(v->of[i]) > left_at(best))
+            best = v->of[i];
+    v->of[0] = best;
+    v->count = 1;
+    v->certain = true;
 }
 
 static unsigned dying_of(const struct verdict *v)
@@ -52,10 +77,10 @@ void verdict_reach(struct verdict *v, const struct proc_end *end, bool alone)
     v->certain = v->count == 1 && dying == 0 && end->signal != SIGKILL;
     if (v->count == 0)
         gather(v, was_left_lately);
-    if (alone && v->count > 0) { /* which step of the run is a guess; its run is not */
-        v->count = 1;
-        v->certain = true;
-    }
+    if (v->count == 0 && alone)
+        gather(v, was_left_once);
+    if (alone && v->count > 0)
+        choose_one(v);
 }
 
 const struct blame_slot *verdict_on(const struct verdict *v, const struct aiki_id *run)

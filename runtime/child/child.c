@@ -201,6 +201,7 @@ static void load(struct child *c, const struct msg_LOAD *m)
         return;
     }
     c->loaded = true;
+    c->alone = m->alone;
     memcpy(c->build, m->build.data, m->build.size_bytes < HASH_BYTES ? m->build.size_bytes : HASH_BYTES);
     plugin_code = c->plugin.tasks[0].def.fn != NULL
                       ? (void (*)(void))c->plugin.tasks[0].def.fn

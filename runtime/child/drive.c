@@ -131,6 +131,15 @@ static bool prepare_attempt(struct run *r, struct attempt *a)
     return true;
 }
 
+/* What is recorded goes along; the run comes back in a process that has no other. */
+static void move_to_own_process(struct run *r)
+{
+    aiki_view events = replay_append_begin(&r->replay, false);
+
+    if (!run_block_if_too_large(r, events.size_bytes))
+        run_send_append(r, NEXT_ALONE, events, no_bytes);
+}
+
 static void start_attempt(struct run *r, struct step *s)
 {
     const struct plugin_task *task = s->task;
@@ -142,6 +151,10 @@ static void start_attempt(struct run *r, struct step *s)
                          (int)s->name.size_bytes, (const char *)s->name.data,
                          r->child->plugin.task_count);
         fail_at_once(r, s, &err);
+        return;
+    }
+    if ((task->def.flags & AIKI_TASK_ISOLATED) != 0 && !r->child->alone) {
+        move_to_own_process(r);
         return;
     }
     if (fit_task_input(r, s, &err) != AIKI_OK) {

@@ -40,6 +40,7 @@ struct child {
     struct plugin plugin;
     uint8_t build[HASH_BYTES]; /* of the plugin */
     bool loaded, draining;
+    bool alone; /* the process is for one run */
     int exit_code;
     struct fiber_pool *fibers;
     struct task_pool *tasks; /* NULL before LOAD */

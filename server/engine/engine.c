@@ -247,15 +247,20 @@ static bool go_on(struct run *run, const struct engine_now *now, const struct en
                                                    [NEXT_FINISH] = CHANGE_FINISH,
                                                    [NEXT_PARK] = CHANGE_PARK,
                                                    [NEXT_RELEASE] = CHANGE_RELEASE,
-                                                   [NEXT_BLOCK] = CHANGE_BLOCK};
-    if (a->next > NEXT_BLOCK)
+                                                   [NEXT_BLOCK] = CHANGE_BLOCK,
+                                                   [NEXT_ALONE] = CHANGE_RELEASE};
+    if (a->next > NEXT_ALONE)
         return engine_refuse(refusal, AIKI_INVALID, "BAD_APPEND",
                              "unknown way for the run to go on");
     uint8_t outcome = engine_outcome(change_of[a->next], run->state);
     switch (outcome) {
     case STAY: return true;
     case PARKED: return park(run, now, a, last_kind, effects, refusal);
-    case RUN_QUEUED: engine_queue(run, now, effects); return true;
+    case RUN_QUEUED:
+        if (a->next == NEXT_ALONE)
+            run->flags |= RUN_FLAG_ALONE;
+        engine_queue(run, now, effects);
+        return true;
     case RUN_BLOCKED:
         engine_disown(run);
         run->flags &= ~(uint64_t)RUN_FLAG_ALONE;

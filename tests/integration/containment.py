@@ -1,4 +1,7 @@
 """Plugin code that takes its process down: who is charged, what the history says, what becomes of it."""
+import os
+import signal
+
 import pytest
 
 from harness import until
@@ -84,3 +87,54 @@ def test_who_was_not_the_cause_is_not_charged(stacks):
         assert s.result(run) == {"crashes": 1}
         assert crashed(s, run) == [] and [e["attempt"] for e in s.history(run) if e["kind"] == "step_done"] == [1]
     assert s.result(bad) == {"crashes": 1} and len(crashed(s, bad)) == 1
+
+
+def test_a_process_killed_around_several_charges_none_and_finds_the_one(stacks):
+    s = stacks(plugins=["crash"])
+    slow = [crash(s, "none", ms=600, name=f"slow{i}") for i in range(6)]
+    until(lambda: all(s.run(r)["state"] == "running" for r in slow), "they run")
+    bad = crash(s, "kill", times=9, ms=200)
+    assert s.outcome(bad)["error"]["code"] == "STEP_CRASHED"
+    ends = crashed(s, bad)
+    assert [e["charged"] for e in ends] == [False, True, True, True], ends
+    assert {e["error"]["code"] for e in ends} == {"CRASH_KILLED"}
+    for run in slow:
+        assert s.result(run) == {"crashes": 1}
+        assert [e["charged"] for e in crashed(s, run)] in ([], [False])
+    assert ", alone" in s.runtime.log.read_text()
+
+
+def test_who_left_the_process_unfit_is_found(stacks):
+    s = stacks(plugins=["crash", "hello"])
+    bad = crash(s, "close", times=9)
+    assert s.outcome(bad)["error"]["code"] == "STEP_CRASHED"
+    assert s.result(s.start("hello", {"name": "still"}))
+    assert s.result(crash(s, "none"))
+
+
+def test_a_suspect_that_is_none_goes_on_unharmed_alone(stacks):
+    s = stacks(plugins=["crash"])
+    runs = [crash(s, "none", ms=900, name=f"n{i}") for i in range(8)]
+    until(lambda: all(s.run(r)["state"] == "running" for r in runs), "they run")
+    child, = s.runtime.children()
+    os.kill(child, signal.SIGKILL)
+    suspects = 0
+    for run in runs:
+        assert s.result(run) == {"crashes": 1}
+        ends = crashed(s, run)
+        assert [(e["error"]["code"], e["charged"]) for e in ends] in ([], [("CRASH_KILLED", False)]), ends
+        suspects += len(ends)
+        assert [e["attempt"] for e in s.history(run) if e["kind"] == "step_done"] == [1]
+    assert suspects > 1
+    until(lambda: len(s.runtime.children()) == 1, "the processes for one run have ended")
+
+
+def test_an_isolated_task_has_a_process_of_its_own(stacks):
+    s = stacks(plugins=["isolated"])
+    shared, = s.runtime.children()
+    pids = s.result(s.start("isolated", {"ms": 10}))
+    assert pids["here"] != pids["apart"] and shared not in (pids["apart"],), pids
+    runs = [s.start("isolated", {"ms": 300}) for _ in range(8)]
+    until(lambda: len(s.runtime.children()) > 2, "several at once")
+    assert len({s.result(run)["apart"] for run in runs}) == 8, "one process a run"
+    until(lambda: s.runtime.children() == [shared], "the processes for one run have ended")

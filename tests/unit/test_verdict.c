@@ -142,6 +142,12 @@ static void who_left_just_before_is_a_suspect(void **state)
     assert_false(f->verdict.certain);
     s->left_mono_ms = clock_mono_ms() - 2 * VERDICT_LEFT_MS;
     assert_null(judged(f, 1, false));
+    executing(f, 0, 1, 0)->busy = 0;
+    f->page->slots[0].left_mono_ms = clock_mono_ms();
+    assert_ptr_equal(judged(f, 1, true), &f->page->slots[0]);
+    s->left_mono_ms = clock_mono_ms();
+    assert_ptr_equal(judged(f, 1, true), s);
+    assert_true(f->verdict.certain);
 }
 
 /* A page of nonsense gives an event that can be read all the same. */

@@ -81,6 +81,8 @@
 #define AIKI_CRASHES(max) AIKI_SET_(crashes_max) = (max)
 /* See AIKI_TASK_AT_MOST_ONCE. since 1.1 */
 #define AIKI_AT_MOST_ONCE AIKI_SET_(flags) = AIKI_TASK_AT_MOST_ONCE
+/* See AIKI_TASK_ISOLATED. since 1.1 */
+#define AIKI_ISOLATED AIKI_SET_(flags) = AIKI_TASK_ISOLATED
 
 /* Of workflows, as are those of retries above; see aiki_workflow_def. since 1.1 */
 #define AIKI_RUN_TIMEOUT_MS(ms) AIKI_SET_(run_timeout_ms) = (ms)

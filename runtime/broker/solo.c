@@ -1,0 +1,77 @@
+/* solo.c - processes of a build that have one run in them.
+ *
+ *   claimed alone --> SOLO: a process starts --READY--> the run is executed --> it leaves: the process ends
+ *                      | over SOLO_MAX: it waits for one of them to end
+ *                      v does not load, BUILD_LOAD_TRIES times: the run is handed back
+ *
+ * A process served one run and goes: what that left in it nobody else is to find.
+ */
+#include "broker/builds_impl.h"
+
+#include <string.h>
+
+#include "base/log.h"
+
+/* What its bytes can be had from. */
+static struct build *find_bytes(struct builds *bs, const uint8_t *hash, unsigned *ret_solos)
+{
+    struct build *of = NULL;
+    *ret_solos = 0;
+    for (struct build *b = bs->all; b != NULL; b = b->next) {
+        if (b->solo)
+            (*ret_solos)++;
+        else if (memcmp(b->hash, hash, BUILD_BYTES) == 0)
+            of = b;
+    }
+    return of;
+}
+
+struct build *builds_find_alone(struct builds *bs, const uint8_t *hash, bool *ret_later)
+{
+    char copy[CACHE_PATH_SIZE];
+    aiki_error err = {.struct_size = sizeof(err)};
+    unsigned solos;
+    struct build *of = find_bytes(bs, hash, &solos);
+    *ret_later = of != NULL && solos >= SOLO_MAX;
+    if (of == NULL || *ret_later || bs->draining)
+        return NULL;
+    if (cache_link(bs->cache, of->copy, of->hash, copy, &err) != AIKI_OK) {
+        log_error("child", "no process for one run of %s: %s", of->label, err.message);
+        return NULL;
+    }
+    struct build *b = build_create(bs, of->file_name, of->hash, copy);
+    if (b == NULL)
+        return NULL;
+    b->solo = true;
+    b->state = SOLO;
+    build_start_process(b);
+    return b;
+}
+
+void build_left(struct build *b)
+{
+    if (b->state == SOLO)
+        build_drain(b);
+}
+
+void solo_ready(struct build *b)
+{
+    struct builds *bs = b->owner;
+    bs->cb.on_ready(b, bs->arg);
+    if (!bs->cb.is_used(b, bs->arg))
+        build_drain(b); /* the run went elsewhere meanwhile */
+}
+
+void solo_gone(struct build *b, const struct proc_end *end, const char *text)
+{
+    struct builds *bs = b->owner;
+    log_error("child", "%s, with one run in it, %s", b->label, text);
+    if (!end->was_ready && ++b->load_tries < BUILD_LOAD_TRIES) {
+        b->crashes = BUILD_CRASHES_FREE + b->load_tries; /* not at once */
+        build_restart(b);
+        return;
+    }
+    b->state = DRAINING; /* so that nobody finds it */
+    bs->cb.on_dropped(b, bs->arg);
+    build_bury(b);
+}
