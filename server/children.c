@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/planted.h"
 #include "pipeline.h"
 #include "wire/canon.h"
 #include "wire/child.h"
@@ -97,7 +98,8 @@ static void tell_parent(struct pipeline *p, struct entry *e)
 {
     struct entry *parent;
     aiki_error err = {.struct_size = sizeof(err)};
-    if (id_is_zero(&e->parent) || (e->run.flags & RUN_FLAG_DETACHED) != 0)
+    if (id_is_zero(&e->parent) || (e->run.flags & RUN_FLAG_DETACHED) != 0 ||
+        (BUG(child_end_lost) && cache_find(&p->cache, &e->parent) == NULL))
         return;
     aiki_status status = run_load(p, &e->parent, &parent, &err);
     if (status == AIKI_NOT_FOUND)
@@ -134,7 +136,8 @@ static void close_child(struct pipeline *p, struct entry *parent, struct entry *
 static uint64_t action_for(const struct entry *e, enum follow_what what)
 {
     uint64_t policy = close_policy_of(e);
-    if (run_state_is_terminal(e->run.state) || policy == CLOSE_ABANDON)
+    if (run_state_is_terminal(e->run.state) || policy == CLOSE_ABANDON ||
+        BUG(close_ignored))
         return 0;
     if (what == FOLLOW_RETRIED && (e->run.flags & RUN_FLAG_DETACHED) != 0)
         return 0;
@@ -318,7 +321,8 @@ static void begin_child(struct pipeline *p, struct entry *parent, const struct e
     struct child_options o = {0};
     aiki_error err = {.struct_size = sizeof(err)};
     aiki_status status = child_options_read(begun->as.step.options, &o);
-    struct aiki_id id = child_id(&parent->id, &begun->as.step.address, begun->as.step.nth, o.pass);
+    uint64_t pass = BUG(child_twice) ? parent->run.epoch : o.pass;
+    struct aiki_id id = child_id(&parent->id, &begun->as.step.address, begun->as.step.nth, pass);
     if (status != AIKI_OK) {
         (void)error_set(&err, status, "the child's options do not decode");
         record_failed(p, parent, &id, &err);

@@ -146,7 +146,7 @@ static void note_event(struct history *h, const struct event *e)
         h->attempts++;
     if (h->step.size_bytes == 0 || h->from_seq != 0 ||
         (e->kind != EVENT_STEP_BEGUN && e->kind != EVENT_ATTEMPT_FAILED &&
-         e->kind != EVENT_STEP_DONE && e->kind != EVENT_ATTEMPT_DONE))
+         e->kind != EVENT_HEARTBEAT && e->kind != EVENT_STEP_DONE && e->kind != EVENT_ATTEMPT_DONE))
         return;
     if (e->as.step.identity_kind != 0 && view_equal(e->as.step.name, h->step)) {
         h->places = array_grow(h->places, &h->place_capacity, h->place_count, sizeof(*h->places));
@@ -164,7 +164,7 @@ static aiki_status read_history(struct pipeline *p, struct entry *e, struct hist
         aiki_view page;
         aiki_reader r;
         struct event event;
-        status = run_journal(p, e, after, PAGE_BYTES_MAX, &page, &after, err);
+        status = run_journal(p, e, after, p->page_bytes_max, &page, &after, err);
         aiki_reader_init(&r, page);
         while (status == AIKI_OK && aiki_reader_left(&r) > 0) {
             status = event_read_stored(&r, &event, err);

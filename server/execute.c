@@ -275,8 +275,7 @@ static void answer_claimed(struct pipeline *p, const struct command *c, struct e
     aiki_view journal;
     uint64_t last_seq;
     aiki_error err = {.struct_size = sizeof(err)};
-    aiki_status status = run_journal(p, e, after_seq, fault_mode(page_of_one) ? 1 : bytes_max,
-                                     &journal, &last_seq, &err);
+    aiki_status status = run_journal(p, e, after_seq, bytes_max, &journal, &last_seq, &err);
     if (status != AIKI_OK) {
         if (status == AIKI_CORRUPT || status == AIKI_NOT_FOUND)
             condemn(p, e, &err);
@@ -332,7 +331,7 @@ void command_claim(struct pipeline *p, const struct command *c, aiki_view payloa
     if (status == AIKI_OK) {
         fault_point(server_claim_granted);
         metric_add(claims, 1);
-        answer_claimed(p, c, e, 0, CLAIM_BYTES_MAX);
+        answer_claimed(p, c, e, 0, p->claim_bytes_max);
     } else {
         metric_add(claims_refused, 1);
         answer_refusal(p, c, &err);
@@ -370,7 +369,7 @@ void command_journal(struct pipeline *p, const struct command *c, aiki_view payl
     if (status != AIKI_OK)
         answer_refusal(p, c, &err);
     else if (owns(p, c, s, e, m.epoch))
-        answer_claimed(p, c, e, m.after_seq, PAGE_BYTES_MAX);
+        answer_claimed(p, c, e, m.after_seq, p->page_bytes_max);
     if (e != NULL)
         cache_rest(&p->cache, e);
 }

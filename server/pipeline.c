@@ -435,6 +435,8 @@ void pipeline_init(struct pipeline *p, struct store *store, const char *space,
     p->now.at_ms = p->started_at_ms = engine_clock_ms(&p->clock);
     p->now.epoch_floor = store->incarnation << 32;
     p->run_no_max = store->run_no_max;
+    p->claim_bytes_max = fault_mode(page_of_one) ? 1 : CLAIM_BYTES_MAX;
+    p->page_bytes_max = fault_mode(page_of_one) ? 1 : PAGE_BYTES_MAX;
     cache_init(&p->cache);
     registry_init(&p->registry, space);
     chain_init(&p->lagging);

@@ -154,6 +154,7 @@ struct pipeline {
     size_t index;
     bool alone;                    /* deciding again one by one after a refusal */
     bool stopping;
+    uint64_t claim_bytes_max, page_bytes_max; /* CLAIM_, PAGE_BYTES_MAX; less in tests */
     aiki_writer scratch, body;
 };
 

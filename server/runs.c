@@ -166,6 +166,8 @@ aiki_status run_journal(struct pipeline *p, struct entry *e, uint64_t after_seq,
                         uint64_t bytes_max, aiki_view *ret, uint64_t *ret_last_seq,
                         aiki_error *err)
 {
+    if (BUG(page_boundary) && after_seq > 0 && after_seq + 1 < e->run.seq)
+        after_seq++;
     if (after_seq >= e->journal_after) {
         slice(e, after_seq, bytes_max, ret, ret_last_seq);
         return AIKI_OK;

@@ -103,7 +103,9 @@ static void check_attempt(struct run *r, struct step *s)
         a = a->run_next;
     int64_t began = atomic_load_explicit(&a->began_mono_ms, memory_order_relaxed);
     int64_t beat = atomic_load_explicit(&a->beat_mono_ms, memory_order_relaxed);
-    int64_t offset = a->engine_offset_ms;
+    /* By the clock as it is now: one that was learnt late, of a process that was stopped, is put right
+     * later, and must not count as time that the attempt took. */
+    int64_t offset = child_now_ms(r->child) - clock_mono_ms();
     if (!replay_attempt_overdue(&r->replay, s, began != 0 ? began + offset : 0,
                                 beat != 0 ? beat + offset : 0, child_now_ms(r->child)))
         return;

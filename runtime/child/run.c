@@ -336,8 +336,9 @@ static int64_t next_pass_at_ms(struct run *r, aiki_view failure)
     uint64_t pass = r->replay.journal.passes + 1;
     aiki_error e = AIKI_ERROR_INIT;
 
-    /* What does not fit its schema fits no better the next time. */
+    /* What does not fit its schema fits no better the next time, and a run that is to end does. */
     if (pass >= policy->attempts_max || r->status == AIKI_SCHEMA ||
+        r->replay.journal.cancel_requested ||
         error_read(failure, &e, NULL, NULL) != AIKI_OK)
         return 0;
     if ((e.flags & AIKI_ERROR_FINAL) != 0 || retry_is_final(policy, failure))

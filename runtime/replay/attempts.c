@@ -13,6 +13,7 @@
  */
 #include <string.h>
 
+#include "base/planted.h"
 #include "replay/live.h"
 #include "wire/error.h"
 
@@ -149,7 +150,7 @@ bool attempt_begin_call(struct replay *r, struct step *s)
         fail_crashed(r, s);
         return true;
     }
-    if (s->policy->at_most_once && s->begun_attempt > s->attempt) {
+    if (s->policy->at_most_once && s->begun_attempt > s->attempt && !BUG(once_repeated)) {
         fail_unknown(r, s);
         return true;
     }
@@ -227,6 +228,8 @@ static int64_t due_at_ms(const struct replay *r, const struct step *s)
             at_ms = earlier(at_ms, after(s->called_at_ms, p->schedule_to_start_ms));
         return earlier(at_ms, t->ask_at_ms);
     }
+    if (BUG(timeout_ignored))
+        return at_ms;
     int64_t alive_at_ms = t->beat_at_ms > t->began_at_ms ? t->beat_at_ms : t->began_at_ms;
     at_ms = earlier(at_ms, after(t->began_at_ms, replay_start_to_close_ms(r, s)));
     return earlier(at_ms, after(alive_at_ms, p->heartbeat_ms));
@@ -390,8 +393,8 @@ void replay_attempt_beat(struct replay *r, struct step *s, aiki_view details, in
     struct timing *t = journal_timing(&r->journal, s);
 
     r->now_ms = now_ms;
-    if (details.size_bytes == 0)
-        return;
+    if (details.size_bytes == 0 || (s->phase != PHASE_RUNNING && !BUG(beat_behind_end)))
+        return; /* a step that was cancelled has its last event */
     if (t == NULL || !keep_details(r, t, details)) {
         r->status = AIKI_NOMEM;
         return;

@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "base/planted.h"
 #include "wire/error.h"
 
 static bool ended_by_code(const struct step *s)
@@ -20,23 +21,58 @@ bool cancel_is_on_record(const struct step *s)
     return s->done_on_record && ended_by_code(s);
 }
 
+/* s had a signal the code has not seen: it is there for others. Those that took later ones of that
+ * name take theirs again, so that the code sees them in the order they came. */
+static void give_signal_back(struct replay *r, struct step *s)
+{
+    struct step **at = &r->ready.first, *again = NULL, **last = &again;
+    aiki_view name = s->name;
+
+    journal_give_back(&r->journal, s);
+    while (*at != NULL) {
+        struct step *other = *at;
+        bool same = other->signal != NULL && other->phase == PHASE_READY && other != s &&
+                    other->name.size_bytes == name.size_bytes &&
+                    memcmp(other->name.data, name.data, name.size_bytes) == 0;
+        if (!same) {
+            at = &other->next;
+            continue;
+        }
+        journal_give_back(&r->journal, other);
+        other->phase = PHASE_WAITING;
+        *at = other->next;
+        *last = other;
+        last = &other->next;
+    }
+    r->ready.last = at;
+    if (again == NULL)
+        return;
+    *last = r->waiting.first;
+    if (r->waiting.first == NULL)
+        r->waiting.last = last;
+    r->waiting.first = again;
+}
+
 void cancel_step(struct replay *r, struct step *s)
 {
     bool was_running = s->phase == PHASE_RUNNING, recorded = cancel_is_on_record(s);
 
     if (s->phase == PHASE_SHOWN)
         return;
-    if (s->done_on_record && !recorded) {
-        r->disputed = s; /* its outcome was seen when the record was made */
+    /* Its outcome was seen when the record was made; unless that was in an earlier pass of the run. */
+    if (s->done_on_record && !recorded && s->required) {
+        r->disputed = s;
         return;
     }
     r->running -= was_running;
     r->queues_dirty = true;
+    if (s->signal != NULL && s->phase == PHASE_READY && !BUG(signal_with_wait))
+        give_signal_back(r, s);
     s->outcome = OUTCOME_CANCELLED;
     s->done_attempt = was_running ? s->attempt + 1 : 0; /* whose result is not wanted */
     s->value = s->error = (aiki_view){NULL, 0};
     replay_show(r, s);
-    if (recorded || (!s->on_record && !was_running))
+    if (s->done_on_record || (!s->on_record && !was_running))
         return;
     if (r->live)
         live_record_done(r, s);
@@ -83,11 +119,14 @@ bool cancel_is_due(const struct replay *r)
 void cancel_see(struct replay *r)
 {
     r->cancel_seen = true;
-    if (r->live)
+    if (r->live && !BUG(cancel_seen_lost))
         live_record_cancel_seen(r);
-    for (uint32_t i = 0; i < r->future_count; i++)
-        if (!r->futures[i]->shielded)
-            cancel_step(r, r->futures[i]);
+    for (uint32_t i = 0; i < r->future_count; i++) {
+        struct step *s = r->futures[i];
+        bool spared = s->shielded && !BUG(protection_ignored);
+        if (!spared && !(BUG(late_result) && s->phase == PHASE_RUNNING))
+            cancel_step(r, s);
+    }
     replay_end_wait(r);
     r->interrupted = true;
 }

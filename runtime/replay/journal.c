@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/planted.h"
 #include "wire/child.h"
 #include "wire/error.h"
 
@@ -198,7 +199,7 @@ static aiki_status load_heartbeat(struct journal *j, struct step *s, const struc
                                   aiki_error *err)
 {
     s->begun_attempt = e->as.step.attempt;
-    if (e->as.step.value.size_bytes == 0)
+    if (e->as.step.value.size_bytes == 0 || BUG(details_forgotten))
         return AIKI_OK;
     struct timing *t = journal_timing(j, s);
     if (t == NULL)
@@ -242,7 +243,7 @@ static aiki_status load_step(struct journal *j, const struct event *e, aiki_erro
     if (e->kind == EVENT_HEARTBEAT)
         return load_heartbeat(j, s, e, err);
     if (e->kind == EVENT_ATTEMPT_DONE) {
-        s->kept = true;
+        s->kept = !BUG(kept_forgotten);
         load_outcome(s, e);
         return AIKI_OK;
     }

@@ -162,6 +162,8 @@ struct timing *journal_timing(struct journal *j, struct step *s);
 /* The oldest signal of that name nobody has taken, or NULL. */
 struct signal *journal_signal(struct journal *j, aiki_view name);
 void journal_take_signal(struct journal *j, struct step *s, struct signal *signal);
+/* As if s had never taken the signal it has. */
+void journal_give_back(struct journal *j, struct step *s);
 /* What is known of the end of a child. NULL: out of memory. */
 struct child_end *journal_child(struct journal *j, const struct aiki_id *id);
 

@@ -209,7 +209,7 @@ void live_start(struct replay *r, struct step *s)
             adjust_due(s);
         else if (BUG(retry_restarted) && s->kind == STEP_TASK)
             s->due_at_ms = live_due_after(r, s->policy->retry.delay_ms);
-        if (s->begun_seq < r->journal.woken_seq)
+        if (s->begun_seq < r->journal.woken_seq || (BUG(wake_later) && r->journal.woken_seq > 0))
             wake(r, s);
     }
     live_push(&r->waiting, s, PHASE_WAITING);
@@ -315,7 +315,7 @@ static bool scan_is_due(const struct replay *r)
 /* A paused run that is to end goes on: its cleanup must run. */
 static bool is_paused(const struct replay *r)
 {
-    return r->journal.paused && !r->journal.cancel_requested;
+    return r->journal.paused && !r->journal.cancel_requested && !BUG(pause_ignored);
 }
 
 static void show_ready(struct replay *r)

@@ -52,10 +52,12 @@ void journal_take_signal(struct journal *j, struct step *s, struct signal *signa
 }
 
 /* Back to where it stood, unless it never left the list. */
-static void give_back(struct journal *j, struct signal *signal)
+void journal_give_back(struct journal *j, struct step *s)
 {
-    struct signal **at = &j->oldest_signal;
+    struct signal **at = &j->oldest_signal, *signal = s->signal;
 
+    s->signal = NULL;
+    s->value = (aiki_view){NULL, 0};
     signal->taken = false;
     while (*at != NULL && (*at)->seq < signal->seq)
         at = &(*at)->next;
@@ -180,7 +182,8 @@ static bool is_void(const struct step *s, uint64_t from_seq)
     if (from_seq > 0 && (s->first_seq >= from_seq || s->done_seq >= from_seq))
         return true;
     /* A child without an outcome may have been ended together with its parent. */
-    return s->done_on_record || s->kept ? s->outcome != OUTCOME_OK : s->kind == STEP_CHILD;
+    bool has_outcome = s->done_on_record || s->kept;
+    return has_outcome ? s->outcome != OUTCOME_OK && !BUG(failure_kept) : s->kind == STEP_CHILD;
 }
 
 /* As if never begun; it keeps its place among the addresses. */
@@ -190,7 +193,7 @@ static void forget(struct journal *j, struct step *s)
                          .name = s->name, .input = s->input};
 
     if (s->signal != NULL)
-        give_back(j, s->signal);
+        journal_give_back(j, s);
     *s = fresh;
     j->recorded--;
 }
@@ -224,9 +227,11 @@ void outside_retried(struct journal *j, const struct event *e)
     j->last_recorded = at;
     j->required = 0;
     filter_deliveries(j);
-    j->cancel_requested = j->paused = j->ended = false;
-    if (e->as.run_retried.next_at_ms == 0)
-        j->start.as.started.deadline_ms = 0; /* on request, behind it: the server holds it void too */
+    j->ended = false;
+    if (e->as.run_retried.next_at_ms == 0) { /* on request, behind others: the server holds them void too */
+        j->cancel_requested = j->paused = false;
+        j->start.as.started.deadline_ms = 0;
+    }
     j->crashes = 0;
-    j->passes++;
+    j->passes += BUG(passes_unlimited) ? 0 : 1;
 }

@@ -18,7 +18,7 @@ void engine_start(struct run *run, const struct engine_now *now, aiki_view start
     int64_t start_at_ms = run->wake_at_ms;
     memset(ret_effects, 0, sizeof(*ret_effects));
     engine_queue(run, now, ret_effects);
-    if (start_at_ms > now->at_ms) {
+    if (start_at_ms > now->at_ms && !BUG(start_early)) {
         run->state = RUN_SCHEDULED;
         run->wake_at_ms = start_at_ms;
         ret_effects->offer = false;

@@ -141,6 +141,8 @@ bool engine_request(struct run *run, const struct engine_now *now, const struct 
     if (!may_request(run, q, ret_refusal))
         return false;
     uint32_t outcome = engine_outcome(requests[q->action].change, run->state);
+    if (q->action == CONTROL_CANCEL && run->state == RUN_PAUSED && run->wake_at_ms != 0)
+        outcome = RUN_CANCELLED; /* paused while scheduled: there is nothing to clean up */
     if (q->action == CONTROL_TERMINATE) {
         engine_touch(run, now);
         engine_record(run, EVENT_TERMINATED, q->body, events, ret_effects);
@@ -155,7 +157,7 @@ bool engine_request(struct run *run, const struct engine_now *now, const struct 
     else if (q->action == CONTROL_PAUSE || q->action == CONTROL_RESUME) {
         if (outcome != STAY)
             pause_or_resume(run, now, outcome, ret_effects);
-    } else if (outcome == RUN_QUEUED) {
+    } else if (outcome == RUN_QUEUED && !BUG(cancel_lost)) {
         engine_queue(run, now, ret_effects);
     }
     return true;
@@ -269,6 +271,8 @@ void engine_condemn(struct run *run, const struct engine_now *now)
 void engine_adopt(struct run *run, const struct engine_now *now)
 {
     run->owner = 0;
+    if (BUG(deadline_forgotten))
+        run->deadline_ms = 0;
     if (run->state != RUN_QUEUED && (run->state != RUN_RUNNING || BUG(outbox_forgotten)))
         return;
     bool paused = (run->flags & RUN_FLAG_PAUSE) != 0;

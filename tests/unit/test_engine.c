@@ -543,6 +543,15 @@ static void a_scheduled_run_keeps_its_time(void **state)
     assert_int_equal(f->run.state, RUN_QUEUED);
 }
 
+/* Nothing of it was executed, so there is nothing that has to clean up. */
+static void a_scheduled_run_is_cancelled_at_once_even_paused(void **state)
+{
+    struct fixture *f = *state;
+    schedule(f);
+    assert_true(request(f, CONTROL_PAUSE) && request(f, CONTROL_CANCEL));
+    assert_int_equal(f->run.state, RUN_CANCELLED);
+}
+
 /* A park that did not know of a cancellation looks again. */
 static void a_park_that_missed_a_cancellation_goes_on(void **state)
 {
@@ -649,6 +658,7 @@ int main(void)
         CASE(a_pause_waits_for_the_owner),
         CASE(a_pause_outlives_a_restart),
         CASE(a_scheduled_run_keeps_its_time),
+        CASE(a_scheduled_run_is_cancelled_at_once_even_paused),
         CASE(a_park_that_missed_a_cancellation_goes_on),
         CASE(the_owner_may_try_the_run_again),
         CASE(a_retried_run_has_a_clean_slate),

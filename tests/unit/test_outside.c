@@ -295,6 +295,55 @@ static void the_loser_of_a_race_is_cancelled(void **state)
         }
 }
 
+/* Four waits for one name, of which the code gives up the second when it has its signal already. */
+static uint64_t four_waits(struct world *w)
+{
+    uint32_t f[4];
+    for (unsigned i = 0; i < 4; i++)
+        f[i] = timed(w, STEP_SIGNAL, "go", -1);
+    assert_int_equal(wait_for(w, f, 4, 1), AIKI_OK);
+    assert_true(replay_cancel(&w->r, f[1]));
+    uint64_t sum = number_of(shown(w, f[0])->value);
+    return (sum * 10 + result(w, f[2])) * 10 + result(w, f[3]);
+}
+
+/* The signal it had is the next one's: none is lost, and they are seen in the order they came. */
+static void a_signal_given_up_is_there_for_others(void **state)
+{
+    struct world *w = *state;
+    for (unsigned appends = 1; appends < 5; appends++) {
+        world_begin(w, four_waits);
+        for (uint8_t n = 1; n < 4; n++)
+            send_signal(w, "go", n);
+        run_to_end(w, appends);
+        assert_int_equal(w->result, 123);
+        world_end(w);
+    }
+}
+
+/* A heartbeat was on its way when the code gave up its task. */
+static uint64_t beat_of_the_loser(struct world *w)
+{
+    uint8_t memory[16];
+    uint32_t f[2] = {task(w, "a", 1), task(w, "b", 2)};
+    assert_int_equal(wait_for(w, f, 2, 1), AIKI_OK);
+    unsigned loser = shown(w, f[0])->phase == PHASE_SHOWN;
+    assert_true(replay_cancel(&w->r, f[loser]));
+    replay_attempt_beat(&w->r, replay_future(&w->r, f[loser]), number_view(memory, 77), w->now_ms);
+    return result(w, task(w, "c", 3));
+}
+
+/* Nothing follows the outcome of a step. */
+static void a_late_sign_of_life_is_dropped(void **state)
+{
+    struct world *w = *state;
+    world_begin(w, beat_of_the_loser);
+    run_to_end(w, NEVER);
+    assert_int_equal(count(w, EVENT_HEARTBEAT), 0);
+    assert_int_equal(w->result, 6);
+    world_end(w);
+}
+
 /* ---- pause and wake ---------------------------------------------------------------------- */
 
 /* To be cut off wherever the test likes: begins a stay and goes on until something is under way. */
@@ -574,6 +623,45 @@ static void leftovers_of_a_pass_are_not_missed(void **state)
     world_end(w);
 }
 
+static uint64_t without_a(struct world *w)
+{
+    assert_true(replay_cancel(&w->r, task(w, "a", 1)));
+    return result(w, task(w, "b", 2));
+}
+
+/* The code of another pass may see other things first, and give up what the one before it waited for. */
+static void another_pass_may_give_up_what_is_kept(void **state)
+{
+    const struct event retried = {.kind = EVENT_RUN_RETRIED, .as.run_retried.attempt = 2};
+    struct world *w = *state;
+    world_begin(w, only_a);
+    run_to_end(w, NEVER);
+    keep_event(w, &retried);
+    w->fn = without_a;
+    run_to_end(w, 1);
+    assert_int_equal(w->result, 4);
+    assert_int_equal(effects_of(w, "a", 1), 1);
+    world_end(w);
+}
+
+/* A request to end the run that came while its pass failed holds for the next one; not so when
+ * somebody asked for that. */
+static void a_request_outlives_a_pass(void **state)
+{
+    struct event retried = {.kind = EVENT_RUN_RETRIED, .as.run_retried = {.attempt = 2}};
+    struct world *w = *state;
+    for (int by_policy = 0; by_policy < 2; by_policy++) {
+        world_begin(w, nap_between);
+        assert_int_equal(stay(w), STAY_PARKED);
+        arrive(w, EVENT_CANCEL_REQUESTED);
+        retried.as.run_retried.next_at_ms = by_policy != 0 ? w->now_ms : 0;
+        keep_event(w, &retried);
+        run_to_end(w, NEVER);
+        assert_int_equal(w->result, by_policy != 0 ? 108 : 6);
+        world_end(w);
+    }
+}
+
 /* From a step on: everything of that and later is done again, signals are there again. */
 static void a_run_is_retried_from_a_step(void **state)
 {
@@ -641,6 +729,8 @@ int main(void)
         cmocka_unit_test(a_protected_scope_is_not_disturbed),
         cmocka_unit_test(a_request_seen_elsewhere_diverges),
         cmocka_unit_test(the_loser_of_a_race_is_cancelled),
+        cmocka_unit_test(a_signal_given_up_is_there_for_others),
+        cmocka_unit_test(a_late_sign_of_life_is_dropped),
         cmocka_unit_test(a_paused_run_ends_what_it_began),
         cmocka_unit_test(a_pause_before_an_attempt_at_most_once),
         cmocka_unit_test(results_of_a_pause_are_kept),
@@ -652,6 +742,8 @@ int main(void)
         cmocka_unit_test(the_end_of_a_child_and_a_request),
         cmocka_unit_test(a_retried_run_keeps_what_is_done),
         cmocka_unit_test(leftovers_of_a_pass_are_not_missed),
+        cmocka_unit_test(another_pass_may_give_up_what_is_kept),
+        cmocka_unit_test(a_request_outlives_a_pass),
         cmocka_unit_test(a_run_is_retried_from_a_step),
         cmocka_unit_test(a_cancelled_run_is_retried),
     };
