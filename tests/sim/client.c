@@ -1,5 +1,6 @@
-/* client.c - applications: start runs, repeat what was not answered, signal, wait. */
+/* client.c - applications: start runs, repeat what was not answered, signal, wait, and ask things of runs. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -7,12 +8,12 @@
 #include "sim.h"
 #include "wire/error.h"
 
-enum { REQUESTS_MAX = 2048, TIMEOUT_MS = 900, SIGNALS_OF_RUN_MAX = 12 };
+enum { TIMEOUT_MS = 900, REDOS_MAX = 2, CHILD_SIGNAL_PERMILLE = 100 };
 
-enum request_kind { REQUEST_START, REQUEST_SIGNAL, REQUEST_WAIT, REQUEST_WRONG_KEY };
+enum request_kind { REQUEST_START, REQUEST_SIGNAL, REQUEST_WAIT, REQUEST_WRONG_KEY, REQUEST_CONTROL };
 struct request {
     enum request_kind kind;
-    uint32_t run, number;       /* number: of the signal */
+    uint32_t run, number;       /* number: of the signal; CONTROL_* */
     uint32_t correlation;       /* of the try under way, 0 = none */
     uint32_t name;
     int64_t next_ms;
@@ -20,8 +21,9 @@ struct request {
 };
 struct client {
     bool up;
-    uint32_t correlation, count;
-    struct request requests[REQUESTS_MAX];
+    uint32_t correlation;
+    struct request *requests;   /* owned */
+    size_t count, capacity;
 };
 static struct client clients[CLIENTS_MAX];
 
@@ -36,8 +38,7 @@ static uint64_t signal_value(uint32_t run, uint32_t number) { return mix64(run, 
 static void add(uint32_t run, enum request_kind kind, uint32_t number, uint32_t name, int64_t at_ms)
 {
     struct client *c = client_of_run(run);
-    if (c->count == REQUESTS_MAX)
-        violation("a client has too many requests");
+    c->requests = array_grow(c->requests, &c->capacity, c->count, sizeof(*c->requests));
     c->requests[c->count++] = (struct request){
         .kind = kind, .run = run, .number = number, .name = name, .next_ms = at_ms};
 }
@@ -47,7 +48,6 @@ static void add(uint32_t run, enum request_kind kind, uint32_t number, uint32_t 
 static void say_start(struct client *c, const struct request *q)
 {
     const struct sim_run *r = &sim.runs[q->run];
-    const char name[] = {'w', (char)('0' + r->workflow), '\0'};
     uint8_t memory[16];
     aiki_writer input;
     struct aiki_id id = r->id;
@@ -55,8 +55,9 @@ static void say_start(struct client *c, const struct request *q)
         id.bytes[0] ^= 0x80; /* another run, the same key, another input */
     aiki_writer_init_fixed(&input, memory, sizeof(memory));
     aiki_mp_uint(&input, r->input + (q->kind == REQUEST_WRONG_KEY ? 1 : 0));
-    line_say(peer_of(c), START, q->correlation, .workflow = view_of(name), .version = view_of(SIM_VERSION),
-             .input = aiki_writer_view(&input), .key = view_of(r->key), .run = id);
+    line_say(peer_of(c), START, q->correlation, .workflow = view_of(workflow_name(r->workflow)),
+             .version = view_of(SIM_VERSION), .input = aiki_writer_view(&input), .key = view_of(r->key),
+             .run = id, .delay_ms = r->delay_ms, .run_timeout_ms = r->run_timeout_ms);
 }
 
 static void say_signal(struct client *c, const struct request *q)
@@ -72,6 +73,14 @@ static void say_signal(struct client *c, const struct request *q)
     line_say(peer_of(c), SIGNAL, q->correlation, .run = sim.runs[q->run].id,
              .name = view_of(task_name(q->name)), .payload = aiki_writer_view(&payload),
              .ref = view_of(ref));
+}
+
+/* The reason says what was asked, for the oracle. */
+static void say_control(struct client *c, const struct request *q)
+{
+    aiki_view step = view_of(q->name < NAMES ? task_name(q->name) : "");
+    line_say(peer_of(c), CONTROL, q->correlation, .run = sim.runs[q->run].id, .action = q->number,
+             .reason = step, .actor = view_of("sim"), .step = q->number == CONTROL_RETRY ? step : view_of(""));
 }
 
 /* Whether what it builds on has been answered. */
@@ -91,6 +100,7 @@ static void ask(struct client *c, struct request *q)
     case REQUEST_START:
     case REQUEST_WRONG_KEY: say_start(c, q); break;
     case REQUEST_SIGNAL: say_signal(c, q); break;
+    case REQUEST_CONTROL: say_control(c, q); break;
     case REQUEST_WAIT:
         q->next_ms = sim.now_ms + 20000;
         line_say(peer_of(c), WAIT, q->correlation, .run = sim.runs[q->run].id,
@@ -99,17 +109,69 @@ static void ask(struct client *c, struct request *q)
     }
 }
 
+/* ---- asking things of runs ------------------------------------------------------------------- */
+
+static void control(uint32_t run, uint64_t action, uint32_t step, int64_t at_ms)
+{
+    add(run, REQUEST_CONTROL, (uint32_t)action, step, at_ms);
+}
+
+static void ask_to_retry(uint32_t run)
+{
+    struct sim_run *r = &sim.runs[run];
+    if (r->redos++ < REDOS_MAX)
+        control(run, CONTROL_RETRY, (uint32_t)rng_below(&sim.work, 2 * NAMES), sim.now_ms);
+}
+
+static void ask_something_of(uint32_t run)
+{
+    uint64_t what = rng_below(&sim.work, 16);
+    if (what < 5 && USES(PAUSE)) {
+        control(run, CONTROL_PAUSE, NAMES, sim.now_ms);
+        control(run, CONTROL_RESUME, NAMES, sim.now_ms + (int64_t)rng_below(&sim.work, 3000));
+    } else if (what < 9 && USES(WAKE)) {
+        control(run, CONTROL_WAKE, NAMES, sim.now_ms);
+    } else if (what < 12 && USES(CANCEL)) {
+        control(run, CONTROL_CANCEL, NAMES, sim.now_ms);
+    } else if (what < 13 && USES(TERMINATE)) {
+        control(run, CONTROL_TERMINATE, NAMES, sim.now_ms);
+    } else if (what >= 13 && USES(REDO) && sim.runs[run].ended) {
+        ask_to_retry(run);
+    }
+}
+
+static void add_signal(uint32_t run, uint32_t name, int64_t at_ms)
+{
+    add(run, REQUEST_SIGNAL, sim.runs[run].signals_sent++, name, at_ms);
+}
+
+/* Of whatever run: what is asked must not depend on how it stands. */
+static void ask_something(void)
+{
+    uint32_t run = (uint32_t)rng_below(&sim.work, sim.run_count);
+    struct sim_run *r = &sim.runs[run];
+    if (!r->acked)
+        return;
+    if (rng_permille(&sim.work, sim.config.request_permille))
+        ask_something_of(run);
+    if (r->parent != NOBODY && r->state == RUN_AWAITING_SIGNAL && r->signals_acked == r->signals_sent &&
+        rng_permille(&sim.work, CHILD_SIGNAL_PERMILLE))
+        add_signal(run, (uint32_t)rng_below(&sim.work, 2), sim.now_ms);
+}
+
 static void on_life(struct sim_event *e)
 {
     struct client *c = client_of(e->who);
     event_again(e, sim.now_ms + 20 + (int64_t)rng_below(&sim.net, 30));
+    if (!sim.calm)
+        ask_something();
     if (!c->up && sim.server.up) {
         line_open(e->who);
         c->up = true;
     }
     if (!c->up)
         return;
-    for (uint32_t i = 0; i < c->count; i++) {
+    for (size_t i = 0; i < c->count; i++) {
         struct request *q = &c->requests[i];
         if (!q->answered && q->next_ms <= sim.now_ms && may_ask(q))
             ask(c, q);
@@ -130,9 +192,13 @@ static void on_fault(struct request *q, const struct msg_FAULT *m)
     if (q->kind == REQUEST_WRONG_KEY && strcmp(err.code, "KEY_TAKEN") == 0)
         return;
     if (q->kind == REQUEST_SIGNAL && strcmp(err.code, "RUN_ENDED") == 0) {
-        if (!sim.runs[q->run].ended)
+        if (sim.runs[q->run].ended_as == 0)
             violation("run %u: a signal is refused as if it had ended", q->run);
-        sim.runs[q->run].signals_acked = UINT32_MAX; /* the rest would be, too */
+        sim.runs[q->run].signals_acked++; /* the next may, when it is tried again */
+        return;
+    }
+    if (q->kind == REQUEST_CONTROL) {
+        oracle_refused(q->run, q->number, err.code);
         return;
     }
     violation("run %u: request of kind %d is refused: %s %s", q->run, (int)q->kind, err.code,
@@ -155,6 +221,10 @@ static void on_ok(struct request *q, const struct msg_OK *m)
 {
     struct sim_run *r = &sim.runs[q->run];
     uint32_t found = 0;
+    if (q->kind == REQUEST_CONTROL) {
+        oracle_requested(q->run, q->number, m->count);
+        return;
+    }
     if (q->kind != REQUEST_SIGNAL)
         violation("run %u: OK for a request of kind %d", q->run, (int)q->kind);
     for (uint32_t i = 0; i < r->signal_count; i++)
@@ -162,8 +232,7 @@ static void on_ok(struct request *q, const struct msg_OK *m)
     if (found != 1)
         violation("run %u: signal %u is acknowledged (count %llu) and on record %u times", q->run,
                   q->number, (unsigned long long)m->count, found);
-    if (r->signals_acked != UINT32_MAX)
-        r->signals_acked++;
+    r->signals_acked++;
 }
 
 static bool on_answer(struct request *q, const struct frame *f)
@@ -185,7 +254,7 @@ static bool on_answer(struct request *q, const struct frame *f)
     case WIRE_RESULT:
         if (msg_RESULT_read(f->payload, &m.result, NULL) != AIKI_OK || q->kind != REQUEST_WAIT)
             return false;
-        q->answered = run_state_is_terminal(m.result.state);
+        q->answered = run_state_is_terminal(m.result.state) || sim.runs[q->run].ended;
         q->next_ms = sim.now_ms + 100;
         oracle_result(q->run, &m.result);
         return true;
@@ -208,7 +277,7 @@ void client_frame(uint32_t peer, const struct frame *f)
     struct client *c = client_of(peer);
     if (fault_strikes(FAULT_BIT_REPLY_LOST, 100))
         return; /* the request is repeated in its time */
-    for (uint32_t i = 0; i < c->count; i++) {
+    for (size_t i = 0; i < c->count; i++) {
         if (c->requests[i].correlation != f->correlation || c->requests[i].answered)
             continue;
         if (!on_answer(&c->requests[i], f))
@@ -223,7 +292,7 @@ void client_cut(uint32_t peer)
     if (sim.lines[peer].open)
         return;
     c->up = false;
-    for (uint32_t i = 0; i < c->count; i++)
+    for (size_t i = 0; i < c->count; i++)
         if (c->requests[i].next_ms > sim.now_ms + 100)
             c->requests[i].next_ms = sim.now_ms + 100;
 }
@@ -237,14 +306,12 @@ static void plan_signals(uint32_t run, int64_t start_ms)
         return;
     for (uint32_t count = (uint32_t)rng_below(&sim.work, 6); count > 0; count--) {
         uint32_t name = (uint32_t)rng_below(&sim.work, 2);
-        add(run, REQUEST_SIGNAL, sim.runs[run].signals_sent++, name,
-            start_ms + (int64_t)rng_below(&sim.work, 6000));
+        add_signal(run, name, start_ms + (int64_t)rng_below(&sim.work, 6000));
     }
 }
 
 void clients_start(void)
 {
-    memset(clients, 0, sizeof(clients));
     for (uint32_t run = 0; run < sim.config.runs; run++) {
         int64_t start_ms = sim.now_ms + (int64_t)rng_below(&sim.work, FAULT_PHASE_MS * 2 / 3);
         add(run, REQUEST_START, 0, 0, start_ms);
@@ -259,21 +326,30 @@ void clients_start(void)
         event_at(sim.now_ms + i, on_life)->who = RUNTIMES_MAX + i;
 }
 
+void clients_stop(void)
+{
+    for (uint32_t i = 0; i < CLIENTS_MAX; i++)
+        free(clients[i].requests);
+    memset(clients, 0, sizeof(clients));
+}
+
 void clients_help(void)
 {
-    for (uint32_t run = 0; run < sim.config.runs; run++) {
+    for (uint32_t run = 0; run < sim.run_count; run++) {
         struct sim_run *r = &sim.runs[run];
+        if (r->paused && !r->ended)
+            control(run, CONTROL_RESUME, NAMES, sim.now_ms);
         if (r->state != RUN_AWAITING_SIGNAL || r->signals_acked != r->signals_sent)
             continue;
         for (uint32_t name = 0; name < 2; name++)
-            add(run, REQUEST_SIGNAL, r->signals_sent++, name, sim.now_ms);
+            add_signal(run, name, sim.now_ms);
     }
 }
 
 bool clients_done(void)
 {
     for (uint32_t i = 0; i < sim.config.clients; i++)
-        for (uint32_t q = 0; q < clients[i].count; q++) {
+        for (size_t q = 0; q < clients[i].count; q++) {
             const struct request *r = &clients[i].requests[q];
             if (!r->answered && (r->kind != REQUEST_SIGNAL || may_ask(r)))
                 return false;

@@ -56,9 +56,12 @@ static struct config config_of(uint64_t seed, const struct options *o)
         c.faults |= (uint64_t)rng_permille(&g, 450) << i;
     if (rng_permille(&g, 50))
         c.faults = 0;
+    uint64_t often = 250 + rng_below(&g, 650);
     for (uint32_t i = 0; i < PRIMITIVE_COUNT; i++)
-        c.primitives |= (uint64_t)rng_permille(&g, 750) << i;
+        c.primitives |= (uint64_t)rng_permille(&g, often) << i;
     c.runs = 5 + (uint32_t)rng_below(&g, 60);
+    c.request_permille = 20 + (uint32_t)rng_below(&g, 120);
+    c.page_bytes = 1 + rng_below(&g, 4000);
     c.ops = 2 + (uint32_t)rng_below(&g, OPS_MAX - 2);
     c.runtimes = 1 + (uint32_t)rng_below(&g, RUNTIMES_MAX);
     c.clients = 1 + (uint32_t)rng_below(&g, CLIENTS_MAX);
@@ -200,11 +203,11 @@ static bool play(uint64_t seed, const struct options *o, uint64_t *ret_handled)
     }
     if (good && o->count == 1)
         printf("seed %llu: trace %016llx, %llu events, %llu commits, %zu executions, %llu fenced, "
-               "%llu zombie writes, %llu diverged\n",
+               "%llu zombie writes, %llu diverged, %u runs, %llu further pages\n",
                (unsigned long long)seed, (unsigned long long)trace, (unsigned long long)sim.handled,
                (unsigned long long)sim.commits, sim.execution_count,
                (unsigned long long)sim.fenced, (unsigned long long)sim.zombie_writes,
-               (unsigned long long)sim.diverged);
+               (unsigned long long)sim.diverged, sim.run_count, (unsigned long long)sim.pages);
     if (!good) {
         printf("seed %llu: %s\n", (unsigned long long)seed, sim.why);
         report(&c, o);
@@ -259,7 +262,7 @@ static bool read_number(const char *flag, const char *value, struct options *o)
         const char *flag;
         uint32_t *to;
         uint32_t max;
-    } numbers[] = {{"--runs", &o->runs, RUNS_MAX},       {"--ops", &o->ops, OPS_MAX},
+    } numbers[] = {{"--runs", &o->runs, ROOTS_MAX},       {"--ops", &o->ops, OPS_MAX},
                    {"--clients", &o->clients, CLIENTS_MAX}, {"--runtimes", &o->runtimes, RUNTIMES_MAX},
                    {"--rate", &o->rate, 1000}};
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {

@@ -38,6 +38,28 @@ static bool answered(struct runtime *rt, uint32_t correlation, struct ask *ret)
 
 /* ---- claims ---------------------------------------------------------------------------------- */
 
+/* The next page; nobody else may have written since the claim, or that is refused. */
+static void read_on(struct runtime *rt, const struct ask *a, const struct stay *s)
+{
+    struct ask more = *a;
+    more.kind = ASK_JOURNAL;
+    more.stay = s->serial;
+    line_say(rt->number, JOURNAL, ask(rt, &more), .run = sim.runs[s->run].id, .epoch = s->epoch,
+             .after_seq = s->replay.journal.seq);
+}
+
+static void take_page(struct runtime *rt, const struct ask *a, struct stay *s, const struct msg_CLAIMED *m)
+{
+    stay_page(s, m->journal);
+    if (s->replay.journal.seq != m->seq)
+        violation("run %u: a page that ends with event %llu is said to end with %llu", s->run,
+                  (unsigned long long)s->replay.journal.seq, (unsigned long long)m->seq);
+    if (m->more)
+        read_on(rt, a, s);
+    else
+        stay_ready(s);
+}
+
 static void claimed(struct runtime *rt, const struct ask *a, const struct msg_CLAIMED *m)
 {
     uint32_t run = run_of_id(&m->run);
@@ -50,7 +72,19 @@ static void claimed(struct runtime *rt, const struct ask *a, const struct msg_CL
     s = stay_new(rt, run, m->epoch);
     s->loading = true;
     s->build = a->build;
-    stay_load(s, m);
+    s->interp.program = &sim.programs[s->build][sim.runs[run].workflow];
+    take_page(rt, a, s, m);
+}
+
+static void page_came(struct runtime *rt, const struct ask *a, const struct msg_CLAIMED *m)
+{
+    struct stay *s = stay_find(rt, a->stay);
+    learn_time(rt, m->now_ms);
+    if (s == NULL || s->epoch != m->epoch)
+        return;
+    sim.pages++;
+    oracle_page(s->run, m->epoch, m->seq);
+    take_page(rt, a, s, m);
 }
 
 static void build_hash(uint32_t build, uint8_t ret_hash[HASH_BYTES])
@@ -66,10 +100,9 @@ static void read_streams(struct runtime *rt)
     for (uint32_t w = 0; w < sim.config.workflows && rt->registered; w++) {
         struct ticket t;
         if (sim.streams[w].reset) {
-            const char name[] = {'w', (char)('0' + w), '\0'};
             sim.streams[w].reset = false;
             line_say(rt->number, STREAM_RESET, ask(rt, &(struct ask){.kind = ASK_OTHER}),
-                     .workflow = view_of(name), .version = view_of(SIM_VERSION));
+                     .workflow = view_of(workflow_name(w)), .version = view_of(SIM_VERSION));
         }
         while (stay_count(rt) + rt->claims_open < SLOTS && stream_read(w, &rt->session, &t)) {
             const struct ask a = {.kind = ASK_CLAIM, .workflow = w, .build = rt->build, .ticket = t};
@@ -93,13 +126,13 @@ static void put_descriptor(aiki_writer *w)
     aiki_mp_str(w, "tasks"); aiki_mp_array(w, 0);
     aiki_mp_str(w, "workflows"); aiki_mp_array(w, sim.config.workflows);
     for (uint32_t i = 0; i < sim.config.workflows; i++) {
-        const char name[] = {'w', (char)('0' + i), '\0'};
-        aiki_mp_map(w, 5);
-        aiki_mp_str(w, "name"); aiki_mp_str(w, name);
+        aiki_mp_map(w, 6);
+        aiki_mp_str(w, "name"); aiki_mp_str(w, workflow_name(i));
         aiki_mp_str(w, "version"); aiki_mp_str(w, SIM_VERSION);
         aiki_mp_str(w, "summary"); aiki_mp_str(w, "");
         aiki_mp_str(w, "input"); aiki_mp_nil(w);
         aiki_mp_str(w, "output"); aiki_mp_nil(w);
+        aiki_mp_str(w, "run_timeout_ms"); aiki_mp_int(w, sim.programs[0][i].run_timeout_ms);
     }
 }
 
@@ -234,6 +267,19 @@ static void cannot_record(struct stay *s, uint64_t number)
     e->generation = s->serial;
 }
 
+/* A request that ends a run takes it away from an owner whose lease lasts; nothing else does. */
+static void fenced(struct runtime *rt, struct stay *s, const aiki_error *err)
+{
+    bool ended = sim.runs[s->run].ended_as != 0;
+    sim.fenced++;
+    if (!s->zombie && !ended && sim.lines[rt->number].leased)
+        violation("run %u: its owner is fenced though its lease never ended: %s", s->run, err->message);
+    bool zombie = s->zombie;
+    stay_drop(s);
+    if (!zombie && !ended)
+        leave(rt);
+}
+
 static void on_fault(struct runtime *rt, const struct ask *a, const struct msg_FAULT *m)
 {
     struct stay *s = a->kind == ASK_APPEND ? stay_find(rt, a->stay) : NULL;
@@ -249,20 +295,20 @@ static void on_fault(struct runtime *rt, const struct ask *a, const struct msg_F
         leave(rt);
         return;
     }
+    if (a->kind == ASK_JOURNAL)
+        s = stay_find(rt, a->stay);
     if (s == NULL)
         return;
     if (m->status == AIKI_FENCED) {
-        sim.fenced++;
-        if (!s->zombie && sim.lines[rt->number].leased)
-            violation("run %u: its owner is fenced though its lease never ended: %s", s->run, err.message);
-        bool zombie = s->zombie;
-        stay_drop(s);
-        if (!zombie)
-            leave(rt);
+        fenced(rt, s, &err);
         return;
     }
-    if (s->zombie) {
+    if (s->zombie || a->kind == ASK_JOURNAL) {
         stay_drop(s);
+        return;
+    }
+    if (s->brokers && m->status == AIKI_INVALID) {
+        leave(rt); /* an append of the child before it was refused: the server takes all runs back */
         return;
     }
     if (s->given_up && a->number != s->appends)
@@ -276,14 +322,16 @@ static void on_notify(struct runtime *rt, const struct msg_NOTIFY *m)
 {
     struct stay *s = stay_of_run(rt, run_of_id(&m->run));
     aiki_error err = {.struct_size = sizeof(err)};
-    if (s == NULL || s->epoch != m->epoch || s->leaving)
+    if (s == NULL || s->epoch != m->epoch)
         return;
     if (m->kind == NOTIFY_DROP) {
         stay_drop(s);
         return;
     }
+    if (s->leaving || s->loading) /* the server knows it was not seen; the page to come has it */
+        return;
     if (replay_add_arrival(&s->replay, stay_copy(s, m->event), &err) != AIKI_OK)
-        violation("run %u: a signal is refused: %s", s->run, err.message);
+        violation("run %u: an arrival is refused: %s", s->run, err.message);
     stay_pump(s);
 }
 
@@ -304,7 +352,11 @@ void runtime_frame(uint32_t peer, const struct frame *f)
         rt->claims_open--;
     switch (f->type) {
     case WIRE_CLAIMED:
-        if (msg_CLAIMED_read(f->payload, &m.claimed, NULL) == AIKI_OK)
+        if (msg_CLAIMED_read(f->payload, &m.claimed, NULL) != AIKI_OK)
+            break;
+        if (a.kind == ASK_JOURNAL)
+            page_came(rt, &a, &m.claimed);
+        else
             claimed(rt, &a, &m.claimed);
         break;
     case WIRE_ACK:
@@ -331,18 +383,39 @@ void runtime_frame(uint32_t peer, const struct frame *f)
 
 /* ---- by itself ------------------------------------------------------------------------------- */
 
+/* What the broker does about a run whose child does not answer any more. */
+static void hand_back(struct runtime *rt, uint32_t run, uint64_t epoch, uint64_t appends)
+{
+    struct stay *last = stay_new(rt, run, epoch);
+    last->leaving = last->brokers = true;
+    last->appends = appends + 1;
+    release(last);
+}
+
 /* The broker hands back what a child that hangs has; the child goes on unknowing. */
 static void hang(struct runtime *rt)
 {
     for (uint32_t i = 0; i < STAYS_MAX; i++) {
         struct stay *s = &rt->stays[i];
-        if (!s->used || s->zombie || s->leaving || s->replay.append_open)
+        if (!s->used || s->zombie || s->leaving || s->loading || s->replay.append_open)
             continue;
         s->zombie = true;
-        struct stay *last = stay_new(rt, s->run, s->epoch); /* what the broker keeps of it */
-        last->leaving = true;
-        last->appends = s->appends + 1;
-        release(last);
+        hand_back(rt, s->run, s->epoch, s->appends);
+    }
+}
+
+/* A child is gone with all that was under way in it. */
+static void crash_child(struct runtime *rt)
+{
+    sim_note("the child of runtime %u dies", rt->number);
+    for (uint32_t i = 0; i < STAYS_MAX; i++) {
+        struct stay *s = &rt->stays[i];
+        if (!s->used || s->zombie || s->leaving || s->loading)
+            continue;
+        uint32_t run = s->run;
+        uint64_t epoch = s->epoch, appends = s->appends;
+        stay_drop(s);
+        hand_back(rt, run, epoch, appends);
     }
 }
 
@@ -367,6 +440,8 @@ static void on_life(struct sim_event *e)
         rt->frozen_until_ms = sim.now_ms + (int64_t)rng_below(&sim.faults, 3 * LEASE_MS);
     } else if (fault_strikes(FAULT_BIT_CHILD_HANGS, 2)) {
         hang(rt);
+    } else if (fault_strikes(FAULT_BIT_CHILD_CRASH, 2)) {
+        crash_child(rt);
     } else if (fault_strikes(FAULT_BIT_OTHER_BUILD, 1)) {
         change_build(rt, !rt->build);
     } else if (fault_strikes(FAULT_BIT_STREAM_FLUSH, 1)) {

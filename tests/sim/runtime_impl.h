@@ -1,4 +1,5 @@
-/* runtime_impl.h - between runtime.c (sessions, claims) and stay.c (runs that are executed). */
+/* runtime_impl.h - between runtime.c (sessions, claims), stay.c (runs that are executed) and attempt.c
+ * (what their tasks do). */
 #ifndef SIM_RUNTIME_IMPL_H
 #define SIM_RUNTIME_IMPL_H
 
@@ -15,25 +16,29 @@ struct block {
 /* A run in a runtime, from its claim to its last append's answer. */
 struct stay {
     bool used, zombie, leaving, loading;
+    bool brokers;               /* what the broker keeps of a run whose child is gone */
     bool given_up;              /* an append was not recorded: handed back by its number */
     uint64_t serial;            /* names this use of the struct */
     uint32_t runtime, run, build;
     uint64_t epoch, appends, journal_seq;
     struct replay replay;
     struct interp interp;
-    uint32_t seen_at_call[OPS_MAX + 1]; /* by future */
+    uint32_t seen_at_call[FUTURES_MAX + 1]; /* by future */
+    bool shielded[FUTURES_MAX + 1];
+    uint32_t attempts;          /* execution + 1, linked by next */
+    int64_t next_pass_at_ms;
     struct block *blocks;       /* owned */
     int64_t timer_at_ms;
     uint64_t input;
 };
 
-enum ask_kind { ASK_REGISTER, ASK_CLAIM, ASK_APPEND, ASK_OTHER };
+enum ask_kind { ASK_REGISTER, ASK_CLAIM, ASK_JOURNAL, ASK_APPEND, ASK_OTHER };
 struct ask {
     uint32_t correlation;
     enum ask_kind kind;
     uint32_t workflow, build;
     struct ticket ticket;
-    uint64_t stay, number;      /* serial; of the append */
+    uint64_t stay, number;      /* serial; of the append, or of the last event read */
 };
 
 struct runtime {
@@ -51,20 +56,32 @@ struct runtime {
 extern struct runtime runtimes[RUNTIMES_MAX];
 extern uint64_t stay_serial;
 
+void *stay_alloc(void *stay, uint64_t size_bytes);
 aiki_view stay_copy(struct stay *s, aiki_view v);
 void stay_drop(struct stay *s);
 struct stay *stay_find(struct runtime *rt, uint64_t serial);
 struct stay *stay_of_run(struct runtime *rt, uint32_t run);
 struct stay *stay_new(struct runtime *rt, uint32_t run, uint64_t epoch);
 uint32_t stay_count(const struct runtime *rt);
+int64_t host_now_ms(struct runtime *rt);
 void learn_time(struct runtime *rt, int64_t now_ms);
 /* An event of a runtime that is stopped happens when it goes on. */
 bool later(const struct sim_event *e, const struct runtime *rt);
 uint32_t ask(struct runtime *rt, const struct ask *a);
 struct runtime *host_of(const struct stay *s);
-/* The journal has come: replay it, and go on. */
-void stay_load(struct stay *s, const struct msg_CLAIMED *m);
+/* A page of the journal has come; ready: it was the last, replay it and go on. */
+void stay_page(struct stay *s, aiki_view page);
+void stay_ready(struct stay *s);
 /* Go on as far as possible. */
 void stay_pump(struct stay *s);
+/* Number, first of the pair if it is one. */
+uint64_t number_in(aiki_view value);
+
+/* ---- attempt.c ---- */
+
+void attempt_start(struct stay *s, struct step *step);
+/* REPLAY_OVERDUE. */
+void attempt_check(struct stay *s, struct step *step);
+const struct task_policy *attempt_policy(struct stay *s, const struct op *op);
 
 #endif

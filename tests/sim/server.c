@@ -255,6 +255,8 @@ void server_start(void)
     if (sim_store_open(&s->store, &err) != AIKI_OK)
         violation("the store does not open: %s", err.message);
     pipeline_init(&s->p, s->store, "sim", &outbox);
+    if (USES(PAGES))
+        s->p.page_bytes_max = sim.config.page_bytes;
     if (pipeline_restore(&s->p, &err) != AIKI_OK)
         violation("the server does not restart: %s", err.message);
     s->up = true;

@@ -1,8 +1,9 @@
-/* stay.c - a run in a runtime: the real replay, driven as runtime/child/drive.c does.
+/* stay.c - a run in a runtime: the real replay, driven as runtime/child/drive.c and run.c do.
  *
- * Instead of a fiber it resumes an interpreter of programs; instead of task threads, attempts end when
- * their event comes. Everything that is decided about the run is decided by runtime/replay.
+ * Instead of a fiber it resumes an interpreter of programs. Everything that is decided about the run is
+ * decided by runtime/replay.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,7 @@
 
 /* ---- memory of a stay ------------------------------------------------------------------------ */
 
-static void *stay_alloc(void *arg, uint64_t size_bytes)
+void *stay_alloc(void *arg, uint64_t size_bytes)
 {
     struct stay *s = arg;
     uint64_t need = (size_bytes + 15) & ~15u;
@@ -77,6 +78,8 @@ struct stay *stay_new(struct runtime *rt, uint32_t run, uint64_t epoch)
     s->runtime = rt->number;
     s->run = run;
     s->epoch = epoch;
+    replay_init(&s->replay, (struct replay_memory){stay_alloc, s});
+    s->replay.run = sim.runs[run].id;
     return s;
 }
 
@@ -88,7 +91,7 @@ uint32_t stay_count(const struct runtime *rt)
     return count;
 }
 
-static int64_t host_now_ms(struct runtime *rt)
+int64_t host_now_ms(struct runtime *rt)
 {
     int64_t now_ms = sim.now_ms + rt->offset_ms;
     rt->last_ms = now_ms > rt->last_ms ? now_ms : rt->last_ms;
@@ -134,7 +137,9 @@ static void send_append(struct stay *s, uint64_t next, aiki_view events, aiki_vi
                                  .number = ++s->appends,
                                  .next = next,
                                  .seen = parks ? s->replay.journal.arrival_count : 0,
-                                 .wake_at_ms = parks ? replay_wake_at_ms(&s->replay) : 0,
+                                 .wake_at_ms = !parks                    ? 0
+                                               : s->next_pass_at_ms != 0 ? s->next_pass_at_ms
+                                                                         : replay_wake_at_ms(&s->replay),
                                  .waits = waits,
                                  .events = events};
     aiki_writer w;
@@ -172,10 +177,41 @@ static void block(struct stay *s)
     buf_deinit(&map);
 }
 
+static void fail(struct stay *s, struct event *e, aiki_writer *w)
+{
+    bool cancelled = s->interp.end == END_CANCELLED && s->replay.cancel_seen;
+    aiki_error err = {.struct_size = sizeof(err)};
+    e->kind = cancelled ? EVENT_CANCELLED : EVENT_FAILED;
+    (void)error_code(&err, cancelled ? AIKI_CANCELLED : AIKI_FAILED, cancelled ? "CANCELLED" : "REFUSED",
+                     "%llu", (unsigned long long)s->interp.sum);
+    error_write(w, &err);
+    e->as.failed.error = aiki_writer_view(w);
+}
+
+/* Another pass, as run.c begins one. */
+static void again(struct stay *s, aiki_view error)
+{
+    int64_t now_ms = host_now_ms(host_of(s));
+    s->next_pass_at_ms = now_ms + s->interp.program->pass_delay_ms;
+    const struct event e = {.kind = EVENT_RUN_RETRIED,
+                            .as.run_retried = {.attempt = s->replay.journal.passes + 2,
+                                               .next_at_ms = s->next_pass_at_ms,
+                                               .error = error}};
+    uint8_t memory[64];
+    aiki_writer waits;
+    replay_write_end(&s->replay, &e);
+    aiki_writer_init_fixed(&waits, memory, sizeof(memory));
+    aiki_mp_array(&waits, 1);
+    wait_write(&waits, &(struct wait){.kind = STEP_TASK,
+                                      .name = view_of(workflow_name(sim.runs[s->run].workflow)),
+                                      .due_at_ms = s->next_pass_at_ms,
+                                      .since_ms = now_ms});
+    send_append(s, NEXT_PARK, replay_append_begin(&s->replay, false), aiki_writer_view(&waits));
+}
+
 static void finish(struct stay *s)
 {
     struct event e = {.kind = EVENT_COMPLETED};
-    aiki_error err = {.struct_size = sizeof(err)};
     uint8_t memory[1024];
     aiki_writer w;
     if (!replay_may_return(&s->replay)) {
@@ -183,14 +219,16 @@ static void finish(struct stay *s)
         return;
     }
     aiki_writer_init_fixed(&w, memory, sizeof(memory));
-    if (s->interp.failed) {
-        e.kind = EVENT_FAILED;
-        (void)error_code(&err, AIKI_FAILED, "REFUSED", "%llu", (unsigned long long)s->interp.sum);
-        error_write(&w, &err);
-        e.as.failed.error = aiki_writer_view(&w);
+    if (s->interp.end != END_GOOD) {
+        fail(s, &e, &w);
     } else {
         aiki_mp_uint(&w, s->interp.sum);
         e.as.completed.output = aiki_writer_view(&w);
+    }
+    if (e.kind == EVENT_FAILED && s->replay.journal.passes + 1 < s->interp.program->passes_max &&
+        !s->replay.journal.cancel_requested) {
+        again(s, e.as.failed.error);
+        return;
     }
     replay_write_end(&s->replay, &e);
     send_append(s, NEXT_FINISH, replay_append_begin(&s->replay, false), (aiki_view){NULL, 0});
@@ -198,69 +236,85 @@ static void finish(struct stay *s)
 
 static void stay_give_back(struct stay *s)
 {
-    if (!s->leaving)
-        send_append(s, NEXT_RELEASE, replay_append_begin(&s->replay, false), (aiki_view){NULL, 0});
+    if (s->leaving)
+        return;
+    replay_take_back(&s->replay);
+    send_append(s, NEXT_RELEASE, replay_append_begin(&s->replay, false), (aiki_view){NULL, 0});
 }
 
 /* ---- what the interpreter runs on ------------------------------------------------------------ */
 
-static const struct task_policy *policy_of(struct stay *s, const struct op *op)
+static struct child_options child_of(struct stay *s, const struct op *op)
 {
-    struct task_policy *p = stay_alloc(s, sizeof(*p));
-    p->retry = (struct retry){.kind = AIKI_RETRY_EXPONENTIAL,
-                              .attempts_max = op->attempts_max,
-                              .factor_percent = 200,
-                              .jitter_percent = op->input == 0 ? 20 : 0,
-                              .delay_ms = op->delay_ms,
-                              .delay_ms_max = 10000};
-    retry_fill(&p->retry);
-    return p;
+    char key[40] = "";
+    if (op->keyed)
+        (void)snprintf(key, sizeof(key), "child-%u-%u", s->run, op->input & 1);
+    return (struct child_options){.version = op->skip % 2 == 0 ? view_of(SIM_VERSION) : (aiki_view){NULL, 0},
+                                  .close_policy = op->close_policy,
+                                  .detached = op->detached,
+                                  .key = stay_copy(s, view_of(key))};
 }
 
 static uint32_t on_call(void *arg, const struct op *op)
 {
-    static const uint64_t kinds[] = {[OP_TASK] = STEP_TASK, [OP_SLEEP] = STEP_SLEEP,
-                                     [OP_SIGNAL] = STEP_SIGNAL, [OP_SIDE] = STEP_SIDE};
+    static const uint64_t kinds[] = {[OP_TASK] = STEP_TASK,
+                                     [OP_SLEEP] = STEP_SLEEP,
+                                     [OP_SIGNAL] = STEP_SIGNAL,
+                                     [OP_SIDE] = STEP_SIDE,
+                                     [OP_CHILD] = STEP_CHILD};
     struct stay *s = arg;
     uint8_t memory[16];
     aiki_writer input;
     struct step *step;
+    struct child_options child;
     aiki_error err = {.struct_size = sizeof(err)};
+    bool is_child = op->kind == OP_CHILD;
     struct step_call call = {.kind = kinds[op->kind],
-                             .name = view_of(task_name(op->name)),
+                             .name = view_of(is_child ? workflow_name(op->name) : task_name(op->name)),
                              .duration_ms = op->ms,
                              .once = op->kind == OP_SIDE && op->once};
     aiki_writer_init_fixed(&input, memory, sizeof(memory));
-    if (op->kind == OP_TASK) {
+    if (op->kind == OP_TASK || is_child) {
         aiki_mp_uint(&input, op->input);
         call.input = aiki_writer_view(&input);
-        call.policy = policy_of(s, op);
+    }
+    if (op->kind == OP_TASK)
+        call.policy = attempt_policy(s, op);
+    if (is_child) {
+        child = child_of(s, op);
+        call.child = &child;
     }
     if (replay_call(&s->replay, &call, &step, &err) != AIKI_OK)
         violation("run %u: a call is refused: %s", s->run, err.message);
     s->seen_at_call[step->future] = s->interp.seen_count;
+    s->shielded[step->future] = s->interp.depth > 0;
     return step->future;
 }
 
-static bool on_await(void *arg, const uint32_t *futures, uint32_t count, uint32_t needed)
+static enum await_status on_await(void *arg, const uint32_t *futures, uint32_t count, uint32_t needed)
 {
     struct stay *s = arg;
     bool satisfied;
     aiki_error err = {.struct_size = sizeof(err)};
-    if (replay_await(&s->replay, futures, count, needed, &satisfied, &err) != AIKI_OK)
+    aiki_status status = replay_await(&s->replay, futures, count, needed, &satisfied, &err);
+    if (status == AIKI_CANCELLED)
+        return AWAIT_CANCELLED;
+    if (status != AIKI_OK)
         violation("run %u: a wait is refused: %s", s->run, err.message);
-    return satisfied;
+    return satisfied ? AWAIT_OVER : AWAIT_SUSPENDS;
+}
+
+static enum await_status on_awaited(void *arg)
+{
+    const struct stay *s = arg;
+    return s->replay.interrupted ? AWAIT_CANCELLED : AWAIT_OVER;
 }
 
 /* [what, execution] of a task, a number of the others; only `what` decides how the code goes on. */
-static uint64_t number_in(aiki_view value)
+uint64_t number_in(aiki_view value)
 {
-    aiki_reader r;
-    aiki_mp_item item;
-    aiki_reader_init(&r, value);
-    if (aiki_mp_peek(&r, &item) && item.type == AIKI_MP_ARRAY)
-        (void)aiki_mp_read_array(&r);
-    return aiki_mp_read_uint(&r);
+    uint64_t second;
+    return fact_number(value, &second);
 }
 
 static enum step_status on_look(void *arg, uint32_t future, uint64_t *ret_value)
@@ -269,8 +323,9 @@ static enum step_status on_look(void *arg, uint32_t future, uint64_t *ret_value)
     const struct step *step = replay_future(&s->replay, future);
     if (step->phase != PHASE_SHOWN)
         return STEP_PENDING;
-    *ret_value = step->kind == STEP_SLEEP ? 0 : number_in(step->value);
-    return step->outcome == OUTCOME_OK ? STEP_GOOD : step->outcome == OUTCOME_TIMEDOUT ? STEP_LATE : STEP_BAD;
+    bool text = step->kind == STEP_SLEEP || step->detached;
+    *ret_value = text ? 0 : number_in(step->value);
+    return step_status_of(step->outcome, step->error.size_bytes > 0);
 }
 
 static bool on_side(void *arg, uint32_t future)
@@ -290,59 +345,17 @@ static bool on_side(void *arg, uint32_t future)
     return true;
 }
 
-/* ---- attempts -------------------------------------------------------------------------------- */
-
-static void on_attempt_end(struct sim_event *e)
+static void on_cancel(void *arg, uint32_t future)
 {
-    struct runtime *rt = &runtimes[e->who];
-    uint8_t memory[512];
-    aiki_writer w;
-    aiki_error err = {.struct_size = sizeof(err)};
-    if (later(e, rt))
-        return;
-    struct stay *s = stay_find(rt, e->generation);
-    if (s == NULL || s->leaving)
-        return;
-    struct step *step = replay_future(&s->replay, e->type);
-    struct outcome_of o = attempt_outcome(s->run, (uint32_t)(step->name.data[0] - 'a'), number_in(step->input),
-                                          step->nth, step->attempt + 1);
-    aiki_writer_init_fixed(&w, memory, sizeof(memory));
-    if (o.good) {
-        aiki_mp_array(&w, 2);
-        aiki_mp_uint(&w, o.value);
-        aiki_mp_uint(&w, e->number);
-        replay_attempt_done(&s->replay, step, stay_copy(s, aiki_writer_view(&w)), 0);
-    } else {
-        (void)error_code(&err, AIKI_FAILED, "NO", "%llu", (unsigned long long)e->number);
-        error_write(&w, &err);
-        replay_attempt_failed(&s->replay, step, stay_copy(s, aiki_writer_view(&w)), o.final, o.retry_after_ms,
-                              (aiki_view){NULL, 0}, 0, host_now_ms(rt));
-    }
-    stay_pump(s);
+    struct stay *s = arg;
+    if (!replay_cancel(&s->replay, future))
+        violation("run %u: a future cannot be cancelled", s->run);
 }
 
-static void start_attempt(struct stay *s, struct step *step)
+static void on_protect(void *arg, bool on)
 {
-    struct outcome_of o = attempt_outcome(s->run, (uint32_t)(step->name.data[0] - 'a'), number_in(step->input),
-                                          step->nth, step->attempt + 1);
-    if (!s->zombie)
-        oracle_begins(s->run, s->epoch, step, &s->interp, s->seen_at_call[step->future],
-                      &s->replay);
-    sim.executions = array_grow(sim.executions, &sim.execution_capacity, sim.execution_count,
-                                sizeof(*sim.executions));
-    sim.executions[sim.execution_count] = (struct execution){.run = s->run,
-                                                             .epoch = s->epoch,
-                                                             .attempt = step->attempt + 1,
-                                                             .address = step->address,
-                                                             .nth = step->nth};
-    sim_note("runtime %u: run %u begins %.*s nth %llu attempt %llu as execution %zu", s->runtime, s->run,
-             (int)step->name.size_bytes, (const char *)step->name.data, (unsigned long long)step->nth,
-             (unsigned long long)step->attempt + 1, sim.execution_count);
-    struct sim_event *e = event_at(sim.now_ms + o.takes_ms, on_attempt_end);
-    e->who = s->runtime;
-    e->generation = s->serial;
-    e->type = step->future;
-    e->number = sim.execution_count++;
+    struct stay *s = arg;
+    replay_protect(&s->replay, on);
 }
 
 /* ---- going on -------------------------------------------------------------------------------- */
@@ -394,7 +407,7 @@ static void idle(struct stay *s)
 
 static void resume(struct stay *s)
 {
-    const struct machine m = {s, on_call, on_await, on_look, on_side};
+    const struct machine m = {s, on_call, on_await, on_awaited, on_look, on_side, on_cancel, on_protect};
     switch (interp_go(&s->interp, s->input, &m)) {
     case INTERP_WAITS: return;
     case INTERP_RETURNED: finish(s); return;
@@ -410,25 +423,26 @@ void stay_pump(struct stay *s)
             violation("run %u: replay has failed", s->run);
         switch (replay_next(&s->replay, host_now_ms(host_of(s)), &step)) {
         case REPLAY_RESUME: resume(s); break;
-        case REPLAY_START: start_attempt(s, step); break;
+        case REPLAY_START: attempt_start(s, step); break;
         case REPLAY_DIVERGED: block(s); break;
         case REPLAY_PAUSED: stay_give_back(s); return;
-        case REPLAY_OVERDUE: violation("run %u: an attempt without a timeout is overdue", s->run);
+        case REPLAY_OVERDUE: attempt_check(s, step); break;
         case REPLAY_IDLE: idle(s); return;
         }
     }
 }
 
-void stay_load(struct stay *s, const struct msg_CLAIMED *m)
+void stay_page(struct stay *s, aiki_view page)
 {
     aiki_error err = {.struct_size = sizeof(err)};
-    s->interp.program = &sim.programs[s->build][sim.runs[s->run].workflow];
-    replay_init(&s->replay, (struct replay_memory){stay_alloc, s});
-    s->replay.run = sim.runs[s->run].id;
-    if (journal_load(&s->replay.journal, stay_copy(s, m->journal), &err) != AIKI_OK)
+    if (journal_load(&s->replay.journal, stay_copy(s, page), &err) != AIKI_OK)
         violation("run %u: its journal is refused: %s", s->run, err.message);
-    if (m->more)
-        violation("run %u: a journal of many pages", s->run); /* CLAIM_BYTES_MAX is far away */
+}
+
+void stay_ready(struct stay *s)
+{
+    if (s->replay.journal.ended)
+        violation("run %u: it is offered though it has ended", s->run);
     s->loading = false;
     s->input = number_in(s->replay.journal.start.as.started.input);
     replay_begin(&s->replay);

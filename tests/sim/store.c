@@ -110,6 +110,12 @@ static aiki_status sim_scan_open(struct store *s, uint64_t after_no, uint32_t li
     return store_memory.scan_open(store_of(s)->disk, after_no, limit, fn, arg, err);
 }
 
+static aiki_status sim_children(struct store *s, const struct aiki_id *parent, uint64_t after_no,
+                                uint32_t limit, store_run_fn fn, void *arg, aiki_error *err)
+{
+    return store_memory.children(store_of(s)->disk, parent, after_no, limit, fn, arg, err);
+}
+
 aiki_status sim_store_open(struct store **ret, aiki_error *err)
 {
     struct sim_store *s = memory_need(sizeof(*s));
@@ -128,6 +134,7 @@ aiki_status sim_store_open(struct store **ret, aiki_error *err)
     ops.find_key = sim_find_key;
     ops.journal = sim_journal;
     ops.scan_open = sim_scan_open;
+    ops.children = sim_children;
     s->base = *s->disk;
     s->base.ops = &ops;
     open_store = s;

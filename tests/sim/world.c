@@ -88,14 +88,6 @@ void violation(const char *format, ...)
     longjmp(failed, 1);
 }
 
-uint32_t run_of_id(const struct aiki_id *id)
-{
-    uint32_t run = (uint32_t)id->bytes[14] << 8 | id->bytes[15];
-    if (run >= sim.config.runs || !id_equal(&sim.runs[run].id, id))
-        violation("a run id that nobody has made");
-    return run;
-}
-
 /* ---- events ---------------------------------------------------------------------------------- */
 
 static bool before(const struct sim_event *a, const struct sim_event *b)
@@ -281,23 +273,6 @@ static void on_cut(struct sim_event *e)
     (void)event_at(sim.now_ms + 200 + (int64_t)rng_below(&sim.faults, 1500), on_cut);
 }
 
-static void make_runs(void)
-{
-    for (uint32_t i = 0; i < sim.config.runs; i++) {
-        struct sim_run *r = &sim.runs[i];
-        uint8_t random[10] = {0};
-        random[8] = (uint8_t)(i >> 8);
-        random[9] = (uint8_t)i;
-        uint64_t salt = rng_next(&sim.work);
-        memcpy(random, &salt, 8);
-        r->id = id_make(clock_wall_ms(), random);
-        r->workflow = (uint32_t)rng_below(&sim.work, sim.config.workflows);
-        r->input = rng_below(&sim.work, 5);
-        if (rng_permille(&sim.work, 400))
-            (void)snprintf(r->key, sizeof(r->key), "key-%u", i);
-    }
-}
-
 static void begin(const struct config *config)
 {
     memset(&sim, 0, sizeof(sim));
@@ -309,7 +284,7 @@ static void begin(const struct config *config)
     sim.program_rng = (struct rng){mix64(config->seed, 4)};
     sim.faults_end_ms = sim.now_ms + FAULT_PHASE_MS;
     programs_make();
-    make_runs();
+    runs_make();
     server_start();
     runtimes_start();
     clients_start();
@@ -333,14 +308,12 @@ static void go_until(int64_t until_ms)
     sim.now_ms = until_ms;
 }
 
-static bool all_ended(void)
+static uint32_t first_open(void)
 {
-    if (!sim.server.up)
-        return false;
-    for (uint32_t i = 0; i < sim.config.runs; i++)
+    for (uint32_t i = 0; i < sim.run_count; i++)
         if ((sim.runs[i].acked || sim.runs[i].on_record) && !sim.runs[i].ended)
-            return false;
-    return clients_done();
+            return i;
+    return NOBODY;
 }
 
 /* Faults are over. Each round leaves time for what waits, looks whether somebody waits for nothing, sends
@@ -349,14 +322,13 @@ static void calm_down(void)
 {
     enum { ROUND_MS = 15000 };
     sim.calm = true;
-    for (uint32_t round = 0; !all_ended(); round++) {
-        if (sim.now_ms > sim.faults_end_ms + CALM_MS_MAX) {
-            for (uint32_t i = 0; i < sim.config.runs; i++)
-                if ((sim.runs[i].acked || sim.runs[i].on_record) && !sim.runs[i].ended)
-                    violation("run %u does not end; it is %s on record, acknowledged %d", i,
-                              run_state_name(sim.runs[i].state), sim.runs[i].acked);
+    for (uint32_t round = 0; !sim.server.up || first_open() != NOBODY || !clients_done(); round++) {
+        uint32_t open = first_open();
+        if (sim.now_ms > sim.faults_end_ms + CALM_MS_MAX && open != NOBODY)
+            violation("run %u does not end; it is %s on record, acknowledged %d", open,
+                      run_state_name(sim.runs[open].state), sim.runs[open].acked);
+        if (sim.now_ms > sim.faults_end_ms + CALM_MS_MAX)
             violation("a client is never answered");
-        }
         runtimes_calm(HAS(OTHER_BUILD) ? round & 1 : 0);
         go_until(sim.now_ms + ROUND_MS);
         oracle_quiet();
@@ -370,15 +342,12 @@ static void end(void)
         free(sim.heap[i].bytes);
     free(sim.heap);
     runtimes_stop();
+    clients_stop();
     server_stop();
     sim_store_wipe();
     for (uint32_t i = 0; i < WORKFLOWS_MAX; i++)
         free(sim.streams[i].entries);
-    for (uint32_t i = 0; i < RUNS_MAX; i++) {
-        free(sim.runs[i].steps);
-        free(sim.runs[i].signals);
-        free(sim.runs[i].deliveries);
-    }
+    runs_free();
     free(sim.executions);
 }
 

@@ -1,0 +1,81 @@
+/* runs.c - the runs of a seed: those that clients start, and children as they come on record. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "sim.h"
+
+enum { PLACES = 1 << 14 }; /* over RUNS_MAX, so that a free one is always near */
+
+static uint32_t *place_of(const struct aiki_id *id)
+{
+    uint32_t i = (uint32_t)id_hash(id) & (PLACES - 1);
+    while (sim.run_places[i] != 0 && !id_equal(&sim.runs[sim.run_places[i] - 1].id, id))
+        i = (i + 1) & (PLACES - 1);
+    return &sim.run_places[i];
+}
+
+uint32_t run_find(const struct aiki_id *id)
+{
+    uint32_t place = *place_of(id);
+    return place == 0 ? NOBODY : place - 1;
+}
+
+uint32_t run_of_id(const struct aiki_id *id)
+{
+    uint32_t run = run_find(id);
+    if (run == NOBODY)
+        violation("a run id that nobody has made");
+    return run;
+}
+
+uint32_t run_add(const struct aiki_id *id)
+{
+    if (sim.run_count == RUNS_MAX)
+        violation("over %d runs; let the programs have fewer children", RUNS_MAX);
+    struct sim_run *r = &sim.runs[sim.run_count];
+    r->id = *id;
+    r->parent = r->first_child = r->next_child = NOBODY;
+    *place_of(id) = sim.run_count + 1;
+    return sim.run_count++;
+}
+
+static void make_options(struct sim_run *r, uint32_t number)
+{
+    r->workflow = (uint32_t)rng_below(&sim.work, sim.config.workflows);
+    r->input = rng_below(&sim.work, 5);
+    if (rng_permille(&sim.work, 400))
+        (void)snprintf(r->key, sizeof(r->key), "key-%u", number);
+    if (USES(DELAY) && rng_permille(&sim.work, 300))
+        r->delay_ms = 1 + (int64_t)rng_below(&sim.work, 5000);
+    if (USES(DEADLINE) && rng_permille(&sim.work, 250))
+        r->run_timeout_ms = 1 + (int64_t)rng_below(&sim.work, 12000);
+}
+
+void runs_make(void)
+{
+    sim.runs = memory_need(RUNS_MAX * sizeof(*sim.runs));
+    sim.run_places = memory_need(PLACES * sizeof(*sim.run_places));
+    for (uint32_t i = 0; i < sim.config.runs; i++) {
+        uint8_t random[10] = {0};
+        random[8] = (uint8_t)(i >> 8);
+        random[9] = (uint8_t)i;
+        uint64_t salt = rng_next(&sim.work);
+        memcpy(random, &salt, 8);
+        const struct aiki_id id = id_make(clock_wall_ms(), random);
+        make_options(&sim.runs[run_add(&id)], i);
+    }
+}
+
+void runs_free(void)
+{
+    for (uint32_t i = 0; i < sim.run_count; i++) {
+        free(sim.runs[i].steps);
+        free(sim.runs[i].signals);
+        free(sim.runs[i].deliveries);
+        free(sim.runs[i].ends);
+    }
+    free(sim.runs);
+    free(sim.run_places);
+}

@@ -1,0 +1,255 @@
+/* tasks.c - what must hold of attempts, by their executions in the simulated runtimes.
+ *
+ *   an outcome is of an attempt that ran under the epoch that recorded it, and is what that attempt left
+ *   attempts count 1, 2, 3...; no more and no fewer than the policy says
+ *   a timeout is recorded only when that long has passed, and of a task that has it
+ *   what is executed at most once ends OUTCOME_UNKNOWN when nobody knows what became of it
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "sim.h"
+#include "wire/error.h"
+
+static __attribute__((noreturn)) void wrong(const struct sim_run *r, const struct event *e, const char *what)
+{
+    violation("run %u event %llu: attempt %llu of %.*s: %s", fact_run_number(r), (unsigned long long)e->seq,
+              (unsigned long long)e->as.step.attempt, (int)e->as.step.name.size_bytes,
+              (const char *)e->as.step.name.data, what);
+}
+
+static bool is_of(const struct execution *x, const struct sim_run *r, const struct fact_step *s)
+{
+    return x->run == fact_run_number(r) && x->nth == s->nth &&
+           memcmp(&x->address, &s->address, sizeof(s->address)) == 0;
+}
+
+/* The execution that an outcome names ran this attempt, under the epoch that recorded it. */
+static const struct execution *executed(const struct sim_run *r, const struct event *e,
+                                        const struct fact_step *s, uint64_t execution)
+{
+    if (execution >= sim.execution_count)
+        wrong(r, e, "an outcome of no execution");
+    const struct execution *x = &sim.executions[execution];
+    if (!is_of(x, r, s) || x->attempt != e->as.step.attempt || x->pass != r->passes)
+        wrong(r, e, "the outcome of another step or attempt");
+    if (x->epoch != e->epoch)
+        violation("run %u event %llu: epoch %llx records what was executed under epoch %llx",
+                  fact_run_number(r), (unsigned long long)e->seq, (unsigned long long)e->epoch,
+                  (unsigned long long)x->epoch);
+    return x;
+}
+
+static struct outcome_of outcome(const struct sim_run *r, const struct event *e, const struct fact_step *s)
+{
+    const struct attempt_of a = {.run = fact_run_number(r),
+                                 .name = s->name,
+                                 .pass = r->passes,
+                                 .input = s->input,
+                                 .nth = s->nth,
+                                 .attempt = e->as.step.attempt};
+    return attempt_outcome(&a);
+}
+
+static const struct task_limits *limits_of(const struct sim_run *r, const struct fact_step *s)
+{
+    return &sim.programs[r->build][r->workflow].tasks[s->name];
+}
+
+static void widen(const struct program *p, const struct fact_step *s, uint32_t *min, uint32_t *max)
+{
+    const struct op *op;
+    for (uint32_t n = 0; (op = program_op(p, n)) != NULL; n++) {
+        if (op->kind != OP_TASK || op->name != s->name)
+            continue;
+        *min = op->attempts_max < *min ? op->attempts_max : *min;
+        *max = op->attempts_max > *max ? op->attempts_max : *max;
+    }
+}
+
+/* Over all calls of that task in its program: programs may call one address under several policies, the
+ * journal does not say which call this was. */
+static void attempts_of(const struct sim_run *r, const struct fact_step *s, uint32_t *ret_min,
+                        uint32_t *ret_max)
+{
+    *ret_min = UINT32_MAX;
+    *ret_max = 0;
+    for (uint32_t build = 0; build < BUILDS; build++)
+        if (build == r->build || HAS(OTHER_BUILD))
+            widen(&sim.programs[build][r->workflow], s, ret_min, ret_max);
+}
+
+/* ---- timeouts -------------------------------------------------------------------------------- */
+
+/* The latest execution of that attempt in the epoch at hand. */
+static const struct execution *latest(const struct sim_run *r, const struct event *e,
+                                      const struct fact_step *s)
+{
+    for (size_t n = sim.execution_count; n-- > 0;) {
+        const struct execution *x = &sim.executions[n];
+        if (is_of(x, r, s) && x->attempt == e->as.step.attempt && x->pass == r->passes &&
+            x->epoch == e->epoch)
+            return x;
+    }
+    return NULL;
+}
+
+static void check_lasted(const struct sim_run *r, const struct event *e, int64_t since_ms, int64_t limit_ms)
+{
+    if (limit_ms == 0)
+        wrong(r, e, "it has no such timeout");
+    if (since_ms == 0 || sim.now_ms + SKEW_MS < since_ms + limit_ms)
+        wrong(r, e, "its timeout had not passed");
+}
+
+/* True: no further attempt may follow. */
+static bool check_timeout(const struct sim_run *r, const struct event *e, const struct fact_step *s,
+                          const char *code)
+{
+    const struct task_limits *t = limits_of(r, s);
+    const struct execution *x = latest(r, e, s);
+    if (strcmp(code, "TIMEOUT_SCHEDULE_TO_CLOSE") == 0) {
+        if (t->schedule_to_close_ms == 0)
+            wrong(r, e, "it has no such timeout");
+        return true;
+    }
+    if (x == NULL)
+        wrong(r, e, "a timeout of no execution");
+    if (strcmp(code, "TIMEOUT_SCHEDULE_TO_START") == 0) {
+        if (t->schedule_to_start_ms == 0 || e->as.step.attempt != 1 || x->began_ms != 0)
+            wrong(r, e, "it has no such timeout, or began");
+        return true;
+    }
+    int64_t alive_ms = x->beat_ms > x->began_ms ? x->beat_ms : x->began_ms;
+    if (strcmp(code, "TIMEOUT_START_TO_CLOSE") == 0)
+        check_lasted(r, e, x->began_ms, t->start_to_close_ms);
+    else if (strcmp(code, "TIMEOUT_HEARTBEAT") == 0)
+        check_lasted(r, e, alive_ms, t->heartbeat_ms);
+    else
+        wrong(r, e, "an unknown code");
+    return t->once;
+}
+
+static void check_unknown(const struct sim_run *r, const struct event *e, const struct fact_step *s)
+{
+    if (!limits_of(r, s)->once)
+        wrong(r, e, "its outcome is unknown though it may be executed again");
+    if (s->begun_attempt != e->as.step.attempt || s->begun_epoch >= e->epoch)
+        wrong(r, e, "its outcome is unknown and no earlier owner began it");
+}
+
+/* ---- ends ------------------------------------------------------------------------------------ */
+
+/* How an attempt failed that is over; true: no further one may follow, whatever the policy says. */
+static bool check_failure(const struct sim_run *r, const struct event *e, const struct fact_step *s)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (error_read(e->as.step.error, &err, NULL, NULL) != AIKI_OK)
+        wrong(r, e, "its error does not decode");
+    if (strcmp(err.code, "OUTCOME_UNKNOWN") == 0) {
+        check_unknown(r, e, s);
+        return true;
+    }
+    if (strcmp(err.code, "NO") != 0)
+        return check_timeout(r, e, s, err.code);
+    struct outcome_of o = outcome(r, e, s);
+    (void)executed(r, e, s, strtoull(err.message, NULL, 10));
+    if (o.good)
+        wrong(r, e, "it failed on record and not in truth");
+    return o.final;
+}
+
+static void check_success(const struct sim_run *r, const struct event *e, struct fact_step *s)
+{
+    struct outcome_of o = outcome(r, e, s);
+    const struct task_limits *t = limits_of(r, s);
+    uint64_t execution;
+    s->value = fact_number(e->as.step.value, &execution);
+    const struct execution *x = executed(r, e, s, execution);
+    if (!o.good || s->value != o.value)
+        wrong(r, e, "its result is not what it returned");
+    /* A stopped host may take a result first and look at its clock then; and a quarter late is in time. */
+    int64_t limit_ms = t->start_to_close_ms;
+    if (x->in_calm && limit_ms != 0 && o.takes_ms > limit_ms + limit_ms / 4 + SKEW_MS)
+        wrong(r, e, "it took longer than it may");
+}
+
+/* The last attempt: it fits the policy, and the step ends as it did. */
+static void take_last(struct sim_run *r, const struct event *e, struct fact_step *s)
+{
+    uint32_t attempts_min, attempts_max;
+    if (e->as.step.attempt != s->failed + 1)
+        wrong(r, e, "attempts are not counted one by one");
+    if (e->as.step.outcome == OUTCOME_OK) {
+        check_success(r, e, s);
+        return;
+    }
+    attempts_of(r, s, &attempts_min, &attempts_max);
+    bool final = check_failure(r, e, s);
+    if (!final && e->as.step.attempt > attempts_max)
+        wrong(r, e, "more attempts than the policy allows");
+    if (!final && e->as.step.attempt < attempts_min)
+        wrong(r, e, "fewer attempts than the policy allows");
+}
+
+/* What was kept is shown as it was, whoever executes the run by then. */
+void fact_task_done(struct sim_run *r, const struct event *e, struct fact_step *s)
+{
+    uint64_t none;
+    if (!s->kept) {
+        take_last(r, e, s);
+        return;
+    }
+    if (e->as.step.outcome != s->kept_outcome || e->as.step.attempt != s->failed + 1 ||
+        (e->as.step.outcome == OUTCOME_OK && fact_number(e->as.step.value, &none) != s->value))
+        wrong(r, e, "its kept outcome is shown as another");
+}
+
+void fact_attempt_done(struct sim_run *r, const struct event *e, struct fact_step *s)
+{
+    if (s->kept)
+        wrong(r, e, "its outcome is kept already");
+    take_last(r, e, s);
+    s->kept = true;
+    s->kept_outcome = e->as.step.outcome;
+    s->done_seq = e->seq;
+}
+
+void fact_attempt_failed(struct sim_run *r, const struct event *e, struct fact_step *s)
+{
+    if (e->as.step.attempt != s->failed + 1 || s->kept)
+        wrong(r, e, "attempts are not counted one by one");
+    if (check_failure(r, e, s))
+        wrong(r, e, "another attempt is to follow a final failure");
+    s->failed++;
+    s->next_at_ms = e->as.step.next_at_ms;
+    s->begun_seq = e->seq;
+}
+
+static bool began(const struct sim_run *r, const struct fact_step *s, uint64_t attempt)
+{
+    for (size_t n = sim.execution_count; n-- > 0;)
+        if (is_of(&sim.executions[n], r, s) && sim.executions[n].attempt == attempt &&
+            sim.executions[n].pass == r->passes)
+            return true;
+    return false;
+}
+
+/* A sign of life of the attempt under way; or that it has not begun and its owner gives it back. */
+void fact_heartbeat(struct sim_run *r, const struct event *e, struct fact_step *s)
+{
+    bool taken_back = e->as.step.attempt == s->failed && e->as.step.value.size_bytes == 0;
+    if (e->as.step.attempt != s->failed + 1 && !taken_back)
+        wrong(r, e, "a sign of life of another attempt");
+    if (taken_back && began(r, s, s->failed + 1))
+        wrong(r, e, "it is taken back though it has begun");
+    s->begun_attempt = e->as.step.attempt;
+    s->begun_epoch = e->epoch;
+    s->begun_seq = e->seq;
+    if (e->as.step.value.size_bytes == 0)
+        return;
+    uint64_t none;
+    (void)executed(r, e, s, fact_number(e->as.step.value, &none));
+    s->beat = true;
+}
