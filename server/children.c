@@ -47,7 +47,7 @@ static void record_done(struct pipeline *p, struct entry *parent, const struct e
 static void record_failed(struct pipeline *p, struct entry *parent, const struct aiki_id *child,
                           const aiki_error *why)
 {
-    AUTO(buf) aiki_writer map;
+    AUTO(buf) aiki_writer map = {.data = NULL};
     char text[AIKI_ID_TEXT_SIZE];
     struct event done = {.kind = EVENT_CHILD_DONE,
                          .as.child_done = {.child = *child, .state = RUN_FAILED}};

@@ -96,7 +96,7 @@ static void on_answer(struct request *request, const struct frame *f)
 
 static void ask(struct build *b)
 {
-    AUTO(buf) aiki_writer args;
+    AUTO(buf) aiki_writer args = {.data = NULL};
     char hex[BUILD_HEX_SIZE];
     struct conn *c = session_conn(b->owner->session);
     b->kept.question.on_answer = on_answer;

@@ -80,7 +80,7 @@ void answer_error(struct answer *a, unsigned status, const aiki_error *err)
 
 void answer_fault(struct answer *a, aiki_status status, aiki_view error_map)
 {
-    AUTO(buf) aiki_writer w;
+    AUTO(buf) aiki_writer w = {.data = NULL};
     aiki_error err = AIKI_ERROR_INIT;
     unsigned http_status = http_status_of(status);
     if (error_map.size_bytes == 0) {

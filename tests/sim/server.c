@@ -256,7 +256,7 @@ void server_start(void)
         violation("the store does not open: %s", err.message);
     pipeline_init(&s->p, s->store, "sim", &outbox);
     if (USES(PAGES))
-        s->p.page_bytes_max = sim.config.page_bytes;
+        s->p.claim_bytes_max = s->p.page_bytes_max = sim.config.page_bytes;
     if (pipeline_restore(&s->p, &err) != AIKI_OK)
         violation("the server does not restart: %s", err.message);
     s->up = true;

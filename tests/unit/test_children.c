@@ -169,6 +169,12 @@ static void a_child_that_cannot_be_started(void **state)
     begin(f, &other, &(struct brood){.workflow = "nobody", .count = 1, .next = NEXT_PARK});
     forget(f);
     assert_int_equal(state_of(f, other.run), RUN_QUEUED); /* what it parked for is there */
+    struct parent last = start_parent(f);
+    begin(f, &last, &(struct brood){.workflow = "nobody", .count = 1, .next = NEXT_FINISH,
+                                    .then = EVENT_FAILED});
+    forget(f);
+    assert_int_equal(state_of(f, last.run), RUN_FAILED);
+    assert_int_equal(events_of(f, last.run, EVENT_CHILD_DONE, NULL), 0); /* nobody would read it */
 }
 
 /* Decided again one by one, after a commit that was refused: as if nothing had been. */
