@@ -51,11 +51,15 @@ static const struct config_key keys[] = {
     {"tls-key", CONFIG_TEXT, NULL, 0, 0, "its key, in a file that others cannot read"},
     {"slots", CONFIG_INT, "512", 1, 100000, "runs resident at a time"},
     {"task-threads", CONFIG_INT, "64", 1, 1024, "tasks at a time, for each plugin"},
+    {"wait-timeout-ms", CONFIG_INT, "604800000", 0, INT64_C(3660) * 24 * 3600 * 1000,
+     "of waits for signals without a limit by call or workflow; 0 = none"},
     {"drain-ms", CONFIG_INT, "30000", 0, 86400000,
      "how long resident runs may go on when their process is to end"},
     {"log", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error"},
     {"ready-fd", CONFIG_INT, "-1", -1, INT_MAX,
      "write one line of JSON to this descriptor once the plugins found at start serve"},
+    {"show-config", CONFIG_TEXT, NULL, 0, 0,
+     "only print the settings: values, origins with where each comes from, or json"},
     {"check", CONFIG_TEXT, NULL, 0, 0, "only tell whether this file would be served, and why not"},
     {"json", CONFIG_FLAG, NULL, 0, 0, "the answer of --check as JSON"},
 };
@@ -174,6 +178,7 @@ static aiki_status serve(struct config *c, const char *state_dir, aiki_error *er
         .space = config_text(c, "namespace"),
         .executable = OWN_EXECUTABLE,
         .task_threads = (uint64_t)config_int(c, "task-threads"),
+        .wait_timeout_ms = config_int(c, "wait-timeout-ms"),
         .limits = limits_of(c),
         .ready_fd = (int)config_int(c, "ready-fd"),
         .on_hangup = config_file(c)[0] != '\0' ? on_hangup : NULL,
@@ -199,6 +204,13 @@ static int run(struct config *c)
         return EXIT_USAGE;
     }
     set_log_level(c);
+    const char *show = config_text(c, "show-config");
+    if (show[0] != '\0' && config_show(c, show, &err) == AIKI_OK)
+        return EXIT_SUCCESS;
+    if (show[0] != '\0') {
+        log_error("settings", "%s", err.message);
+        return EXIT_USAGE;
+    }
     hash_setup();
     const char *file = config_text(c, "check");
     if (file[0] != '\0') {

@@ -43,6 +43,8 @@ static const struct config_key keys[] = {
     {"token-file", CONFIG_TEXT, "", 0, 0, "accepted tokens, one a line; without it all are let in"},
     {"namespace", CONFIG_TEXT, "default", 0, 0, "whose runs these are"},
     {"log", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error"},
+    {"show-config", CONFIG_TEXT, "", 0, 0,
+     "only print the settings: values, origins with where each comes from, or json"},
     {"ready-fd", CONFIG_INT, "-1", -1, 1 << 20, "descriptor told in JSON where it serves"},
 };
 
@@ -289,7 +291,12 @@ int main(int argc, char *argv[])
     }
     if (config_load(&c, keys, ARRAY_COUNT(keys), argc, argv, &err) != AIKI_OK)
         return fail(&err, EXIT_USAGE);
-    int code = check_settings(c, &err) == AIKI_OK ? run(c) : fail(&err, EXIT_USAGE);
+    const char *show = config_text(c, "show-config");
+    int code = check_settings(c, &err) == AIKI_OK ? EXIT_ENDED : fail(&err, EXIT_USAGE);
+    if (code == EXIT_ENDED && show[0] != '\0')
+        code = config_show(c, show, &err) == AIKI_OK ? EXIT_ENDED : fail(&err, EXIT_USAGE);
+    else if (code == EXIT_ENDED)
+        code = run(c);
     config_destroy(c);
     return code;
 }

@@ -245,7 +245,7 @@ static aiki_status write_workflow(aiki_writer *w, const aiki_workflow_def *f, ai
 {
     static const aiki_retry none;
     aiki_status st;
-    aiki_mp_map(w, 9);
+    aiki_mp_map(w, 10);
     write_pair(w, "name", f->name);
     write_pair(w, "version", f->version);
     write_pair(w, "summary", f->summary);
@@ -254,10 +254,11 @@ static aiki_status write_workflow(aiki_writer *w, const aiki_workflow_def *f, ai
         (st = write_retry(w, AIKI_HAS(f, retry) ? &f->retry : &none, f->name, err)) != AIKI_OK ||
         (st = write_timeout(w, f->name, "run_timeout_ms", MEMBER_OR_ZERO(f, run_timeout_ms),
                             err)) != AIKI_OK ||
-        (st = write_mode(w, f->name, MEMBER_OR_ZERO(f, schema_mode), err)) != AIKI_OK)
+        (st = write_mode(w, f->name, MEMBER_OR_ZERO(f, schema_mode), err)) != AIKI_OK ||
+        (st = write_timeout(w, f->name, "task_start_to_close_ms",
+                            MEMBER_OR_ZERO(f, task_start_to_close_ms), err)) != AIKI_OK)
         return st;
-    return write_timeout(w, f->name, "task_start_to_close_ms",
-                         MEMBER_OR_ZERO(f, task_start_to_close_ms), err);
+    return write_timeout(w, f->name, "wait_timeout_ms", MEMBER_OR_ZERO(f, wait_timeout_ms), err);
 }
 
 static aiki_status write_timeouts(aiki_writer *w, const aiki_task_def *t, aiki_error *err)

@@ -3,7 +3,7 @@
  *   {"name", "version", "language", "toolchain", "abi": [major, minor],
  *    "workflows": [{"name", "version", "summary", "input": schema|nil, "output": schema|nil,
  *                   "retry": map of retry.h, "run_timeout_ms", "task_start_to_close_ms",
- *                   "schema_mode"}],
+ *                   "schema_mode", "wait_timeout_ms"}],
  *    "tasks":     [{"name", "flags", "summary", "retry": map of retry.h, "input", "output",
  *                   "start_to_close_ms", "schedule_to_start_ms", "schedule_to_close_ms",
  *                   "heartbeat_ms", "crashes_max", "schema_mode"}]}
@@ -43,7 +43,7 @@ struct descriptor_workflow {
     aiki_view name, version, summary;
     aiki_view input, output; /* schemas; empty = any value */
     struct retry retry;      /* of the run; AIKI_RETRY_DEFAULT = never */
-    int64_t run_timeout_ms, task_start_to_close_ms; /* 0 = none */
+    int64_t run_timeout_ms, task_start_to_close_ms, wait_timeout_ms; /* 0 = none */
     uint64_t schema_mode; /* AIKI_SCHEMA_* */
 };
 

@@ -69,6 +69,8 @@ static bool read_workflow(aiki_reader *r, struct descriptor_workflow *ret)
             ret->task_start_to_close_ms = aiki_mp_read_int(r);
         else if (key_is(key, "schema_mode"))
             ret->schema_mode = aiki_mp_read_uint(r);
+        else if (key_is(key, "wait_timeout_ms"))
+            ret->wait_timeout_ms = aiki_mp_read_int(r);
         else
             (void)aiki_mp_skip(r); /* failures stick in r */
     }

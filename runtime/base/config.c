@@ -14,7 +14,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "wire/error.h"
 
 enum {
@@ -364,6 +366,86 @@ const char *config_positional(const struct config *c, int index)
 {
     assert(index >= 0 && index < c->positional_count);
     return c->positional[index];
+}
+
+/* ---- showing -------------------------------------------------------------------------------- */
+
+/* Without what must not be in a terminal or a log. */
+static void put_value(aiki_writer *w, const struct config_key *key, const char *text)
+{
+    char shown[1024];
+    const char *secret = strstr(text, "://");
+    const char *end = secret != NULL ? strrchr(secret, '@') : NULL;
+    if (strcmp(key->name, "token") == 0)
+        text = "(set)";
+    else if (end != NULL)
+        (void)snprintf(shown, sizeof(shown), "%.*s(set)%s", (int)(secret + 3 - text), text, end);
+    aiki_mp_str(w, end != NULL ? shown : text);
+}
+
+static bool is_shown(const struct config *c, size_t i)
+{
+    return c->settings[i].text[0] != '\0' && strcmp(c->keys[i].name, "show-config") != 0;
+}
+
+/* An array of [name, value, origin], or of maps of them. */
+static void put_settings(const struct config *c, aiki_writer *w, bool maps)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < c->key_count; i++)
+        count += is_shown(c, i);
+    aiki_mp_array(w, count);
+    for (size_t i = 0; i < c->key_count; i++) {
+        if (!is_shown(c, i))
+            continue;
+        if (maps)
+            aiki_mp_map(w, 3);
+        for (int k = 0; k < 3; k++) {
+            if (maps)
+                aiki_mp_str(w, k == 0 ? "name" : k == 1 ? "value" : "origin");
+            if (k == 1)
+                put_value(w, &c->keys[i], c->settings[i].text);
+            else
+                aiki_mp_str(w, k == 0 ? c->keys[i].name : c->settings[i].origin);
+        }
+    }
+}
+
+static void print_lines(aiki_view settings, bool origins)
+{
+    aiki_reader r;
+    aiki_reader_init(&r, settings);
+    for (uint64_t count = aiki_mp_read_array(&r); count > 0; count--) {
+        aiki_view name = aiki_mp_read_str(&r), value = aiki_mp_read_str(&r);
+        aiki_view origin = aiki_mp_read_str(&r);
+        printf("%.*s = %.*s", (int)name.size_bytes, (const char *)name.data, (int)value.size_bytes,
+               (const char *)value.data);
+        if (origins)
+            printf("  # %.*s", (int)origin.size_bytes, (const char *)origin.data);
+        printf("\n");
+    }
+}
+
+aiki_status config_show(const struct config *c, const char *how, aiki_error *err)
+{
+    AUTO(buf) aiki_writer w, text;
+    bool json = strcmp(how, "json") == 0, origins = strcmp(how, "origins") == 0;
+    buf_init(&w);
+    buf_init(&text);
+    if (!json && !origins && strcmp(how, "values") != 0)
+        return error_set(err, AIKI_INVALID,
+                         "show-config must be values, origins or json, found \"%.40s\"", how);
+    put_settings(c, &w, json);
+    aiki_status st = w.status;
+    if (st == AIKI_OK && json)
+        st = msgpack_to_json(aiki_writer_view(&w), 2, &text, err);
+    if (st != AIKI_OK)
+        return error_set(err, st, "no memory to show the settings");
+    if (json)
+        printf("%.*s\n", (int)text.size_bytes, (const char *)text.data);
+    else
+        print_lines(aiki_writer_view(&w), origins);
+    return AIKI_OK;
 }
 
 void config_print_help(const struct config_key *keys, size_t key_count)

@@ -36,6 +36,11 @@ const char *config_origin(const struct config *c, const char *name); /* "flag", 
 const char *config_file(const struct config *c); /* as named by --config or AIKI_CONFIG; "" = none */
 int config_positional_count(const struct config *c);
 const char *config_positional(const struct config *c, int index);
+/* What --show-config asks for: "values", lines "lease-ms = 5000" as a file has them; "origins", the same
+ * with where each comes from; "json", an array of {"name", "value", "origin"}. Of tokens, and of
+ * passwords in urls, only that they are there. Keys without a value are left out. AIKI_INVALID: none
+ * of these. */
+aiki_status config_show(const struct config *c, const char *how, aiki_error *err);
 /* "  --lease-ms N   help (default 5000)" lines for --help. */
 void config_print_help(const struct config_key *keys, size_t key_count);
 

@@ -26,6 +26,7 @@ struct broker_options {
     struct tls_files tls; /* for a server at tls:HOST:PORT */
     const char *executable; /* for children: started with --child */
     uint64_t task_threads;
+    int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     struct broker_limits limits;
     int ready_fd; /* gets one JSON line when the session is up and the plugins found at start
                    * serve or are refused; -1 = nobody asks */

@@ -464,7 +464,8 @@ void build_start_process(struct build *b)
                                          .file = b->file_name,
                                          .build = hash_view(b->hash),
                                          .task_threads = bs->options.task_threads,
-                                         .alone = b->solo};
+                                         .alone = b->solo,
+                                         .wait_timeout_ms = bs->options.wait_timeout_ms};
     b->ended = false;
     if (proc_spawn(&b->proc, bs->loop, bs->conns, &options, &proc_callbacks, b, &err) == AIKI_OK) {
         log_debug("child", "%s: process %d", b->label, proc_pid(b->proc));

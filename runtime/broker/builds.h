@@ -74,6 +74,7 @@ struct builds_callbacks {
 struct builds_options {
     const char *plugins_dir, *state_dir, *executable, *space;
     uint64_t task_threads;
+    int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     uint64_t drain_ms; /* how long a process that is to end may go on with resident runs */
 };
 

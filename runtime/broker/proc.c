@@ -392,7 +392,8 @@ aiki_status proc_spawn(struct proc **ret, uv_loop_t *loop, struct conn_loop *con
     conn_send(p->conn, LOAD, 0, .path = {(const uint8_t *)options->path, strlen(options->path)},
               .build = options->build,
               .file = {(const uint8_t *)options->file, strlen(options->file)},
-              .task_threads_max = options->task_threads, .alone = options->alone);
+              .task_threads_max = options->task_threads, .alone = options->alone,
+              .wait_timeout_ms = options->wait_timeout_ms);
     *ret = p;
     return AIKI_OK;
 }

@@ -53,6 +53,7 @@ struct proc_options {
     aiki_view build;
     uint64_t task_threads;
     bool alone; /* it will have one run */
+    int64_t wait_timeout_ms;
 };
 
 /* Text of an end for log and users: "killed by signal 11 (Segmentation fault)". */

@@ -245,23 +245,25 @@ static aiki_status api_sleep_start(aiki_run *handle, const char *name, int64_t d
     return st == AIKI_OK ? call(run_of(handle), &c, ret_future, err) : st;
 }
 
-static aiki_status api_signal_start(aiki_run *handle, const char *name, int64_t timeout_ms,
-                                    aiki_future *ret_future, aiki_error *err)
-{
-    struct step_call c = {.kind = STEP_SIGNAL, .duration_ms = timeout_ms};
-    aiki_status st = check_name(name, "signal", &c.name, err);
-
-    return st == AIKI_OK ? call(run_of(handle), &c, ret_future, err) : st;
-}
-
 static aiki_status api_signal_start_as(aiki_run *handle, const char *name, int64_t timeout_ms,
                                        const aiki_record_def *record, aiki_future *ret_future,
                                        aiki_error *err)
 {
+    struct run *r = run_of(handle);
     struct step_call c = {.kind = STEP_SIGNAL, .duration_ms = timeout_ms, .expects = record};
     aiki_status st = check_name(name, "signal", &c.name, err);
 
-    return st == AIKI_OK ? call(run_of(handle), &c, ret_future, err) : st;
+    if (timeout_ms == AIKI_DEFAULT_MS) {
+        c.duration_ms = r->wait_timeout_ms > 0 ? r->wait_timeout_ms : AIKI_FOREVER_MS;
+        c.duration_is_setting = r->wait_is_setting;
+    }
+    return st == AIKI_OK ? call(r, &c, ret_future, err) : st;
+}
+
+static aiki_status api_signal_start(aiki_run *handle, const char *name, int64_t timeout_ms,
+                                    aiki_future *ret_future, aiki_error *err)
+{
+    return api_signal_start_as(handle, name, timeout_ms, NULL, ret_future, err);
 }
 
 static aiki_status api_sleep_until_start(aiki_run *handle, const char *name, int64_t at_ms,

@@ -206,6 +206,7 @@ static void load(struct child *c, const struct msg_LOAD *m)
     plugin_code = c->plugin.tasks[0].def.fn != NULL
                       ? (void (*)(void))c->plugin.tasks[0].def.fn
                       : (void (*)(void))c->plugin.workflows[0].def.fn;
+    c->wait_timeout_ms = m->wait_timeout_ms;
     conn_send(c->conn, READY, 0, .descriptor = aiki_writer_view(&descriptor));
 }
 

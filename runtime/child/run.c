@@ -498,6 +498,9 @@ static void start(struct run *r)
     if (!check_crashes(r) || !check_input(r) || !start_fiber(r))
         return;
     r->replay.start_to_close_ms = r->workflow->def.task_start_to_close_ms;
+    r->wait_is_setting = r->workflow->def.wait_timeout_ms == 0;
+    r->wait_timeout_ms =
+        r->wait_is_setting ? r->child->wait_timeout_ms : r->workflow->def.wait_timeout_ms;
     replay_begin(&r->replay);
     run_pump(r);
 }

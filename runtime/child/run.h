@@ -41,6 +41,7 @@ struct child {
     uint8_t build[HASH_BYTES]; /* of the plugin */
     bool loaded, draining;
     bool alone; /* the process is for one run */
+    int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     int exit_code;
     struct fiber_pool *fibers;
     struct task_pool *tasks; /* NULL before LOAD */
@@ -80,6 +81,8 @@ struct run {
     struct early_arrival *early_first, **early_last;
     const char *workflow_name, *workflow_version; /* in the arena */
     const struct plugin_workflow *workflow;
+    int64_t wait_timeout_ms; /* of signals, where the code leaves it to us; 0 = none */
+    bool wait_is_setting;    /* and that is how this runtime is set */
     struct fiber *fiber;
     aiki_error *mismatch; /* in the arena: what is on record does not fit this build */
     bool capturing; /* inside the function of a side value */

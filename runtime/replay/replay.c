@@ -157,7 +157,8 @@ static aiki_status take_step(struct replay *r, const struct step_call *call,
         first = s;
     first->calls++;
     s->called = true;
-    s->duration_ms = call->duration_ms;
+    s->duration_ms =
+        s->on_record && call->duration_is_setting ? s->recorded_ms : call->duration_ms;
     s->policy = call->policy != NULL ? call->policy : &default_policy;
     s->task = call->task;
     s->expects = call->expects;

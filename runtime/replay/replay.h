@@ -99,6 +99,7 @@ struct step_call {
     uint64_t kind; /* STEP_* */
     aiki_view name, input;
     int64_t duration_ms; /* sleep; signal: negative waits for ever */
+    bool duration_is_setting; /* of the host, not of the code: a wait that has begun keeps its own */
     int64_t until_ms;    /* sleep: when it ends, if until */
     bool until;
     const struct child_options *child; /* child; copied, pass is filled in */

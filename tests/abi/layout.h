@@ -26,7 +26,7 @@
     X(aiki_task_options, reserved)             \
     X(aiki_run_api, kept_output)               \
     X(aiki_child_options, schedule_to_start_ms) \
-    X(aiki_workflow_def, reserved)             \
+    X(aiki_workflow_def, wait_timeout_ms)      \
     X(aiki_plugin_def, task_stride)            \
     X(aiki_field_def, record)                  \
     X(aiki_record_def, field_stride)           \
@@ -174,7 +174,8 @@
     X(aiki_workflow_def, run_timeout_ms, 120, 8) \
     X(aiki_workflow_def, task_start_to_close_ms, 128, 8) \
     X(aiki_workflow_def, schema_mode, 136, 4)   \
-    X(aiki_workflow_def, reserved, 140, 4)
+    X(aiki_workflow_def, reserved, 140, 4) \
+    X(aiki_workflow_def, wait_timeout_ms, 144, 8)
 #define LAYOUT_PLUGIN_DEF(X) \
     X(aiki_plugin_def, struct_size, 0, 4)      \
     X(aiki_plugin_def, abi_major, 4, 4)        \

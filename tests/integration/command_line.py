@@ -47,7 +47,7 @@ COMMANDS = ["dev", "bench", "version", "help", "workflows list", "workflows show
             "runs list", "runs inspect", "runs watch", "runs wait", "runs result", "runs signal",
             "runs tree", "runs cancel", "runs terminate", "runs pause", "runs resume", "runs wake",
             "runs retry",
-            "workers list", "plugins list", "plugins check"]
+            "workers list", "plugins list", "plugins check", "config show"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -296,6 +296,31 @@ def test_tables_are_aligned_on_a_terminal_and_tabbed_in_a_pipe(stacks):
     head, row = plain.splitlines()
     assert "\033" not in plain
     assert row.index("completed") == head.index("STATE")
+
+
+def test_config_show_tells_values_and_where_they_come_from(tmp_path):
+    conf = tmp_path / "runtime.conf"
+    conf.write_text("slots = 7\nredis = redis://me:hunter2@db:6379/1\n")
+    env = {**os.environ, "AIKI_TOKEN": "a-token-of-sixteen", "AIKI_DRAIN_MS": "5"}
+
+    def show(*args):
+        return subprocess.run([str(AIKI), "config", "show", *args], text=True, capture_output=True, env=env)
+    lines = show("runtime", "--origin", "--config", str(conf)).stdout.splitlines()
+    assert "wait-timeout-ms = 604800000  # default" in lines, "7 days"
+    assert "slots = 7  # file:1" in lines and "drain-ms = 5  # AIKI_DRAIN_MS" in lines
+    assert "token = (set)  # AIKI_TOKEN" in lines
+    assert "redis = redis://(set)@db:6379/1  # file:2" in lines
+    plain = show("server").stdout
+    assert "lease-ms = 5000\n" in plain and "#" not in plain
+    (tmp_path / "again.conf").write_text(plain)
+    assert show("server", "--config", str(tmp_path / "again.conf")).stdout == plain, "it is a settings file"
+    shown = json.loads(show("server", "--json").stdout)
+    assert {"name": "lease-ms", "value": "5000", "origin": "default"} in shown
+    bad = show("client")
+    assert bad.returncode == 2 and "server or runtime" in bad.stderr
+    broken = tmp_path / "broken.conf"
+    broken.write_text("slots = many\n")
+    assert show("runtime", "--config", str(broken)).returncode == 2
 
 
 def test_runs_are_found_by_build_and_time(stacks):

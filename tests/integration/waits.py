@@ -1,4 +1,6 @@
 """Signals, sleeps and side values survive everything and are seen once."""
+import datetime
+
 import chain
 from harness import until
 
@@ -31,6 +33,41 @@ def test_a_signal_reference_counts_once(stacks):
     s.signal(run, "decision", {"ok": True})
     s.result(run)
     assert sum(e["kind"] == "signal" for e in s.history(run)) == 2
+
+
+DEFAULT_MS = -2  # AIKI_DEFAULT_MS
+
+
+def limit_s(s, run):
+    awaiting(s, run)
+    wait = s.run(run)["waits"][0]
+    since, expires = (datetime.datetime.fromisoformat(wait[x]) for x in ("since", "expires"))
+    return (expires - since).total_seconds()
+
+
+def test_a_wait_without_a_limit_of_its_own_has_the_nearest(stacks):
+    s = stacks(plugins=["waits"])
+    assert limit_s(s, s.start("approve", {"timeout_ms": DEFAULT_MS})) == 7 * 24 * 3600, "the default"
+    assert limit_s(s, s.start("patient", {"timeout_ms": 60000})) == 60, "the call's"
+    assert s.result(s.start("patient", {"timeout_ms": DEFAULT_MS})) == {"ok": False}, "the workflow's, 300 ms"
+    for_ever = s.start("patient", {"timeout_ms": -1})
+    awaiting(s, for_ever)
+    assert s.run(for_ever)["waits"][0]["expires"] is None
+
+
+def test_a_wait_under_way_keeps_the_limit_it_began_with(stacks):
+    s = stacks(plugins=["waits"], runtime_args=["--wait-timeout-ms", "3600000"])
+    run = s.start("approve", {"timeout_ms": DEFAULT_MS})
+    assert limit_s(s, run) == 3600, "the runtime's"
+    before = s.run(run)["waits"]
+    s.runtime.kill()
+    s.start_runtime(0, args=["--wait-timeout-ms", "300"])
+    s.signal(run, "unrelated", 1)
+    s.request("POST", f"/v1/runs/{run}/wake", {})
+    until(lambda: sum(e["kind"] == "claimed" for e in s.history(run)) == 2 and s.state(run) == "awaiting_signal",
+          "it was executed again, and waits")
+    assert s.run(run)["waits"] == before
+    assert s.result(s.start("approve", {"timeout_ms": DEFAULT_MS}))["ok"] is False, "300 ms"
 
 
 def test_timeout_when_no_signal_comes(stacks):

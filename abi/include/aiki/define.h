@@ -87,6 +87,7 @@
 /* Of workflows, as are those of retries above; see aiki_workflow_def. since 1.1 */
 #define AIKI_RUN_TIMEOUT_MS(ms) AIKI_SET_(run_timeout_ms) = (ms)
 #define AIKI_TASK_TIMEOUT_MS(ms) AIKI_SET_(task_start_to_close_ms) = (ms)
+#define AIKI_WAIT_TIMEOUT_MS(ms) AIKI_SET_(wait_timeout_ms) = (ms)
 
 /* Of tasks and workflows: AIKI_SCHEMA(AIKI_SCHEMA_WARN). since 1.1 */
 #define AIKI_SCHEMA(mode) AIKI_SET_(schema_mode) = (mode)

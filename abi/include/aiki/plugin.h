@@ -33,6 +33,9 @@ extern "C" {
 #define AIKI_HOURS_MS(n) ((int64_t)(n)*3600000)
 #define AIKI_DAYS_MS(n) ((int64_t)(n)*86400000)
 #define AIKI_FOREVER_MS ((int64_t)-1)
+/* As the workflow's definition says, else as the runtime is set, 7 days unless it is. For signals.
+ * since 1.1; to a host of 1.0 it is AIKI_FOREVER_MS. */
+#define AIKI_DEFAULT_MS ((int64_t)-2)
 
 struct aiki_record_def; /* aiki/record.h: a schema; NULL where any msgpack is accepted */
 
@@ -265,7 +268,8 @@ struct aiki_run_api {
     /* Start waiting for time. Identity is the name. A negative duration counts as 0. */
     aiki_status (*sleep_start)(aiki_run *run, const char *name, int64_t duration_ms,
                                aiki_future *ret_future, aiki_error *err);
-    /* Start waiting for the next signal of that name; AIKI_FOREVER_MS waits without limit. */
+    /* Start waiting for the next signal of that name; AIKI_FOREVER_MS waits without limit,
+     * AIKI_DEFAULT_MS as long as definition and setting say. */
     aiki_status (*signal_start)(aiki_run *run, const char *name, int64_t timeout_ms,
                                 aiki_future *ret_future, aiki_error *err);
 
@@ -373,6 +377,8 @@ typedef struct aiki_workflow_def {
     /* AIKI_SCHEMA_*, for input and output, for results of children and for payloads of signals. */
     uint32_t schema_mode;
     uint32_t reserved;      /* 0 */
+    /* Of its waits for signals that are given AIKI_DEFAULT_MS; 0 = as the runtime is set. */
+    int64_t wait_timeout_ms;
 } aiki_workflow_def;
 
 /* ---- the plugin -------------------------------------------------------------------------- */

@@ -289,7 +289,7 @@ static inline aiki_status aiki_signal_start(aiki_run *run, const char *name, int
 }
 
 /* Wait for the next signal of that name. AIKI_TIMEDOUT when none came in time; with
- * AIKI_FOREVER_MS there is no limit. ret_payload may be NULL. */
+ * AIKI_FOREVER_MS there is no limit, with AIKI_DEFAULT_MS the default one. ret_payload may be NULL. */
 static inline aiki_status aiki_wait_signal(aiki_run *run, const char *name, int64_t timeout_ms,
                                            aiki_view *ret_payload, aiki_error *err)
 {

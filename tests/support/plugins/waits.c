@@ -1,6 +1,7 @@
 /* waits.c - workflows that mostly wait.
  *
  *   approve {"timeout_ms": T}  a task, the signal "decision" or its timeout, a short sleep, a task
+ *   patient the same without tasks, in a workflow with a wait limit of its own, 300 ms
  *   nap     {"ms": N}          sleeps
  *   party   {"count": N, "ms": M}  N children that nap, awaited together
  *   collect {"count": N}       takes N signals "item" and answers them as a list
@@ -8,7 +9,7 @@
 #include <aiki/record.h>
 
 #define APPROVE_INPUT(F, R) \
-    F(R, i64, timeout_ms, AIKI_OPTIONAL, AIKI_MIN(-1), AIKI_DEFAULT(AIKI_FOREVER_MS))
+    F(R, i64, timeout_ms, AIKI_OPTIONAL, AIKI_MIN(-2), AIKI_DEFAULT(AIKI_FOREVER_MS))
 AIKI_RECORD(approve_input, APPROVE_INPUT);
 #define DECISION(F, R) F(R, bool, ok, AIKI_REQUIRED)
 AIKI_RECORD(decision, DECISION);
@@ -49,6 +50,23 @@ static aiki_status approve(aiki_run *run, const struct approve_input *in, struct
     return tell_call(run, &decision, out, err);
 }
 AIKI_WORKFLOW_TYPED(approve, "approve", "1.0.0", approve_input, decision);
+
+/* Raw, to be defined with a wait limit of its own. */
+static aiki_status patient(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    const aiki_memory memory = aiki_run_memory(run);
+    aiki_writer w = aiki_run_writer(run);
+    struct approve_input in;
+
+    AIKI_TRY(approve_input_decode(input, &memory, &in, err));
+    aiki_status st = aiki_wait_signal(run, "decision", in.timeout_ms, NULL, err);
+    if (st != AIKI_OK && st != AIKI_TIMEDOUT)
+        return st;
+    aiki_mp_map(&w, 1);
+    aiki_mp_str(&w, "ok");
+    aiki_mp_bool(&w, st == AIKI_OK);
+    return aiki_output(run, &w, err);
+}
 
 #define NAP(F, R) F(R, i64, ms, AIKI_REQUIRED, AIKI_MIN(0))
 AIKI_RECORD(nap, NAP);
@@ -108,6 +126,8 @@ static aiki_status collect(aiki_run *run, aiki_view input, aiki_error *err)
 
 AIKI_PLUGIN("waits", "1.0.0",
             AIKI_WORKFLOWS(approve_workflow, take_nap_workflow, throw_party_workflow,
+                           AIKI_WORKFLOW("patient", "1.0.0", patient, AIKI_INPUT(approve_input),
+                                         AIKI_WAIT_TIMEOUT_MS(300)),
                            AIKI_WORKFLOW("collect", "1.0.0", collect,
                                          AIKI_INPUT(collect_input))),
             AIKI_TASKS(ask_task, tell_task));
