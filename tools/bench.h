@@ -4,6 +4,8 @@
 #define TOOLS_BENCH_H
 
 #include "bench_history.h"
+#include "bench_primitives.h"
+#include "bench_recovery.h"
 #include "cli.h"
 #include "load.h"
 #include "parked.h"
@@ -14,7 +16,7 @@ enum { BENCH_STEPS = 3 }; /* of workflow bench */
 enum phase_kind { LOAD, SINGLE, FANOUT, PHASE_COUNT };
 
 struct counters {
-    uint64_t fsyncs, batches, commands;
+    uint64_t commits, batches, commands, events;
 };
 
 struct phase {
@@ -30,12 +32,18 @@ struct bench {
     struct cli *cli;
     aiki_writer payload, fanout_input; /* owned */
     struct phase phases[PHASE_COUNT];
-    struct parked parked;   /* runs 0 = left out */
-    struct history history; /* steps 0 = left out */
+    struct parked parked;         /* runs 0 = left out */
+    struct history history;       /* steps 0 = left out */
+    struct primitives primitives; /* runs 0 = left out */
+    struct recovery recovery;     /* runs 0 = left out */
     struct usage_pids pids;
     struct machine machine;
     char fanout_title[32];
 };
+
+/* What the server has counted so far. server: its process on this host, or 0. The answer is the
+ * exit code. */
+int bench_count(struct cli *cli, struct counters *ret, pid_t *ret_server);
 
 /* ---- bench_report.c -------------------------------------------------------------------------- */
 

@@ -31,7 +31,7 @@ static void phase_row(struct table *t, const struct phase *p)
     table_cell(t, "%.2f", r->p95_ms);
     table_cell(t, "%.2f", r->p99_ms);
     table_cell(t, "%.2f", r->max_ms);
-    table_cell(t, "%llu", (unsigned long long)p->counted.fsyncs);
+    table_cell(t, "%llu", (unsigned long long)p->counted.commits);
     table_cell(t, "%.1f", per_run_us(p, usage_total_s(&p->used)));
 }
 
@@ -104,6 +104,32 @@ static void print_history(const struct history *h)
     printf("\n");
 }
 
+static void cost_row(struct table *t, const char *title, const struct cost *c)
+{
+    table_cell(t, "%s", title);
+    table_cell(t, "%.1f", c->commits);
+    table_cell(t, "%.1f", c->events);
+    table_cell(t, "%.0f", c->store_bytes);
+    table_cell(t, "%.0f", c->alone_us);
+    if (c->shared_us > 0)
+        table_cell(t, "%.1f", c->shared_us);
+    else
+        table_cell(t, "-");
+}
+
+static void print_primitives(const struct primitives *p)
+{
+    static const char *const headers[] = {"COST OF",      "COMMITS",       "EVENTS", "STORE BYTES",
+                                          "CPU US ALONE", "CPU US SHARED", NULL};
+    struct table t;
+    table_init(&t, headers, ~1u);
+    cost_row(&t, "a run of nothing", &p->run);
+    for (int i = 0; i < PRIMITIVE_COUNT; i++)
+        cost_row(&t, primitive_title(i), &p->each[i]);
+    printf("\n");
+    table_print(&t, "");
+}
+
 void bench_print(const struct bench *b)
 {
     const struct phase *load = &b->phases[LOAD];
@@ -119,10 +145,16 @@ void bench_print(const struct bench *b)
     if (b->history.steps > 0)
         print_history(&b->history);
     print_cpu(load);
-    if (load->counted.fsyncs > 0)
+    if (load->counted.commits > 0)
         printf("\n%.1f runs and %.1f commands a commit\n",
-               (double)load->result.completed / (double)load->counted.fsyncs,
-               (double)load->counted.commands / (double)load->counted.fsyncs);
+               (double)load->result.completed / (double)load->counted.commits,
+               (double)load->counted.commands / (double)load->counted.commits);
+    if (b->primitives.runs > 0)
+        print_primitives(&b->primitives);
+    if (b->recovery.runs > 0)
+        printf("\n%u runs that were being executed completed %.0f ms after a kill of their child, "
+               "%.0f ms after one of their runtime\n",
+               b->recovery.runs, b->recovery.child_ms, b->recovery.runtime_ms);
 }
 
 /* ---- JSON --------------------------------------------------------------------------------- */
@@ -181,7 +213,7 @@ static void put_phase_pairs(aiki_writer *w, const struct phase *p)
     put_double(w, "p99_ms", r->p99_ms);
     put_double(w, "max_ms", r->max_ms);
     put_double(w, "mean_ms", r->mean_ms);
-    put_uint(w, "fsyncs", p->counted.fsyncs);
+    put_uint(w, "fsyncs", p->counted.commits);
     put_uint(w, "batches", p->counted.batches);
     put_uint(w, "commands", p->counted.commands);
     put_double(w, "cpu_us_per_run", per_run_us(p, usage_total_s(&p->used)));
@@ -214,6 +246,36 @@ static void put_history(aiki_writer *w, const struct history *h)
     put_uint(w, "child_peak_bytes", h->peaks.child_bytes);
 }
 
+static void put_cost(aiki_writer *w, const char *name, const struct cost *c)
+{
+    aiki_mp_str(w, name);
+    aiki_mp_map(w, 5);
+    put_double(w, "commits", c->commits);
+    put_double(w, "events", c->events);
+    put_double(w, "store_bytes", c->store_bytes);
+    put_double(w, "cpu_us_alone", c->alone_us);
+    put_double(w, "cpu_us_shared", c->shared_us);
+}
+
+static void put_primitives(aiki_writer *w, const struct primitives *p)
+{
+    aiki_mp_str(w, "primitives");
+    aiki_mp_map(w, PRIMITIVE_COUNT + 1);
+    put_cost(w, "run", &p->run);
+    for (int i = 0; i < PRIMITIVE_COUNT; i++)
+        put_cost(w, primitive_name(i), &p->each[i]);
+}
+
+static void put_recovery(aiki_writer *w, const struct recovery *r)
+{
+    aiki_mp_str(w, "recovery");
+    aiki_mp_map(w, 4);
+    put_text(w, "workflow", HOLD_WORKFLOW);
+    put_uint(w, "runs", r->runs);
+    put_double(w, "killed_child_ms", r->child_ms);
+    put_double(w, "killed_runtime_ms", r->runtime_ms);
+}
+
 static void put_machine(aiki_writer *w, const struct machine *m)
 {
     aiki_mp_str(w, "machine");
@@ -227,7 +289,8 @@ static void put_machine(aiki_writer *w, const struct machine *m)
 aiki_status bench_print_json(const struct bench *b, aiki_error *err)
 {
     AUTO(buf) aiki_writer w;
-    uint64_t further = (b->parked.runs > 0 ? 1U : 0U) + (b->history.steps > 0 ? 1U : 0U);
+    uint64_t further = (b->parked.runs > 0 ? 1U : 0U) + (b->history.steps > 0 ? 1U : 0U) +
+                       (b->primitives.runs > 0 ? 1U : 0U) + (b->recovery.runs > 0 ? 1U : 0U);
     buf_init(&w);
     for (int i = SINGLE; i < PHASE_COUNT; i++)
         further += b->phases[i].plan.runs > 0;
@@ -244,6 +307,10 @@ aiki_status bench_print_json(const struct bench *b, aiki_error *err)
         put_parked(&w, &b->parked);
     if (b->history.steps > 0)
         put_history(&w, &b->history);
+    if (b->primitives.runs > 0)
+        put_primitives(&w, &b->primitives);
+    if (b->recovery.runs > 0)
+        put_recovery(&w, &b->recovery);
     put_machine(&w, &b->machine);
     return w.status == AIKI_OK ? print_json(aiki_writer_view(&w), 0, err)
                                : error_set(err, w.status, "no memory for the report");

@@ -2,6 +2,7 @@
  *
  *   warm up --> runs that wait (parked.h) --> a long one (bench_history.h)
  *           --> LOAD: many runs in flight --> SINGLE: one at a time --> FANOUT: many tasks each
+ *           --> what each primitive costs (bench_primitives.h) --> kills (bench_recovery.h)
  *
  * Each measurement reads the counters of the server and the CPU time of the processes before and
  * after. Runs are started and awaited on the client's own thread (load.h).
@@ -20,6 +21,7 @@
 
 enum {
     WARM_UP_RUNS_MAX = 1024,
+    RECOVERY_RUNS = 32,
     PAYLOAD_BYTES_LIMIT = 1000000,
     WIDTH_LIMIT = 10000
 };
@@ -84,18 +86,19 @@ static void plan_phases(struct bench *b)
 
 /* ---- looking at the stack ----------------------------------------------------------------- */
 
-static int read_counters(struct bench *b, struct counters *ret)
+int bench_count(struct cli *cli, struct counters *ret, pid_t *ret_server)
 {
     aiki_view document;
-    int code = cli_query(b->cli, "server.stats", NULL, &document);
+    int code = cli_query(cli, "server.stats", NULL, &document);
     if (code != EXIT_OK)
         return code;
     aiki_view counters = doc_get(document, "counters");
-    *ret = (struct counters){.fsyncs = (uint64_t)doc_int(counters, "store_commits"),
+    *ret = (struct counters){.commits = (uint64_t)doc_int(counters, "store_commits"),
                              .batches = (uint64_t)doc_int(counters, "batches"),
-                             .commands = (uint64_t)doc_int(counters, "commands")};
+                             .commands = (uint64_t)doc_int(counters, "commands"),
+                             .events = (uint64_t)doc_int(counters, "events")};
     pid_t server = (pid_t)doc_int(document, "pid");
-    b->pids.server = usage_is_program(server, "aiki-server") ? server : 0;
+    *ret_server = usage_is_program(server, "aiki-server") ? server : 0;
     aiki_client_free(document.data);
     return EXIT_OK;
 }
@@ -104,7 +107,7 @@ static int find_processes(struct bench *b)
 {
     struct counters unused;
     aiki_view document;
-    int code = read_counters(b, &unused);
+    int code = bench_count(b->cli, &unused, &b->pids.server);
     if (code == EXIT_OK)
         code = cli_query(b->cli, "workers.list", NULL, &document);
     if (code != EXIT_OK)
@@ -164,20 +167,21 @@ static int measure(struct bench *b, struct phase *p)
 {
     struct counters before, after;
     struct usage used_before, used_after;
-    int code = read_counters(b, &before);
+    int code = bench_count(b->cli, &before, &b->pids.server);
     if (code != EXIT_OK)
         return code;
     usage_read(&b->pids, &used_before);
     code = put_on_load(b, &p->plan, &p->result);
     usage_read(&b->pids, &used_after);
     if (code == EXIT_OK)
-        code = read_counters(b, &after);
+        code = bench_count(b->cli, &after, &b->pids.server);
     if (code != EXIT_OK)
         return code;
     p->used = usage_between(&used_before, &used_after);
-    p->counted = (struct counters){.fsyncs = after.fsyncs - before.fsyncs,
+    p->counted = (struct counters){.commits = after.commits - before.commits,
                                    .batches = after.batches - before.batches,
-                                   .commands = after.commands - before.commands};
+                                   .commands = after.commands - before.commands,
+                                   .events = after.events - before.events};
     return EXIT_OK;
 }
 
@@ -197,6 +201,7 @@ static int measure_all(struct bench *b)
 {
     uint32_t parked = (uint32_t)args_int(&b->cli->args, "parked");
     uint32_t steps = (uint32_t)args_int(&b->cli->args, "history");
+    uint32_t primitives = (uint32_t)args_int(&b->cli->args, "primitives");
     int code = cli_connect(b->cli);
     for (int i = 0; i < PHASE_COUNT && code == EXIT_OK; i++)
         if (b->phases[i].plan.runs > 0)
@@ -217,6 +222,12 @@ static int measure_all(struct bench *b)
     for (int i = 0; i < PHASE_COUNT && code == EXIT_OK; i++)
         if (b->phases[i].plan.runs > 0)
             code = measure(b, &b->phases[i]);
+    if (code == EXIT_OK && primitives > 0)
+        code = check_served(b->cli, EACH_WORKFLOW);
+    if (code == EXIT_OK && primitives > 0)
+        code = primitives_measure(b->cli, &b->pids, primitives, &b->primitives);
+    if (code == EXIT_OK && args_has(&b->cli->args, "dev"))
+        code = recovery_measure(b->cli, &b->pids, RECOVERY_RUNS, &b->recovery);
     return code;
 }
 
@@ -270,6 +281,8 @@ static const struct arg bench_args[] = {
      "before that so many that wait for a signal; 0 = none", 0, PARKED_RUNS_MAX},
     {ARG_INT, "history", "N", "1000", NULL,
      "and one of so many steps that goes on after a wait; 0 = none", 0, HISTORY_STEPS_MAX},
+    {ARG_INT, "primitives", "N", "0", NULL,
+     "then so many runs of each thing a workflow may ask for; 0 = none", 0, PRIMITIVE_RUNS_MAX},
     {ARG_FLAG, "dev", NULL, NULL, NULL, "against a stack of its own, gone afterwards", 0, 0},
     {ARG_TEXT, "data", "DIR", NULL, NULL,
      "where that stack is put (default the temporary folder)", 0, 0},

@@ -80,7 +80,7 @@ static uint64_t size_of_database(char *log_path)
 }
 
 /* The server's database is the one whose log it has open. */
-static uint64_t store_of(pid_t pid)
+uint64_t parked_store_bytes(pid_t pid)
 {
     char folder[64], path[PATH_SIZE], target[PATH_SIZE];
     uint64_t size_bytes = 0;
@@ -101,7 +101,7 @@ static uint64_t store_of(pid_t pid)
 
 static struct sizes look(pid_t server)
 {
-    return server > 0 ? (struct sizes){memory_of(server), store_of(server)} : (struct sizes){0};
+    return server > 0 ? (struct sizes){memory_of(server), parked_store_bytes(server)} : (struct sizes){0};
 }
 
 /* ---- runs --------------------------------------------------------------------------------- */

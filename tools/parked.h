@@ -27,6 +27,9 @@ int parked_await(struct cli *cli, const char *id);
 /* Signals it and waits for its result. The answer is the exit code. */
 int parked_resume(struct cli *cli, const char *id);
 
+/* Bytes of the server's database, log included; 0 = not on this host. */
+uint64_t parked_store_bytes(pid_t server);
+
 /* server: its process, 0 = not on this host. The answer is the exit code. */
 int parked_measure(struct cli *cli, pid_t server, uint32_t runs, aiki_view input,
                    struct parked *ret);

@@ -89,7 +89,7 @@ static double thread_cpu_s(pid_t pid, const char *name)
     return sum.cpu_s;
 }
 
-static void each_child(pid_t parent, void (*fn)(void *arg, pid_t child), void *arg)
+void usage_each_child(pid_t parent, void (*fn)(void *arg, pid_t child), void *arg)
 {
     char path[80];
     int child;
@@ -115,7 +115,7 @@ void usage_read(const struct usage_pids *pids, struct usage *ret)
                           .redis_s = cpu_s(pids->redis)};
     for (unsigned i = 0; i < pids->runtime_count; i++) {
         ret->broker_s += cpu_s(pids->runtimes[i]);
-        each_child(pids->runtimes[i], add_cpu, &ret->children_s);
+        usage_each_child(pids->runtimes[i], add_cpu, &ret->children_s);
     }
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
     ret->bench_s = (double)own.tv_sec + (double)own.tv_nsec / 1e9;
@@ -172,7 +172,7 @@ void usage_forget_peaks(const struct usage_pids *pids)
     forget_peak(NULL, pids->server);
     for (unsigned i = 0; i < pids->runtime_count; i++) {
         forget_peak(NULL, pids->runtimes[i]);
-        each_child(pids->runtimes[i], forget_peak, NULL);
+        usage_each_child(pids->runtimes[i], forget_peak, NULL);
     }
 }
 
@@ -182,7 +182,7 @@ void usage_read_peaks(const struct usage_pids *pids, struct peaks *ret)
     read_peak(&ret->server_bytes, pids->server);
     for (unsigned i = 0; i < pids->runtime_count; i++) {
         read_peak(&ret->broker_bytes, pids->runtimes[i]);
-        each_child(pids->runtimes[i], read_peak, &ret->child_bytes);
+        usage_each_child(pids->runtimes[i], read_peak, &ret->child_bytes);
     }
 }
 

@@ -34,6 +34,8 @@ struct usage_pids {
     unsigned runtime_count;
 };
 
+/* fn is called for each child process there is. */
+void usage_each_child(pid_t parent, void (*fn)(void *arg, pid_t child), void *arg);
 void usage_read(const struct usage_pids *pids, struct usage *ret);
 /* after - before, per process; a process that ended in between counts as zero. */
 struct usage usage_between(const struct usage *before, const struct usage *after);

@@ -424,7 +424,7 @@ def test_a_run_alone_is_its_tree(stacks):
 def test_bench_measures_and_reports(stacks):
     s = stacks(plugins=["bench"])
     few = ["bench", "--runs", "60", "--in-flight", "8", "--single", "5", "--fan-out", "2", "--width", "20",
-           "--parked", "40", "--history", "300"]
+           "--parked", "40", "--history", "300", "--primitives", "3"]
     report = document(s, *few)
     assert report["completed"] == 60 and report["failed"] == 0
     assert report["runs_per_s"] > 0
@@ -440,9 +440,14 @@ def test_bench_measures_and_reports(stacks):
     history = report["history"]
     assert history["steps"] == 300 and history["events"] > 300
     assert 0 < history["resume_ms"] < 2000 and history["child_peak_bytes"] > 0
+    costs = report["primitives"]
+    assert costs["run"]["commits"] >= 1 and costs["run"]["events"] >= 3
+    assert all(costs[what]["events"] >= 1 for what in ("task", "side", "group")), costs
+    assert {"pool", "sleep", "child", "signal", "cancel"} < set(costs)
     assert not document(s, "runs", "list", "--state", "awaiting_signal"), "it left runs behind"
+    assert "recovery" not in report, "it killed what is not its own"
     shown = s.aiki(*few, "--pool").stdout
-    for word in ("RUNS/S", "one at a time", "fan-out of 20", "redis", "STORE BYTES/RUN", "HISTORY"):
+    for word in ("RUNS/S", "one at a time", "fan-out of 20", "redis", "STORE BYTES/RUN", "HISTORY", "COST OF"):
         assert word in shown
 
 
@@ -466,7 +471,9 @@ def test_bench_brings_its_own_stack_and_leaves_nothing(tmp_path):
     done = alone("bench", "--dev", "--data", str(tmp_path), "--runs", "20", "--in-flight", "4",
                  "--single", "2", "--fan-out", "0", "--parked", "20", "--history", "20", "--json")
     assert done.returncode == OK, done.stderr
-    assert json.loads(done.stdout)["completed"] == 20
+    report = json.loads(done.stdout)
+    assert report["completed"] == 20
+    assert 0 < report["recovery"]["killed_child_ms"] and 0 < report["recovery"]["killed_runtime_ms"]
     assert list(tmp_path.iterdir()) == []
 
 
