@@ -215,7 +215,7 @@ def test_waiting_times_out_and_the_run_goes_on(stacks):
 
 def test_a_run_nobody_serves_says_so(stacks):
     s = stacks(plugins=["hello"])
-    (s.plugins / "hello.so").unlink()
+    s.remove("hello")
     until(lambda: not document(s, "workflows", "list")[0]["served"], "hello is no longer served")
     done = s.aiki("workflows", "trigger", "hello", "--input", '{"name":"x"}', "--wait", "100ms", check=False)
     assert done.returncode == TIMED_OUT

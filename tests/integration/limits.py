@@ -25,7 +25,7 @@ def shared():
 
 def settled(s, run):
     """State of a run that waits or goes no further."""
-    return until(lambda: (state := s.state(run)) not in ("queued", "running") and state, f"{run} waits or ends")
+    return until(lambda: (state := s.state(run)) not in ("queued", "stalled", "running") and state, f"{run} waits or ends")
 
 
 def refusal_of(s, run):

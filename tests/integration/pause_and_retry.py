@@ -41,6 +41,7 @@ def test_a_paused_run_ends_what_it_began_and_no_more(stacks):
     chain.check(s.history(run))
 
 
+@pytest.mark.exact
 def test_a_result_the_code_does_not_wait_for_is_kept_and_not_seen(stacks):
     """Two tasks end while the run is paused; its code waits for one of them and returns."""
     s = stacks(plugins=["family"])

@@ -228,5 +228,5 @@ def test_a_replaced_process_that_does_not_end_is_killed_and_its_runs_go_on(stack
     install(s, "crash.so", other_build("crash"))
     serves(s, "crash.so", before)
     assert s.result(run) == {"crashes": 1}
-    assert pid not in s.runtime.children()
+    until(lambda: pid not in s.runtime.children(), "the old process has ended")
     assert "does not end; killed" in s.runtime.log.read_text()

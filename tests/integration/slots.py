@@ -287,6 +287,7 @@ def test_the_server_goes_and_comes_back(stacks):
     assert s.runtime.children() == children, "a lost server is no reason to replace processes"
 
 
+@pytest.mark.exact
 def test_idle_a_worker_hardly_talks_to_redis(stacks):
     s = stacks(plugins=["hello", "ledger", "order-processing"])
     s.result(s.start("hello", {"name": "x"}))

@@ -3,6 +3,7 @@
 A timeout is a failed attempt with a code of its own. That of an attempt is repeated by the policy; those of
 the whole call are final.
 """
+import pytest
 from harness import until
 
 HOUR_MS = 3_600_000
@@ -34,6 +35,7 @@ def test_schedule_to_close_is_for_the_whole_call_and_keeps_the_last_failure(comm
     assert len(failed(common, run)) == 1, "it is final, whatever the policy still allows"
 
 
+@pytest.mark.exact
 def test_schedule_to_start_gives_up_a_call_that_nobody_takes(stacks):
     s = stacks(plugins=["timeouts"], runtime_args=["--task-threads", "1"])
     busy = s.start("timeouts", {"ms": HOUR_MS})

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import select
 import shutil
 import signal
@@ -298,6 +299,12 @@ class Stack:
         shutil.copyfile(source or plugin(name), aside)
         os.rename(aside, target)
         return target
+
+    def remove(self, name, index=0):
+        """Take a plugin away; its runtime has seen that when this returns, the server a moment later."""
+        (self.plugins / f"{name}.so").unlink()
+        gone = re.compile(rf"plugin {name}\.so\S* removed; no new runs")
+        until(lambda: gone.search(self.runtimes[index].log.read_text()), f"{name} is removed")
 
     # -- the API -----------------------------------------------------------------------------
 
