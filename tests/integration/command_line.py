@@ -213,6 +213,7 @@ def test_waiting_times_out_and_the_run_goes_on(stacks):
     assert json.loads(s.aiki("runs", "result", run, "--wait").stdout) == {"ok": True}
 
 
+@pytest.mark.exact
 def test_a_run_nobody_serves_says_so(stacks):
     s = stacks(plugins=["hello"])
     s.remove("hello")

@@ -146,6 +146,27 @@ def test_journals_up_to_the_limit_and_over_it(shared):
     assert shared.result(small, 60)["times"] == 15
 
 
+def test_memory_of_a_workflow_over_the_limit_fails_it(shared):
+    error = shared.outcome(shared.start("hoard", {"own": 65 * 1024 * 1024}))["error"]
+    assert (error["code"], error["category"]) == ("NOMEM", "infra")
+
+
+def test_steps_that_need_too_much_memory_block_before_anything_is_executed(shared):
+    """The host keeps 256 MiB of a run, and what its code leaves of its own 64: ninety inputs of 4 MiB are more."""
+    run = shared.start("hoard", {"inputs": 90})
+    error = refusal_of(shared, run)
+    assert error["code"] == "RUN_TOO_LARGE" and "256 MiB" in error["message"], error
+    assert [e["kind"] for e in shared.history(run)] == ["started", "claimed", "blocked"]
+
+
+@pytest.mark.heavy
+def test_a_commit_over_the_limit_of_a_message_blocks(shared):
+    """Ninety thousand waits with long names, and 8 MiB of input and output to record with them."""
+    run = shared.start("hoard", {"waits": 90_000})
+    error = until(lambda: shared.state(run) == "blocked" and shared.run(run)["error"], "it is blocked", 120)
+    assert error["code"] == "APPEND_TOO_LARGE" and "16777216" in error["message"], error
+
+
 @pytest.mark.heavy
 def test_long_journals_that_wake_together_take_turns(shared):
     """Together more than a connection may hold unsent."""

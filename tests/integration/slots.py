@@ -36,6 +36,7 @@ def alive(pid):
         return False
 
 
+@pytest.mark.exact
 def test_no_more_runs_than_slots_at_a_time(stacks):
     s = stacks(plugins=["ledger"], runtime_args=["--slots", "4"])
     runs = [start_ledger(s, 1, 100) for _ in range(24)]
@@ -273,6 +274,7 @@ def test_flushall_under_load_loses_nothing(stacks):
         assert s.result(run) == {"steps": 2}
 
 
+@pytest.mark.exact
 def test_the_server_goes_and_comes_back(stacks):
     s = stacks(plugins=["ledger"])
     runs = [start_ledger(s, 30, 10) for _ in range(10)]

@@ -146,6 +146,9 @@ static void refusals_leave_nothing(void **state)
     assert_int_equal(mkdir(f->file, 0700), 0);
     expect_refusal(f, "NOT_A_FILE");
     assert_int_equal(rmdir(f->file), 0);
+    assert_int_equal(symlink(f->file, f->file), 0); /* leads nowhere, for anybody */
+    expect_refusal(f, "UNREADABLE");
+    assert_int_equal(unlink(f->file), 0);
     assert_int_equal(mkfifo(f->file, 0600), 0);
     expect_refusal(f, "NOT_A_FILE");
 }

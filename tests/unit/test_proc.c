@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -323,6 +324,34 @@ static void a_missing_program_is_said(void **state)
     assert_int_equal(f->gone, 0);
 }
 
+/* Room for none, one, two descriptors, and so on: refused with nothing left open, until there is enough. */
+static void without_descriptors_nothing_is_started(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit before;
+    unsigned refused = 0;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    for (aiki_status st = AIKI_LIMIT; st == AIKI_LIMIT; refused++) {
+        int next = dup(STDERR_FILENO);
+        assert_int_equal(close(next), 0);
+        const struct rlimit some = {.rlim_cur = (rlim_t)next + refused, .rlim_max = before.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &some), 0);
+        st = spawn_from(f, "/proc/self/exe", "x");
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        if (st == AIKI_LIMIT) {
+            assert_string_equal(f->err.code, "NO_DESCRIPTORS");
+            int again = dup(STDERR_FILENO);
+            assert_int_equal(again, next);
+            assert_int_equal(close(again), 0);
+        }
+    }
+    assert_true(refused > 2); /* the line takes two, the page one more */
+    assert_string_equal(f->err.code, "SPAWN"); /* then it is the program that finds no room */
+    f->proc = NULL;
+    for (int turn = 0; turn < 5; turn++)
+        (void)uv_run(&f->loop, UV_RUN_NOWAIT);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 4 && strcmp(argv[1], "--child") == 0)
@@ -337,6 +366,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_grandchild_does_not_keep_it_alive, setup, teardown),
         cmocka_unit_test_setup_teardown(shouting_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(a_missing_program_is_said, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_descriptors_nothing_is_started, setup, teardown),
     };
     log_init("test", LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

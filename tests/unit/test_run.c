@@ -165,6 +165,29 @@ static void macros_fill_the_table(void **state)
     assert_ptr_equal(p->tasks[2].output, &done_record);
 }
 
+/* On a host of 1.0 what came later is an error that says so, and the rest works. */
+static void an_older_host_is_said(void **state)
+{
+    /* volatile: compilers shall not follow what a test makes of the calls behind the check */
+    static volatile uint32_t size = (uint32_t)offsetof(aiki_run_api, child_start);
+    const aiki_run_api old = {.struct_size = size};
+    aiki_run run = {.api = &old};
+    aiki_error err = AIKI_ERROR_INIT;
+    aiki_future future = 0;
+    (void)state;
+    assert_int_equal(aiki_child(&run, "ship", "", nil, NULL, &err), AIKI_UNSUPPORTED);
+    assert_string_equal(err.code, "RUNTIME_TOO_OLD");
+    assert_non_null(strstr(err.message, "ABI 1.1"));
+    assert_int_equal(aiki_sleep_until(&run, "alarm", 1, &err), AIKI_UNSUPPORTED);
+    assert_int_equal(aiki_future_cancel(&run, 1, &err), AIKI_UNSUPPORTED);
+    assert_int_equal(aiki_child_start(&run, "ship", "", nil, NULL, &future, NULL), AIKI_UNSUPPORTED);
+    assert_int_equal(future, 0);
+    assert_false(aiki_run_cancelled(&run));
+    aiki_protected(&run)
+        future = 1; /* a scope that protects nothing is left like any other */
+    assert_int_equal(future, 1);
+}
+
 /* Values and defaults reach the task, its answer comes back, retries keep the same key. */
 static void typed_call(void **state)
 {
@@ -303,6 +326,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(macros_fill_the_table, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_older_host_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(typed_call, setup, teardown),
         cmocka_unit_test_setup_teardown(failures_arrive_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(schemas_hold_everywhere, setup, teardown),

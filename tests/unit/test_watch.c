@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -286,6 +287,29 @@ static void a_missing_directory_is_refused(void **state)
     assert_null(w);
 }
 
+/* Without a descriptor there is no inotify instance, and nothing is left of the attempt. */
+static void no_instance_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct watch *w = NULL;
+    struct rlimit before, none;
+    aiki_error err = AIKI_ERROR_INIT;
+    int next = dup(STDERR_FILENO); /* the number that would be given out */
+    assert_int_equal(close(next), 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = (rlim_t)next;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    aiki_status st = watch_create(&w, &f->loop, f->dir, &callbacks, f, &err);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(st, AIKI_LIMIT);
+    assert_string_equal(err.code, "INOTIFY");
+    assert_null(w);
+    int again = dup(STDERR_FILENO);
+    assert_int_equal(again, next);
+    assert_int_equal(close(again), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +322,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_swapped_directory_is_followed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_directory_that_is_gone_is_looked_for, setup, teardown),
         cmocka_unit_test_setup_teardown(a_missing_directory_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_instance_is_refused, setup, teardown),
     };
     log_init("test", LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
