@@ -245,6 +245,7 @@ void cache_rest(struct cache *c, struct entry *e)
 
 void entry_row(const struct entry *e, const char *space, struct run_row *ret_row)
 {
+    _Static_assert((int)RUN_FLAG_FOLLOW == (int)STORE_FLAG_UNDONE, "a restart goes on with it");
     *ret_row = (struct run_row){
         .no = e->no,
         .id = e->id,

@@ -7,7 +7,9 @@
  *
  * The first two are done with the append. The others may go on from run to run: each is noted and
  * done before the commit, so that a whole family is decided in one unit, without recursion. What
- * the store cannot read just then refuses the unit: its commands are decided again one by one.
+ * the store cannot read just then refuses the unit: its commands are decided again one by one. A family
+ * of more than FAMILY_UNIT_RUNS is closed in several units: a run whose children are left carries
+ * RUN_FLAG_FOLLOW in its row, a timer that is due at once, until they are closed too.
  */
 #include <string.h>
 
@@ -222,9 +224,23 @@ void children_follow(struct pipeline *p)
         struct follow f = u->follow[i];
         if (f.what == FOLLOW_ENDED)
             tell_parent(p, f.entry);
-        follow_children(p, f.entry, f.what);
+        if (f.entry->run.children == 0)
+            continue;
+        /* What is left is on record with this unit, and done in the next one. But another pass begins
+         * its own children meanwhile: those of the pass before are closed now. */
+        if (i > 0 && u->run_count >= p->family_unit_runs && f.what != FOLLOW_RETRIED)
+            f.entry->run.flags |= RUN_FLAG_FOLLOW;
+        else
+            follow_children(p, f.entry, f.what == FOLLOW_CLOSE ? FOLLOW_ENDED : f.what);
     }
     u->follow_count = 0;
+}
+
+/* Which of the two it was is plain: who has ended has all its children closed. */
+void children_follow_on(struct pipeline *p, struct entry *e)
+{
+    e->run.flags &= ~(uint64_t)RUN_FLAG_FOLLOW;
+    children_note(p, e, run_state_is_terminal(e->run.state) ? FOLLOW_CLOSE : FOLLOW_CANCELLED);
 }
 
 /* ---- start ----------------------------------------------------------------------------------- */

@@ -197,6 +197,9 @@ aiki_status run_retry(struct pipeline *p, struct entry *e, aiki_view step, aiki_
                                                    .actor = actor}};
     uint64_t from = e->journal.size_bytes;
     bool was_dirty = e->dirty != 0;
+    if ((e->run.flags & RUN_FLAG_FOLLOW) != 0)
+        return error_set(err, AIKI_UNAVAILABLE,
+                         "the run's children are still being closed; try again");
     (void)unit_touch(p, e);
     if (engine_retry(&e->run, &p->now, event_body(p, &event), &e->journal, &effects, &refusal)) {
         unit_changed(p, e, from, &effects);

@@ -193,6 +193,10 @@ static void run_due(struct pipeline *p, uint64_t no)
     uint64_t from = e->journal.size_bytes;
     e->timer_at_ms = 0; /* taken; whoever settles the run arms it again */
     unit_touch(p, e)->timer = true; /* armed again if the unit is rolled back */
+    if ((e->run.flags & RUN_FLAG_FOLLOW) != 0) {
+        children_follow_on(p, e);
+        return;
+    }
     bool expired = run_expire(p, e) || run_unclaimed(p, e);
     if (!expired && engine_wake(&e->run, &p->now, &effects)) {
         unit_recorded(p, e, from, &effects);
@@ -390,7 +394,7 @@ static bool restore_run(void *arg, const struct run_row *row)
         return false;
     engine_adopt(&run, &r->p->now);
     flow_count(flow, 0, run.state, r->p->now.at_ms);
-    if (row->build.size_bytes == HASH_BYTES)
+    if (row->build.size_bytes == HASH_BYTES && !run_state_is_terminal(row->state))
         flow_count_build(flow, no_build, row->build.data);
     timers_set(&r->p->timers, row->no * 2, run_timer_at_ms(&run));
     return true;
@@ -436,6 +440,7 @@ void pipeline_init(struct pipeline *p, struct store *store, const char *space,
     p->now.epoch_floor = store->incarnation << 32;
     p->run_no_max = store->run_no_max;
     p->claim_bytes_max = fault_mode(page_of_one) ? 1 : CLAIM_BYTES_MAX;
+    p->family_unit_runs = fault_mode(page_of_one) ? 1 : FAMILY_UNIT_RUNS;
     p->page_bytes_max = fault_mode(page_of_one) ? 1 : PAGE_BYTES_MAX;
     cache_init(&p->cache);
     registry_init(&p->registry, space);

@@ -32,6 +32,7 @@ enum {
     LAG_MS_MAX = 200,
     AUDIT_MS = 500,          /* between looks at streams with runs queued for long */
     RETRY_MS = 1000,         /* before a wake-up that the store refused is tried again */
+    FAMILY_UNIT_RUNS = 16384, /* from here on what is left of a family is closed in the next unit */
     UNIT_RUNS = 4096,        /* a unit that holds this many is committed before the next command */
     SCAN_PAGE = 1000,        /* rows of one offer scan */
     CLAIM_BYTES_MAX = 64 * 1024,   /* journal sent with a claim, or up to twice that; more follows
@@ -100,7 +101,12 @@ struct owed {
 };
 
 /* What has to be done in a run's family before the commit; see children.c. */
-enum follow_what { FOLLOW_ENDED, FOLLOW_CANCELLED, FOLLOW_RETRIED };
+enum follow_what {
+    FOLLOW_ENDED,
+    FOLLOW_CANCELLED,
+    FOLLOW_RETRIED,
+    FOLLOW_CLOSE /* FOLLOW_ENDED, whose parent has been told */
+};
 struct follow {
     struct entry *entry; /* dirty */
     enum follow_what what;
@@ -148,6 +154,7 @@ struct pipeline {
     size_t waiter_open_count;      /* and how many of them watch */
     size_t watcher_open_count;
     uint64_t run_no_max;
+    size_t family_unit_runs; /* FAMILY_UNIT_RUNS */
     int64_t audit_at_ms;
     int64_t started_at_ms;
     const struct batch *batch;     /* of the command at hand */
@@ -304,6 +311,8 @@ void children_begin(struct pipeline *p, struct entry *parent, aiki_view events);
 void children_note(struct pipeline *p, struct entry *e, enum follow_what what);
 /* All that was noted, and what follows from it. */
 void children_follow(struct pipeline *p);
+/* A run with RUN_FLAG_FOLLOW, touched: goes on where a unit before this one stopped. */
+void children_follow_on(struct pipeline *p, struct entry *e);
 
 /* ---- queries --------------------------------------------------------------------------------- */
 

@@ -26,7 +26,7 @@
 /* Conditions under which everything has to work as ever; tests/modes runs all tests in each. */
 #define FAULT_MODES(X)                                                                      \
     X(always_replay, "always-replay")       /* a run leaves its process after every append */ \
-    X(page_of_one, "page-of-one")           /* journals come one event a page */              \
+    X(page_of_one, "page-of-one")           /* journals come one event a page, families run by run */ \
     X(duplicate, "duplicate")               /* each ticket and each NOTIFY is sent twice */   \
     X(drop_first_reply, "drop-first-reply") /* and the connection with it; of each type */
 

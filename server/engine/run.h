@@ -24,6 +24,7 @@ enum {
     RUN_FLAG_CLOSE_SHIFT = 3, /* CLOSE_* (event.h) in two bits: when its parent ends */
     RUN_FLAG_CLOSE_MASK = 3,
     RUN_FLAG_ALONE = 32,      /* a process died around its code: a process of its own, until it parks */
+    RUN_FLAG_FOLLOW = 64,     /* its family is large: children of it are still to be closed */
     RUN_FLAG_PASS_SHIFT = 8   /* from here up: RUN_RETRIED events on record */
 };
 

@@ -516,7 +516,8 @@ static aiki_status memory_scan_open(struct store *s, uint64_t after_no, uint32_t
     for (uint32_t shown = 0; st == AIKI_OK && more && shown < limit; shown++) {
         pthread_mutex_lock(&d->lock);
         size_t at = run_index_after(&d->runs, after_no);
-        while (at < d->runs.count && run_state_is_terminal(d->runs.by_no[at]->row.state))
+        while (at < d->runs.count && run_state_is_terminal(d->runs.by_no[at]->row.state) &&
+               (d->runs.by_no[at]->row.flags & STORE_FLAG_UNDONE) == 0)
             at++;
         if (at == d->runs.count) {
             pthread_mutex_unlock(&d->lock);

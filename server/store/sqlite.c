@@ -191,7 +191,7 @@ static aiki_status insert_run(struct sqlite_conn *c, const struct run_row *row, 
     aiki_status st = sql_statement(c, SQL_RUN_INSERT, &b.statement, err);
     if (st != AIKI_OK)
         return st;
-    bind_number(&b, shelf_of(row->state));
+    bind_number(&b, shelf_of_row(row));
     bind_uint(&b, row->no);
     bind_bytes(&b, row->id.bytes, sizeof(row->id.bytes));
     bind_number(&b, row->state);
@@ -244,7 +244,7 @@ static aiki_status try_update(struct sqlite_conn *c, const struct run_write *w, 
     bind_optional(&b, row->reason);
     bind_late(&b, row);
     if (with_shelf)
-        bind_number(&b, shelf_of(row->state));
+        bind_number(&b, shelf_of_row(row));
     st = execute(c, &b, err);
     *ret_hit = st == AIKI_OK && sqlite3_changes(c->db) == 1;
     return st;
@@ -255,7 +255,7 @@ static aiki_status update_run(struct sqlite_conn *c, const struct run_write *w, 
 {
     bool hit = false;
     aiki_status st = AIKI_OK;
-    if (shelf_of(w->row.state) == 0)
+    if (shelf_of_row(&w->row) == 0)
         st = try_update(c, w, false, &hit, err);
     if (st == AIKI_OK && !hit)
         st = try_update(c, w, true, &hit, err);

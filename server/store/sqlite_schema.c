@@ -119,3 +119,8 @@ int64_t shelf_of(uint64_t state)
     default: return run_state_is_terminal(state) ? (int64_t)state : 0;
     }
 }
+
+int64_t shelf_of_row(const struct run_row *row)
+{
+    return (row->flags & STORE_FLAG_UNDONE) != 0 ? 0 : shelf_of(row->state);
+}

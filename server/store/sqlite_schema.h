@@ -13,5 +13,7 @@ aiki_status schema_apply(struct sqlite_conn *c, aiki_error *err);
 /* Where a run in this state belongs: 0 = open and moving, -state = open but held up by something
  * that a person may have to look at, state = final. */
 int64_t shelf_of(uint64_t state);
+/* The same of a row: 0 while something is to be done about it. */
+int64_t shelf_of_row(const struct run_row *row);
 
 #endif

@@ -23,6 +23,9 @@
 struct store;
 struct store_reader;
 
+/* In a row's flags: something is to be done about the run, whatever its state: scan_open shows it. */
+enum { STORE_FLAG_UNDONE = 64 };
+
 /* Runs one commit may write; rows one listing may answer; how long one listing may look. */
 enum { STORE_UNIT_RUNS_MAX = 64 * 1024, STORE_LIST_MAX = 1000, STORE_LIST_MS_MAX = 2000 };
 
@@ -132,7 +135,7 @@ struct store_ops {
     aiki_status (*journal)(struct store *s, uint64_t run_no, uint64_t after_seq,
                            uint64_t bytes_max, aiki_writer *w, uint64_t *ret_last_seq,
                            aiki_error *err);
-    /* Rows that are not terminal, by rising no, from after_no on; for recovery and re-offers. */
+    /* Rows that are not terminal, or have STORE_FLAG_UNDONE, by rising no, from after_no on; for recovery and re-offers. */
     aiki_status (*scan_open)(struct store *s, uint64_t after_no, uint32_t limit, store_run_fn fn,
                              void *arg, aiki_error *err);
 

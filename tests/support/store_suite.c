@@ -556,6 +556,28 @@ static void scan_open_pages(void **state)
     NUMBERS(&enough, 3);
 }
 
+/* A run with something left to do about it is shown by a scan, whatever its state, until it is done. */
+static void scan_undone(void **state)
+{
+    struct fixture *f = *state;
+    struct draft d;
+    struct numbers n = {0};
+    draft_init(&d, 4);
+    d.write.row.state = RUN_COMPLETED;
+    d.write.row.flags = STORE_FLAG_UNDONE;
+    draft_save(f->s, &d);
+    draft_assert_stored(f->s, &d);
+    assert_int_equal(f->s->ops->scan_open(f->s, 0, 9, numbers_add, &n, NULL), AIKI_OK);
+    NUMBERS(&n, 4);
+    draft_next(&d);
+    draft_event(&d, 10);
+    d.write.row.flags = 0;
+    draft_save(f->s, &d);
+    assert_int_equal(f->s->ops->scan_open(f->s, 0, 9, numbers_add, &n, NULL), AIKI_OK);
+    assert_int_equal(n.count, 1);
+    draft_deinit(&d);
+}
+
 /* A run that leaves or re-enters the open states is found accordingly. */
 static void states_move(void **state)
 {
@@ -985,6 +1007,7 @@ int store_suite_run(const struct store_backend *b)
         CASE(big_event),
         CASE(small_buffer),
         CASE(scan_open_pages),
+        CASE(scan_undone),
         CASE(states_move),
         CASE(list_filters),
         CASE(list_by_build),

@@ -414,6 +414,64 @@ static void a_child_is_taken_up_in_time_or_ends(void **state)
     assert_int_equal(state_of(f, child_of(&parent, 2)), RUN_QUEUED);
 }
 
+/* As state_of, but without a turn. */
+static uint32_t now_in(struct fixture *f, struct aiki_id run)
+{
+    struct entry *e;
+    assert_int_equal(run_load(&f->p, &run, &e, NULL), AIKI_OK);
+    uint32_t state = e->run.state;
+    cache_rest(&f->p.cache, e);
+    return state;
+}
+
+static size_t open_leaves(struct fixture *f, const struct parent *branches, size_t count,
+                          uint64_t leaves)
+{
+    size_t open = 0;
+    for (size_t i = 0; i < count; i++)
+        for (uint64_t leaf = 1; leaf <= leaves; leaf++)
+            open += now_in(f, child_of(&branches[i], leaf)) != RUN_TERMINATED;
+    return open;
+}
+
+/* A family that is too large for one unit is closed in several, each on record: a restart, and a
+ * refused commit, go on where the last one ended. Meanwhile a run of it cannot be retried. */
+static void a_large_family_is_closed_in_parts(void **state)
+{
+    enum { BRANCHES = 4, LEAVES = 5 };
+    struct fixture *f = *state;
+    struct parent root = start_parent(f), branches[BRANCHES];
+    struct brood brood = {.workflow = "order", .count = BRANCHES, .close_policy = CLOSE_TERMINATE,
+                          .next = NEXT_PARK};
+    begin(f, &root, &brood);
+    brood.count = LEAVES;
+    for (uint64_t n = 0; n < BRANCHES; n++) {
+        struct aiki_id run = child_of(&root, n + 1);
+        branches[n] = (struct parent){.run = run, .epoch = claim_run(f, run)};
+        begin(f, &branches[n], &brood);
+        forget(f);
+    }
+    f->p.family_unit_runs = 1;
+    (void)ask(f, root.run, CONTROL_TERMINATE);
+    assert_int_equal(open_leaves(f, branches, BRANCHES, LEAVES), BRANCHES * LEAVES);
+    for (size_t left = BRANCHES; left-- > 0;) {
+        assert_int_equal(now_in(f, branches[left].run), RUN_TERMINATED);
+        restart(f);
+        f->p.family_unit_runs = 1;
+        if (left == 2)
+            memory_store_fail_commit(f->store, AIKI_UNAVAILABLE, 0);
+        turn(f);
+        pass_ms(f, 60000);
+        if (left == 2)
+            turn(f);
+        forget(f);
+        assert_true(open_leaves(f, branches, BRANCHES, LEAVES) <= left * LEAVES);
+    }
+    assert_int_equal(f->p.timers.count, 0);
+    for (uint64_t n = 0; n < BRANCHES; n++)
+        assert_int_equal(events_of(f, child_of(&branches[n], 1), EVENT_TERMINATED, NULL), 1);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -429,6 +487,7 @@ int main(void)
         CASE(a_deadline_is_inherited),
         CASE(another_pass_has_its_own_children),
         CASE(a_child_is_taken_up_in_time_or_ends),
+        CASE(a_large_family_is_closed_in_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
