@@ -289,10 +289,14 @@ static aiki_status child_birth(struct pipeline *p, const struct entry *parent,
 /* Like a start by a client: an id not in memory is new until the insert says otherwise. */
 static struct entry *find_child(struct pipeline *p, const struct aiki_id *id)
 {
-    struct entry *e;
+    struct entry *e = NULL;
+    aiki_error err = {.struct_size = sizeof(err)};
     if (!p->alone)
         return cache_find(&p->cache, id);
-    return run_load(p, id, &e, NULL) == AIKI_OK ? e : NULL;
+    aiki_status status = run_load(p, id, &e, &err);
+    if (status != AIKI_OK && status != AIKI_NOT_FOUND)
+        spoil(p, &err);
+    return e;
 }
 
 static aiki_status key_is_free(struct pipeline *p, struct flow *flow, aiki_view key,

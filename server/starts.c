@@ -232,10 +232,13 @@ static aiki_status find_existing(struct pipeline *p, const struct start *s, stru
     if (!id_is_zero(&s->m.run)) {
         /* An id not in memory is assumed to be new: the insert finds out, and the command is then
          * decided again alone, with a look into the store. */
+        aiki_status status = AIKI_OK;
         if (!p->alone)
             *ret = cache_find(&p->cache, &s->m.run);
-        else if (run_load(p, &s->m.run, ret, NULL) != AIKI_OK)
-            *ret = NULL;
+        else
+            status = run_load(p, &s->m.run, ret, err);
+        if (status != AIKI_OK && status != AIKI_NOT_FOUND)
+            return status;
     }
     if (*ret != NULL || s->m.key.size_bytes == 0 || BUG(key_forgotten))
         return AIKI_OK;
