@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/planted.h"
 #include "pipeline.h"
 #include "wire/error.h"
 
@@ -388,7 +389,7 @@ void command_moved(struct pipeline *p, const struct command *c, aiki_view payloa
         status = run_load(p, &m.run, &e, &err);
     bool moved = status == AIKI_OK && e->owner == s && e->run.epoch == m.epoch &&
                  !e->run.claim_recorded && m.build.size_bytes == HASH_BYTES;
-    if (moved)
+    if (moved && !BUG(move_unrecorded))
         memcpy(e->build, m.build.data, HASH_BYTES);
     if (status != AIKI_OK)
         answer_refusal(p, c, &err);

@@ -121,7 +121,7 @@ static bool is_crashed_out(const struct replay *r, const struct step *s)
 {
     uint64_t max = s->policy->crashes_max > 0 ? s->policy->crashes_max : CRASHES_DEFAULT;
 
-    return s->crashes >= max && s->crash_pass == r->journal.passes;
+    return s->crashes >= max && s->crash_pass == r->journal.passes && !BUG(crash_uncounted);
 }
 
 static void fail_crashed(struct replay *r, struct step *s)

@@ -27,6 +27,7 @@ const struct task_policy *attempt_policy(struct stay *s, const struct op *op)
                                        .schedule_to_start_ms = t->schedule_to_start_ms,
                                        .schedule_to_close_ms = t->schedule_to_close_ms,
                                        .heartbeat_ms = t->heartbeat_ms,
+                                       .crashes_max = t->crashes_max,
                                        .at_most_once = t->once},
                                    sizeof(*p));
     retry_fill(&p->retry);
@@ -139,6 +140,14 @@ static void on_begin(struct sim_event *e)
         begin(s, x);
 }
 
+const struct execution *attempt_under_way(const struct stay *s)
+{
+    for (uint32_t n = s->attempts; n != 0; n = sim.executions[n - 1].next)
+        if (!sim.executions[n - 1].over && sim.executions[n - 1].began_ms != 0)
+            return &sim.executions[n - 1];
+    return NULL;
+}
+
 void attempt_check(struct stay *s, struct step *step)
 {
     struct execution *x = NULL;
@@ -165,6 +174,7 @@ static void tell_oracle(const struct stay *s, const struct step *step)
         return;
     oracle_begins(&(struct beginning){.run = s->run,
                                       .epoch = s->epoch,
+                                      .build = s->build,
                                       .step = step,
                                       .interp = &s->interp,
                                       .seen_at_call = s->seen_at_call[step->future],
@@ -175,6 +185,7 @@ static void tell_oracle(const struct stay *s, const struct step *step)
 void attempt_start(struct stay *s, struct step *step)
 {
     tell_oracle(s, step);
+    s->acted = true;
     sim.executions = array_grow(sim.executions, &sim.execution_capacity, sim.execution_count,
                                 sizeof(*sim.executions));
     struct execution *x = &sim.executions[sim.execution_count++];

@@ -319,7 +319,7 @@ static void check_request(struct sim_run *r, const struct event *e)
     if (from_seq != e->as.run_retried.from_seq)
         wrong(r, e, "a retry from another event than the first outcome of its step");
     r->ended = r->cancel_requested = r->cancel_seen = r->paused = false;
-    r->deadline_ms = 0;
+    r->deadline_ms = r->next_pass_at_ms = 0;
     r->retried_ever++;
 }
 
@@ -431,7 +431,7 @@ static bool is_of_step(uint64_t kind)
 static bool is_of_owner(const struct event *e)
 {
     return is_of_step(e->kind) || e->kind == EVENT_COMPLETED || e->kind == EVENT_FAILED ||
-           e->kind == EVENT_BLOCKED || e->kind == EVENT_CANCEL_SEEN ||
+           e->kind == EVENT_BLOCKED || e->kind == EVENT_CANCEL_SEEN || e->kind == EVENT_CRASHED ||
            (e->kind == EVENT_RUN_RETRIED && e->as.run_retried.next_at_ms != 0);
 }
 
@@ -487,6 +487,7 @@ void fact_event(struct sim_run *r, const struct event *e)
     case EVENT_ATTEMPT_DONE: attempt_done(r, e); break;
     case EVENT_STEP_DONE: step_done(r, e); break;
     case EVENT_CANCEL_SEEN: cancel_seen(r, e); break;
+    case EVENT_CRASHED: fact_crashed(r, e); break;
     case EVENT_RUN_RETRIED: retried(r, e); break;
     case EVENT_COMPLETED:
     case EVENT_FAILED:

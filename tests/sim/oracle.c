@@ -147,6 +147,8 @@ void oracle_begins(const struct beginning *b)
         check_early(b, r, fact);
         check_details(b, fact);
     }
+    if (current && fact_is_crashed_out(r, &s->address, s->nth, (uint32_t)(s->name.data[0] - 'a'), b->build))
+        violation("run %u: a task begins whose crash budget is used up", b->run);
     check_once(b, r);
     if (current)
         check_seen(b, r);

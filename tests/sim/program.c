@@ -141,6 +141,7 @@ static void make_limits(struct rng *g, struct program *p)
         if (USES(BEATS))
             t->heartbeat_ms = some_limit_ms(g, 500);
         t->once = USES(ONCE) && name >= NAMES / 2;
+        t->crashes_max = HAS(CHILD_CRASH) ? (uint32_t)rng_below(g, 4) : 0;
     }
     if (USES(PASSES)) {
         p->passes_max = 1 + (uint32_t)rng_below(g, 3);

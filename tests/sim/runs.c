@@ -75,6 +75,7 @@ void runs_free(void)
         free(sim.runs[i].signals);
         free(sim.runs[i].deliveries);
         free(sim.runs[i].ends);
+        free(sim.runs[i].crashes);
     }
     free(sim.runs);
     free(sim.run_places);

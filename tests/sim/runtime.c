@@ -48,16 +48,41 @@ static void read_on(struct runtime *rt, const struct ask *a, const struct stay *
              .after_seq = s->replay.journal.seq);
 }
 
+void runtime_moved(struct stay *s, uint32_t to)
+{
+    struct runtime *rt = host_of(s);
+    uint8_t build[HASH_BYTES];
+    build_hash(to, build);
+    line_say(rt->number, MOVED, ask(rt, &(struct ask){.kind = ASK_OTHER}), .run = sim.runs[s->run].id,
+             .epoch = s->epoch, .build = {build, HASH_BYTES});
+}
+
 static void take_page(struct runtime *rt, const struct ask *a, struct stay *s, const struct msg_CLAIMED *m)
 {
     stay_page(s, m->journal);
     if (s->replay.journal.seq != m->seq)
         violation("run %u: a page that ends with event %llu is said to end with %llu", s->run,
                   (unsigned long long)s->replay.journal.seq, (unsigned long long)m->seq);
-    if (m->more)
+    if (m->more) {
         read_on(rt, a, s);
-    else
-        stay_ready(s);
+        return;
+    }
+    if (s->moved)
+        runtime_moved(s, s->build);
+    stay_ready(s);
+}
+
+void runtime_move(struct stay *s)
+{
+    struct runtime *rt = host_of(s);
+    uint32_t run = s->run, build = !s->build;
+    uint64_t epoch = s->epoch;
+    stay_drop(s);
+    s = stay_new(rt, run, epoch);
+    s->moved = true;
+    sim.moved++;
+    stay_loads(s, build);
+    read_on(rt, &(struct ask){.workflow = sim.runs[run].workflow}, s);
 }
 
 static void claimed(struct runtime *rt, const struct ask *a, const struct msg_CLAIMED *m)
@@ -70,9 +95,7 @@ static void claimed(struct runtime *rt, const struct ask *a, const struct msg_CL
     if (s != NULL)
         stay_drop(s);
     s = stay_new(rt, run, m->epoch);
-    s->loading = true;
-    s->build = a->build;
-    s->interp.program = &sim.programs[s->build][sim.runs[run].workflow];
+    stay_loads(s, a->build);
     take_page(rt, a, s, m);
 }
 
@@ -85,12 +108,6 @@ static void page_came(struct runtime *rt, const struct ask *a, const struct msg_
     sim.pages++;
     oracle_page(s->run, m->epoch, m->seq);
     take_page(rt, a, s, m);
-}
-
-static void build_hash(uint32_t build, uint8_t ret_hash[HASH_BYTES])
-{
-    memset(ret_hash, 0, HASH_BYTES);
-    ret_hash[0] = (uint8_t)(build + 1);
 }
 
 static void read_streams(struct runtime *rt)
@@ -240,11 +257,11 @@ static void on_ack(struct runtime *rt, const struct ask *a, const struct msg_ACK
     stay_pump(s);
 }
 
-static void release(struct stay *s)
+static void release(struct stay *s, aiki_view events)
 {
     const struct ask a = {.kind = ASK_APPEND, .stay = s->serial, .number = s->appends};
     line_say(s->runtime, APPEND, ask(host_of(s), &a), .run = sim.runs[s->run].id, .epoch = s->epoch,
-             .number = s->appends, .next = NEXT_RELEASE);
+             .number = s->appends, .next = NEXT_RELEASE, .events = events);
 }
 
 /* The server cannot write: the run is handed back by the same number until that is taken. */
@@ -255,7 +272,7 @@ static void on_release_again(struct sim_event *e)
         return;
     struct stay *s = stay_find(rt, e->generation);
     if (s != NULL)
-        release(s);
+        release(s, (aiki_view){NULL, 0});
 }
 
 static void cannot_record(struct stay *s, uint64_t number)
@@ -374,7 +391,7 @@ void runtime_frame(uint32_t peer, const struct frame *f)
     case WIRE_OK:
         if (a.kind == ASK_REGISTER)
             rt->registered = true;
-        else if (msg_OK_read(f->payload, &m.ok, NULL) == AIKI_OK && m.ok.count == 1)
+        else if (a.kind == ASK_BEAT && msg_OK_read(f->payload, &m.ok, NULL) == AIKI_OK && m.ok.count == 1)
             rt->renewed_at_ms = sim.now_ms;
         break;
     default: violation("a runtime was sent %s", wire_type_name(f->type));
@@ -383,13 +400,13 @@ void runtime_frame(uint32_t peer, const struct frame *f)
 
 /* ---- by itself ------------------------------------------------------------------------------- */
 
-/* What the broker does about a run whose child does not answer any more. */
-static void hand_back(struct runtime *rt, uint32_t run, uint64_t epoch, uint64_t appends)
+/* What the broker does about a run whose child does not answer any more. events: what it knows about it. */
+static void hand_back(struct runtime *rt, uint32_t run, uint64_t epoch, uint64_t appends, aiki_view events)
 {
     struct stay *last = stay_new(rt, run, epoch);
     last->leaving = last->brokers = true;
     last->appends = appends + 1;
-    release(last);
+    release(last, events);
 }
 
 /* The broker hands back what a child that hangs has; the child goes on unknowing. */
@@ -400,23 +417,80 @@ static void hang(struct runtime *rt)
         if (!s->used || s->zombie || s->leaving || s->loading || s->replay.append_open)
             continue;
         s->zombie = true;
-        hand_back(rt, s->run, s->epoch, s->appends);
+        hand_back(rt, s->run, s->epoch, s->appends, (aiki_view){NULL, 0});
     }
+}
+
+/* CRASHED: what was executing when the process died. */
+static void write_crash(aiki_writer *w, struct stay *s, const struct execution *x, bool charged)
+{
+    const struct step *step = replay_future(&s->replay, x->future);
+    aiki_error err = {.struct_size = sizeof(err)};
+    uint8_t memory[256], build[HASH_BYTES];
+    aiki_writer map;
+    build_hash(s->build, build);
+    aiki_writer_init_fixed(&map, memory, sizeof(memory));
+    (void)error_code(&err, AIKI_CRASHED, "CRASHED", "the simulated process died");
+    error_write(&map, &err);
+    event_write_new(w, &(struct event){.kind = EVENT_CRASHED,
+                                       .as.crashed = {.address = x->address,
+                                                      .nth = x->nth,
+                                                      .attempt = x->attempt,
+                                                      .charged = charged,
+                                                      .name = step->name,
+                                                      .build = {build, HASH_BYTES},
+                                                      .error = aiki_writer_view(&map)}});
+    sim.crashed++;
+}
+
+static bool is_in_child(const struct stay *s)
+{
+    return s->used && !s->zombie && !s->leaving && !s->loading;
+}
+
+/* The run that is the cause, or NOBODY: it is not certain. */
+static uint32_t find_culprit(const struct runtime *rt)
+{
+    uint32_t first = (uint32_t)rng_below(&sim.faults, STAYS_MAX);
+    if (rng_permille(&sim.faults, 400))
+        return NOBODY;
+    for (uint32_t i = 0; i < STAYS_MAX; i++) {
+        const struct stay *s = &rt->stays[(first + i) % STAYS_MAX];
+        if (is_in_child(s) && attempt_under_way(s) != NULL)
+            return s->run;
+    }
+    return NOBODY;
 }
 
 /* A child is gone with all that was under way in it. */
 static void crash_child(struct runtime *rt)
 {
+    uint32_t culprit = find_culprit(rt);
     sim_note("the child of runtime %u dies", rt->number);
     for (uint32_t i = 0; i < STAYS_MAX; i++) {
         struct stay *s = &rt->stays[i];
-        if (!s->used || s->zombie || s->leaving || s->loading)
+        if (!is_in_child(s))
             continue;
         uint32_t run = s->run;
         uint64_t epoch = s->epoch, appends = s->appends;
+        const struct execution *x = attempt_under_way(s);
+        aiki_writer events;
+        buf_init(&events);
+        if (x != NULL && (culprit == NOBODY || culprit == run))
+            write_crash(&events, s, x, culprit == run);
         stay_drop(s);
-        hand_back(rt, run, epoch, appends);
+        hand_back(rt, run, epoch, appends, aiki_writer_view(&events));
+        buf_deinit(&events);
     }
+}
+
+/* As before a drain ends, or when another shall go on. */
+static void give_back_some(struct runtime *rt)
+{
+    for (uint32_t i = 0; i < STAYS_MAX; i++)
+        if (is_in_child(&rt->stays[i]) && rt->stays[i].replay.running == 0 &&
+            rng_permille(&sim.faults, 500))
+            stay_give_back(&rt->stays[i]);
 }
 
 static void on_life(struct sim_event *e)
@@ -442,6 +516,8 @@ static void on_life(struct sim_event *e)
         hang(rt);
     } else if (fault_strikes(FAULT_BIT_CHILD_CRASH, 2)) {
         crash_child(rt);
+    } else if (fault_strikes(FAULT_BIT_HAND_BACK, 3)) {
+        give_back_some(rt);
     } else if (fault_strikes(FAULT_BIT_OTHER_BUILD, 1)) {
         change_build(rt, !rt->build);
     } else if (fault_strikes(FAULT_BIT_STREAM_FLUSH, 1)) {
@@ -456,7 +532,7 @@ static void on_beat(struct sim_event *e)
         return;
     event_again(e, sim.now_ms + BEAT_MS);
     if (rt->up)
-        line_say(rt->number, HEARTBEAT, ask(rt, &(struct ask){.kind = ASK_OTHER}), .busy = 0,
+        line_say(rt->number, HEARTBEAT, ask(rt, &(struct ask){.kind = ASK_BEAT}), .busy = 0,
                  .slots = SLOTS);
 }
 

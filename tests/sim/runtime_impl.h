@@ -17,6 +17,7 @@ struct block {
 struct stay {
     bool used, zombie, leaving, loading;
     bool brokers;               /* what the broker keeps of a run whose child is gone */
+    bool acted, moved;          /* an attempt began; another build was asked first */
     bool given_up;              /* an append was not recorded: handed back by its number */
     uint64_t serial;            /* names this use of the struct */
     uint32_t runtime, run, build;
@@ -32,7 +33,7 @@ struct stay {
     uint64_t input;
 };
 
-enum ask_kind { ASK_REGISTER, ASK_CLAIM, ASK_JOURNAL, ASK_APPEND, ASK_OTHER };
+enum ask_kind { ASK_REGISTER, ASK_CLAIM, ASK_JOURNAL, ASK_APPEND, ASK_BEAT, ASK_OTHER };
 struct ask {
     uint32_t correlation;
     enum ask_kind kind;
@@ -62,7 +63,16 @@ void stay_drop(struct stay *s);
 struct stay *stay_find(struct runtime *rt, uint64_t serial);
 struct stay *stay_of_run(struct runtime *rt, uint32_t run);
 struct stay *stay_new(struct runtime *rt, uint32_t run, uint64_t epoch);
+/* Nothing of it has come yet; build executes it. */
+void stay_loads(struct stay *s, uint32_t build);
+/* What is on record does not fit the build of s, which has done nothing: another is asked. */
+void runtime_move(struct stay *s);
+/* That build executes it, or was asked first and blocks it. */
+void runtime_moved(struct stay *s, uint32_t to);
+/* All that was recorded goes along. */
+void stay_give_back(struct stay *s);
 uint32_t stay_count(const struct runtime *rt);
+void build_hash(uint32_t build, uint8_t ret_hash[HASH_BYTES]);
 int64_t host_now_ms(struct runtime *rt);
 void learn_time(struct runtime *rt, int64_t now_ms);
 /* An event of a runtime that is stopped happens when it goes on. */
@@ -82,6 +92,8 @@ uint64_t number_in(aiki_view value);
 void attempt_start(struct stay *s, struct step *step);
 /* REPLAY_OVERDUE. */
 void attempt_check(struct stay *s, struct step *step);
+/* One that a thread is executing, or NULL. */
+const struct execution *attempt_under_way(const struct stay *s);
 const struct task_policy *attempt_policy(struct stay *s, const struct op *op);
 
 #endif

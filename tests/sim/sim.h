@@ -45,6 +45,7 @@ enum {
 #define SIM_FAULTS(X)                                                    \
     X(SERVER_CRASH, "server-crash")     /* in a commit, or between */    \
     X(STORE_REFUSES, "store-refuses")   /* full, locked */               \
+    X(STORE_READS, "store-reads")       /* fail now and then */          \
     X(STORE_DIES, "store-dies")         /* an fsync that fails */        \
     X(TICKET_LOST, "ticket-lost")                                        \
     X(TICKET_TWICE, "ticket-twice")                                      \
@@ -58,7 +59,9 @@ enum {
     X(CUT, "cut")                       /* a connection ends */          \
     X(REPLY_LOST, "reply-lost")         /* clients ask again */          \
     X(APPEND_TWICE, "append-twice")                                      \
+    X(HAND_BACK, "hand-back")           /* runs are given back in order */ \
     X(OTHER_BUILD, "other-build")       /* whose code differs */         \
+    X(BUILD_KEPT, "build-kept")         /* the one before is asked, too */ \
     X(TASKS_FAIL, "tasks-fail")                                          \
     X(SLOW_NET, "slow-net")                                              \
     X(SMALL_CACHE, "small-cache")       /* runs are read from the store */
@@ -162,6 +165,7 @@ struct op {
 /* What holds for all calls of a task in a program; 0 = no limit. */
 struct task_limits {
     int64_t start_to_close_ms, schedule_to_start_ms, schedule_to_close_ms, heartbeat_ms;
+    uint32_t crashes_max;
     bool once;
 };
 /* What it does when it learns that the run is to end. */
@@ -265,6 +269,12 @@ struct fact_signal {
     uint64_t number, value;
     bool taken;
 };
+/* A crash that is charged to a step. */
+struct fact_crash {
+    struct address address;
+    uint64_t nth, pass;
+    uint32_t build;
+};
 /* The end of a child, as its parent was told. */
 struct fact_end {
     struct aiki_id child;
@@ -310,6 +320,8 @@ struct sim_run {
     uint32_t first_child, next_child; /* NOBODY */
     struct fact_end *ends;
     uint32_t end_count, end_capacity;
+    struct fact_crash *crashes;
+    uint32_t crash_count, crash_capacity;
     /* what the unit at hand did to it, for family.c */
     uint64_t seq_before;
     uint32_t ends_before;
@@ -350,6 +362,10 @@ uint32_t fact_run_number(const struct sim_run *r);
 void fact_task_done(struct sim_run *r, const struct event *e, struct fact_step *s);
 void fact_attempt_done(struct sim_run *r, const struct event *e, struct fact_step *s);
 void fact_attempt_failed(struct sim_run *r, const struct event *e, struct fact_step *s);
+void fact_crashed(struct sim_run *r, const struct event *e);
+/* How often a step has crashed under a build in this pass, and whether that is too often. */
+bool fact_is_crashed_out(const struct sim_run *r, const struct address *a, uint64_t nth, uint32_t name,
+                         uint32_t build);
 void fact_heartbeat(struct sim_run *r, const struct event *e, struct fact_step *s);
 /* family.c: parents and children. A run that is inserted and is none of a client's: who it is; then, when
  * the whole unit has been taken, what it did to its family. */
@@ -375,6 +391,7 @@ void oracle_committed(const struct unit *u);
 struct beginning {
     uint32_t run;
     uint64_t epoch;
+    uint32_t build;
     const struct step *step;
     const struct interp *interp;
     uint32_t seen_at_call;
@@ -448,7 +465,7 @@ struct world {
     uint32_t *run_places;      /* by id: number + 1 */
     struct execution *executions;
     size_t execution_count, execution_capacity;
-    uint64_t commits, zombie_writes, fenced, diverged, pages;
+    uint64_t commits, zombie_writes, fenced, diverged, pages, moved, crashed;
     char why[600];
 };
 extern struct world sim;

@@ -83,6 +83,22 @@ struct stay *stay_new(struct runtime *rt, uint32_t run, uint64_t epoch)
     return s;
 }
 
+void build_hash(uint32_t build, uint8_t ret_hash[HASH_BYTES])
+{
+    memset(ret_hash, 0, HASH_BYTES);
+    ret_hash[0] = (uint8_t)(build + 1);
+}
+
+void stay_loads(struct stay *s, uint32_t build)
+{
+    uint8_t hash[HASH_BYTES];
+    build_hash(build, hash);
+    s->loading = true;
+    s->build = build;
+    s->interp.program = &sim.programs[build][sim.runs[s->run].workflow];
+    s->replay.journal.build = stay_copy(s, (aiki_view){hash, HASH_BYTES});
+}
+
 uint32_t stay_count(const struct runtime *rt)
 {
     uint32_t count = 0;
@@ -163,6 +179,10 @@ static void block(struct stay *s)
     aiki_error err = {.struct_size = sizeof(err)};
     aiki_writer map, w;
     struct event e = {.kind = EVENT_BLOCKED};
+    if (HAS(BUILD_KEPT) && HAS(OTHER_BUILD) && !s->acted && !s->moved && !s->zombie && s->appends == 0) {
+        runtime_move(s);
+        return;
+    }
     replay_explain(&s->replay, &err);
     buf_init(&map);
     buf_init(&w);
@@ -170,6 +190,8 @@ static void block(struct stay *s)
     e.as.blocked.error = aiki_writer_view(&map);
     event_write_new(&w, &e);
     sim.diverged++;
+    if (s->moved && !s->acted)
+        runtime_moved(s, !s->build);
     if (!HAS(OTHER_BUILD))
         violation("run %u diverges though its code never changed: %s", s->run, err.message);
     send_append(s, NEXT_BLOCK, aiki_writer_view(&w), (aiki_view){NULL, 0});
@@ -234,7 +256,7 @@ static void finish(struct stay *s)
     send_append(s, NEXT_FINISH, replay_append_begin(&s->replay, false), (aiki_view){NULL, 0});
 }
 
-static void stay_give_back(struct stay *s)
+void stay_give_back(struct stay *s)
 {
     if (s->leaving)
         return;

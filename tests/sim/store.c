@@ -56,6 +56,16 @@ static aiki_status refuse(aiki_error *err)
     return AIKI_OK;
 }
 
+/* A read that fails now and succeeds later. */
+static bool is_busy(aiki_error *err)
+{
+    if (!sim.server.in_turn || !fault_strikes(FAULT_BIT_STORE_READS, 10))
+        return false;
+    sim_note("a read of the store fails");
+    (void)error_set(err, AIKI_UNAVAILABLE, "the simulated store is busy");
+    return true;
+}
+
 static aiki_status sim_commit(struct store *s, const struct unit *u, aiki_error *err)
 {
     struct sim_store *store = store_of(s);
@@ -83,24 +93,32 @@ static aiki_status sim_commit(struct store *s, const struct unit *u, aiki_error 
 static aiki_status sim_find_run(struct store *s, const struct aiki_id *id, store_run_fn fn,
                                 void *arg, aiki_error *err)
 {
+    if (is_busy(err))
+        return AIKI_UNAVAILABLE;
     return store_memory.find_run(store_of(s)->disk, id, fn, arg, err);
 }
 
 static aiki_status sim_find_run_no(struct store *s, uint64_t no, store_run_fn fn, void *arg,
                                    aiki_error *err)
 {
+    if (is_busy(err))
+        return AIKI_UNAVAILABLE;
     return store_memory.find_run_no(store_of(s)->disk, no, fn, arg, err);
 }
 
 static aiki_status sim_find_key(struct store *s, aiki_view space, aiki_view workflow, aiki_view key,
                                 store_run_fn fn, void *arg, aiki_error *err)
 {
+    if (is_busy(err))
+        return AIKI_UNAVAILABLE;
     return store_memory.find_key(store_of(s)->disk, space, workflow, key, fn, arg, err);
 }
 
 static aiki_status sim_journal(struct store *s, uint64_t no, uint64_t after_seq, uint64_t bytes_max,
                                aiki_writer *w, uint64_t *ret_last_seq, aiki_error *err)
 {
+    if (is_busy(err))
+        return AIKI_UNAVAILABLE;
     return store_memory.journal(store_of(s)->disk, no, after_seq, bytes_max, w, ret_last_seq, err);
 }
 
@@ -113,6 +131,8 @@ static aiki_status sim_scan_open(struct store *s, uint64_t after_no, uint32_t li
 static aiki_status sim_children(struct store *s, const struct aiki_id *parent, uint64_t after_no,
                                 uint32_t limit, store_run_fn fn, void *arg, aiki_error *err)
 {
+    if (is_busy(err))
+        return AIKI_UNAVAILABLE;
     return store_memory.children(store_of(s)->disk, parent, after_no, limit, fn, arg, err);
 }
 

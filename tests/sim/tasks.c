@@ -139,6 +139,31 @@ static void check_unknown(const struct sim_run *r, const struct event *e, const 
         wrong(r, e, "its outcome is unknown and no earlier owner began it");
 }
 
+/* ---- crashes --------------------------------------------------------------------------------- */
+
+void fact_crashed(struct sim_run *r, const struct event *e)
+{
+    if (!e->as.crashed.charged)
+        return;
+    FACT_GROW(r->crashes, r->crash_count, r->crash_capacity);
+    r->crashes[r->crash_count++] = (struct fact_crash){.address = e->as.crashed.address,
+                                                       .nth = e->as.crashed.nth,
+                                                       .pass = r->passes,
+                                                       .build = e->as.crashed.build.data[0] - 1u};
+}
+
+bool fact_is_crashed_out(const struct sim_run *r, const struct address *a, uint64_t nth, uint32_t name,
+                         uint32_t build)
+{
+    uint32_t max = sim.programs[build][r->workflow].tasks[name].crashes_max, count = 0;
+    for (uint32_t i = 0; i < r->crash_count; i++) {
+        const struct fact_crash *c = &r->crashes[i];
+        count += c->nth == nth && c->pass == r->passes && c->build == build &&
+                 memcmp(&c->address, a, sizeof(*a)) == 0;
+    }
+    return count >= (max != 0 ? max : CRASHES_DEFAULT);
+}
+
 /* ---- ends ------------------------------------------------------------------------------------ */
 
 /* How an attempt failed that is over; true: no further one may follow, whatever the policy says. */
@@ -149,6 +174,11 @@ static bool check_failure(const struct sim_run *r, const struct event *e, const 
         wrong(r, e, "its error does not decode");
     if (strcmp(err.code, "OUTCOME_UNKNOWN") == 0) {
         check_unknown(r, e, s);
+        return true;
+    }
+    if (strcmp(err.code, "STEP_CRASHED") == 0) {
+        if (!fact_is_crashed_out(r, &s->address, s->nth, s->name, r->build))
+            wrong(r, e, "its crash budget is not used up");
         return true;
     }
     if (strcmp(err.code, "NO") != 0)
