@@ -4,6 +4,7 @@
  *   aiki-runtime --child FD LABEL       a plugin's process; only the broker starts it
  *   aiki-runtime --probe FD             loads a plugin to see whether it can be; only the intake starts it
  *   aiki-runtime --check FILE           would this file be served?
+ *   aiki-runtime --replay FILE          what would the open runs do with it?
  */
 #include <limits.h>
 #include <signal.h>
@@ -22,6 +23,8 @@
 #include "base/reload.h"
 #include "broker/broker.h"
 #include "broker/check.h"
+#include "broker/gate.h"
+#include "broker/rehearse.h"
 #include "child/child.h"
 #include "child/probe.h"
 #include "child/stack.h"
@@ -55,20 +58,26 @@ static const struct config_key keys[] = {
      "of waits for signals without a limit by call or workflow; 0 = none"},
     {"drain-ms", CONFIG_INT, "30000", 0, 86400000,
      "how long resident runs may go on when their process is to end"},
+    {"gate", CONFIG_TEXT, "safe", 0, 0,
+     "new builds that open runs do not fit: safe serves them, strict refuses, off does not look; "
+     "also for some files: safe,billing.so=strict"},
     {"log", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error"},
     {"ready-fd", CONFIG_INT, "-1", -1, INT_MAX,
      "write one line of JSON to this descriptor once the plugins found at start serve"},
     {"show-config", CONFIG_TEXT, NULL, 0, 0,
      "only print the settings: values, origins with where each comes from, or json"},
     {"check", CONFIG_TEXT, NULL, 0, 0, "only tell whether this file would be served, and why not"},
-    {"json", CONFIG_FLAG, NULL, 0, 0, "the answer of --check as JSON"},
+    {"replay", CONFIG_TEXT, NULL, 0, 0,
+     "only tell what the open runs of the server would do with this file"},
+    {"json", CONFIG_FLAG, NULL, 0, 0, "the answer of --check or --replay as JSON"},
 };
 
 static void print_help(void)
 {
     printf("aiki-runtime " AIKI_VERSION " - serves the plugins of a directory\n\n"
            "usage: aiki-runtime --plugins DIR [settings]\n"
-           "       aiki-runtime --check FILE [--json]\n\n"
+           "       aiki-runtime --check FILE [--json]\n"
+           "       aiki-runtime --replay FILE --server HOST:PORT [--json]\n\n"
            "Settings, also as AIKI_PLUGINS and so on, or lines of a file (--config):\n");
     config_print_help(keys, ARRAY_COUNT(keys));
     printf("  %-26s %s\n  %-26s %s\n", "--help", "this text", "--version", "the release");
@@ -127,7 +136,7 @@ static aiki_status check_settings(const struct config *c, aiki_error *err)
 {
     int level;
     if (log_level_parse(config_text(c, "log"), &level))
-        return AIKI_OK;
+        return gate_policy_check(config_text(c, "gate"), err);
     return error_set(err, AIKI_INVALID,
                      "log must be debug, info, warn or error, found \"%.60s\" (%s)",
                      config_text(c, "log"), config_origin(c, "log"));
@@ -176,6 +185,7 @@ static aiki_status serve(struct config *c, const char *state_dir, aiki_error *er
                 .key = config_text(c, "tls-key"),
                 .ca = config_text(c, "tls-ca")},
         .space = config_text(c, "namespace"),
+        .gate = config_text(c, "gate"),
         .executable = OWN_EXECUTABLE,
         .task_threads = (uint64_t)config_int(c, "task-threads"),
         .wait_timeout_ms = config_int(c, "wait-timeout-ms"),
@@ -187,6 +197,21 @@ static aiki_status serve(struct config *c, const char *state_dir, aiki_error *er
     /* What whoever started this process left open is not for children. */
     (void)close_range(STDERR_FILENO + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC);
     return broker_run(&options, err);
+}
+
+static int rehearse(const struct config *c, const char *file, const char *state_dir)
+{
+    const struct rehearse_options options = {.state_dir = state_dir,
+                                             .executable = OWN_EXECUTABLE,
+                                             .server = config_text(c, "server"),
+                                             .token = config_text(c, "token"),
+                                             .token_file = config_text(c, "token-file"),
+                                             .space = config_text(c, "namespace"),
+                                             .tls = {.cert = config_text(c, "tls-cert"),
+                                                     .key = config_text(c, "tls-key"),
+                                                     .ca = config_text(c, "tls-ca")},
+                                             .json = config_flag(c, "json")};
+    return rehearse_plugin(file, &options);
 }
 
 static int run(struct config *c)
@@ -212,7 +237,10 @@ static int run(struct config *c)
         return EXIT_USAGE;
     }
     hash_setup();
-    const char *file = config_text(c, "check");
+    const char *file = config_text(c, "replay");
+    if (file[0] != '\0')
+        return rehearse(c, file, state_dir);
+    file = config_text(c, "check");
     if (file[0] != '\0') {
         const struct check_options options = {.state_dir = state_dir,
                                               .admit = {.executable = OWN_EXECUTABLE},

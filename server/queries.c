@@ -228,6 +228,46 @@ static void plugins_list(struct pipeline *p, aiki_writer *w)
     }
 }
 
+/* By its name, or that of its file, which is all there is of one that was refused. */
+static bool is_plugin(const struct plugin *plugin, aiki_view name)
+{
+    struct descriptor d;
+    if (view_is(name, plugin->file))
+        return true;
+    return plugin->descriptor != NULL &&
+           descriptor_read((aiki_view){plugin->descriptor, plugin->descriptor_size_bytes}, &d,
+                           NULL) == AIKI_OK &&
+           view_equal(d.name, name);
+}
+
+static aiki_status plugins_get(struct pipeline *p, const struct query_args *a, aiki_writer *w,
+                               aiki_error *err)
+{
+    AUTO(buf) aiki_writer builds;
+    uint64_t count = 0;
+    buf_init(&builds);
+    for (struct chain *m = p->registry.sessions.next; m != &p->registry.sessions; m = m->next) {
+        struct session *s = container_of(m, struct session, all);
+        for (struct chain *k = s->plugins.next; k != &s->plugins; k = k->next) {
+            const struct plugin *plugin = container_of(k, struct plugin, of_session);
+            if (!is_plugin(plugin, a->workflow))
+                continue;
+            view_plugin(&builds, plugin);
+            count++;
+        }
+    }
+    if (count == 0)
+        return error_code(err, AIKI_NOT_FOUND, "PLUGIN_NOT_FOUND",
+                          "no connected runtime has a plugin or file %.*s",
+                          (int)(a->workflow.size_bytes < 100 ? a->workflow.size_bytes : 100),
+                          (const char *)a->workflow.data);
+    aiki_mp_map(w, 1);
+    aiki_mp_str(w, "builds");
+    aiki_mp_array(w, count);
+    aiki_mp_raw(w, builds.data, builds.size_bytes);
+    return builds.status;
+}
+
 static void server_stats(struct pipeline *p, aiki_writer *w)
 {
     const struct {
@@ -295,6 +335,33 @@ static aiki_status watch(struct pipeline *p, const struct command *c, aiki_view 
     return status;
 }
 
+/* A gate asks this for each workflow version of a new build, mostly for nothing. */
+static bool nobody_to_sample(struct pipeline *p, aiki_view args)
+{
+    struct query_args a;
+    uint8_t build[HASH_BYTES] = {0};
+    if (query_args_read(args, &a, NULL) != AIKI_OK)
+        return false; /* the reader says what is wrong */
+    const struct flow *f = registry_find(&p->registry, a.workflow, a.version);
+    if (parse_build(a.build, build, NULL) != AIKI_OK)
+        memset(build, 0, sizeof(build));
+    for (size_t i = 0; f != NULL && i < f->build_count; i++)
+        if (memcmp(f->builds[i].build, build, HASH_BYTES) != 0)
+            return false;
+    return true;
+}
+
+static void empty_sample(aiki_writer *w)
+{
+    struct view_map m;
+    view_map_begin(&m, w);
+    view_put_uint(&m, "total", 0);
+    view_put_bool(&m, "whole", true);
+    view_name(&m, "runs");
+    aiki_mp_array(w, 0);
+    view_map_end(&m);
+}
+
 static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, aiki_writer *w,
                                  aiki_error *err)
 {
@@ -306,6 +373,8 @@ static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, 
         return runs_get(p, &args, w, err);
     if (view_is(m->what, "workflows.get"))
         return workflows_get(p, &args, w, err);
+    if (view_is(m->what, "plugins.get"))
+        return plugins_get(p, &args, w, err);
     if (view_is(m->what, "builds.get"))
         return builds_get(p, &args, w, err);
     if (view_is(m->what, "workflows.list"))
@@ -314,13 +383,15 @@ static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, 
         workers_list(p, w);
     else if (view_is(m->what, "plugins.list"))
         plugins_list(p, w);
+    else if (view_is(m->what, "runs.sample")) /* otherwise the reader is asked */
+        empty_sample(w);
     else if (view_is(m->what, "server.stats"))
         server_stats(p, w);
     else
         return error_set(
             err, AIKI_INVALID,
-            "unknown query; there are runs.list runs.get runs.history runs.tree workflows.list "
-            "workflows.get builds.get workers.list plugins.list server.stats");
+            "unknown query; there are runs.list runs.get runs.history runs.tree runs.sample "
+            "runs.journal workflows.list workflows.get builds.get workers.list plugins.list plugins.get server.stats");
     return AIKI_OK;
 }
 
@@ -332,8 +403,8 @@ void command_query(struct pipeline *p, const struct command *c, aiki_view payloa
     buf_init(&doc);
     aiki_status status = msg_QUERY_read(payload, &m, &err);
     bool elsewhere =
-        status == AIKI_OK && (view_is(m.what, "runs.list") || view_is(m.what, "runs.history") ||
-                              view_is(m.what, "runs.tree"));
+        status == AIKI_OK && reader_knows(m.what) &&
+        !(view_is(m.what, "runs.sample") && nobody_to_sample(p, m.args));
     bool waits = false;
     if (elsewhere && view_is(m.what, "runs.history"))
         status = watch(p, c, m.args, &waits, &err);

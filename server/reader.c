@@ -110,7 +110,7 @@ static aiki_status read_build(aiki_view digits, struct build_range *ret, aiki_er
         BUILD_DIGITS_MIN, HASH_BYTES * 2);
 }
 
-static uint64_t open_states(void)
+uint64_t reader_open_states(void)
 {
     uint64_t mask = 0;
 #define OPEN_STATE(name, number, text, terminal) mask |= (terminal) ? 0 : 1ull << (number);
@@ -124,12 +124,12 @@ static uint64_t state_mask(uint32_t shown)
     if (shown == 0)
         return 0;
     if (shown == STATE_OPEN)
-        return open_states();
+        return reader_open_states();
     if (shown == RUN_QUEUED || shown == RUN_STALLED)
         return 1ull << RUN_QUEUED | 1ull << RUN_RUNNING;
     if (shown == RUN_PAUSED)
         return 1ull << RUN_PAUSED | 1ull << RUN_RUNNING;
-    return shown == RUN_CANCELLING ? open_states() : 1ull << shown;
+    return shown == RUN_CANCELLING ? reader_open_states() : 1ull << shown;
 }
 
 static uint32_t parse_state(const char *text)
@@ -311,9 +311,11 @@ static void do_job(struct reader *r, const struct job *job)
     buf_init(&doc);
     aiki_status status = query_args_read((aiki_view){job->args, job->args_size_bytes}, &args, &err);
     if (status == AIKI_OK)
-        status = job->what == JOB_HISTORY ? runs_history(r, job, &args, &doc, &err)
-                 : job->what == JOB_TREE  ? runs_tree(r, job, &args, &doc, &err)
-                                          : runs_list(r, job, &args, &doc, &err);
+        status = job->what == JOB_HISTORY   ? runs_history(r, job, &args, &doc, &err)
+                 : job->what == JOB_TREE    ? runs_tree(r, job, &args, &doc, &err)
+                 : job->what == JOB_SAMPLE  ? runs_sample(r, &args, &doc, &err)
+                 : job->what == JOB_JOURNAL ? runs_journal(r, &args, &doc, &err)
+                                            : runs_list(r, job, &args, &doc, &err);
     if (status == AIKI_OK && doc.status != AIKI_OK)
         status = error_set(&err, doc.status, "the answer could not be written");
     if (status == AIKI_NOMEM && err.message[0] == '\0')
@@ -388,6 +390,28 @@ void reader_stop(struct reader *r)
     free(r);
 }
 
+static const struct {
+    const char *name;
+    enum job_kind job;
+} queries[] = {{"runs.list", JOB_LIST},
+               {"runs.history", JOB_HISTORY},
+               {"runs.tree", JOB_TREE},
+               {"runs.sample", JOB_SAMPLE},
+               {"runs.journal", JOB_JOURNAL}};
+
+static enum job_kind find_query(aiki_view what)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(queries); i++)
+        if (view_is(what, queries[i].name))
+            return queries[i].job;
+    return JOB_NONE;
+}
+
+bool reader_knows(aiki_view what)
+{
+    return find_query(what) != JOB_NONE;
+}
+
 aiki_status reader_ask(struct reader *r, peer_id peer, uint32_t correlation, aiki_view what,
                        aiki_view args, const struct flow **served, size_t served_count,
                        aiki_error *err)
@@ -399,9 +423,7 @@ aiki_status reader_ask(struct reader *r, peer_id peer, uint32_t correlation, aik
                           READER_JOBS_MAX);
     }
     struct job *job = memory_need(sizeof(*job));
-    *job = (struct job){.what = view_is(what, "runs.history") ? JOB_HISTORY
-                                : view_is(what, "runs.tree")  ? JOB_TREE
-                                                              : JOB_LIST,
+    *job = (struct job){.what = find_query(what),
                         .peer = peer,
                         .correlation = correlation,
                         .served = served,

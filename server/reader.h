@@ -15,6 +15,7 @@ enum {
     HISTORY_LIMIT_MAX = 1000,
     TREE_RUNS_MAX = 1000, /* a larger or deeper family is cut, and says so */
     TREE_DEPTH_MAX = 30,
+    SAMPLE_RUNS_MAX = 1000,
     DOCUMENT_BYTES_MAX = 8 * 1024 * 1024 /* a page of history ends early rather than be larger */
 };
 
@@ -24,7 +25,9 @@ aiki_status reader_start(struct reader **ret, struct store *store, const char *s
                          uint64_t epoch_floor, struct mailbox *outbox, aiki_error *err);
 /* Ends the thread after what waits is answered. NULL is a no-op. */
 void reader_stop(struct reader *r);
-/* "runs.list", "runs.history" or "runs.tree" for that request. served: the flows that somebody serves, a
+/* Whether it is such a request. */
+bool reader_knows(aiki_view what);
+/* "runs.list", "runs.history", "runs.tree", "runs.sample" or "runs.journal" for that request. served: the flows that somebody serves, a
  * malloc'ed array that the reader frees. AIKI_LIMIT when too many wait. [store] */
 aiki_status reader_ask(struct reader *r, peer_id peer, uint32_t correlation, aiki_view what,
                        aiki_view args, const struct flow **served, size_t served_count,

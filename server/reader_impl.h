@@ -12,7 +12,7 @@
 struct job {
     struct mail mail;
     bool stop;
-    enum { JOB_LIST, JOB_HISTORY, JOB_TREE } what;
+    enum job_kind { JOB_NONE, JOB_LIST, JOB_HISTORY, JOB_TREE, JOB_SAMPLE, JOB_JOURNAL } what;
     peer_id peer;
     uint32_t correlation;
     uint8_t *args; /* owned */
@@ -38,6 +38,15 @@ aiki_status reader_find(struct reader *r, const struct query_args *a, store_run_
 /* As people are to see it. A row that says running may be of an earlier incarnation, whose
  * ownerships are void. */
 uint32_t reader_state(const struct reader *r, const struct job *job, const struct run_row *row);
+
+/* As a mask of states. */
+uint64_t reader_open_states(void);
+
+/* reader_gate.c */
+aiki_status runs_sample(struct reader *r, const struct query_args *a, aiki_writer *doc,
+                        aiki_error *err);
+aiki_status runs_journal(struct reader *r, const struct query_args *a, aiki_writer *doc,
+                         aiki_error *err);
 
 /* reader_tree.c */
 aiki_status runs_tree(struct reader *r, const struct job *job, const struct query_args *a,

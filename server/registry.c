@@ -346,6 +346,7 @@ static void plugin_destroy(struct plugin *p)
     free(p->file);
     free(p->descriptor);
     free(p->error);
+    free(p->gate);
     free(p);
 }
 
@@ -461,6 +462,8 @@ aiki_status registry_serve(struct registry *r, struct session *s, const struct m
         plugin_destroy(refused); /* the file was replaced by one that loads */
     p->role = m->role;
     p->since_at_ms = now_ms - m->since_ms;
+    p->gate = m->gate.size_bytes > 0 ? copy(m->gate) : NULL;
+    p->gate_size_bytes = m->gate.size_bytes;
     p->descriptor = copy(m->descriptor);
     p->descriptor_size_bytes = m->descriptor.size_bytes;
     p->flows = flows;
@@ -475,7 +478,7 @@ aiki_status registry_serve(struct registry *r, struct session *s, const struct m
             break;
         aiki_view map = {from, (uint64_t)(reader.at - from)};
         struct flow *f = flows[p->flow_count++];
-        if (serve_flow(f, p, d.name, map, now_ms))
+        if ((p->role & BUILD_IDLE) == 0 && serve_flow(f, p, d.name, map, now_ms))
             changed[(*ret_changed_count)++] = f;
     }
     *ret = p;

@@ -34,6 +34,8 @@ struct plugin {
     size_t flow_count;
     uint64_t role;               /* BUILD_* bits; 0: it takes new runs */
     int64_t since_at_ms;         /* in that role */
+    uint8_t *gate;               /* owned: report of its replay gate (runtime/broker/gate.h), or NULL */
+    uint64_t gate_size_bytes;
 };
 
 /* Open runs of a flow that one build executed last. */

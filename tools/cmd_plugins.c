@@ -1,9 +1,11 @@
-/* cmd_plugins.c - `aiki plugins list | check`. */
+/* cmd_plugins.c - `aiki plugins list | show | check | gate`. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/clock.h"
 #include "commands.h"
 #include "doc.h"
 #include "text.h"
@@ -19,7 +21,7 @@ static void plugin_row(struct table *t, aiki_view plugin)
         build.size_bytes = SHORT_BUILD;
     table_view(t, doc_text(plugin, "name"));
     table_view(t, doc_text(plugin, "version"));
-    table_cell(t, "%s", error.size_bytes > 0 ? "refused" : "serving");
+    table_view(t, doc_text(plugin, "state"));
     table_view(t, build);
     table_view(t, doc_text(plugin, "worker"));
     table_view(t, doc_text(plugin, "file"));
@@ -61,15 +63,99 @@ const struct command cmd_plugins_list = {
     .examples = "aiki plugins list\naiki plugins list --json", .run = run_list};
 /* clang-format on */
 
+/* ---- show --------------------------------------------------------------------------------- */
+
+static void print_numbers(aiki_view gate)
+{
+    static const char *const names[] = {"open", "replayed", "move", "stay", "crashed", "unknown"};
+    printf("  gate:");
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+        printf("%s %lld %s", i > 0 ? "," : "", (long long)doc_int(gate, names[i]), names[i]);
+    printf("\n");
+}
+
+static void print_findings(aiki_view gate)
+{
+    for (struct doc_list l = doc_list(gate, "findings"); doc_next(&l);) {
+        aiki_view error = doc_get(l.item, "error");
+        printf("    run ");
+        print_clean(doc_text(l.item, "run"));
+        printf(": ");
+        print_clean(doc_text(error, "code"));
+        printf(": ");
+        print_clean(doc_text(error, "message"));
+        printf("\n");
+    }
+}
+
+/* A gate's report, of a build that serves or of one that was refused for it. */
+static void print_gate(aiki_view build)
+{
+    aiki_view gate = doc_get(build, "gate"), build_id = doc_text(build, "build");
+    if (gate.size_bytes <= 1) /* nil */
+        gate = doc_get(doc_get(build, "error"), "details");
+    if (doc_get(gate, "findings").size_bytes == 0)
+        return;
+    printf("\nbuild %.12s on ", build_id.size_bytes >= 12 ? (const char *)build_id.data : "?");
+    print_clean(doc_text(build, "worker"));
+    printf("\n");
+    print_numbers(gate);
+    print_findings(gate);
+}
+
+static void build_row(struct table *t, aiki_view build, int64_t now_ms)
+{
+    char age[HUMAN_SIZE];
+    aiki_view id = doc_text(build, "build");
+    if (id.size_bytes > 12)
+        id.size_bytes = 12;
+    table_view(t, id);
+    table_view(t, doc_text(build, "version"));
+    table_view(t, doc_text(build, "state"));
+    table_cell(t, "%s", human_age(age, doc_time_ms(build, "since"), now_ms));
+    table_cell(t, "%lld", (long long)doc_int(build, "open"));
+    table_view(t, doc_text(build, "worker"));
+    table_view(t, doc_text(build, "file"));
+}
+
+static int run_show(struct cli *cli)
+{
+    static const char *const headers[] = {"BUILD",     "VERSION", "STATE", "SINCE",
+                                          "OPEN RUNS", "WORKER",  "FILE",  NULL};
+    aiki_view document;
+    int code = cli_query_one(cli, "plugins.get", "name", cli->args.operands[0], &document);
+    if (code != EXIT_OK)
+        return code;
+    if (cli->json) {
+        aiki_status st = print_json(doc_get(document, "builds"), 0, &cli->err);
+        code = st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
+    } else {
+        struct table t;
+        table_init(&t, headers, 1u << 4);
+        for (struct doc_list l = doc_list(document, "builds"); doc_next(&l);)
+            build_row(&t, l.item, clock_wall_ms());
+        table_print(&t, "no builds");
+        for (struct doc_list l = doc_list(document, "builds"); doc_next(&l);)
+            print_gate(l.item);
+    }
+    aiki_client_free(document.data);
+    return code;
+}
+
+/* clang-format off */
+const struct command cmd_plugins_show = {
+    .group = "plugins", .name = "show", .operands = "NAME", .operand_min = 1, .operand_max = 1,
+    .summary = "builds of a plugin: who holds them, since when, open runs; what the gate found",
+    .examples = "aiki plugins show hello\naiki plugins show hello.so --json", .run = run_show};
+/* clang-format on */
+
 /* ---- check -------------------------------------------------------------------------------- */
 
 /* The runtime does this itself, in a process of its own: this program never loads plugins. */
-static int run_check(struct cli *cli)
+static int run_runtime(struct cli *cli, const char *const argv[])
 {
     char path[CLI_PATH_SIZE];
     const char *runtime = cli_sibling("aiki-runtime", "runtime", path);
-    const char *argv[] = {"aiki-runtime", "--check", cli->args.operands[0],
-                          cli->json ? "--json" : NULL, NULL};
     if (runtime[0] != '\0')
         execv(runtime, (char *const *)(uintptr_t)argv);
     else
@@ -80,10 +166,52 @@ static int run_check(struct cli *cli)
     return cli_fail(cli, st, &cli->err);
 }
 
+static int run_check(struct cli *cli)
+{
+    const char *argv[] = {"aiki-runtime", "--check", cli->args.operands[0],
+                          cli->json ? "--json" : NULL, NULL};
+    return run_runtime(cli, argv);
+}
+
 /* clang-format off */
 const struct command cmd_plugins_check = {
     .group = "plugins", .name = "check", .operands = "FILE", .operand_min = 1, .operand_max = 1,
     .is_local = true, .summary = "whether a runtime would serve this file, and what it offers",
     .examples = "aiki plugins check ./hello.so\naiki plugins check ./hello.so --json",
     .run = run_check};
+/* clang-format on */
+
+/* ---- gate --------------------------------------------------------------------------------- */
+
+static int run_gate(struct cli *cli)
+{
+    static const char *const passed_on[] = {"tls-ca", "tls-cert", "tls-key", "token", "token-file"};
+    static const char *const flags[] = {"--tls-ca", "--tls-cert", "--tls-key", "--token",
+                                        "--token-file"};
+    const struct args *a = &cli->args;
+    const char *server = args_has(a, "against") ? args_text(a, "against") : args_text(a, "server");
+    const char *argv[24] = {"aiki-runtime", "--replay",    a->operands[0], "--server",
+                            server,         "--namespace", args_text(a, "namespace")};
+    size_t count = 7;
+    for (size_t i = 0; i < ARRAY_COUNT(flags); i++) {
+        if (!args_is_given(a, passed_on[i]))
+            continue; /* from the environment it comes by itself */
+        argv[count++] = flags[i];
+        argv[count++] = args_text(a, passed_on[i]);
+    }
+    if (cli->json)
+        argv[count++] = "--json";
+    return run_runtime(cli, argv);
+}
+
+/* clang-format off */
+static const struct arg gate_args[] = {
+    {ARG_TEXT, "against", "HOST:PORT", NULL, NULL, "the server whose open runs are asked; as --server", 0, 0},
+    {.type = ARG_END}};
+const struct command cmd_plugins_gate = {
+    .group = "plugins", .name = "gate", .operands = "FILE", .operand_min = 1, .operand_max = 1,
+    .args = gate_args,
+    .summary = "replay the open runs of a server against this file, before it is deployed",
+    .examples = "aiki plugins gate ./hello.so\naiki plugins gate ./hello.so --against 10.0.0.5:9090 --json",
+    .run = run_gate};
 /* clang-format on */

@@ -10,7 +10,8 @@ extern const struct command cmd_runs_list, cmd_runs_inspect, cmd_runs_watch, cmd
     cmd_runs_result, cmd_runs_signal, cmd_runs_tree;
 extern const struct command cmd_runs_cancel, cmd_runs_terminate, cmd_runs_pause, cmd_runs_resume,
     cmd_runs_wake, cmd_runs_retry;
-extern const struct command cmd_workers_list, cmd_plugins_list, cmd_plugins_check;
+extern const struct command cmd_workers_list, cmd_plugins_list, cmd_plugins_check, cmd_plugins_show,
+    cmd_plugins_gate;
 extern const struct command cmd_config_show;
 
 #endif

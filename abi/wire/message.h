@@ -44,7 +44,14 @@ enum {
 /* What a runtime holds a build for: bits of REGISTER's role. 0: it takes new runs. */
 enum {
     BUILD_DRAINING = 1, /* another took its place, runs are still resident */
-    BUILD_KEPT = 2      /* another took its place, open runs may need it */
+    BUILD_KEPT = 2,     /* another took its place, open runs may need it */
+    BUILD_IDLE = 4      /* its file is gone: it executes nothing until one is back */
+};
+
+/* What a child is for. */
+enum {
+    CHILD_SERVE = 0,
+    CHILD_GATE = 1 /* runs are replayed as far as they are on record; nothing is executed */
 };
 
 /* What START does when its key names a run that exists. */

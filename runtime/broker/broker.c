@@ -411,6 +411,7 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
                                                   .state_dir = o->state_dir,
                                                   .executable = o->executable,
                                                   .space = o->space,
+                                                  .gate = o->gate,
                                                   .task_threads = o->task_threads,
                                                   .wait_timeout_ms = o->wait_timeout_ms,
                                                   .drain_ms = o->limits.drain_ms};

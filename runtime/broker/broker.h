@@ -23,6 +23,7 @@ struct broker_options {
     const char *plugins_dir, *state_dir;
     const char *server, *redis_url;
     const char *name, *token, *token_file, *space;
+    const char *gate; /* policies of replay gates; see gate.h */
     struct tls_files tls; /* for a server at tls:HOST:PORT */
     const char *executable; /* for children: started with --child */
     uint64_t task_threads;

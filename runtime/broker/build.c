@@ -1,13 +1,13 @@
 /* build.c - one build: its process, its registration, its end.
  *
- *   spawn                READY             OK from server             newer build, file gone
- *   -----> LOADING --------------> REGISTERING ---------> SERVING ------------------> DRAINING
- *            |  ^                      |                    | ^                          |
- *            |  +-- newer file: killed |                    v | died: replaced           |
- *            v refused, died, late     v refused            +-+                          v
- *          GONE <----------------------+------------- process has ended -----------------+
+ *   spawn          READY        gate                OK from server       newer build, file gone
+ *   -----> LOADING ---> GATING ---------> REGISTERING ---------> SERVING ----------> DRAINING
+ *            |  ^          |                  |                    | ^                  |
+ *            |  |          |       newer file: killed              v | died: replaced   |
+ *            v refused,    v refused          v refused            +-+                  v
+ *          GONE <--- died, late --------------+--------- process has ended -------------+
  *
- * REGISTERING waits as long as there is no session. Beside a build that another took the place of,
+ * GATING (gating.c) and REGISTERING wait as long as there is no session. Beside a build that another took the place of,
  * kept.c keeps one in state KEPT.
  */
 #include "broker/builds_impl.h"
@@ -66,6 +66,7 @@ static void on_timer_closed(uv_handle_t *h)
     if (unlink(b->copy) != 0)
         log_warn("intake", "cannot remove the copy %s", b->copy);
     buf_deinit(&b->descriptor);
+    buf_deinit(&b->gate_report);
     free(b->routes);
     free(b->copy);
     free(b);
@@ -132,6 +133,8 @@ void build_drain(struct build *b)
     uint64_t grace_ms = b->owner->options.drain_ms;
     if (b->state == DRAINING)
         return;
+    gate_stop(b->gate);
+    b->gate = NULL;
     b->state = DRAINING;
     b->since_mono_ms = clock_mono_ms();
     struct conn *c = build_conn(b);
@@ -174,6 +177,8 @@ static void promote(struct build *b)
         kept_add(before);
         build_drain(before);
         builds_reconsider(bs);
+    } else {
+        kept_file_changed(bs, b->file_name);
     }
     kept_begin(b);
     struct build *same = kept_find(bs, b->hash);
@@ -224,7 +229,8 @@ void build_register(struct build *b)
     b->registered = true; /* from here on it takes an UNREGISTER */
     b->rejected = false;
     conn_send(c, REGISTER, b->correlation, .build = hash_view(b->hash),
-              .file = view_of(b->file->name), .descriptor = aiki_writer_view(&b->descriptor));
+              .file = view_of(b->file->name), .descriptor = aiki_writer_view(&b->descriptor),
+              .gate = aiki_writer_view(&b->gate_report));
 }
 
 /* ---- a process's news ---------------------------------------------------------------------- */
@@ -249,7 +255,7 @@ aiki_status build_take_descriptor(struct build *b, aiki_view bytes, aiki_error *
         return error_set(err, AIKI_NOMEM, "descriptor");
     for (descriptor_workflows(&d, &r);
          b->route_count < d.workflow_count && descriptor_next_workflow(&r, &w);)
-        b->routes[b->route_count++] = (struct route){w.name, w.version};
+        b->routes[b->route_count++] = (struct gate_route){w.name, w.version};
     return AIKI_OK;
 }
 
@@ -281,7 +287,7 @@ static aiki_status check_conflicts(const struct build *b, aiki_error *err)
     return AIKI_OK;
 }
 
-static void refuse_candidate(struct build *b, const aiki_error *err)
+void build_refuse(struct build *b, const aiki_error *err)
 {
     struct plugin_file *f = b->file;
     if (f != NULL) {
@@ -314,11 +320,10 @@ static void on_proc_ready(struct proc *p, aiki_view descriptor, void *arg)
     if (st == AIKI_OK)
         st = check_conflicts(b, &err);
     if (st != AIKI_OK) {
-        refuse_candidate(b, &err);
+        build_refuse(b, &err);
         return;
     }
-    b->state = REGISTERING;
-    build_register(b);
+    build_gate(b);
 }
 
 static void on_proc_refused(struct proc *p, aiki_view error, void *arg)
@@ -429,8 +434,9 @@ static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
             break;
         }
         (void)proc_load_failure(end, &err);
-        refuse_candidate(b, &err); /* with no process left this buries it */
+        build_refuse(b, &err); /* with no process left this buries it */
         break;
+    case GATING:
     case REGISTERING:
     case SERVING: replace_process(b, end, text); break;
     case KEPT: kept_gone(b, end, text); break;
@@ -472,7 +478,7 @@ void build_start_process(struct build *b)
         return;
     }
     if (b->state == LOADING) {
-        refuse_candidate(b, &err);
+        build_refuse(b, &err);
         return;
     }
     b->crashes++;
@@ -499,6 +505,7 @@ struct build *build_create(struct builds *bs, const char *file_name, const uint8
     build_hex(b->hash, hex);
     snprintf(b->label, sizeof(b->label), "%.96s@%.8s", file_name, hex);
     buf_init(&b->descriptor);
+    buf_init(&b->gate_report);
     uv_timer_init(bs->loop, &b->timer);
     b->next = bs->all;
     bs->all = b;

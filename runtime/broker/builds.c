@@ -85,12 +85,16 @@ void file_refuse_with(struct builds *bs, struct plugin_file *f, const uint8_t *h
                       aiki_view error)
 {
     aiki_error e = {.struct_size = sizeof(e)};
-    if (error_read(error, &e, NULL, NULL) != AIKI_OK)
+    bool decodes = error_read(error, &e, NULL, NULL) == AIKI_OK;
+    if (!decodes)
         (void)error_set(&e, AIKI_CORRUPT, "refused for a reason that does not decode");
     log_error("intake", "plugin %s refused: %s: %s%s", f->name, e.code, e.message,
               f->serving != NULL ? "; the build before it keeps serving" : "");
     buf_clear(&f->refusal, 0);
-    error_write(&f->refusal, &e);
+    if (decodes)
+        aiki_mp_raw(&f->refusal, error.data, error.size_bytes); /* with its details */
+    else
+        error_write(&f->refusal, &e);
     memcpy(f->refused_hash, hash, BUILD_BYTES);
     f->refused = true;
     tell_refusal(bs, f);
@@ -134,7 +138,9 @@ void builds_session_up(struct builds *bs)
     for (struct plugin_file *f = bs->files; f != NULL; f = f->next) {
         if (f->serving != NULL)
             build_register(f->serving);
-        if (f->candidate != NULL && f->candidate->state == REGISTERING)
+        if (f->candidate != NULL && f->candidate->state == GATING && f->candidate->gate == NULL)
+            build_gate(f->candidate);
+        else if (f->candidate != NULL && f->candidate->state == REGISTERING)
             build_register(f->candidate);
         if (f->refused)
             tell_refusal(bs, f);

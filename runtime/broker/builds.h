@@ -72,7 +72,7 @@ struct builds_callbacks {
 
 /* Borrowed for the object's life. */
 struct builds_options {
-    const char *plugins_dir, *state_dir, *executable, *space;
+    const char *plugins_dir, *state_dir, *executable, *space, *gate;
     uint64_t task_threads;
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     uint64_t drain_ms; /* how long a process that is to end may go on with resident runs */

@@ -7,18 +7,15 @@
 #define BROKER_BUILDS_IMPL_H
 
 #include "broker/builds.h"
+#include "broker/gate_report.h"
 #include "broker/proc.h"
 #include "intake/admit.h"
 #include "intake/keep.h"
 #include "intake/watch.h"
 
-enum build_state { LOADING, REGISTERING, SERVING, DRAINING, KEPT, SOLO };
+enum build_state { LOADING, GATING, REGISTERING, SERVING, DRAINING, KEPT, SOLO };
 
 enum { LABEL_SIZE = 128 };
-
-struct route {
-    aiki_view workflow, version;
-};
 
 struct build {
     struct build *next; /* in builds.all */
@@ -32,8 +29,10 @@ struct build {
     struct proc *proc;      /* NULL between a death and its replacement */
     bool ready;             /* proc has said READY */
     aiki_writer descriptor; /* owned bytes; empty before the first READY */
-    struct route *routes;   /* owned; texts borrowed from descriptor */
+    struct gate_route *routes;   /* owned; texts borrowed from descriptor */
     size_t route_count;
+    struct gate *gate;        /* GATING, while there is a session */
+    aiki_writer gate_report;  /* msgpack map; empty = there were no open runs */
     struct request registration;
     uint32_t correlation; /* of a REGISTER without an answer; 0 = none */
     bool registered;      /* the present session was told */
@@ -124,12 +123,19 @@ void build_restart(struct build *b);
 aiki_status build_take_descriptor(struct build *b, aiki_view bytes, aiki_error *err);
 bool build_offers(const struct build *b, aiki_view workflow, aiki_view version);
 void build_bury(struct build *b);
+/* The candidate will not serve. */
+void build_refuse(struct build *b, const aiki_error *err);
 /* (Again) with the present session, if there is one. */
 void build_register(struct build *b);
 void build_unregister(struct build *b);
 /* Nothing new for it; what is resident finishes, or is given back after drain_ms. */
 void build_drain(struct build *b);
 void file_drop_candidate(struct plugin_file *f);
+
+/* ---- gating.c ---- */
+
+/* Loaded: do the open runs fit? Then it is registered. Again with each session until it is known. */
+void build_gate(struct build *b);
 
 /* ---- kept.c ---- */
 
@@ -146,11 +152,13 @@ void kept_begin(const struct build *b);
 void kept_drop(struct build *b);
 /* Told to the server, unless it serves as well. */
 void kept_register(struct build *b);
+/* Another build of it serves, or it is gone. */
+void kept_file_changed(struct builds *bs, const char *file_name);
 void kept_session_up(struct builds *bs);
 void kept_ready(struct build *b, aiki_view descriptor);
 void kept_gone(struct build *b, const struct proc_end *end, const char *text);
 /* Whether it is the one that serves this workflow version, which its file offers no more. */
-bool kept_serves(const struct build *b, const struct route *route);
+bool kept_serves(const struct build *b, const struct gate_route *route);
 
 /* ---- adopt.c ---- */
 

@@ -40,13 +40,17 @@ struct build *kept_find(const struct builds *bs, const uint8_t *hash)
 void kept_register(struct build *b)
 {
     struct conn *c = session_conn(b->owner->session);
-    uint64_t role = BUILD_KEPT;
+    uint64_t role = BUILD_KEPT | BUILD_IDLE;
     for (const struct build *o = b->owner->all; o != NULL; o = o->next) {
+        bool serves = (o->state == REGISTERING || o->state == SERVING) && o->file != NULL;
+        if (serves && strcmp(o->file_name, b->file_name) == 0)
+            role &= ~(uint64_t)BUILD_IDLE;
         if (o == b || o->solo || !has_hash(o, b->hash))
             continue;
-        if (o->state == REGISTERING || o->state == SERVING)
+        if (serves)
             return;
-        role |= o->state == DRAINING ? BUILD_DRAINING : 0;
+        if (o->state == DRAINING || o->state == SERVING) /* which is about to drain */
+            role |= BUILD_DRAINING;
     }
     if (c == NULL || b->descriptor.size_bytes == 0)
         return;
@@ -54,6 +58,13 @@ void kept_register(struct build *b)
               .descriptor = aiki_writer_view(&b->descriptor), .role = role,
               .since_ms = clock_mono_ms() - b->since_mono_ms);
     b->registered = true;
+}
+
+void kept_file_changed(struct builds *bs, const char *file_name)
+{
+    for (struct build *b = bs->all; b != NULL; b = b->next)
+        if (b->state == KEPT && strcmp(b->file_name, file_name) == 0)
+            kept_register(b);
 }
 
 /* "open" of a builds.get document. */
@@ -227,7 +238,7 @@ void kept_add(const struct build *before)
     b->since_mono_ms = clock_mono_ms();
     b->kept.pause_ms = KEPT_LOOK_MS;
     b->kept.ask_at_mono_ms = b->since_mono_ms + KEPT_LOOK_MS;
-    kept_register(b);
+    kept_file_changed(bs, b->file_name);
     drop_too_many(bs, b->file_name);
     start_looking(bs);
 }
@@ -337,7 +348,7 @@ struct build *builds_find_other(struct builds *bs, const struct build_wanted *w,
 }
 
 /* Its file is there, in a newer build that offers the version no more; the newest of those kept. */
-bool kept_serves(const struct build *b, const struct route *route)
+bool kept_serves(const struct build *b, const struct gate_route *route)
 {
     bool file_serves = false;
     for (const struct build *o = b->owner->all; o != NULL; o = o->next) {

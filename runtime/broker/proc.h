@@ -54,6 +54,7 @@ struct proc_options {
     uint64_t task_threads;
     bool alone; /* it will have one run */
     int64_t wait_timeout_ms;
+    uint64_t mode; /* CHILD_* */
 };
 
 /* Text of an end for log and users: "killed by signal 11 (Segmentation fault)". */

@@ -464,8 +464,8 @@ static aiki_status side_step(struct run *r, aiki_view name, bool once, struct st
     if (st != AIKI_OK)
         return st;
     *ret_new = (*ret)->phase != PHASE_SHOWN;
-    while (*ret_new && !replay_side_ready(&r->replay))
-        fiber_yield();
+    while (*ret_new && (!replay_side_ready(&r->replay) || r->child->gating))
+        fiber_yield(); /* in a gate for ever: the run is live when this would be captured */
     r->acted |= *ret_new;
     return AIKI_OK;
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/blame.h"
@@ -26,6 +27,7 @@
 #include "wire/error.h"
 #include "wire/hash.h"
 
+enum { GATE_CPU_S = 20 };
 enum { EXIT_BROKEN = 70 }; /* the broker spoke in a way that cannot be: EX_SOFTWARE */
 
 /* ---- what runs need ---------------------------------------------------------------------- */
@@ -51,7 +53,7 @@ void child_log(struct child *c, int32_t level, const struct aiki_id *run, aiki_v
 {
     const struct aiki_id none = {{0}};
 
-    if (!conn_is_open(c->conn) || conn_unsent_bytes(c->conn) > LOG_UNSENT_BYTES_MAX)
+    if (c->gating || !conn_is_open(c->conn) || conn_unsent_bytes(c->conn) > LOG_UNSENT_BYTES_MAX)
         return;
     level = level < AIKI_LOG_DEBUG ? AIKI_LOG_DEBUG : level > AIKI_LOG_ERROR ? AIKI_LOG_ERROR : level;
     conn_send(c->conn, LOG, 0, .level = (uint64_t)level, .run = run != NULL ? *run : none,
@@ -178,6 +180,15 @@ static void refuse(struct child *c, const aiki_error *err)
 
 static void (*plugin_code)(void); /* a place in the plugin, for a crash to look around */
 
+/* Workflow code alone is executed, and its replay is soon over. */
+static void limit_gate(void)
+{
+    const struct rlimit cpu = {GATE_CPU_S, GATE_CPU_S}, files = {0, 0};
+
+    (void)setrlimit(RLIMIT_CPU, &cpu); /* lowering cannot fail */
+    (void)setrlimit(RLIMIT_FSIZE, &files);
+}
+
 static void load(struct child *c, const struct msg_LOAD *m)
 {
     AUTO(buf) aiki_writer descriptor;
@@ -186,6 +197,7 @@ static void load(struct child *c, const struct msg_LOAD *m)
     uint64_t threads = m->task_threads_max == 0 ? TASK_THREADS_DEFAULT : m->task_threads_max;
 
     buf_init(&descriptor);
+    c->gating = m->mode == CHILD_GATE;
     threads = threads > TASK_THREADS_MAX ? TASK_THREADS_MAX : threads;
     if (c->tasks == NULL)
         c->tasks = task_pool_create(c->loop, (uint32_t)threads, on_notes, c);
@@ -207,6 +219,8 @@ static void load(struct child *c, const struct msg_LOAD *m)
                       ? (void (*)(void))c->plugin.tasks[0].def.fn
                       : (void (*)(void))c->plugin.workflows[0].def.fn;
     c->wait_timeout_ms = m->wait_timeout_ms;
+    if (c->gating)
+        limit_gate();
     conn_send(c->conn, READY, 0, .descriptor = aiki_writer_view(&descriptor));
 }
 

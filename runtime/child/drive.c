@@ -290,6 +290,10 @@ void run_pump(struct run *r)
             (void)run_block_if_too_large(r, 0);
             return;
         }
+        if (r->child->gating && r->replay.live) {
+            run_verdict(r, NULL); /* all that is on record was asked for and shown */
+            return;
+        }
         switch (replay_next(&r->replay, child_now_ms(r->child), &s)) {
         case REPLAY_RESUME:
             if (r->replay.interrupted)

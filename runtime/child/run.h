@@ -42,6 +42,7 @@ struct child {
     bool loaded, draining;
     bool alone; /* the process is for one run */
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
+    bool gating; /* CHILD_GATE: nothing is executed, each run ends in a verdict */
     int exit_code;
     struct fiber_pool *fibers;
     struct task_pool *tasks; /* NULL before LOAD */

@@ -11,6 +11,8 @@ static const aiki_view no_bytes = {NULL, 0};
 void run_send_append(struct run *r, uint64_t next, aiki_view events, aiki_view waits);
 /* Block the run with this error, in place of anything not yet sent. */
 void run_block(struct run *r, const aiki_error *err);
+/* In a gate: what became of the run. err: NULL when its journal fits. */
+void run_verdict(struct run *r, const aiki_error *err);
 /* What is on record does not fit this build: tell the broker, who may know one that it fits. */
 void run_unfit(struct run *r, const aiki_error *err);
 /* True: an append of that size, or what replay keeps, is over a limit, and the run was blocked. */

@@ -56,6 +56,7 @@ static const struct route routes[] = {
     {"GET", "/v1/builds/{build}", "builds.get", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/workers", "workers.list", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/plugins", "plugins.list", prepare_query, {{0}}, false, LOCAL_NONE, 0},
+    {"GET", "/v1/plugins/{name}", "plugins.get", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/server", "server.stats", prepare_query, {{0}}, false, LOCAL_NONE, 0},
 };
 /* clang-format on */

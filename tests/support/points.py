@@ -6,6 +6,8 @@ from harness import ROOT
 POINTS = sorted(text for _, text in re.findall(r'X\((\w+), *"([^"]+)"\)', (ROOT / "runtime/base/fault.def").read_text()))
 # Only reached when a run does not fit the newest build: tests/fault/moves.py.
 MOVES = ["child.unfit.sent", "runtime.moved.sent", "runtime.unfit.read"]
+# Only reached when a new build is replayed against open runs: tests/fault/gates.py.
+GATES = ["runtime.gate.assigned", "server.gate.journal"]
 
 
 def owner_of(point):

@@ -1,0 +1,146 @@
+/* reader_gate.c - what a replay gate reads: open runs that a new build has not executed, and their
+ * journals as they are. [reader thread]
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "reader_impl.h"
+#include "wire/error.h"
+
+enum { SAMPLE_MS_MAX = 300, JOURNAL_PAGE_BYTES = 1024 * 1024 };
+
+struct pick {
+    struct aiki_id id;
+    uint8_t build[HASH_BYTES];
+    uint64_t seq;
+};
+
+/* Every row seen is as likely to be in it as every other (Vitter's algorithm R). */
+struct sample {
+    aiki_view build; /* that asks; its own runs are no question */
+    struct pick *picks; /* owned */
+    uint64_t limit, count, seen;
+    uint64_t last_no;
+    uint32_t rows;
+};
+
+static bool sample_row(void *arg, const struct run_row *row)
+{
+    struct sample *s = arg;
+    s->last_no = row->no;
+    s->rows++;
+    if (row->build.size_bytes != HASH_BYTES || view_equal(row->build, s->build))
+        return true;
+    uint64_t at = s->count < s->limit ? s->count++ : randombytes_uniform((uint32_t)s->seen + 1);
+    s->seen++;
+    if (at >= s->limit)
+        return true;
+    s->picks[at] = (struct pick){.id = row->id, .seq = row->seq};
+    memcpy(s->picks[at].build, row->build.data, HASH_BYTES);
+    return true;
+}
+
+static void write_sample(aiki_writer *doc, const struct sample *s, bool whole)
+{
+    struct view_map m;
+    view_map_begin(&m, doc);
+    view_put_uint(&m, "total", s->seen);
+    view_put_bool(&m, "whole", whole);
+    view_name(&m, "runs");
+    aiki_mp_array(doc, s->count);
+    for (uint64_t i = 0; i < s->count; i++) {
+        struct view_map run;
+        view_map_begin(&run, doc);
+        view_put_id(&run, "id", &s->picks[i].id);
+        view_put_uint(&run, "seq", s->picks[i].seq);
+        view_name(&run, "build");
+        view_hex(doc, s->picks[i].build, HASH_BYTES);
+        view_map_end(&run);
+    }
+    view_map_end(&m);
+}
+
+aiki_status runs_sample(struct reader *r, const struct query_args *a, aiki_writer *doc,
+                        aiki_error *err)
+{
+    AUTO(free) char *workflow = view_dup(a->workflow);
+    AUTO(free) char *version = view_dup(a->version);
+    AUTO(free) struct pick *picks = NULL;
+    uint8_t build[HASH_BYTES];
+    size_t size = 0;
+    struct sample s = {.limit = a->limit > 0 && a->limit < SAMPLE_RUNS_MAX ? a->limit
+                                                                          : SAMPLE_RUNS_MAX};
+    if (a->build.size_bytes > 0 &&
+        sodium_hex2bin(build, sizeof(build), (const char *)a->build.data,
+                       (size_t)a->build.size_bytes, NULL, &size, NULL) == 0)
+        s.build = (aiki_view){build, size};
+    s.picks = picks = calloc((size_t)s.limit, sizeof(*picks));
+    if (picks == NULL || workflow == NULL || version == NULL)
+        return error_set(err, AIKI_NOMEM, "a sample of %llu runs", (unsigned long long)s.limit);
+    struct list_filter filter = {.space = r->space,
+                                 .workflow = workflow,
+                                 .version = version,
+                                 .state_mask = reader_open_states(),
+                                 .limit = STORE_LIST_MAX};
+    int64_t until_ms = clock_mono_ms() + SAMPLE_MS_MAX;
+    do {
+        s.rows = 0;
+        aiki_status status =
+            r->connection->ops->list(r->connection, &filter, sample_row, &s, err);
+        if (status != AIKI_OK)
+            return status;
+        filter.before_no = s.last_no;
+    } while (s.rows == STORE_LIST_MAX && clock_mono_ms() < until_ms);
+    write_sample(doc, &s, s.rows < STORE_LIST_MAX);
+    return AIKI_OK;
+}
+
+/* ---- runs.journal ---------------------------------------------------------------------------- */
+
+struct journal_of {
+    uint64_t no, seq;
+    aiki_writer *doc;
+    struct view_map map;
+};
+
+static bool describe_run(void *arg, const struct run_row *row)
+{
+    struct journal_of *j = arg;
+    j->no = row->no;
+    j->seq = row->seq;
+    view_map_begin(&j->map, j->doc);
+    view_put_id(&j->map, "id", &row->id);
+    view_put_text(&j->map, "workflow", row->workflow);
+    view_put_text(&j->map, "version", row->version);
+    view_put_uint(&j->map, "seq", row->seq);
+    return false;
+}
+
+aiki_status runs_journal(struct reader *r, const struct query_args *a, aiki_writer *doc,
+                         aiki_error *err)
+{
+    AUTO(buf) aiki_writer page;
+    struct aiki_id id;
+    struct journal_of j = {.doc = doc};
+    fault_point(server_gate_journal);
+    uint64_t last_seq = a->after;
+    uint8_t hash[HASH_BYTES];
+    buf_init(&page);
+    aiki_status status = reader_find(r, a, describe_run, &j, &id, err);
+    if (status == AIKI_OK && a->after < j.seq)
+        status = r->connection->ops->reader_journal(r->connection, j.no, a->after,
+                                                    JOURNAL_PAGE_BYTES, &page, &last_seq, hash, err);
+    if (status != AIKI_OK)
+        return status;
+    view_put_uint(&j.map, "last", last_seq);
+    view_name(&j.map, "events");
+    aiki_mp_bin(doc, page.data, page.size_bytes);
+    view_map_end(&j.map);
+    return AIKI_OK;
+}

@@ -1,0 +1,119 @@
+"""The recipes of docs/deploying.md."""
+import subprocess
+
+import pytest
+
+from harness import BUILD, ROOT, until
+
+BODY = {
+    "now": 'TASK("a"); TASK("b"); WAIT("go"); TASK("c");',
+    "append": 'TASK("a"); TASK("b"); WAIT("go"); TASK("c"); TASK("d");',
+    "reorder": 'TASK("b"); TASK("a"); WAIT("go"); TASK("c");',
+    "insert": 'TASK("a"); TASK("x"); TASK("b"); WAIT("go"); TASK("c");',
+}
+
+
+@pytest.fixture
+def world(stacks, tmp_path):
+    """A run of "now" that waits; what a recipe does with files."""
+    s = stacks(runtime_args=["--gate", "safe,strict.so=strict"])
+
+    def file(body, version="1.0.0", also=""):
+        workflows = f'AIKI_WORKFLOW("pair", "{version}", work)' + (', AIKI_WORKFLOW("pair", "1.0.0", former)' if also else "")
+        source = tmp_path / "recipe.c"
+        source.write_text(f"""#include "pair.h"
+{f'PAIR_FUNCTION(former, {BODY[also]})' if also else ''}
+PAIR_FUNCTION(work, {BODY[body]})
+AIKI_PLUGIN("pair", "{version}", AIKI_WORKFLOWS({workflows}), PAIR_TASKS());
+""")
+        target = tmp_path / f"{body}-{version}-{also}.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-fvisibility=hidden", f"-I{ROOT}/abi/include", f"-I{BUILD}/abi/include",
+                        f"-I{ROOT}/tests/support/plugins", source, "-o", target], check=True)
+        return target
+    s.file = file
+    return s
+
+
+def states(s):
+    return [(p["state"], p["build"]) for p in s.get("/v1/plugins")["plugins"]]
+
+
+def deploy(s, name, path):
+    """Over what is there, and wait until it serves."""
+    before = {build for _, build in states(s)}
+    s.drop(name, path)
+    until(lambda: any(state == "serving" and build not in before for state, build in states(s)), "it serves")
+
+
+def waiting_run(s):
+    run = s.start("pair", {})
+    until(lambda: s.state(run) == "awaiting_signal", "it waits")
+    return run
+
+
+def end(s, run):
+    s.signal(run, "go", None)
+    return s.result(run)
+
+
+@pytest.mark.parametrize("recipe, answer", [("append", "ab-cd"), ("reorder", "ba-c")])
+def test_safe_changes(world, recipe, answer):
+    deploy(world, "pair", world.file("now"))
+    run = waiting_run(world)
+    new = world.file(recipe)
+    assert world.aiki("plugins", "gate", new).returncode == 0
+    deploy(world, "pair", new)
+    assert end(world, run) == answer
+
+
+def test_an_unsafe_insert_is_refused(world):
+    deploy(world, "strict", world.file("now"))
+    run = waiting_run(world)
+    insert = world.file("insert")
+    assert world.aiki("plugins", "gate", insert, check=False).returncode == 5
+    world.drop("strict", insert)
+    until(lambda: "refused" in dict(states(world)), "it is refused")
+    assert "serving" in dict(states(world))
+    assert end(world, run) == "ab-c"
+    (world.plugins / "strict.so").touch()
+    deploy(world, "strict", world.file("insert", version="1.0.1"))
+    assert end(world, waiting_run(world)) == "axb-c"
+
+
+def test_drain_and_retire(world):
+    deploy(world, "pair", world.file("now"))
+    old = waiting_run(world)
+    both = world.file("insert", version="2.0.0", also="now")
+    assert world.aiki("plugins", "gate", both).returncode == 0
+    deploy(world, "pair", both)
+    new = waiting_run(world)
+    assert world.run(new)["version"] == "2.0.0"
+    assert (end(world, old), end(world, new)) == ("ab-c", "axb-c")
+    versions = {v["version"]: v["runs"] for v in world.get("/v1/workflows/pair")["versions"]}
+    assert versions["1.0.0"] == {}, "nobody needs it any more"
+    deploy(world, "pair", world.file("insert", version="2.0.0"))
+
+
+def test_roll_back(world):
+    first = world.file("now")
+    deploy(world, "pair", first)
+    one = waiting_run(world)
+    deploy(world, "pair", world.file("insert"))
+    two = waiting_run(world)
+    before = dict(states(world))["serving"]
+    world.drop("pair", first)
+    until(lambda: dict(states(world)).get("serving") not in (None, before), "the old build serves again")
+    three = waiting_run(world)
+    assert [end(world, run) for run in (one, two, three)] == ["ab-c", "axb-c", "ab-c"]
+
+
+def test_remove(world):
+    first = world.file("now")
+    deploy(world, "pair", first)
+    run = waiting_run(world)
+    (world.plugins / "pair.so").unlink()
+    until(lambda: "serving" not in dict(states(world)), "it serves no more")
+    world.signal(run, "go", None)
+    until(lambda: world.state(run) == "stalled", "it waits for a file")
+    world.drop("pair", first)
+    assert world.result(run) == "ab-c"

@@ -1,0 +1,204 @@
+"""Pairs of old and new source: what the gate says of open runs, and how they end.
+
+Each pair is a workflow of its own, all in one stack: the old ones are served, a run of each is brought
+to its wait, the new ones are dropped over them, and then every run is told to go on. The answer is
+the steps that were asked for, so it tells which code ended the run.
+"""
+import pathlib
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import chain
+from harness import BUILD, ROOT, Stack, until
+
+OLD = 'TASK("a"); TASK("b"); WAIT("go"); TASK("c");'
+MOVES, STAYS, REFUSED = "moves", "stays", "refused"
+
+
+class Pair:
+    def __init__(self, name, new, verdict, answer, said="", old=OLD, **more):
+        self.name, self.old, self.new = name, old, new
+        self.verdict, self.answer, self.said = verdict, answer, said
+        self.more = more  # tasks, workflow, head: of the new source
+
+    def source(self, new):
+        more = self.more if new else {}
+        name = self.name
+        return f"""#include "pair.h"
+{more.get("head", "")}
+PAIR_FUNCTION(work, {self.new if new else self.old})
+AIKI_PLUGIN("{name}", "{2 if new else 1}.0.0",
+            AIKI_WORKFLOWS({more.get("workflows", 'AIKI_WORKFLOW("NAME", "1.0.0", work)').replace("NAME", name)}),
+            {more.get("tasks", "PAIR_TASKS()")});
+"""
+
+
+STAYED = "ab-c"
+PAIRS = [
+    # what moves
+    Pair("same-code", OLD, MOVES, "ab-c"),
+    Pair("appended", 'TASK("a"); TASK("b"); WAIT("go"); TASK("c"); TASK("d");', MOVES, "ab-cd"),
+    Pair("inserted-behind", 'TASK("a"); TASK("b"); WAIT("go"); TASK("d"); TASK("c");', MOVES, "ab-dc"),
+    Pair("removed-behind", 'TASK("a"); TASK("b"); WAIT("go");', MOVES, "ab-"),
+    Pair("renamed-behind", 'TASK("a"); TASK("b"); WAIT("go"); TASK("d");', MOVES, "ab-d"),
+    Pair("input-behind", 'TASK("a"); TASK("b"); WAIT("go"); TASK_OF("c", "2");', MOVES, "ab-c"),
+    Pair("reordered", 'TASK("b"); TASK("a"); WAIT("go"); TASK("c");', MOVES, "ba-c"),
+    Pair("in-parallel", 'aiki_future f, g; BEGIN("a", f); BEGIN("b", g); JOIN(f); JOIN(g); WAIT("go"); TASK("c");',
+         MOVES, "ab-c"),
+    Pair("begun-before-the-wait", 'aiki_future f; TASK("a"); TASK("b"); BEGIN("x", f); WAIT("go"); JOIN(f); TASK("c");',
+         MOVES, "abx-c"),
+    Pair("retry-policy", """const aiki_retry r = {.struct_size = sizeof(r), .kind = AIKI_RETRY_FIXED, .attempts_max = 9,
+                                                  .delay_ms = 5};
+         const aiki_task_options o = {.struct_size = sizeof(o), .retry = &r};
+         TASK_WITH("a", &o); TASK("b"); WAIT("go"); TASK("c");""", MOVES, "ab-c"),
+    Pair("timeout", """const aiki_task_options o = {.struct_size = sizeof(o), .start_to_close_ms = 60000};
+         TASK_WITH("a", &o); TASK("b"); WAIT("go"); TASK("c");""", MOVES, "ab-c"),
+    Pair("wait-limit", 'TASK("a"); TASK("b"); WAIT_FOR("go", 3600000); TASK("c");', MOVES, "ab-c"),
+    Pair("sleep-that-is-over", 'TASK("a"); NAP("nap", 60000); WAIT("go"); TASK("c");', MOVES, "a-c",
+         old='TASK("a"); NAP("nap", 1); WAIT("go"); TASK("c");'),
+    Pair("side-value-behind", 'TASK("a"); TASK("b"); WAIT("go"); SIDE("s"); TASK("c"); TASK("d");', MOVES, "ab-cd"),
+    Pair("sleep-behind", 'TASK("a"); TASK("b"); WAIT("go"); NAP("nap", 1); TASK("c"); TASK("d");', MOVES, "ab-cd"),
+    Pair("workflow-policy", OLD, MOVES, "ab-c",
+         workflows='AIKI_WORKFLOW("NAME", "1.0.0", work, AIKI_BACKOFF(3, 10, 100))'),
+    Pair("version-beside", OLD, MOVES, "ab-c",
+         workflows='AIKI_WORKFLOW("NAME", "1.0.0", work), AIKI_WORKFLOW("NAME", "2.0.0", work)'),
+    Pair("task-added", OLD, MOVES, "ab-c", tasks='PAIR_TASKS(, AIKI_TASK("unused", echo))'),
+    # what stays
+    Pair("inserted-first", 'TASK("x"); TASK("a"); TASK("b"); WAIT("go"); TASK("c");', STAYS, STAYED,
+         "recorded: task a"),
+    Pair("inserted-alike", 'TASK("a"); TASK("x"); TASK("b"); WAIT("go"); TASK("c");', STAYS, STAYED,
+         "recorded: task b"),
+    Pair("inserted-between", 'TASK("a"); TASK_OF("x", "2"); TASK("b"); WAIT("go"); TASK("c");', STAYS, STAYED,
+         "a step was inserted"),
+    Pair("inserted-before-the-wait", 'TASK("a"); TASK("b"); TASK("x"); WAIT("go"); TASK("c");', STAYS, STAYED,
+         "recorded: signal go; the code now asks for: task x"),
+    Pair("removed-first", 'TASK("b"); WAIT("go"); TASK("c");', STAYS, STAYED, "a step was removed"),
+    Pair("removed-last", 'TASK("a"); WAIT("go"); TASK("c");', STAYS, STAYED, "a step was removed"),
+    Pair("wait-removed", 'TASK("a"); TASK("b"); TASK("c");', STAYS, STAYED, "recorded: signal go"),
+    Pair("all-removed", ';', STAYS, STAYED, "recorded: task a"),
+    Pair("returns-early", 'TASK("a"); if (p.steps[0] == \'a\') return pair_answer(&p); TASK("b"); WAIT("go");', STAYS,
+         STAYED, "a step was removed"),
+    Pair("renamed", 'TASK("x"); TASK("b"); WAIT("go"); TASK("c");', STAYS, STAYED, "the name changed"),
+    Pair("signal-renamed", 'TASK("a"); TASK("b"); WAIT("start"); TASK("c");', STAYS, STAYED, "the name changed"),
+    Pair("input-changed", 'TASK("a"); TASK_OF("b", "2"); WAIT("go"); TASK("c");', STAYS, STAYED,
+         'recorded: task b with order.amount "1"; the code now asks for: task b with order.amount "2"; '
+         'likely the input changed'),
+    Pair("called-once-more", 'TASK("a"); TASK("b"); TASK("b"); WAIT("go"); TASK("c");', STAYS, STAYED, ""),
+    Pair("called-once-less", OLD, STAYS, "abb-c", "", old='TASK("a"); TASK("b"); TASK("b"); WAIT("go"); TASK("c");'),
+    Pair("wait-before-a-step", 'TASK("a"); WAIT("go"); TASK("b"); TASK("c");', STAYS, STAYED, 'recorded: task b'),
+    Pair("sleep-renamed", 'TASK("a"); NAP("pause", 1); WAIT("go"); TASK("c");', STAYS, "a-c", "the name changed",
+         old='TASK("a"); NAP("nap", 1); WAIT("go"); TASK("c");'),
+    Pair("sleep-inserted", 'TASK("a"); NAP("nap", 1); TASK("b"); WAIT("go"); TASK("c");', STAYS, STAYED, "task b"),
+    Pair("sleep-became-a-task", 'TASK("a"); TASK("x"); WAIT("go"); TASK("c");', STAYS, "a-c", "recorded: sleep nap",
+         old='TASK("a"); NAP("nap", 1); WAIT("go"); TASK("c");'),
+    Pair("side-value-inserted", 'SIDE("s"); TASK("a"); TASK("b"); WAIT("go"); TASK("c");', STAYS, STAYED,
+         "asks for: side s"),
+    Pair("side-value-removed", OLD, STAYS, STAYED, "recorded: side s",
+         old='TASK("a"); SIDE("s"); TASK("b"); WAIT("go"); TASK("c");'),
+    Pair("input-schema", OLD, STAYS, STAYED, "count: ",
+         head="""#include <aiki/record.h>
+#define STRICT(F, R) F(R, i64, count, AIKI_REQUIRED)
+AIKI_RECORD(strict, STRICT);""",
+         workflows='AIKI_WORKFLOW("NAME", "1.0.0", work, AIKI_INPUT(strict))'),
+    Pair("output-schema", OLD, STAYS, STAYED, "the recorded output of task a does not fit this build",
+         head="""#include <aiki/record.h>
+#define STRICT(F, R) F(R, i64, count, AIKI_REQUIRED)
+AIKI_RECORD(strict, STRICT);""",
+         tasks="""AIKI_TASKS(AIKI_TASK("a", echo, AIKI_OUTPUT(strict)), AIKI_TASK("b", echo),
+                             AIKI_TASK("c", echo))"""),
+    # what cannot be asked, or must not serve
+    Pair("version-gone", 'TASK("x");', None, STAYED, workflows='AIKI_WORKFLOW("NAME", "2.0.0", work)'),
+    Pair("crashes-in-replay", 'TASK("a"); TASK("b"); __builtin_trap(); WAIT("go");', REFUSED, STAYED,
+         "while the journal of run", code="GATE_CRASHED"),
+    Pair("never-comes-back", 'TASK("a"); TASK("b"); for (volatile int i = 0; i == 0;) {} WAIT("go");', REFUSED,
+         STAYED, "endless loop", code="GATE_STUCK"),
+]
+
+
+def build(folder, pair, new):
+    at = folder / f"{pair.name}-{'new' if new else 'old'}"
+    source, target = at.with_suffix(".c"), at.with_suffix(".so")
+    source.write_text(pair.source(new))
+    subprocess.run(["cc", "-shared", "-fPIC", "-fvisibility=hidden", "-O1", "-Wall", "-Werror", "-Wno-unused-function",
+                    f"-I{ROOT}/abi/include", f"-I{BUILD}/abi/include", f"-I{ROOT}/tests/support/plugins",
+                    source, "-o", target], check=True)
+    return target
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Every pair's run, brought to its wait, replaced, and told to go on."""
+    folder = tmp_path_factory.mktemp("pairs")
+    with ThreadPoolExecutor(2) as pool:
+        old = list(pool.map(lambda p: build(folder, p, False), PAIRS))
+        new = list(pool.map(lambda p: build(folder, p, True), PAIRS))
+    s = Stack(start=False)
+    try:
+        for pair, file in zip(PAIRS, old):
+            s.drop(pair.name, file)
+        s.start_redis()
+        s.start_server()
+        s.start_runtime(0)
+        s.runs = {pair.name: s.start(pair.name, {}) for pair in PAIRS}
+        for name, run in s.runs.items():
+            until(lambda: s.state(run) == "awaiting_signal", f"{name} waits")
+        before = builds(s)
+        for pair, file in zip(PAIRS, new):
+            s.drop(pair.name, file)
+        until(lambda: all(p["state"] == "refused" or p["build"] not in before for p in newest(s).values()),
+              "each new build serves or is refused")
+        s.plugins_then = newest(s)
+        for name, run in s.runs.items():
+            s.signal(run, "go", None)
+        yield s
+    except BaseException:
+        s.close(failed=True)
+        raise
+    s.close()
+
+
+def builds(s):
+    return {p["build"] for p in s.get("/v1/plugins")["plugins"]}
+
+
+def newest(s):
+    """By file: what became of the file as it is now."""
+    out = {}
+    for p in s.get("/v1/plugins")["plugins"]:
+        name = pathlib.Path(p["file"]).stem
+        if p["state"] == "refused" or (p["state"] == "serving" and out.get(name, {}).get("state") != "refused"):
+            out[name] = p
+    return out
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda p: p.name)
+def test_verdict(world, pair):
+    plugin = world.plugins_then[pair.name]
+    assert (plugin["state"] == "refused") == (pair.verdict == REFUSED), plugin
+    if pair.verdict is None:
+        assert plugin["gate"] is None, "no workflow version that it offers has open runs"
+        return
+    report = plugin["gate"] or plugin["error"]["details"]
+    assert report["open"] == report["replayed"] == 1 and report["unknown"] == 0, report
+    assert (report["move"], report["stay"], report["crashed"]) == {
+        MOVES: (1, 0, 0), STAYS: (0, 1, 0), REFUSED: (0, 0, 1)}[pair.verdict], report
+    assert len(report["findings"]) == (pair.verdict != MOVES)
+    if pair.verdict == REFUSED:
+        assert plugin["error"]["code"] == "GATE_CRASHED"
+        assert report["findings"][0]["error"]["code"] == pair.more["code"]
+    for finding in report["findings"]:
+        assert finding["run"] == world.runs[pair.name] and finding["workflow"] == pair.name
+        assert pair.said in finding["error"]["message"], finding
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda p: p.name)
+def test_end(world, pair):
+    run = world.runs[pair.name]
+    assert world.result(run) == pair.answer
+    events = world.history(run)
+    chain.check(events)
+    assert not [e for e in events if e["kind"] in ("blocked", "attempt_failed")], events
+    steps = [(e["address"], e["nth"]) for e in events if e["kind"] == "step_done"]
+    assert len(steps) == len(set(steps)), "a recorded step was executed again"
