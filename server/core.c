@@ -288,6 +288,11 @@ static aiki_status start_parts(struct core *c, const struct core_options *o, aik
     return status;
 }
 
+void core_set_tls(struct core *c, struct tls *tls)
+{
+    rpc_set_tls(c->rpc, tls);
+}
+
 void core_check_tokens(struct core *c)
 {
     rpc_check_tokens(c->rpc);

@@ -34,6 +34,8 @@ aiki_status core_start(struct core **ret, uv_loop_t *loop, const struct core_opt
                        aiki_error *err);
 /* Address for RPC; borrowed until core_stop. */
 const char *core_address(const struct core *c);
+/* For RPC connections from now on; borrowed as the one of the options, which may go then. */
+void core_set_tls(struct core *c, struct tls *tls);
 /* After tokens_reload: cuts RPC connections whose token is gone. */
 void core_check_tokens(struct core *c);
 /* Cuts all connections, ends the threads and closes the store. c is gone when on_stopped is

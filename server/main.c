@@ -68,8 +68,8 @@ static void print_help(void)
     config_print_help(keys, ARRAY_COUNT(keys));
     printf("  %-26s %s\n  %-26s %s\n", "--help", "print this and exit", "--version",
            "print the version and exit");
-    printf("\nSIGHUP, with --config or --token-file: reads those files again; log and the accepted\n"
-           "tokens change at once.\n");
+    printf("\nSIGHUP, with --config, --token-file or --tls-cert: reads those files again; log, the\n"
+           "accepted tokens and the certificate change at once.\n");
 }
 
 /* ---- end ------------------------------------------------------------------------------------- */
@@ -147,16 +147,42 @@ static void reload_tokens(const struct server *s)
     core_check_tokens(s->core);
 }
 
+static struct tls_files tls_files(const struct config *c)
+{
+    return (struct tls_files){.cert = config_text(c, "tls-cert"),
+                              .key = config_text(c, "tls-key"),
+                              .ca = config_text(c, "tls-client-ca")};
+}
+
+/* A renewed certificate. Connections keep what they began with. */
+static void reload_tls(struct server *s)
+{
+    const struct tls_files files = tls_files(s->config);
+    struct tls *fresh = NULL;
+    aiki_error err = AIKI_ERROR_INIT;
+    if (tls_server_create(&fresh, &files, &err) != AIKI_OK) {
+        log_error("tls", "%s; the certificate from before stays in use", err.message);
+        return;
+    }
+    core_set_tls(s->core, fresh);
+    http_set_tls(s->http, fresh);
+    tls_unref(s->tls);
+    s->tls = fresh;
+    log_info("tls", "certificate and key are read again");
+}
+
 static void on_hangup(uv_signal_t *handle, int number)
 {
     static const char *const live[] = {"log", NULL};
     static const struct reload_rules rules = {keys, ARRAY_COUNT(keys), live, check_settings};
-    const struct server *s = handle->data;
+    struct server *s = handle->data;
     (void)number;
     if (config_file(s->config)[0] != '\0' && reload_settings(s->config, &rules))
         set_log_level(s->config);
     if (s->tokens != NULL && s->core != NULL && !s->stopping)
         reload_tokens(s);
+    if (s->tls != NULL && s->core != NULL && s->http != NULL && !s->stopping)
+        reload_tls(s);
 }
 
 /* CONNECTIONS_MAX needs more descriptors than the usual soft limit. */
@@ -188,9 +214,7 @@ static void tell_ready(const struct server *s, int fd)
 /* Who may connect, and how. */
 static aiki_status read_credentials(struct server *s, const struct config *c, aiki_error *err)
 {
-    const struct tls_files tls = {.cert = config_text(c, "tls-cert"),
-                                  .key = config_text(c, "tls-key"),
-                                  .ca = config_text(c, "tls-client-ca")};
+    const struct tls_files tls = tls_files(c);
     const char *token_file = config_text(c, "token-file");
     aiki_status status = AIKI_OK;
     if (tls.cert[0] != '\0' || tls.key[0] != '\0' || tls.ca[0] != '\0')
@@ -231,7 +255,8 @@ static void watch_signals(struct server *s)
     (void)uv_signal_init(&s->loop, &s->on_hangup);
     (void)uv_signal_start(&s->on_int, on_signal, SIGINT);
     (void)uv_signal_start(&s->on_term, on_signal, SIGTERM);
-    if (config_file(s->config)[0] != '\0' || config_text(s->config, "token-file")[0] != '\0')
+    if (config_file(s->config)[0] != '\0' || config_text(s->config, "token-file")[0] != '\0' ||
+        config_text(s->config, "tls-cert")[0] != '\0')
         (void)uv_signal_start(&s->on_hangup, on_hangup, SIGHUP);
 }
 

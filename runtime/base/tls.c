@@ -168,6 +168,11 @@ const char *tls_cert_text(const struct tls *t) { return t->cert.bytes; }
 const char *tls_key_text(const struct tls *t) { return t->key.bytes; }
 const char *tls_ca_text(const struct tls *t) { return t->ca.bytes; }
 
+void tls_use(struct tls *t, struct gnutls_session_int *session)
+{
+    (void)gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, t->credentials); /* in place of others */
+}
+
 /* ---- sessions ------------------------------------------------------------------------------ */
 
 /* Numbers are no names: they are not sent ahead, only compared with the certificate. */

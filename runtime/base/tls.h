@@ -1,4 +1,5 @@
-/* base/tls.h - certificates and keys for connections, read once. [any]
+/* base/tls.h - certificates and keys for connections, read once: another context has what the files hold
+ * later. [any]
  *
  * A context is what a listener or all connections to servers share; connections take references.
  * TLS 1.3 and 1.2. Peers are verified against a CA and, by clients, by their name; there is no way
@@ -33,5 +34,9 @@ void tls_unref(struct tls *t); /* NULL is a no-op */
 const char *tls_cert_text(const struct tls *t);
 const char *tls_key_text(const struct tls *t);
 const char *tls_ca_text(const struct tls *t);
+/* A session that somebody else made, before its handshake: it presents and trusts what t does, and needs
+ * t as long as it lives. */
+struct gnutls_session_int;
+void tls_use(struct tls *t, struct gnutls_session_int *session);
 
 #endif

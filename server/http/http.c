@@ -77,6 +77,17 @@ static struct peer *peer_of(struct MHD_Connection *connection)
     return info != NULL ? info->socket_context : NULL;
 }
 
+/* Before the handshake: MHD knows only the certificate it was started with. */
+static void use_tls(struct http *h, struct MHD_Connection *connection, struct peer *peer)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    if (h->tls == h->first_tls || peer == NULL || info == NULL)
+        return;
+    peer->tls = tls_ref(h->tls);
+    tls_use(h->tls, info->tls_session);
+}
+
 static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode what)
 {
@@ -85,6 +96,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
         *context = peer_add(
             &h->peers,
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
+        use_tls(h, connection, *context);
     } else if (*context != NULL) {
         peer_remove(&h->peers, *context);
         *context = NULL;
@@ -296,6 +308,13 @@ static aiki_status start_handles(struct http *h, aiki_error *err)
     return AIKI_OK;
 }
 
+static void destroy(struct http *h)
+{
+    tls_unref(h->tls);
+    tls_unref(h->first_tls);
+    free(h);
+}
+
 aiki_status http_start(struct http **ret, uv_loop_t *loop, const struct http_options *options,
                        aiki_error *err)
 {
@@ -305,7 +324,10 @@ aiki_status http_start(struct http **ret, uv_loop_t *loop, const struct http_opt
     h->loop = loop;
     h->core = options->core;
     h->tokens = options->tokens;
-    h->tls = options->tls;
+    if (options->tls != NULL) {
+        h->tls = tls_ref(options->tls);
+        h->first_tls = tls_ref(options->tls);
+    }
     h->peers.is_tls = options->tls != NULL;
     h->listen_fd = -1;
     aiki_status status = listen_on(h, options->listen, err);
@@ -322,8 +344,14 @@ aiki_status http_start(struct http **ret, uv_loop_t *loop, const struct http_opt
         MHD_stop_daemon(h->daemon);
     if (h->listen_fd >= 0)
         close(h->listen_fd);
-    free(h);
+    destroy(h);
     return status;
+}
+
+void http_set_tls(struct http *h, struct tls *tls)
+{
+    tls_unref(h->tls);
+    h->tls = tls_ref(tls);
 }
 
 const char *http_address(const struct http *h)
@@ -344,7 +372,7 @@ static void handle_closed(struct http *h)
         return;
     void (*on_stopped)(void *arg) = h->on_stopped;
     void *arg = h->arg;
-    free(h);
+    destroy(h);
     on_stopped(arg);
 }
 

@@ -58,7 +58,7 @@ struct http_options {
     const char *listen; /* HOST:PORT or [V6]:PORT, port 0 for any */
     struct core *core;
     struct tokens *tokens; /* NULL: all are let in */
-    struct tls *tls;       /* NULL: HTTP; else HTTPS with its certificate */
+    struct tls *tls;       /* NULL: HTTP; else HTTPS with its certificate; a reference is taken */
 };
 aiki_status http_start(struct http **ret, uv_loop_t *loop, const struct http_options *options,
                        aiki_error *err);
@@ -67,6 +67,8 @@ const char *http_address(const struct http *h);
 /* Accept this name in Host too, e.g. the one a proxy or a container goes by. AIKI_LIMIT beyond
  * HTTP_HOSTS_MAX, AIKI_INVALID when it is no host name. */
 aiki_status http_allow_host(struct http *h, const char *name, aiki_error *err);
+/* For connections from now on, in place of what it was started with; takes a reference. */
+void http_set_tls(struct http *h, struct tls *tls);
 /* Waiting requests are answered with 503. h is gone when on_stopped is called. */
 void http_stop(struct http *h, void (*on_stopped)(void *arg), void *arg);
 

@@ -16,7 +16,8 @@ struct http {
     uv_loop_t *loop;
     struct core *core;
     struct tokens *tokens; /* NULL: all are let in */
-    struct tls *tls;       /* NULL: HTTP */
+    struct tls *tls;       /* a reference; NULL: HTTP */
+    struct tls *first_tls; /* the same; MHD was given its texts */
     struct MHD_Daemon *daemon;
     int listen_fd;        /* owned until MHD has it */
     uv_poll_t epoll;      /* MHD's epoll descriptor has events */

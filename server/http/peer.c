@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/tls.h"
 #include "http/http.h"
 #include "wire/error.h"
 
@@ -129,6 +130,7 @@ void peer_remove(struct peers *p, struct peer *peer)
     chain_remove(&peer->in_hung);
     chain_remove(&peer->in_phase);
     p->count--;
+    tls_unref(peer->tls);
     free(peer);
 }
 

@@ -42,6 +42,7 @@ struct peer {
     int64_t until_ms;        /* of the loop's clock */
     int fd;                  /* borrowed from MHD */
     struct request *request; /* borrowed; NULL between requests */
+    struct tls *tls;         /* a reference; NULL: none */
 };
 
 struct peers {

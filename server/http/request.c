@@ -246,8 +246,8 @@ static aiki_status check_token(struct request *r, const struct head *head, aiki_
 static aiki_status check_certificate(struct request *r, aiki_error *err)
 {
     unsigned problems = 0;
-    if (r->http->tls == NULL || tls_ca_text(r->http->tls) == NULL)
-        return AIKI_OK;
+    if (r->http->first_tls == NULL || tls_ca_text(r->http->first_tls) == NULL)
+        return AIKI_OK; /* asked of all or of nobody, as it was at start */
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
     if (info != NULL && gnutls_certificate_verify_peers2(info->tls_session, &problems) == 0 &&

@@ -489,6 +489,11 @@ size_t rpc_session_count(const struct rpc *r)
     return r->session_count;
 }
 
+void rpc_set_tls(struct rpc *r, struct tls *tls)
+{
+    r->options.tls = tls;
+}
+
 void rpc_check_tokens(struct rpc *r)
 {
     for (uint32_t slot = 0; slot < CONNECTIONS_MAX; slot++) {

@@ -25,7 +25,7 @@ struct rpc_options {
     const char *listen;   /* HOST:PORT, [V6]:PORT or unix:PATH */
     const char *space;    /* the namespace served here; borrowed */
     struct tokens *tokens; /* borrowed; NULL: all are let in */
-    struct tls *tls;       /* borrowed; NULL: TCP connections without TLS */
+    struct tls *tls;       /* borrowed, see rpc_set_tls; NULL: TCP connections without TLS */
     uint64_t lease_ms;
     uint64_t incarnation;
     struct engine_clock clock;
@@ -39,6 +39,8 @@ const char *rpc_address(const struct rpc *r);
 void rpc_deliver(struct rpc *r, const struct parcel *parcel);
 /* Ids of the sessions that have a lease, sorted: a malloc'ed array, NULL when there is none. */
 struct aiki_id *rpc_sessions(const struct rpc *r, size_t *ret_count);
+/* For connections from now on, in place of the other; borrowed. */
+void rpc_set_tls(struct rpc *r, struct tls *tls);
 /* Cuts the connections whose token is not accepted any more. */
 void rpc_check_tokens(struct rpc *r);
 size_t rpc_connection_count(const struct rpc *r);

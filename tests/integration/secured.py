@@ -2,6 +2,7 @@
 import http.client
 import pathlib
 import secrets
+import shutil
 import signal
 import socket
 import ssl
@@ -234,6 +235,50 @@ def test_certificates_that_do_not_fit(certificates, name, code):
         refused(s, code)
         with pytest.raises(ssl.SSLCertVerificationError):
             s.get("/healthz")
+    finally:
+        s.close()
+
+
+def presented(address):
+    """The certificate a listener shows to a new connection."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    host, port = address.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=harness.PATIENCE_S) as plain:
+        with context.wrap_socket(plain) as s:
+            return s.getpeercert(binary_form=True)
+
+
+def test_a_renewed_certificate_is_used_after_a_reload(certificates):
+    def install(name, live="live"):
+        for end in ("pem", "key"):
+            shutil.copy(certificates / f"{name}.{end}", certificates / f"{live}.{end}")
+    install("server")
+    s = Encrypted(certificates, name="live")
+    try:
+        listeners = (s.http, s.rpc)
+        first = presented(s.http)
+        assert presented(s.rpc) == first
+        s.start_runtime()
+        kept = s.http_connection(harness.PATIENCE_S)
+        kept.request("GET", "/healthz")
+        assert kept.getresponse().read()
+        shutil.copy(certificates / "client.key", certificates / "live.key")
+        s.reload()
+        until(lambda: "stays in use" in s.server.tail(), "a key of another certificate is refused")
+        assert {presented(a) for a in listeners} == {first}
+        install("client")
+        s.reload()
+        until(lambda: all(presented(a) != first for a in listeners), "the new one is shown")
+        assert presented(s.http) == presented(s.rpc)
+        kept.request("GET", "/healthz")
+        assert kept.getresponse().read(), "who was connected stays so"
+        assert "connection lost" not in s.runtimes[0].tail()
+        install("server")
+        s.reload()
+        until(lambda: all(presented(a) == first for a in listeners), "and back")
+        assert s.get("/v1/workers")["workers"]
     finally:
         s.close()
 

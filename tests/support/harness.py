@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -77,6 +78,37 @@ class HttpError(Exception):
         return self.body.get("error", {}).get("code") if isinstance(self.body, dict) else None
 
 
+class Undertaker:
+    """Ends what is left when this process dies without saying so. A process of its own, since PR_SET_PDEATHSIG
+    would end whatever a thread of a test has started with that thread."""
+
+    CODE = """
+import os, signal, sys
+living = set()
+for line in sys.stdin:
+    change, pid = line[0], int(line[1:])
+    (living.add if change == '+' else living.discard)(pid)
+for pid in living:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+"""
+    lock = threading.Lock()
+    of_process = None
+
+    @classmethod
+    def tell(cls, change, pid):
+        """"+": pid leads a group that is to end with us; "-": it has been waited for."""
+        with cls.lock:
+            if cls.of_process is None or cls.of_process[0] != os.getpid():
+                cls.of_process = os.getpid(), subprocess.Popen(
+                    [sys.executable, "-c", cls.CODE], stdin=subprocess.PIPE, text=True, start_new_session=True)
+            stdin = cls.of_process[1].stdin
+            stdin.write(f"{change}{pid}\n")
+            stdin.flush()
+
+
 class Process:
     """One child process with its log file."""
 
@@ -98,6 +130,7 @@ class Process:
             self.popen = subprocess.Popen(
                 list(map(str, argv)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 pass_fds=[writer] if ready else [], env=environment, start_new_session=True)
+        Undertaker.tell("+", self.popen.pid)
         if ready:
             os.close(writer)
             self._reader = reader
@@ -138,6 +171,7 @@ class Process:
         if self.alive():
             self.send(signal.SIGKILL)
         self.popen.wait()
+        Undertaker.tell("-", self.popen.pid)
 
     def stop(self, patience_s=PATIENCE_S):
         """SIGTERM and the exit code."""
