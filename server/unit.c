@@ -290,6 +290,13 @@ static void roll_back(struct pipeline *p)
 
 /* ---- commit ---------------------------------------------------------------------------------- */
 
+/* Nothing without fault injection. */
+static void pass_edges(const struct unit *unit, bool committed)
+{
+    for (size_t i = 0; i < unit->run_count; i++)
+        fault_edges(unit->runs[i].events, committed);
+}
+
 static aiki_status commit(struct pipeline *p, aiki_error *err)
 {
     struct work *u = &p->work;
@@ -312,12 +319,14 @@ static aiki_status commit(struct pipeline *p, aiki_error *err)
                        d->entry->journal.size_bytes - d->journal_size_before}};
         entry_row(d->entry, p->space, &w->row);
     }
-    fault_point(server_commit_before);
     const struct unit unit = {.runs = u->writes, .run_count = u->run_count};
+    fault_point(server_commit_before);
+    pass_edges(&unit, false);
     aiki_status status = p->store->ops->commit(p->store, &unit, err);
     if (status == AIKI_OK)
         metric_add(store_commits, 1);
     fault_point(server_commit_after);
+    pass_edges(&unit, true);
     return status;
 }
 

@@ -14,6 +14,11 @@ static const char *const names[FAULT_COUNT] = {
 #define FAULT_NAME(name, text) [FAULT_##name] = text,
     FAULT_POINTS(FAULT_NAME)
 #undef FAULT_NAME
+#define FAULT_EDGE_NAME(name, number, text)        \
+    [FAULT_before_##name] = "server.before." text, \
+    [FAULT_after_##name] = "server.after." text,
+    EVENT_KIND_MAP(FAULT_EDGE_NAME)
+#undef FAULT_EDGE_NAME
 };
 
 const char *fault_name(enum fault point) { return names[point]; }
@@ -165,6 +170,22 @@ bool fault_hit(enum fault point)
     case ACT_COUNT: abort();
     }
     return false;
+}
+
+void fault_edges(aiki_view events, bool committed)
+{
+    static const enum fault before[] = {
+#define FAULT_EDGE_OF(name, number, text) [number] = FAULT_before_##name,
+        EVENT_KIND_MAP(FAULT_EDGE_OF)
+#undef FAULT_EDGE_OF
+    };
+    aiki_reader r;
+    struct event e;
+
+    aiki_reader_init(&r, events);
+    while (event_read_stored(&r, &e, NULL) == AIKI_OK)
+        if (e.kind < sizeof(before) / sizeof(before[0]) && before[e.kind] != 0)
+            (void)fault_hit(before[e.kind] + (committed ? 1 : 0));
 }
 
 bool fault_mode_on(enum fault_mode mode)

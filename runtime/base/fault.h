@@ -12,6 +12,10 @@
  *   AIKI_FAULT_LOG=FILE    each point passed is appended once a process, so that the suite can
  *                          prove that every point is reached
  *
+ * Besides the points of fault.def there are two for each kind of event: the server is about to commit, or
+ * has just committed, a unit that records one ("server.before.signal", "server.after.signal"). A new kind
+ * has them without further ado, and tests/fault/edges.py insists on a row for it.
+ *
  * Compiled in with -Dfault_injection=true; otherwise a point costs nothing. A name that is not in
  * fault.def does not compile in either build.
  */
@@ -22,6 +26,7 @@
 #include <stdint.h>
 
 #include "base/fault.def"
+#include "wire/event.h"
 
 /* Conditions under which everything has to work as ever; tests/modes runs all tests in each. */
 #define FAULT_MODES(X)                                                                      \
@@ -34,6 +39,9 @@ enum fault {
 #define FAULT_ENUM(name, text) FAULT_##name,
     FAULT_POINTS(FAULT_ENUM)
 #undef FAULT_ENUM
+#define FAULT_EDGE_ENUM(name, number, text) FAULT_before_##name, FAULT_after_##name,
+    EVENT_KIND_MAP(FAULT_EDGE_ENUM)
+#undef FAULT_EDGE_ENUM
     FAULT_COUNT
 };
 
@@ -52,6 +60,8 @@ const char *fault_name(enum fault point);
  * started with an AIKI_FAULT that does not parse says so and ends with status 2. */
 bool fault_hit(enum fault point);
 #define fault_point(name) ((void)fault_hit(FAULT_##name))
+/* The edges of stored events: `committed` or about to be. */
+void fault_edges(aiki_view events, bool committed);
 #define fault_fails(name) fault_hit(FAULT_##name)
 bool fault_mode_on(enum fault_mode mode);
 #define fault_mode(name) fault_mode_on(FAULT_MODE_##name)
@@ -59,6 +69,7 @@ bool fault_mode_on(enum fault_mode mode);
 bool fault_drops_reply(uint32_t type);
 #else
 #define fault_point(name) ((void)FAULT_##name)
+#define fault_edges(events, committed) ((void)(events), (void)(committed))
 #define fault_fails(name) ((void)FAULT_##name, false)
 #define fault_mode(name) ((void)FAULT_MODE_##name, false)
 #define fault_drops_reply(type) ((void)(type), false)
