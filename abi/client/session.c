@@ -14,16 +14,12 @@
  * whole list again: what the old connection had answered is gone from it, and the rest is the
  * same request to the server (a START carries its run id, a SIGNAL its reference). A request that
  * is to go once ends when the connection it was sent on does.
- *
- * Time: one timer stands for the earliest moment any request needs attention. Most requests are
- * answered before theirs, so the list is walked about once per request_timeout_ms.
  */
-#include "session.h"
+#include "session_impl.h"
 
 #include <assert.h>
 #include <signal.h>
 #include <sodium.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,366 +28,17 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/conn.h"
 #include "base/fault.h"
 #include "base/secret.h"
-#include "outcome.h"
 #include "wire/error.h"
-#include "wire/event.h"
 
 enum {
-    HASH_SIZE = 4096, /* 16 requests a chain at the limit */
-    HELLO_CORRELATION = 1,
     CONNECT_MS_MAX = 5000, /* one attempt, WELCOME included */
     BACKOFF_MS_MIN = 20,
-    BACKOFF_MS_MAX = 2000,
-    BUSY_MS = 100, /* before asking a server again that answered UNAVAILABLE */
-    REQUEST_TIMEOUT_MS = 30000,
-    WAIT_GRACE_MS = 250 /* for the server's own "not yet" to arrive; it knows the state */
-};
-
-enum state { IDLE, CONNECT, HELLO, UP, BACKOFF, CLOSING };
-
-struct session {
-    uv_loop_t loop;
-    struct conn_loop *conns;
-    struct conn *conn;   /* NULL unless CONNECT, HELLO or UP */
-    uv_timer_t pace;     /* limit of an attempt in CONNECT and HELLO, pause in BACKOFF */
-    uv_timer_t due;      /* when the list must be looked at */
-    int64_t due_mono_ms; /* what `due` is armed for; INT64_MAX = nothing */
-    struct mailbox mailbox;
-    struct mail stop; /* posted by destroy */
-    pthread_t thread;
-
-    enum state state;
-    unsigned attempt;                 /* connection attempts since it was last up */
-    int64_t down_since_mono_ms;       /* 0 while UP */
-    char why[AIKI_MESSAGE_SIZE];      /* the last connection did not work because */
-    char why_busy[AIKI_MESSAGE_SIZE]; /* the server last answered UNAVAILABLE because */
-
-    struct request *first, **last;
-    struct request *hash[HASH_SIZE]; /* by correlation */
-    uint32_t correlation_last;
-
-    char *address, *name, *token, *token_file, *space; /* owned; token "": of token_file */
-    struct tls *tls; /* owned; NULL: the address is without TLS */
-    int64_t request_timeout_ms;
-    atomic_uint count;
-    atomic_ullong bytes;
+    BACKOFF_MS_MAX = 2000
 };
 
 static void enter(struct session *s, enum state next);
-
-/* ---- requests ----------------------------------------------------------------------------- */
-
-struct request *request_create(uint32_t type, request_fn fn, void *arg)
-{
-    struct request *r = calloc(1, sizeof(*r));
-    if (r == NULL)
-        return NULL;
-    buf_init(&r->payload);
-    r->type = type;
-    r->fn = fn;
-    r->arg = arg;
-    r->submitted_mono_ms = clock_mono_ms();
-    return r;
-}
-
-void request_destroy(struct request *r)
-{
-    if (r == NULL)
-        return;
-    buf_deinit(&r->payload);
-    free(r);
-}
-
-static uint64_t request_bytes(const struct request *r)
-{
-    return sizeof(*r) + r->payload.size_bytes;
-}
-
-static void link_request(struct session *s, struct request *r)
-{
-    do
-        r->correlation = ++s->correlation_last;
-    while (r->correlation <= HELLO_CORRELATION); /* 0 is for pushes */
-    r->link = s->last;
-    *s->last = r;
-    s->last = &r->next;
-    struct request **bucket = &s->hash[r->correlation % HASH_SIZE];
-    r->hash_next = *bucket;
-    *bucket = r;
-}
-
-static void unlink_request(struct session *s, struct request *r)
-{
-    *r->link = r->next;
-    if (r->next != NULL)
-        r->next->link = r->link;
-    else
-        s->last = r->link;
-    struct request **at = &s->hash[r->correlation % HASH_SIZE];
-    while (*at != r)
-        at = &(*at)->hash_next;
-    *at = r->hash_next;
-}
-
-static struct request *find_request(struct session *s, uint32_t correlation)
-{
-    struct request *r = s->hash[correlation % HASH_SIZE];
-    while (r != NULL && r->correlation != correlation)
-        r = r->hash_next;
-    return r;
-}
-
-static void uncount(struct session *s, const struct request *r)
-{
-    atomic_fetch_sub(&s->count, 1);
-    atomic_fetch_sub(&s->bytes, request_bytes(r));
-}
-
-/* The last word on r. fn may submit new requests. */
-static void finish(struct session *s, struct request *r, aiki_status st, struct answer *a,
-                   const aiki_error *err)
-{
-    unlink_request(s, r);
-    uncount(s, r);
-    r->fn(r, st, a, err);
-    request_destroy(r);
-}
-
-static void fail(struct session *s, struct request *r, aiki_status st, const char *message)
-{
-    aiki_error err = {.struct_size = sizeof(err)};
-    (void)error_set(&err, st, "%s", message);
-    finish(s, r, st, NULL, &err);
-}
-
-/* Ends what is open now; requests that callbacks add meanwhile are not touched. */
-static void fail_all(struct session *s, const aiki_error *err)
-{
-    struct request *stop = s->first == NULL ? NULL : container_of(s->last, struct request, next);
-    for (struct request *r = s->first, *next; r != NULL; r = next) {
-        next = r == stop ? NULL : r->next;
-        finish(s, r, err->status, NULL, err);
-    }
-}
-
-static void send_request(struct session *s, struct request *r)
-{
-    aiki_writer *w = conn_out(s->conn);
-    uint64_t at = frame_begin(w);
-    aiki_mp_raw(w, r->payload.data, r->payload.size_bytes);
-    (void)frame_end(w, at, r->type, r->correlation); /* the size was checked at submission */
-    conn_dirty(s->conn);
-    r->sent = true;
-}
-
-/* ---- time --------------------------------------------------------------------------------- */
-
-/* When the server has been out of reach for too long as far as r is concerned. */
-static int64_t lost_mono_ms(const struct session *s, const struct request *r)
-{
-    if (s->down_since_mono_ms == 0 || r->type == 0)
-        return INT64_MAX;
-    int64_t since =
-        s->down_since_mono_ms > r->submitted_mono_ms ? s->down_since_mono_ms : r->submitted_mono_ms;
-    return since + s->request_timeout_ms;
-}
-
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* When r ends without an answer. */
-static int64_t expiry_mono_ms(const struct session *s, const struct request *r)
-{
-    int64_t grace_ms = r->type == WIRE_WAIT ? WAIT_GRACE_MS : 0;
-    int64_t own = r->deadline_mono_ms > 0 ? r->deadline_mono_ms + grace_ms : INT64_MAX;
-    return earlier(own, lost_mono_ms(s, r));
-}
-
-static int64_t request_due_mono_ms(const struct session *s, const struct request *r)
-{
-    int64_t due = expiry_mono_ms(s, r);
-    return r->resend_mono_ms > 0 ? earlier(due, r->resend_mono_ms) : due;
-}
-
-static void on_due(uv_timer_t *t);
-
-static void arm_due(struct session *s, int64_t due_mono_ms)
-{
-    if (due_mono_ms >= s->due_mono_ms || s->state == CLOSING)
-        return;
-    s->due_mono_ms = due_mono_ms;
-    int64_t left_ms = due_mono_ms - clock_mono_ms();
-    uv_update_time(&s->loop);
-    uv_timer_start(&s->due, on_due, left_ms > 0 ? (uint64_t)left_ms : 0, 0);
-}
-
-static void expire(struct session *s, struct request *r)
-{
-    char message[2 * AIKI_MESSAGE_SIZE];
-    if (s->state != UP) {
-        snprintf(message, sizeof(message), "server %s cannot be reached: %s", s->address, s->why);
-        fail(s, r, AIKI_UNAVAILABLE, message);
-    } else if (r->type == WIRE_WAIT) {
-        fail(s, r, AIKI_TIMEDOUT, "the run has not finished yet");
-    } else if (r->was_busy) {
-        snprintf(message, sizeof(message), "server %s could not for %lld ms: %s", s->address,
-                 (long long)s->request_timeout_ms, s->why_busy);
-        fail(s, r, AIKI_UNAVAILABLE, message);
-    } else {
-        snprintf(message, sizeof(message), "server %s did not answer within %lld ms", s->address,
-                 (long long)s->request_timeout_ms);
-        fail(s, r, AIKI_UNAVAILABLE, message);
-    }
-}
-
-static void on_due(uv_timer_t *t)
-{
-    struct session *s = container_of(t, struct session, due);
-    int64_t now = clock_mono_ms();
-    bool silent = false;
-
-    s->due_mono_ms = INT64_MAX;
-    for (struct request *r = s->first, *next; r != NULL; r = next) {
-        next = r->next;
-        if (r->resend_mono_ms > 0 && r->resend_mono_ms <= now) {
-            r->resend_mono_ms = 0;
-            if (s->state == UP)
-                send_request(s, r);
-        }
-        if (expiry_mono_ms(s, r) <= now) {
-            silent = silent || (s->state == UP && r->type != WIRE_WAIT && !r->was_busy);
-            expire(s, r);
-        } else {
-            arm_due(s, request_due_mono_ms(s, r));
-        }
-    }
-    /* A peer that owes an answer for that long is gone, whatever its socket says. */
-    if (silent && s->state == UP)
-        conn_close(s->conn);
-}
-
-/* ---- answers ------------------------------------------------------------------------------ */
-
-static void answer_fault(struct session *s, struct request *r, aiki_view payload)
-{
-    struct msg_FAULT m;
-    aiki_error err = {.struct_size = sizeof(err)};
-    aiki_status st = msg_FAULT_read(payload, &m, &err);
-    if (st == AIKI_OK)
-        st = error_read(m.error, &err, NULL, NULL);
-    if (st != AIKI_OK) {
-        fail(s, r, AIKI_CORRUPT, "the server's refusal does not decode");
-        return;
-    }
-    st = m.status == AIKI_OK ? AIKI_INTERNAL : (aiki_status)m.status;
-    if (st == AIKI_UNAVAILABLE) {
-        r->resend_mono_ms = clock_mono_ms() + BUSY_MS;
-        r->was_busy = true;
-        snprintf(s->why_busy, sizeof(s->why_busy), "%s", err.message);
-        arm_due(s, r->resend_mono_ms);
-        return;
-    }
-    err.status = st;
-    finish(s, r, st, NULL, &err);
-}
-
-static void answer_started(struct session *s, struct request *r, aiki_view payload)
-{
-    struct answer a = {.type = WIRE_STARTED};
-    aiki_error err = {.struct_size = sizeof(err)};
-    if (msg_STARTED_read(payload, &a.as.started, &err) != AIKI_OK) {
-        fail(s, r, AIKI_CORRUPT, err.message);
-    } else if (!r->want_result) {
-        finish(s, r, AIKI_OK, &a, NULL);
-    } else if (!r->started) { /* else: the echo of a repeat */
-        r->started = true;
-        r->deadline_mono_ms = 0;
-        r->fn(r, AIKI_OK, &a, NULL);
-    }
-}
-
-/* Whether the server's limit on a wait ended well before ours. */
-static bool wait_goes_on(const struct request *r)
-{
-    enum { ROUNDING_MS = 10 };
-    return r->deadline_mono_ms == 0 || clock_mono_ms() + ROUNDING_MS < r->deadline_mono_ms;
-}
-
-static void answer_result(struct session *s, struct request *r, aiki_view payload)
-{
-    struct msg_RESULT m;
-    aiki_error err = {.struct_size = sizeof(err)};
-    if (msg_RESULT_read(payload, &m, &err) != AIKI_OK) {
-        fail(s, r, AIKI_CORRUPT, err.message);
-        return;
-    }
-    bool is_final = run_state_is_terminal(m.state);
-    if (!is_final && !r->look && wait_goes_on(r)) {
-        send_request(s, r);
-        return;
-    }
-    struct answer a = {.type = WIRE_RESULT, .outcome = outcome_create(&m)};
-    if (a.outcome == NULL) {
-        fail(s, r, AIKI_NOMEM, "no memory for the run's result");
-    } else if (m.state == RUN_COMPLETED) {
-        finish(s, r, AIKI_OK, &a, NULL);
-    } else if (is_final) {
-        (void)error_set(&err, AIKI_FAILED, "run ended %s", run_state_name(m.state));
-        finish(s, r, AIKI_FAILED, &a, a.outcome->error != NULL ? a.outcome->error : &err);
-    } else {
-        (void)error_set(&err, AIKI_TIMEDOUT, "the run is still %s", run_state_name(m.state));
-        finish(s, r, AIKI_TIMEDOUT, &a, &err);
-    }
-    free(a.outcome);
-}
-
-static void answer_ok(struct session *s, struct request *r, aiki_view payload)
-{
-    struct answer a = {.type = WIRE_OK};
-    aiki_error err = {.struct_size = sizeof(err)};
-    if (msg_OK_read(payload, &a.as.ok, &err) != AIKI_OK)
-        fail(s, r, AIKI_CORRUPT, err.message);
-    else
-        finish(s, r, AIKI_OK, &a, NULL);
-}
-
-static void answer_document(struct session *s, struct request *r, aiki_view payload)
-{
-    struct msg_DOCUMENT m;
-    aiki_error err = {.struct_size = sizeof(err)};
-    if (msg_DOCUMENT_read(payload, &m, &err) != AIKI_OK) {
-        fail(s, r, AIKI_CORRUPT, err.message);
-        return;
-    }
-    struct answer a = {.type = WIRE_DOCUMENT, .as.document = m.value};
-    finish(s, r, AIKI_OK, &a, NULL);
-}
-
-static void answer_request(struct session *s, struct request *r, const struct frame *f)
-{
-    bool asked_result = r->type == WIRE_WAIT || (r->type == WIRE_START && r->want_result);
-    if (f->type == WIRE_FAULT) {
-        answer_fault(s, r, f->payload);
-    } else if (f->type == WIRE_STARTED && r->type == WIRE_START) {
-        answer_started(s, r, f->payload);
-    } else if (f->type == WIRE_RESULT && asked_result) {
-        answer_result(s, r, f->payload);
-    } else if (f->type == WIRE_OK && (r->type == WIRE_SIGNAL || r->type == WIRE_CONTROL)) {
-        answer_ok(s, r, f->payload);
-    } else if (f->type == WIRE_DOCUMENT && r->type == WIRE_QUERY) {
-        answer_document(s, r, f->payload);
-    } else {
-        char message[AIKI_MESSAGE_SIZE];
-        snprintf(message, sizeof(message), "server %s answered %s to %s", s->address,
-                 wire_type_name(f->type), wire_type_name(r->type));
-        fail(s, r, AIKI_CORRUPT, message);
-    }
-}
 
 /* ---- the connection ----------------------------------------------------------------------- */
 
@@ -417,7 +64,7 @@ static void on_refused(struct session *s, const struct frame *f)
         (void)error_set(&err, AIKI_UNSUPPORTED, "%s does not speak this protocol", s->address);
     snprintf(s->why, sizeof(s->why), "%s", err.message);
     if (err.status != AIKI_UNAVAILABLE)
-        fail_all(s, &err);
+        session_fail_all(s, &err);
     conn_close(s->conn);
 }
 
@@ -434,7 +81,7 @@ static void on_hello_answer(struct session *s, const struct frame *f)
 /* For tests; the answer to what cannot be repeated is spared. */
 static bool loses_reply(struct session *s, const struct frame *f)
 {
-    const struct request *r = find_request(s, f->correlation);
+    const struct request *r = session_find(s, f->correlation);
     return (r == NULL || !r->once) && fault_drops_reply(f->type);
 }
 
@@ -446,9 +93,9 @@ static void on_frame(struct conn *c, const struct frame *f, void *arg)
     } else if (s->state == HELLO && f->correlation == HELLO_CORRELATION) {
         on_hello_answer(s, f);
     } else if (s->state == UP) {
-        struct request *r = find_request(s, f->correlation);
+        struct request *r = session_find(s, f->correlation);
         if (r != NULL) /* else: late news of a request that expired */
-            answer_request(s, r, f);
+            session_answer(s, r, f);
     }
 }
 
@@ -463,7 +110,7 @@ static void on_closed(struct conn *c, aiki_status status, const char *why, void 
         snprintf(s->why, sizeof(s->why), "%s", why);
     if (status == AIKI_DENIED && s->state != CLOSING) { /* a certificate: time does not mend it */
         (void)error_code(&err, status, conn_code(c), "%s: %s", s->address, why);
-        fail_all(s, &err);
+        session_fail_all(s, &err);
     }
     if (s->state == CLOSING)
         close_handles(s);
@@ -502,7 +149,7 @@ static void say_hello(struct session *s)
     aiki_error err = {.struct_size = sizeof(err)};
     if (token_find(s->token, s->token_file, token, &err) != AIKI_OK) {
         snprintf(s->why, sizeof(s->why), "%s", err.message);
-        fail_all(s, &err);
+        session_fail_all(s, &err);
         conn_close(s->conn);
         return;
     }
@@ -521,9 +168,9 @@ static void go_up(struct session *s)
         next = r->next;
         r->resend_mono_ms = 0;
         if (r->type == 0)
-            finish(s, r, AIKI_OK, NULL, NULL);
+            session_finish(s, r, AIKI_OK, NULL, NULL);
         else
-            send_request(s, r);
+            session_send(s, r);
     }
 }
 
@@ -533,7 +180,7 @@ static void fail_once(struct session *s)
     for (struct request *r = s->first, *next; r != NULL; r = next) {
         next = r->next;
         if (r->once && r->sent)
-            fail(s, r, AIKI_UNAVAILABLE,
+            session_fail(s, r, AIKI_UNAVAILABLE,
                  "the connection was lost before the answer came; look at the run before asking "
                  "again");
     }
@@ -550,7 +197,7 @@ static void start_backoff(struct session *s)
     uv_timer_start(&s->pace, on_pace, ms, 0);
     if (s->down_since_mono_ms == 0) {
         s->down_since_mono_ms = clock_mono_ms();
-        arm_due(s, s->down_since_mono_ms + s->request_timeout_ms);
+        session_arm_due(s, s->down_since_mono_ms + s->request_timeout_ms);
     }
 }
 
@@ -558,7 +205,7 @@ static void start_closing(struct session *s)
 {
     aiki_error err = {.struct_size = sizeof(err)};
     (void)error_set(&err, AIKI_CANCELLED, "the client was closed before the answer came");
-    fail_all(s, &err);
+    session_fail_all(s, &err);
     if (s->conn != NULL)
         conn_close(s->conn);
     else
@@ -594,14 +241,14 @@ static void close_handles(struct session *s)
 
 static void accept_request(struct session *s, struct request *r)
 {
-    link_request(s, r);
-    arm_due(s, request_due_mono_ms(s, r));
+    session_link(s, r);
+    session_arm_due(s, request_due_mono_ms(s, r));
     if (s->state == IDLE)
         enter(s, CONNECT);
     else if (s->state == UP && r->type != 0)
-        send_request(s, r);
+        session_send(s, r);
     else if (s->state == UP)
-        finish(s, r, AIKI_OK, NULL, NULL);
+        session_finish(s, r, AIKI_OK, NULL, NULL);
 }
 
 static void on_mail(void *arg, struct mail *list)
@@ -630,84 +277,6 @@ static void *thread_main(void *arg)
 }
 
 /* ---- outside ------------------------------------------------------------------------------ */
-
-/* "aiki://HOST:PORT/" and "HOST" become "HOST:PORT". NULL when out of memory. */
-static char *address_of(const char *url)
-{
-    static const char scheme[] = "aiki://", tls[] = "tls:";
-    char *address = NULL;
-    bool is_tls = strncmp(url, tls, sizeof(tls) - 1) == 0;
-    if (is_tls)
-        url += sizeof(tls) - 1;
-    if (strncmp(url, "unix:", 5) == 0)
-        return strdup(url);
-    if (strncmp(url, scheme, sizeof(scheme) - 1) == 0)
-        url += sizeof(scheme) - 1;
-    size_t size = strcspn(url, "/");
-    const char *after_v6 = memchr(url, ']', size);
-    const char *host_end = after_v6 != NULL ? after_v6 : url;
-    bool has_port = memchr(host_end, ':', size - (size_t)(host_end - url)) != NULL;
-    if (asprintf(&address, "%s%.*s%s", is_tls ? tls : "", (int)size, url,
-                 has_port ? "" : ":9090") < 0)
-        return NULL;
-    return address;
-}
-
-static const char *or_empty(const char *text)
-{
-    return text != NULL ? text : "";
-}
-
-static aiki_status copy_token(struct session *s, const aiki_client_options *o, aiki_error *err)
-{
-    char token[TOKEN_SIZE];
-    const char *value = o->token, *file = o->token_file;
-    if (value == NULL && file == NULL) {
-        value = secure_getenv("AIKI_TOKEN");
-        file = secure_getenv("AIKI_TOKEN_FILE");
-    }
-    s->token = strdup(or_empty(value));
-    s->token_file = strdup(o->token == NULL ? or_empty(file) : "");
-    if (s->token == NULL || s->token_file == NULL)
-        return error_set(err, AIKI_NOMEM, "no memory for a client");
-    aiki_status status = token_find(s->token, s->token_file, token, err);
-    explicit_bzero(token, sizeof(token));
-    return status;
-}
-
-static const char *or_variable(const char *text, const char *name)
-{
-    return text != NULL ? text : secure_getenv(name);
-}
-
-static aiki_status open_tls(struct session *s, const aiki_client_options *o, aiki_error *err)
-{
-    bool has_own = o->tls_cert != NULL || o->tls_key != NULL;
-    const struct tls_files files = {
-        .cert = has_own ? o->tls_cert : secure_getenv("AIKI_TLS_CERT"),
-        .key = has_own ? o->tls_key : secure_getenv("AIKI_TLS_KEY"),
-        .ca = or_variable(o->tls_ca, "AIKI_TLS_CA"),
-    };
-    return strncmp(s->address, "tls:", 4) == 0 ? tls_client_create(&s->tls, &files, err) : AIKI_OK;
-}
-
-static aiki_status copy_options(struct session *s, const char *url, const aiki_client_options *o,
-                                aiki_error *err)
-{
-    s->request_timeout_ms = o->request_timeout_ms > 0 ? o->request_timeout_ms : REQUEST_TIMEOUT_MS;
-    s->address = address_of(url);
-    s->name = strdup(o->name != NULL ? o->name : "c-client");
-    s->space = strdup(o->space != NULL ? o->space : "default");
-    if (s->address == NULL || s->name == NULL || s->space == NULL)
-        return error_set(err, AIKI_NOMEM, "no memory for a client");
-    if (s->address[0] == ':' || s->address[0] == '\0')
-        return error_set(err, AIKI_INVALID,
-                         "url '%s' names no host; expected aiki://HOST:PORT, tls:HOST:PORT or "
-                         "unix:PATH",
-                         url);
-    aiki_status status = copy_token(s, o, err);
-    return status == AIKI_OK ? open_tls(s, o, err) : status;
-}
 
 static void free_session(struct session *s)
 {
@@ -762,7 +331,7 @@ aiki_status session_create(struct session **ret, const char *url,
     s->correlation_last = HELLO_CORRELATION;
     s->down_since_mono_ms = clock_mono_ms();
     snprintf(s->why, sizeof(s->why), "no answer yet");
-    aiki_status st = copy_options(s, url, options, err);
+    aiki_status st = session_copy_options(s, url, options, err);
     if (st == AIKI_OK)
         st = open_loop(s, err);
     if (st != AIKI_OK) {
@@ -798,7 +367,7 @@ static aiki_status reserve(struct session *s, const struct request *r, aiki_erro
                        "over AIKI_CLIENT_BYTES_MAX: %llu bytes of requests have no answer yet",
                        bytes);
     if (st != AIKI_OK)
-        uncount(s, r);
+        session_uncount(s, r);
     return st;
 }
 
