@@ -446,35 +446,39 @@ static aiki_status sqlite_children(struct store *s, const struct aiki_id *parent
     return sql_children(&sqlite_of(s)->conn, parent, after_no, limit, fn, arg, err);
 }
 
+/* Around every read of a reader: the log is not reused under it. */
+static struct sqlite_conn *begin_read(struct store_reader *base)
+{
+    wal_read_begin(reader_of(base)->wal);
+    return &reader_of(base)->conn;
+}
+
+static aiki_status end_read(struct store_reader *base, aiki_status st)
+{
+    wal_read_end(reader_of(base)->wal);
+    return st;
+}
+
 static aiki_status sqlite_reader_children(struct store_reader *base, const struct aiki_id *parent,
                                           uint64_t after_no, uint32_t limit, store_run_fn fn,
                                           void *arg, aiki_error *err)
 {
-    struct sqlite_reader *r = reader_of(base);
-    wal_read_begin(r->wal);
-    aiki_status st = sql_children(&r->conn, parent, after_no, limit, fn, arg, err);
-    wal_read_end(r->wal);
-    return st;
+    struct sqlite_conn *c = begin_read(base);
+    return end_read(base, sql_children(c, parent, after_no, limit, fn, arg, err));
 }
 
 static aiki_status sqlite_list(struct store_reader *base, const struct list_filter *filter,
                                store_run_fn fn, void *arg, aiki_error *err)
 {
-    struct sqlite_reader *r = reader_of(base);
-    wal_read_begin(r->wal);
-    aiki_status st = sql_list(&r->conn, filter, fn, arg, err);
-    wal_read_end(r->wal);
-    return st;
+    struct sqlite_conn *c = begin_read(base);
+    return end_read(base, sql_list(c, filter, fn, arg, err));
 }
 
 static aiki_status sqlite_reader_find_run(struct store_reader *base, const struct aiki_id *id,
                                           store_run_fn fn, void *arg, aiki_error *err)
 {
-    struct sqlite_reader *r = reader_of(base);
-    wal_read_begin(r->wal);
-    aiki_status st = sql_find_run(&r->conn, id, fn, arg, err);
-    wal_read_end(r->wal);
-    return st;
+    struct sqlite_conn *c = begin_read(base);
+    return end_read(base, sql_find_run(c, id, fn, arg, err));
 }
 
 /* One snapshot for the head of the run and its rows, while the store thread goes on. */
@@ -483,25 +487,20 @@ static aiki_status sqlite_reader_journal(struct store_reader *base, uint64_t run
                                          uint64_t *ret_last_seq, uint8_t ret_hash[HASH_BYTES],
                                          aiki_error *err)
 {
-    struct sqlite_reader *r = reader_of(base);
-    wal_read_begin(r->wal);
-    aiki_status st = sql_run(&r->conn, SQL_BEGIN_READ, err);
+    struct sqlite_conn *c = begin_read(base);
+    aiki_status st = sql_run(c, SQL_BEGIN_READ, err);
     if (st == AIKI_OK) {
-        st = sql_journal(&r->conn, run_no, after_seq, bytes_max, w, ret_last_seq, ret_hash, err);
-        (void)sql_run(&r->conn, SQL_ROLLBACK, NULL); /* nothing was written, nothing is lost */
+        st = sql_journal(c, run_no, after_seq, bytes_max, w, ret_last_seq, ret_hash, err);
+        (void)sql_run(c, SQL_ROLLBACK, NULL); /* nothing was written, nothing is lost */
     }
-    wal_read_end(r->wal);
-    return st;
+    return end_read(base, st);
 }
 
 static aiki_status sqlite_workflows(struct store_reader *base, const char *space,
                                     store_workflow_fn fn, void *arg, aiki_error *err)
 {
-    struct sqlite_reader *r = reader_of(base);
-    wal_read_begin(r->wal);
-    aiki_status st = sql_workflows(&r->conn, space, fn, arg, err);
-    wal_read_end(r->wal);
-    return st;
+    struct sqlite_conn *c = begin_read(base);
+    return end_read(base, sql_workflows(c, space, fn, arg, err));
 }
 
 const struct store_ops store_sqlite = {
