@@ -103,7 +103,7 @@ static void record_signal(struct pipeline *p, const struct command *c, struct en
         if (!was_dirty)
             unit_untouch(p, e);
         refusal_error(e, &refusal, &err);
-        answer_refusal(p, c, &err);
+        unit_refuse(p, c, e, &err);
         return;
     }
     if (m->ref.size_bytes > 0)

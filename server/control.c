@@ -257,7 +257,7 @@ void command_control(struct pipeline *p, const struct command *c, aiki_view payl
     if (status == AIKI_OK)
         status = control(p, e, &m, &changed, &err);
     if (status != AIKI_OK) {
-        answer_refusal(p, c, &err);
+        unit_refuse(p, c, e, &err);
     } else if (e->dirty == 0) {
         answer(p, c, OK, .count = 0);
     } else {

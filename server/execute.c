@@ -429,14 +429,14 @@ static aiki_view claimed_body(struct pipeline *p, const struct session *s, const
     return event_body(p, &event);
 }
 
-static void refuse_append(struct pipeline *p, const struct command *c, const struct entry *e,
+static void refuse_append(struct pipeline *p, const struct command *c, struct entry *e,
                           const struct engine_refusal *refusal)
 {
     aiki_error err = {.struct_size = sizeof(err)};
     if (refusal->status == AIKI_FENCED)
         metric_add(fenced_writes, 1);
     refusal_error(e, refusal, &err);
-    answer_refusal(p, c, &err);
+    unit_refuse(p, c, e, &err);
 }
 
 static void append(struct pipeline *p, const struct command *c, struct session *s,

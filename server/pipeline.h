@@ -89,13 +89,14 @@ struct dirty {
 
 /* An answer owed once the unit is committed. */
 struct owed {
-    enum { OWED_STARTED, OWED_ACK, OWED_OK, OWED_NOTIFY, OWED_DROP } kind;
+    enum { OWED_STARTED, OWED_ACK, OWED_OK, OWED_FAULT, OWED_NOTIFY, OWED_DROP } kind;
     peer_id peer;
     uint32_t correlation;
     struct entry *entry;
     uint64_t number;         /* ACK: of the append. OK: count */
     bool created, want_result;
     bool parked;
+    aiki_error *error;       /* FAULT; owned */
     uint64_t offset, size_bytes; /* NOTIFY: the event in entry->journal */
     uint64_t epoch;
 };
@@ -246,6 +247,9 @@ void unit_recorded(struct pipeline *p, struct entry *e, uint64_t from,
                    const struct engine_effects *effects);
 /* The command at hand is answered when the unit commits. */
 struct owed *unit_owe(struct pipeline *p, const struct command *c, struct entry *e);
+/* The command at hand is refused because of how e stands: at once, or, when that is not committed yet and
+ * may come to nothing, when the unit commits. e NULL: at once. */
+void unit_refuse(struct pipeline *p, const struct command *c, struct entry *e, const aiki_error *err);
 /* unit_recorded, and what others are owed for it: the owner is shown an arrival, or dropped. */
 void unit_changed(struct pipeline *p, struct entry *e, uint64_t from,
                   const struct engine_effects *effects);

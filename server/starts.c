@@ -181,7 +181,7 @@ static bool is_answered_by(const struct start *s, const struct entry *e, bool by
            (s->m.version.size_bytes == 0 || e->flow == s->flow);
 }
 
-static void refuse_start(struct pipeline *p, const struct command *c, const struct entry *e,
+static void refuse_start(struct pipeline *p, const struct command *c, struct entry *e,
                          bool by_id)
 {
     char text[AIKI_ID_TEXT_SIZE];
@@ -191,7 +191,7 @@ static void refuse_start(struct pipeline *p, const struct command *c, const stru
                      by_id ? "run %s was started differently; choose another run id"
                            : "the key belongs to run %s, which was started with another input",
                      text);
-    answer_refusal(p, c, &err);
+    unit_refuse(p, c, e, &err);
 }
 
 static void answer_existing(struct pipeline *p, const struct command *c, const struct start *s,

@@ -135,6 +135,18 @@ struct owed *unit_owe(struct pipeline *p, const struct command *c, struct entry 
     return o;
 }
 
+void unit_refuse(struct pipeline *p, const struct command *c, struct entry *e, const aiki_error *err)
+{
+    if (e == NULL || e->dirty == 0) {
+        answer_refusal(p, c, err);
+        return;
+    }
+    struct owed *o = unit_owe(p, c, e);
+    o->kind = OWED_FAULT;
+    o->error = memory_need(sizeof(*o->error));
+    *o->error = *err; /* without details or a cause, as refusals are */
+}
+
 void unit_changed(struct pipeline *p, struct entry *e, uint64_t from,
                   const struct engine_effects *effects)
 {
@@ -163,6 +175,7 @@ static void pay(struct pipeline *p, const struct owed *o)
         answer(p, &c, ACK, .run = e->id, .number = o->number, .now_ms = p->now.at_ms);
         break;
     case OWED_OK: answer(p, &c, OK, .count = o->number); break;
+    case OWED_FAULT: answer_refusal(p, &c, o->error); break;
     case OWED_NOTIFY:
         for (int times = fault_mode(duplicate) ? 2 : 1; times > 0; times--)
             frame_add(push_frames(p, o->peer), NOTIFY, 0, .run = e->id, .epoch = o->epoch,
@@ -173,6 +186,13 @@ static void pay(struct pipeline *p, const struct owed *o)
                   .kind = NOTIFY_DROP);
         break;
     }
+}
+
+static void forget_owed(struct work *u)
+{
+    for (size_t i = 0; i < u->owed_count; i++)
+        free(u->owed[i].error);
+    u->owed_count = 0;
 }
 
 static void pay_result(struct pipeline *p, const struct owed *o)
@@ -233,7 +253,8 @@ static void settle(struct pipeline *p)
     /* Last: from here on an entry may be gone. */
     for (size_t i = 0; i < u->run_count; i++)
         cache_rest(&p->cache, u->runs[i].entry);
-    u->run_count = u->owed_count = u->command_count = 0;
+    forget_owed(u);
+    u->run_count = u->command_count = 0;
 }
 
 /* ---- roll back ------------------------------------------------------------------------------- */
@@ -284,7 +305,8 @@ static void roll_back(struct pipeline *p)
         else
             cache_rest(&p->cache, e);
     }
-    u->run_count = u->owed_count = u->command_count = u->follow_count = 0;
+    forget_owed(u);
+    u->run_count = u->command_count = u->follow_count = 0;
     u->spoilt.status = AIKI_OK;
 }
 

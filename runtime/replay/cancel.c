@@ -127,6 +127,7 @@ void cancel_see(struct replay *r)
         if (!spared && !(BUG(late_result) && s->phase == PHASE_RUNNING))
             cancel_step(r, s);
     }
+    r->waiting_dirty = true; /* children that ended behind the request may be looked at now */
     replay_end_wait(r);
     r->interrupted = true;
 }

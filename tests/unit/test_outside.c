@@ -705,6 +705,33 @@ static void a_cancelled_run_is_retried(void **state)
     world_end(w);
 }
 
+/* Not part of what is to end. */
+static uint64_t child_in_the_shade(struct world *w)
+{
+    replay_protect(&w->r, true);
+    uint32_t c = child(w, "w", false);
+    replay_protect(&w->r, false);
+    uint32_t nap = timed(w, STEP_SLEEP, "nap", 3600000);
+    assert_int_equal(wait_for(w, &nap, 1, 1), AIKI_CANCELLED);
+    replay_protect(&w->r, true);
+    assert_int_equal(wait_for(w, &c, 1, 1), AIKI_OK);
+    return number_of(shown(w, c)->value);
+}
+
+/* It ended behind the request to end its parent; the cleanup that waits for it finds it. */
+static void an_end_behind_the_request_is_seen_after_it(void **state)
+{
+    struct world *w = *state;
+    world_begin(w, child_in_the_shade);
+    assert_int_equal(stay(w), STAY_PARKED);
+    struct aiki_id id = find(w, EVENT_STEP_BEGUN).child;
+    arrive(w, EVENT_CANCEL_REQUESTED);
+    end_child(w, &id, RUN_COMPLETED, 7);
+    assert_int_equal(stay(w), STAY_DONE);
+    assert_int_equal(w->result, 7);
+    world_end(w);
+}
+
 static int setup(void **state)
 {
     struct world *w = calloc(1, sizeof(*w));
@@ -738,6 +765,7 @@ int main(void)
         cmocka_unit_test(a_sleeper_is_woken),
         cmocka_unit_test(a_child_is_awaited),
         cmocka_unit_test(a_detached_child_is_not),
+        cmocka_unit_test(an_end_behind_the_request_is_seen_after_it),
         cmocka_unit_test(a_child_nobody_waits_for_is_recorded),
         cmocka_unit_test(the_end_of_a_child_and_a_request),
         cmocka_unit_test(a_retried_run_keeps_what_is_done),
