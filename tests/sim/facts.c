@@ -81,10 +81,17 @@ static struct fact_step *step_of(struct sim_run *r, const struct event *e)
     return s;
 }
 
+/* What an owner is told late, having been stopped, holds for what has begun by then. */
+bool fact_was_woken(const struct sim_run *r, int64_t since_ms)
+{
+    int64_t last_ms = r->woken_at_ms > r->woken_told_ms ? r->woken_at_ms : r->woken_told_ms;
+    return r->woken > 0 && last_ms + SKEW_MS >= since_ms;
+}
+
 /* Somebody woke the run after this began: it need not last as long as it was to. */
 static bool may_end_early(const struct sim_run *r, int64_t since_ms)
 {
-    return HAS(OTHER_BUILD) /* whose duration may differ */ || (r->woken > 0 && r->woken_at_ms + SKEW_MS >= since_ms);
+    return HAS(OTHER_BUILD) /* whose duration may differ */ || fact_was_woken(r, since_ms);
 }
 
 static void signal_done(struct sim_run *r, const struct event *e, struct fact_step *s)

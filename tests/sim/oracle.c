@@ -97,8 +97,7 @@ static void check_seen(const struct beginning *b, struct sim_run *r)
 static void check_early(const struct beginning *b, const struct sim_run *r, const struct fact_step *fact)
 {
     int64_t early_ms = fact->next_at_ms - clock_wall_ms();
-    bool woken = r->woken > 0 && r->woken_at_ms + SKEW_MS >= b->step->since_ms;
-    if (fact->failed > 0 && early_ms > 0 && !woken)
+    if (fact->failed > 0 && early_ms > 0 && !fact_was_woken(r, b->step->since_ms))
         violation("run %u: a retry begins %lld ms early", b->run, (long long)early_ms);
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "runtime_impl.h"
 #include "wire/error.h"
 
@@ -335,6 +336,15 @@ static void on_fault(struct runtime *rt, const struct ask *a, const struct msg_F
     cannot_record(s, a->number);
 }
 
+static void note_arrival(const struct stay *s, aiki_view stored)
+{
+    struct event e;
+    aiki_reader r;
+    aiki_reader_init(&r, stored);
+    if (event_read_stored(&r, &e, NULL) == AIKI_OK && e.kind == EVENT_WOKEN)
+        sim.runs[s->run].woken_told_ms = clock_wall_ms();
+}
+
 static void on_notify(struct runtime *rt, const struct msg_NOTIFY *m)
 {
     struct stay *s = stay_of_run(rt, run_of_id(&m->run));
@@ -347,6 +357,7 @@ static void on_notify(struct runtime *rt, const struct msg_NOTIFY *m)
     }
     if (s->leaving || s->loading) /* the server knows it was not seen; the page to come has it */
         return;
+    note_arrival(s, m->event);
     if (replay_add_arrival(&s->replay, stay_copy(s, m->event), &err) != AIKI_OK)
         violation("run %u: an arrival is refused: %s", s->run, err.message);
     stay_pump(s);

@@ -307,7 +307,7 @@ struct sim_run {
     bool cancel_requested, cancel_seen, paused;
     uint64_t woken, paused_ever, cancelled_ever, retried_ever; /* how often */
     uint64_t woken_seq, paused_seq, cancel_seq, arrival_seq;
-    int64_t woken_at_ms;
+    int64_t woken_at_ms, woken_told_ms; /* on record; to an owner */
     uint64_t first_done_seq[NAMES]; /* of a step of that name, of whatever kind */
     struct aiki_id session;
     uint8_t hash[HASH_BYTES];
@@ -352,6 +352,7 @@ void fact_event(struct sim_run *r, const struct event *e);
 struct fact_step *fact_find(struct sim_run *r, const struct address *a, uint64_t nth);
 uint64_t fact_number(aiki_view value, uint64_t *ret_second);
 uint32_t fact_run_number(const struct sim_run *r);
+bool fact_was_woken(const struct sim_run *r, int64_t since_ms);
 #define FACT_GROW(items, count, capacity)                                                \
     do {                                                                                 \
         size_t room_ = (capacity);                                                       \
