@@ -52,6 +52,7 @@ def in_flight(stamps, at_ns, task_ns):
     return sum(at_ns - task_ns < ns <= at_ns for ns in stamps)
 
 
+@pytest.mark.exact
 def test_slots_change_while_it_serves(stacks):
     """Fifty runs queued: never more than 5, then than 9, then than 2 at a time."""
     s = stacks(plugins=["ledger"], start=False)
