@@ -5,12 +5,18 @@
  *   the run ended ------------> CHILD_DONE on its parent; its open children, by close policy
  *   asked to cancel ----------> its children with CLOSE_CANCEL are asked, too
  *
+ *   STEP_BEGUN of a shared child whose key is taken (decision 9):
+ *     the run that has it is open ------> JOINED on that run; its end is told to all who joined
+ *     it completed ---------------------> CHILD_DONE at once
+ *     it ended otherwise ---------------> it loses the key to a new run
+ *
  * The first two are done with the append. The others may go on from run to run: each is noted and
  * done before the commit, so that a whole family is decided in one unit, without recursion. What
  * the store cannot read just then refuses the unit: its commands are decided again one by one. A family
  * of more than FAMILY_UNIT_RUNS is closed in several units: a run whose children are left carries
  * RUN_FLAG_FOLLOW in its row, a timer that is due at once, until they are closed too.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -22,6 +28,8 @@
 #include "wire/canon.h"
 #include "wire/child.h"
 #include "wire/error.h"
+
+enum { JOINED_PAGE_BYTES = 256 * 1024 };
 
 /* The unit at hand cannot be committed. */
 static void spoil(struct pipeline *p, const aiki_error *err)
@@ -71,11 +79,12 @@ static bool has_room(const struct entry *parent, const struct event *done)
     return parent->run.journal_bytes + size_bytes <= RUN_JOURNAL_BYTES_MAX;
 }
 
-/* e has ended and its parent is open. */
-static void tell(struct pipeline *p, struct entry *e, struct entry *parent)
+/* e has ended and the parent is open, whose step knows it as `child`. */
+static void tell(struct pipeline *p, struct entry *e, struct entry *parent,
+                 const struct aiki_id *child)
 {
     struct event last, done = {.kind = EVENT_CHILD_DONE,
-                               .as.child_done = {.child = e->id,
+                               .as.child_done = {.child = *child,
                                                  .state = e->run.state,
                                                  .error = {e->reason, e->reason_size_bytes}}};
     aiki_error err = {.struct_size = sizeof(err)};
@@ -86,24 +95,26 @@ static void tell(struct pipeline *p, struct entry *e, struct entry *parent)
         }
         done.as.child_done.output = last.as.completed.output;
     }
+    if (!id_equal(child, &e->id))
+        done.as.child_done.by = e->id;
     if (has_room(parent, &done)) {
         record_done(p, parent, &done);
     } else {
         (void)error_set(&err, AIKI_LIMIT,
                         "RUN_JOURNAL_BYTES_MAX: the parent has no room for the child's result");
-        record_failed(p, parent, &e->id, &err);
+        record_failed(p, parent, child, &err);
     }
     fault_point(server_child_done);
 }
 
-static void tell_parent(struct pipeline *p, struct entry *e)
+static void tell_one(struct pipeline *p, struct entry *e, const struct aiki_id *parent_id,
+                     const struct aiki_id *child)
 {
     struct entry *parent;
     aiki_error err = {.struct_size = sizeof(err)};
-    if (id_is_zero(&e->parent) || (e->run.flags & RUN_FLAG_DETACHED) != 0 ||
-        (BUG(child_end_lost) && cache_find(&p->cache, &e->parent) == NULL))
+    if (BUG(child_end_lost) && cache_find(&p->cache, parent_id) == NULL)
         return;
-    aiki_status status = run_load(p, &e->parent, &parent, &err);
+    aiki_status status = run_load(p, parent_id, &parent, &err);
     if (status == AIKI_NOT_FOUND)
         return;
     if (status != AIKI_OK) {
@@ -111,8 +122,55 @@ static void tell_parent(struct pipeline *p, struct entry *e)
         return;
     }
     if (!run_state_is_terminal(parent->run.state))
-        tell(p, e, parent);
+        tell(p, e, parent, child);
     cache_rest(&p->cache, parent);
+}
+
+struct joined {
+    struct aiki_id parent, child;
+};
+
+/* Who has joined e, by its journal. The caller frees them. */
+static struct joined *joined_to(struct pipeline *p, struct entry *e, size_t *ret_count)
+{
+    struct joined *all = NULL;
+    size_t capacity = 0;
+    aiki_error err = {.struct_size = sizeof(err)};
+    struct event event;
+    aiki_view events;
+    aiki_reader r;
+    *ret_count = 0;
+    for (uint64_t seq = 0, last_seq; seq < e->run.seq; seq = last_seq) {
+        aiki_status status = run_journal(p, e, seq, JOINED_PAGE_BYTES, &events, &last_seq, &err);
+        if (status == AIKI_OK && last_seq == seq)
+            status = error_set(&err, AIKI_CORRUPT, "a run has no event %llu",
+                               (unsigned long long)seq + 1);
+        if (status != AIKI_OK) {
+            spoil(p, &err);
+            break;
+        }
+        aiki_reader_init(&r, events);
+        while (event_read_stored(&r, &event, NULL) == AIKI_OK) {
+            if (event.kind != EVENT_JOINED)
+                continue;
+            all = array_grow(all, &capacity, *ret_count, sizeof(*all));
+            all[(*ret_count)++] = (struct joined){event.as.joined.parent, event.as.joined.child};
+        }
+    }
+    return all;
+}
+
+static void tell_end(struct pipeline *p, struct entry *e)
+{
+    size_t count = 0;
+    if (!id_is_zero(&e->parent) && (e->run.flags & RUN_FLAG_DETACHED) == 0)
+        tell_one(p, e, &e->parent, &e->id);
+    if ((e->run.flags & RUN_FLAG_JOINED) == 0)
+        return;
+    struct joined *all = joined_to(p, e, &count);
+    for (size_t i = 0; i < count; i++)
+        tell_one(p, e, &all[i].parent, &all[i].child);
+    free(all);
 }
 
 /* ---- to the children ------------------------------------------------------------------------- */
@@ -223,7 +281,7 @@ void children_follow(struct pipeline *p)
     for (size_t i = 0; i < u->follow_count; i++) { /* it grows meanwhile */
         struct follow f = u->follow[i];
         if (f.what == FOLLOW_ENDED)
-            tell_parent(p, f.entry);
+            tell_end(p, f.entry);
         if (f.entry->run.children == 0)
             continue;
         /* What is left is on record with this unit, and done in the next one. But another pass begins
@@ -318,16 +376,73 @@ static aiki_status key_is_free(struct pipeline *p, struct flow *flow, aiki_view 
     return error_code(err, AIKI_CONFLICT, "KEY_TAKEN", "the key belongs to run %s", text);
 }
 
+static aiki_status join_open(struct pipeline *p, struct entry *parent, struct entry *holder,
+                             const struct aiki_id *id, aiki_error *err)
+{
+    const struct event joined = {.kind = EVENT_JOINED,
+                                 .as.joined = {.parent = parent->id, .child = *id}};
+    struct engine_effects effects;
+    uint64_t from = holder->journal.size_bytes;
+    bool was_dirty = holder->dirty != 0;
+    (void)unit_touch(p, holder);
+    if (engine_join(&holder->run, &p->now, event_body(p, &joined), &holder->journal, &effects)) {
+        unit_changed(p, holder, from, &effects);
+        fault_point(server_child_joined);
+        return AIKI_OK;
+    }
+    if (!was_dirty)
+        unit_untouch(p, holder);
+    return error_code(err, AIKI_LIMIT, "JOIN_LIMIT",
+                      "the run that has the key has %llu events, over RUN_JOIN_EVENTS_MAX (%d)",
+                      (unsigned long long)holder->run.seq, RUN_JOIN_EVENTS_MAX);
+}
+
+/* The key of a shared child: *ret_joined when another run has it and the step follows that one. */
+static aiki_status join(struct pipeline *p, struct entry *parent, struct flow *flow, aiki_view key,
+                        const struct birth *b, bool *ret_joined, aiki_error *err)
+{
+    struct entry *holder;
+    char text[AIKI_ID_TEXT_SIZE];
+    aiki_status status = run_load_key(p, flow, key, &holder, err);
+    *ret_joined = status != AIKI_NOT_FOUND;
+    if (status != AIKI_OK) {
+        if (*ret_joined)
+            spoil(p, err);
+        return AIKI_OK;
+    }
+    id_text(&holder->id, text);
+    bool over = run_state_is_terminal(holder->run.state), own = id_equal(&holder->id, &b->id);
+    if (holder == parent) {
+        status = error_code(err, AIKI_CONFLICT, "KEY_TAKEN",
+                            "the key belongs to this run itself, which cannot wait for its own end");
+    } else if (over && !own && holder->run.state != RUN_COMPLETED) {
+        (void)unit_touch(p, holder);
+        holder->key_dropped = true;
+        *ret_joined = false;
+    } else if (memcmp(holder->input_hash, b->input_hash, HASH_BYTES) != 0) {
+        status = error_code(err, AIKI_CONFLICT, "KEY_TAKEN",
+                            "the key belongs to run %s, which was started with another input", text);
+    } else if (over) {
+        tell(p, holder, parent, &b->id);
+    } else if (!own) {
+        status = join_open(p, parent, holder, &b->id, err);
+    }
+    cache_rest(&p->cache, holder);
+    return status;
+}
+
 static aiki_status begin_new(struct pipeline *p, struct entry *parent, const struct event *begun,
                              const struct child_options *o, const struct aiki_id *id,
                              aiki_error *err)
 {
     struct birth b = {.id = *id};
     struct flow *flow;
+    bool joined = false;
     aiki_status status = child_birth(p, parent, begun, o, &flow, &b, err);
     if (status == AIKI_OK)
-        status = key_is_free(p, flow, o->key, err);
-    if (status != AIKI_OK)
+        status = o->shared ? join(p, parent, flow, o->key, &b, &joined, err)
+                           : key_is_free(p, flow, o->key, err);
+    if (status != AIKI_OK || joined)
         return status;
     parent->run.children++;
     (void)run_start(p, flow, &b);
@@ -358,7 +473,7 @@ static void begin_child(struct pipeline *p, struct entry *parent, const struct e
         (void)error_code(&err, AIKI_CONFLICT, "RUN_ID_TAKEN", "the child's id is another run's");
         record_failed(p, parent, &id, &err);
     } else if (run_state_is_terminal(e->run.state) && !o.detached) {
-        tell(p, e, parent); /* begun again: its end is told again */
+        tell(p, e, parent, &e->id); /* begun again: its end is told again */
     }
     cache_rest(&p->cache, e);
 }

@@ -72,6 +72,8 @@ static void put_child(struct view_map *m, const struct aiki_id *run, const struc
     view_put_text(m, "child_key", o.key);
     view_put_text(m, "close_policy", view_of(close_policy_name(o.close_policy)));
     view_put_bool(m, "detached", o.detached);
+    if (o.shared)
+        view_put_bool(m, "shared", true);
     view_put_uint(m, "schedule_to_start_ms", (uint64_t)o.schedule_to_start_ms);
 }
 
@@ -127,6 +129,8 @@ static void put_control(struct view_map *m, const struct event *e)
 
 static void put_child_done(struct view_map *m, const struct event *e)
 {
+    if (!id_is_zero(&e->as.child_done.by))
+        view_put_id(m, "by", &e->as.child_done.by);
     view_put_id(m, "child", &e->as.child_done.child);
     view_put_text(m, "state", view_of(run_state_name(e->as.child_done.state)));
     view_put_payload(m, "output", e->as.child_done.output);
@@ -192,6 +196,7 @@ static void put_body(struct view_map *m, const struct aiki_id *run, const struct
     case EVENT_RESUMED:
     case EVENT_WOKEN: put_control(m, e); break;
     case EVENT_CHILD_DONE: put_child_done(m, e); break;
+    case EVENT_JOINED: view_put_id(m, "run", &e->as.joined.parent); break;
     case EVENT_RUN_RETRIED: put_run_retried(m, e); break;
     case EVENT_CRASHED: put_crashed(m, e); break;
     default: break; /* UNBLOCKED, CANCEL_SEEN: nothing more to say */

@@ -199,7 +199,8 @@ static const struct {
     {"resumed", "resumed", "", {"reason", "actor"}, NULL, NULL},
     {"woken", "woken", "", {"reason", "actor"}, NULL, NULL},
     {"crashed", "crashed", "failed", {"step", "name", "build"}, NULL, NULL},
-    {"child_done", "child ended", "", {"child", "state"}, "output", "out"},
+    {"child_done", "child ended", "", {"child", "state", "by"}, "output", "out"},
+    {"joined", "joined by", "", {"run"}, NULL, NULL},
 };
 /* clang-format on */
 

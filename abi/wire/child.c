@@ -5,7 +5,7 @@
 
 #include "wire/hash.h"
 
-enum { OPTION_FIELDS = 6 };
+enum { OPTION_FIELDS = 7 };
 
 void child_options_write(aiki_writer *w, const struct child_options *o)
 {
@@ -16,6 +16,7 @@ void child_options_write(aiki_writer *w, const struct child_options *o)
     aiki_mp_strn(w, o->key.data, o->key.size_bytes);
     aiki_mp_uint(w, o->pass);
     aiki_mp_int(w, o->schedule_to_start_ms);
+    aiki_mp_bool(w, o->shared);
 }
 
 aiki_status child_options_read(aiki_view options, struct child_options *ret)
@@ -37,6 +38,8 @@ aiki_status child_options_read(aiki_view options, struct child_options *ret)
         o.pass = aiki_mp_read_uint(&r);
     if (fields > 5)
         o.schedule_to_start_ms = aiki_mp_read_int(&r);
+    if (fields > 6)
+        o.shared = aiki_mp_read_bool(&r);
     for (uint64_t i = OPTION_FIELDS; i < fields && r.status == AIKI_OK; i++)
         (void)aiki_mp_value(&r); /* of a later release */
     if (r.status != AIKI_OK || r.at != r.end || o.close_policy > CLOSE_ABANDON ||

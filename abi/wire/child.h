@@ -5,7 +5,7 @@
 #include "wire/event.h"
 
 /* `options` of the STEP_BEGUN that starts a child: [version, close_policy, detached, key, pass,
- * schedule_to_start_ms]. Views borrow. */
+ * schedule_to_start_ms, shared]. Views borrow. */
 struct child_options {
     aiki_view version;     /* empty: the newest served */
     uint64_t close_policy; /* CLOSE_* */
@@ -13,6 +13,7 @@ struct child_options {
     aiki_view key;         /* start key, empty: none; a key that is taken is a failed start */
     uint64_t pass;         /* RUN_RETRIED events the parent had before: each pass has its own child */
     int64_t schedule_to_start_ms; /* it ends when nobody has taken it up by then; 0 = it waits */
+    bool shared;           /* a key that is taken joins the run that has it */
 };
 
 enum {

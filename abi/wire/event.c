@@ -15,7 +15,8 @@
  *   FAILED, BLOCKED, CANCELLED, TIMED_OUT                             [error]
  *   UNBLOCKED, CANCEL_SEEN                                            []
  *   CANCEL_REQUESTED, WOKEN, PAUSED, RESUMED, TERMINATED              [reason, actor]
- *   CHILD_DONE      [child, state, output, error]
+ *   CHILD_DONE      [child, state, output, error] or [..., by]
+ *   JOINED          [parent, child]
  *   RUN_RETRIED     [from_seq, attempt, next_at_ms, error, reason, actor]
  *   HEARTBEAT       [address, nth, identity, attempt, details]
  *   CRASHED         [address, nth, name, attempt, charged, build, error]
@@ -45,6 +46,7 @@ enum {
     START_OPTION_FIELDS = 7,
     CONTROL_FIELDS = 2,
     CHILD_DONE_FIELDS = 4,
+    JOINED_FIELDS = 2,
     RUN_RETRIED_FIELDS = 6,
     HEARTBEAT_FIELDS = 5,
     CRASHED_FIELDS = 7,
@@ -254,11 +256,14 @@ static void put_step_begun(aiki_writer *w, const struct event *e)
 
 static void put_child_done(aiki_writer *w, const struct event *e)
 {
-    aiki_mp_array(w, CHILD_DONE_FIELDS);
+    bool joined = !id_is_zero(&e->as.child_done.by);
+    aiki_mp_array(w, CHILD_DONE_FIELDS + joined);
     aiki_mp_bin(w, e->as.child_done.child.bytes, sizeof(e->as.child_done.child.bytes));
     aiki_mp_uint(w, e->as.child_done.state);
     put_payload(w, e->as.child_done.output);
     put_raw(w, e->as.child_done.error);
+    if (joined)
+        aiki_mp_bin(w, e->as.child_done.by.bytes, sizeof(e->as.child_done.by.bytes));
 }
 
 static void put_run_retried(aiki_writer *w, const struct event *e)
@@ -325,6 +330,11 @@ static void put_body(aiki_writer *w, const struct event *e)
         put_text(w, e->as.control.actor);
         break;
     case EVENT_CHILD_DONE: put_child_done(w, e); break;
+    case EVENT_JOINED:
+        aiki_mp_array(w, JOINED_FIELDS);
+        aiki_mp_bin(w, e->as.joined.parent.bytes, sizeof(e->as.joined.parent.bytes));
+        aiki_mp_bin(w, e->as.joined.child.bytes, sizeof(e->as.joined.child.bytes));
+        break;
     case EVENT_RUN_RETRIED: put_run_retried(w, e); break;
     case EVENT_HEARTBEAT:
         put_step(w, e, HEARTBEAT_FIELDS);
@@ -530,6 +540,17 @@ static uint64_t get_child_done(aiki_reader *r, struct event *e)
     e->as.child_done.state = aiki_mp_read_uint(r);
     e->as.child_done.output = aiki_mp_read_bin(r);
     e->as.child_done.error = get_error(r);
+    if (unknown == 0)
+        return 0;
+    get_fixed(r, e->as.child_done.by.bytes, sizeof(e->as.child_done.by.bytes));
+    return unknown - 1;
+}
+
+static uint64_t get_joined(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = open_array(r, JOINED_FIELDS);
+    get_fixed(r, e->as.joined.parent.bytes, sizeof(e->as.joined.parent.bytes));
+    get_fixed(r, e->as.joined.child.bytes, sizeof(e->as.joined.child.bytes));
     return unknown;
 }
 
@@ -612,6 +633,7 @@ static aiki_status get_body(aiki_reader *r, struct event *e)
     case EVENT_RESUMED:
     case EVENT_TERMINATED: unknown = get_control(r, e); break;
     case EVENT_CHILD_DONE: unknown = get_child_done(r, e); break;
+    case EVENT_JOINED: unknown = get_joined(r, e); break;
     case EVENT_RUN_RETRIED: unknown = get_run_retried(r, e); break;
     case EVENT_HEARTBEAT: unknown = get_heartbeat(r, e); break;
     case EVENT_CRASHED: unknown = get_crashed(r, e); break;

@@ -43,7 +43,8 @@
     X(HEARTBEAT, 21, "heartbeat")          /* r: details for the attempt after this one */ \
     X(ATTEMPT_DONE, 22, "attempt_done")    /* r: ended while the code could not see it */ \
     X(CRASHED, 23, "crashed")              /* r: its broker, when the process has died */ \
-    X(WARNED, 24, "warned")                /* r: a value passed that does not fit its schema */
+    X(WARNED, 24, "warned")                /* r: a value passed that does not fit its schema */ \
+    X(JOINED, 25, "joined")                /* s: another run waits for the end of this one */
 
 enum {
 #define EVENT_KIND_ENUM(name, number, text) EVENT_##name = number,
@@ -143,7 +144,10 @@ struct event {
         /* CANCEL_REQUESTED, WOKEN, PAUSED, RESUMED, TERMINATED */
         struct { aiki_view reason, actor; } control;
         /* state: RUN_* it ended in; error map unless completed */
-        struct { struct aiki_id child; uint64_t state; aiki_view output, error; } child_done;
+        /* by: the run whose end it is, when the step joined that one and has no run of its own */
+        struct { struct aiki_id child; uint64_t state; aiki_view output, error; struct aiki_id by; } child_done;
+        /* parent: who waits; child: what its step expects in CHILD_DONE */
+        struct { struct aiki_id parent, child; } joined;
         /* The run goes on although it had failed: outcomes other than OK are void, and so is every
          * outcome from event from_seq on (0 = none). attempt: of the run, from 2. */
         struct {

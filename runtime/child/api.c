@@ -302,6 +302,12 @@ static aiki_status read_child_options(const aiki_child_options *from, struct chi
     ret->schedule_to_start_ms = known.schedule_to_start_ms;
     ret->close_policy = (uint64_t)known.close_policy;
     ret->detached = known.detached != 0;
+    ret->shared = known.shared != 0;
+    if (ret->shared && (ret->detached || known.key == NULL || known.key[0] == '\0'))
+        return error_code(err, AIKI_INVALID, "BAD_KEY",
+                          "a shared child needs a key, and is not detached");
+    if (ret->shared)
+        ret->close_policy = CLOSE_ABANDON; /* it belongs to all who follow it */
     return check_text(known.key, "key", CHILD_KEY_BYTES_MAX, &ret->key, err);
 }
 

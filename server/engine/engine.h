@@ -94,6 +94,9 @@ bool engine_signal(struct run *run, const struct engine_now *now, aiki_view name
 bool engine_request(struct run *run, const struct engine_now *now, const struct engine_request *q,
                     aiki_writer *events, struct engine_effects *ret_effects,
                     struct engine_refusal *ret_refusal);
+/* Another run waits for the end of this one, which is open. False: it is too long to be joined. */
+bool engine_join(struct run *run, const struct engine_now *now, aiki_view joined_body,
+                 aiki_writer *events, struct engine_effects *ret_effects);
 /* A child ended. False: the run has ended and nothing is recorded. */
 bool engine_child_done(struct run *run, const struct engine_now *now, aiki_view done_body,
                        aiki_writer *events, struct engine_effects *ret_effects);

@@ -176,6 +176,18 @@ bool engine_child_done(struct run *run, const struct engine_now *now, aiki_view 
     return true;
 }
 
+bool engine_join(struct run *run, const struct engine_now *now, aiki_view joined_body,
+                 aiki_writer *events, struct engine_effects *ret_effects)
+{
+    memset(ret_effects, 0, sizeof(*ret_effects));
+    if (run->seq >= RUN_JOIN_EVENTS_MAX)
+        return false;
+    run->flags |= RUN_FLAG_JOINED;
+    engine_touch(run, now);
+    engine_record(run, EVENT_JOINED, joined_body, events, ret_effects);
+    return true;
+}
+
 bool engine_retry(struct run *run, const struct engine_now *now, aiki_view retried_body,
                   aiki_writer *events, struct engine_effects *ret_effects,
                   struct engine_refusal *ret_refusal)

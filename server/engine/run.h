@@ -13,7 +13,8 @@ enum {
     RUN_JOURNAL_BYTES_MAX = 64 * 1024 * 1024,
     RUN_SIGNALS_MAX = 10000,
     RUN_WAITS_MAX = 10000,
-    RUN_CHILDREN_MAX = 10000
+    RUN_CHILDREN_MAX = 10000,
+    RUN_JOIN_EVENTS_MAX = 10000 /* a longer run is not joined: who joined is told in one unit */
 };
 
 /* What was asked of a run and outlives its owner, and how it stands to its parent. */
@@ -25,6 +26,7 @@ enum {
     RUN_FLAG_CLOSE_MASK = 3,
     RUN_FLAG_ALONE = 32,      /* a process died around its code: a process of its own, until it parks */
     RUN_FLAG_FOLLOW = 64,     /* its family is large: children of it are still to be closed */
+    RUN_FLAG_JOINED = 128,    /* other runs wait for its end: JOINED events on record */
     RUN_FLAG_PASS_SHIFT = 8   /* from here up: RUN_RETRIED events on record */
 };
 

@@ -158,7 +158,7 @@
     X(aiki_child_options, struct_size, 0, 4)  \
     X(aiki_child_options, close_policy, 4, 4) \
     X(aiki_child_options, detached, 8, 4)     \
-    X(aiki_child_options, reserved, 12, 4)    \
+    X(aiki_child_options, shared, 12, 4)    \
     X(aiki_child_options, key, 16, 8)         \
     X(aiki_child_options, schedule_to_start_ms, 24, 8)
 #define LAYOUT_WORKFLOW_DEF(X) \

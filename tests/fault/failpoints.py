@@ -17,7 +17,7 @@ from points import GATES, MOVES, POINTS, owner_of
 def test_killed_at(stacks, point, nth):
     fault = {"AIKI_FAULT": f"{point}=kill@{nth}"}
     who = owner_of(point)
-    s = stacks(plugins=["ledger", "waits", "crash"], start=False)
+    s = stacks(plugins=["ledger", "waits", "crash", "family"], start=False)
     fault["AIKI_FAULT_ONCE"] = str(s.directory / "spent")  # a child's replacement goes on
     s.start_redis()
     s.start_server(env=fault if who == "server" else None)
@@ -57,6 +57,9 @@ def test_killed_at(stacks, point, nth):
         parties = [s.start_surely("party", {"count": 3, "ms": 200}, f"p{i}") for i in range(2)]
         crashing = [s.start_surely("crash", {"how": "null", "path": str(s.directory / f"mark{i}")}, f"c{i}")
                     for i in range(4)]
+        # long enough for eight to ask for it, where that is what is looked at
+        share = {"path": str(s.directory / "shared"), "mode": "k", "n": 7, "ms": 2000 if "joined" in point else 0}
+        sharing = [s.start_surely("once", share, f"s{i}") for i in range(8)]
         doomed = [s.start_surely("nap", {"ms": 600000}, f"d{i}") for i in range(4)]
 
         def signalled(run):
@@ -88,6 +91,8 @@ def test_killed_at(stacks, point, nth):
             assert s.outcome(run)["output"] == {"count": 3, "ms": 200}
         for run in crashing:
             assert s.outcome(run)["output"] == {"crashes": 1}
+        for run in sharing:
+            assert s.outcome(run)["output"] == {"n": 7}
         for run in doomed:
             assert s.outcome(run)["state"] == "terminated"
     finally:
@@ -100,7 +105,10 @@ def test_killed_at(stacks, point, nth):
         assert sum(e["kind"] == "child_done" for e in s.history(run)) == 3
     for run in crashing:
         assert sum(e["kind"] == "crashed" and e["charged"] for e in s.history(run)) <= 1, "it crashed once"
-    for run in [*started, *approvals, *naps, *parties, *crashing, *doomed]:
+    for run in sharing:
+        assert sum(e["kind"] == "child_done" for e in s.history(run)) == 1
+    assert len(s.get("/v1/runs?workflow=share")["runs"]) == 1
+    for run in [*started, *approvals, *naps, *parties, *crashing, *sharing, *doomed]:
         events = s.history(run)
         chain.check(events)
     ledger = Ledger(path)

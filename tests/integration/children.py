@@ -124,7 +124,7 @@ def test_a_child_that_nobody_serves_ends_when_it_is_not_taken_up_in_time(stacks)
     run = begin(s, "elsewhere", mode="nap", ms=50, n=1000)
     until(lambda: children(s, run), "the child is there")
     child = children(s, run)[0]["id"]
-    assert s.state(child) == "stalled"
+    until(lambda: s.state(child) == "stalled", "nobody serves it")
     assert s.run(child)["start_by"]
     shown = s.aiki("runs", "inspect", child).stdout
     assert "no runtime serves nap@1.0.0" in shown and "start by" in shown

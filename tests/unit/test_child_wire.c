@@ -26,7 +26,8 @@ static void options_survive(void **state)
                                     .detached = true,
                                     .key = view("order-7"),
                                     .pass = 3,
-                                    .schedule_to_start_ms = 2500};
+                                    .schedule_to_start_ms = 2500,
+                                    .shared = true};
     uint8_t memory[CHILD_OPTIONS_BYTES_MAX];
     aiki_writer w;
     struct child_options back;
@@ -38,6 +39,7 @@ static void options_survive(void **state)
     assert_memory_equal(back.version.data, "1.2.3", 5);
     assert_int_equal(back.close_policy, CLOSE_ABANDON);
     assert_true(back.detached);
+    assert_true(back.shared);
     assert_int_equal(back.key.size_bytes, 7);
     assert_int_equal(back.pass, 3);
     assert_int_equal(back.schedule_to_start_ms, 2500);
@@ -53,7 +55,7 @@ static void other_releases_are_read(void **state)
     assert_int_equal(o.pass, 0);
     assert_int_equal(o.key.size_bytes, 0);
     assert_int_equal(o.schedule_to_start_ms, 0);
-    assert_int_equal(READ("\x97\xa0\x00\xc2\xa0\x01\x05\x81\x01\x02", &o), AIKI_OK);
+    assert_int_equal(READ("\x98\xa0\x00\xc2\xa0\x01\x05\xc3\x81\x01\x02", &o), AIKI_OK);
     assert_int_equal(o.pass, 1);
     assert_int_equal(o.schedule_to_start_ms, 5);
 }

@@ -16,6 +16,9 @@ struct brood {
     uint64_t next;
     uint64_t then; /* EVENT_*: one more event behind the steps, 0 = none */
     int64_t start_limit_ms;
+    const char *key; /* NULL: none */
+    bool shared;
+    uint8_t input; /* one byte; 0: the usual one */
 };
 
 static struct address address_of(uint64_t n)
@@ -39,13 +42,17 @@ static void put_child_step(aiki_writer *w, const struct brood *family, uint64_t 
     child_options_write(&options, &(struct child_options){.close_policy = family->close_policy,
                                                           .detached = family->detached,
                                                           .pass = family->pass,
+                                                          .key = view_of(family->key),
+                                                          .shared = family->shared,
                                                           .schedule_to_start_ms =
                                                               family->start_limit_ms});
     const struct event begun = {.kind = EVENT_STEP_BEGUN,
                                 .as.step = {.address = address_of(n),
                                             .identity_kind = STEP_CHILD,
                                             .name = view_of(family->workflow),
-                                            .input = {input, sizeof(input)},
+                                            .input = family->input != 0
+                                                         ? (aiki_view){&family->input, 1}
+                                                         : (aiki_view){input, sizeof(input)},
                                             .options = aiki_writer_view(&options)}};
     event_write_new(w, &begun);
 }
@@ -149,6 +156,94 @@ static void a_hundred_children_come_and_go(void **state)
     assert_true(id_equal(&done.as.child_done.child, &last));
     assert_int_equal(done.as.child_done.state, RUN_COMPLETED);
     assert_true(view_equal(done.as.child_done.output, (aiki_view){answer42, sizeof(answer42)}));
+}
+
+static void share(struct fixture *f, struct parent *parent, uint8_t byte)
+{
+    *parent = start_parent(f);
+    begin(f, parent, &(struct brood){.workflow = "order", .count = 1, .next = NEXT_PARK,
+                                     .close_policy = CLOSE_ABANDON, .key = ":k", .shared = true,
+                                     .input = byte});
+    forget(f);
+}
+
+/* How the step of that parent ended; its state is 0 when it has not. */
+static struct event end_of_share(struct fixture *f, const struct parent *parent)
+{
+    struct event done = {.kind = EVENT_CHILD_DONE};
+    struct aiki_id id = child_of(parent, 1);
+    size_t count = events_of(f, parent->run, EVENT_CHILD_DONE, &done);
+    assert_true(count <= 1);
+    assert_true(count == 0 || id_equal(&done.as.child_done.child, &id));
+    return done;
+}
+
+/* One run for a key, its end for all who asked, while it is open and after it. */
+static void a_shared_child_is_one_run(void **state)
+{
+    struct fixture *f = *state;
+    struct parent first, second, third, other;
+    share(f, &first, 0);
+    share(f, &second, 0);
+    share(f, &other, 5);
+    struct aiki_id holder = child_of(&first, 1);
+    assert_int_equal(events_of(f, holder, EVENT_JOINED, NULL), 1);
+    assert_int_equal(end_of_share(f, &first).as.child_done.state, 0);
+    assert_int_equal(end_of_share(f, &second).as.child_done.state, 0);
+    assert_int_equal(end_of_share(f, &other).as.child_done.state, RUN_FAILED); /* KEY_TAKEN */
+    finish(f, holder, claim_run(f, holder));
+    turn(f);
+    forget(f);
+    share(f, &third, 0);
+    const struct parent *all[] = {&first, &second, &third};
+    for (size_t i = 0; i < 3; i++) {
+        struct event done = end_of_share(f, all[i]);
+        assert_int_equal(done.as.child_done.state, RUN_COMPLETED);
+        assert_true(view_equal(done.as.child_done.output, (aiki_view){answer42, sizeof(answer42)}));
+        assert_int_equal(id_equal(&done.as.child_done.by, &holder), i > 0);
+        assert_int_equal(state_of(f, all[i]->run), RUN_QUEUED);
+    }
+}
+
+/* One that has become long is not joined: the step has failed and says so. */
+static void a_long_run_is_not_joined(void **state)
+{
+    struct fixture *f = *state;
+    struct parent first, second;
+    struct entry *e;
+    aiki_error err = {.struct_size = sizeof(err)};
+    share(f, &first, 0);
+    struct aiki_id holder = child_of(&first, 1);
+    assert_int_equal(run_load(&f->p, &holder, &e, NULL), AIKI_OK);
+    uint64_t seq = e->run.seq;
+    e->run.seq = RUN_JOIN_EVENTS_MAX;
+    share(f, &second, 0);
+    e->run.seq = seq;
+    cache_rest(&f->p.cache, e);
+    struct event done = end_of_share(f, &second);
+    assert_int_equal(error_read(done.as.child_done.error, &err, NULL, NULL), AIKI_OK);
+    assert_string_equal(err.code, "JOIN_LIMIT");
+    assert_int_equal(events_of(f, holder, EVENT_JOINED, NULL), 0);
+}
+
+/* Who waited learns that it ended; the key is another run's then, whatever its input. */
+static void a_shared_child_that_fails_frees_its_key(void **state)
+{
+    struct fixture *f = *state;
+    struct parent first, second, third;
+    share(f, &first, 0);
+    share(f, &second, 0);
+    assert_int_equal(ask(f, child_of(&first, 1), CONTROL_TERMINATE), 1);
+    forget(f);
+    assert_int_equal(end_of_share(f, &first).as.child_done.state, RUN_TERMINATED);
+    assert_int_equal(end_of_share(f, &second).as.child_done.state, RUN_TERMINATED);
+    share(f, &third, 5);
+    struct aiki_id holder = child_of(&third, 1);
+    assert_int_equal(end_of_share(f, &third).as.child_done.state, 0);
+    finish(f, holder, claim_run(f, holder));
+    turn(f);
+    forget(f);
+    assert_int_equal(end_of_share(f, &third).as.child_done.state, RUN_COMPLETED);
 }
 
 /* What cannot be started has ended, and the parent is told why. */
@@ -482,6 +577,9 @@ int main(void)
         CASE(a_refused_family_leaves_nothing),
         CASE(children_end_with_their_parent),
         CASE(a_family_is_cancelled_at_once),
+        CASE(a_shared_child_is_one_run),
+        CASE(a_long_run_is_not_joined),
+        CASE(a_shared_child_that_fails_frees_its_key),
         CASE(a_detached_child_is_on_its_own),
         CASE(a_given_up_child_is_closed),
         CASE(a_deadline_is_inherited),

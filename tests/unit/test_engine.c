@@ -274,6 +274,24 @@ static void every_transition(void **state)
 
 /* ---- ownership ------------------------------------------------------------------------------- */
 
+/* Who joined is told in one unit, so a run that is long already is not joined. */
+static void a_long_run_is_not_joined(void **state)
+{
+    const struct engine_now now = {.at_ms = 5};
+    const uint8_t empty[] = {0x90};
+    struct engine_effects effects;
+    aiki_writer events;
+    struct run run = {.state = RUN_RUNNING, .seq = RUN_JOIN_EVENTS_MAX - 1};
+    (void)state;
+    buf_init(&events);
+    assert_true(engine_join(&run, &now, (aiki_view){empty, 1}, &events, &effects));
+    assert_int_equal(run.flags, RUN_FLAG_JOINED);
+    assert_int_equal(run.seq, RUN_JOIN_EVENTS_MAX);
+    assert_false(engine_join(&run, &now, (aiki_view){empty, 1}, &events, &effects));
+    assert_int_equal(run.seq, RUN_JOIN_EVENTS_MAX);
+    buf_deinit(&events);
+}
+
 /* Epochs lie above the incarnation and only rise. */
 static void epochs_rise_above_the_incarnation(void **state)
 {
@@ -641,6 +659,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_transition),
+        CASE(a_long_run_is_not_joined),
         CASE(epochs_rise_above_the_incarnation),
         CASE(a_ticket_is_good_for_one_claim),
         CASE(former_owners_are_fenced),

@@ -132,6 +132,10 @@ static const struct event *sample(uint64_t kind)
         e.as.control.actor = text_view("ada");
         break;
     case EVENT_RUN_RETRIED: fill_retried(&e); break;
+    case EVENT_JOINED:
+        memcpy(e.as.joined.parent.bytes, "0123456789abcdef", 16);
+        memcpy(e.as.joined.child.bytes, "fedcba9876543210", 16);
+        break;
     case EVENT_CRASHED: fill_crashed(&e); break;
     case EVENT_COMPLETED: e.as.completed.output = BYTES("\x93\x01\x02\x03"); break;
     case EVENT_CANCELLED:

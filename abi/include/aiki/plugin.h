@@ -232,7 +232,11 @@ typedef struct aiki_child_options {
     uint32_t struct_size;
     int32_t close_policy; /* AIKI_CLOSE_* */
     uint32_t detached;    /* 1: the future is done as soon as the child is started, with its run id */
-    uint32_t reserved;
+    /* 1, with a key: when a run has the key already, this step follows that one: the result of one
+     * that completed, the end of one that is open. One that ended otherwise loses the key to a new
+     * run. With another input it is a failed start, KEY_TAKEN. Implies AIKI_CLOSE_ABANDON. In 1.0 it
+     * was reserved. since 1.1 */
+    uint32_t shared;
     const char *key;      /* start key of the run (aiki/client.h), borrowed; NULL: none */
     /* A child that no runtime has taken up so long after its start ends as timed out, with
      * TIMEOUT_SCHEDULE_TO_START and the workflow@version that nobody serves. 0: it waits. since 1.1 */

@@ -264,6 +264,9 @@ static inline aiki_status aiki_typed_keep_(aiki_call *call, const aiki_record_de
     }                                                                                     \
     struct OUT
 
+#define AIKI_SCOPE_NAMESPACE ""
+enum { AIKI_SHARED_KEY_SIZE = 257 }; /* scope, a colon, key and NUL */
+
 /* ---- typed children, since 1.1 ----------------------------------------------------------- */
 
 static inline aiki_status aiki_typed_child_start_(aiki_run *run, const char *workflow,
@@ -422,6 +425,55 @@ static inline aiki_status aiki_typed_workflow_output_(aiki_run *run, const aiki_
     AIKI_CALL_DECLARE(FN, task_name, IN, OUT)
 #define AIKI_TASK_TYPED(FN, task_name, IN, OUT) \
     AIKI_TASK_TYPED_WITH(FN, task_name, IN, OUT, AIKI_SET_(flags) = 0)
+
+/* ---- tasks that are executed once for a key, whatever run asks, since 1.1 ----------------- */
+
+static inline aiki_status aiki_shared_key_(const char *scope, const char *key,
+                                           char ret_text[AIKI_SHARED_KEY_SIZE], aiki_error *err)
+{
+    int size = __builtin_snprintf(ret_text, AIKI_SHARED_KEY_SIZE, "%s:%s", scope, key);
+    if (size > 0 && size < AIKI_SHARED_KEY_SIZE && key[0] != '\0')
+        return AIKI_OK;
+    return aiki_error_set(err, AIKI_INVALID, "BAD_KEY",
+                          "scope and key of a shared task are not 1 to %d bytes together",
+                          AIKI_SHARED_KEY_SIZE - 2);
+}
+
+/* Beside AIKI_TASK_TYPED(FN, ...): a workflow that executes nothing but this task, FN_alone_workflow for
+ * AIKI_WORKFLOWS, and FN_shared for workflow code:
+ *
+ *   AIKI_TRY(charge_shared(run, AIKI_SCOPE_NAMESPACE, order_id, in, &receipt, err));
+ *
+ * The first call with a scope and key starts it as a run of its own, the others with that input get its
+ * result, whatever run they are of and whenever they ask. With another input: AIKI_FAILED, KEY_TAKEN. When
+ * it fails, those who wait get the error, and the next call executes it anew. The scope is the
+ * namespace, or a name: calls with another one have nothing to do with each other, so the name of a
+ * workflow keeps its calls apart. */
+#define AIKI_TASK_SHARED(FN, workflow_name, workflow_version, IN, OUT)                    \
+    static aiki_status FN##_alone(aiki_run *run, const struct IN *in, struct OUT *out,    \
+                                  aiki_error *err)                                        \
+    {                                                                                     \
+        return FN##_call(run, in, out, err);                                              \
+    }                                                                                     \
+    AIKI_WORKFLOW_TYPED(FN##_alone, workflow_name, workflow_version, IN, OUT);            \
+    /* scope: AIKI_SCOPE_NAMESPACE or a name. ret_output may be NULL. */                  \
+    AIKI_UNUSED_ static inline aiki_status FN##_shared(                                   \
+        aiki_run *run, const char *scope, const char *key, const struct IN *input,        \
+        struct OUT *ret_output, aiki_error *err)                                          \
+    {                                                                                     \
+        char text[AIKI_SHARED_KEY_SIZE];                                                  \
+        aiki_child_options options;                                                       \
+        aiki_future future;                                                               \
+        AIKI_TRY(aiki_shared_key_(scope, key, text, err));                                \
+        __builtin_memset(&options, 0, sizeof(options));                                   \
+        options.struct_size = (uint32_t)sizeof(options);                                  \
+        options.shared = 1;                                                               \
+        options.key = text;                                                               \
+        AIKI_TRY(FN##_alone_child_start(run, input, &options, &future, err));             \
+        AIKI_TRY(run->api->await(run, &future, 1, 1, err));                               \
+        return FN##_alone_child_result(run, future, ret_output, err);                     \
+    }                                                                                     \
+    struct OUT
 
 /* fn: aiki_status fn(aiki_run *run, const struct IN *in, struct OUT *out, aiki_error *err).
  * *out comes zeroed. Declares FN_workflow for AIKI_WORKFLOWS, and FN_child_start, FN_child_result,

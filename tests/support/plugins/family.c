@@ -16,6 +16,8 @@
  *   until     sleeps until ms from now, by the clock
  *   decide    takes the signal "decision", an answer, and sleeps ms; answers it, and in text the code of
  *             what it refused before
+ *   once      task "share" of ms with mode as its key, executed once for all runs of the namespace;
+ *             answers n, or the code of its error
  *   gate      mark a; fails for good unless FILE.open exists, then mark u; mark b
  */
 #include <stdio.h>
@@ -282,6 +284,41 @@ static aiki_status decide(aiki_run *run, const struct order *in, struct answer *
 }
 AIKI_WORKFLOW_TYPED(decide, "decide", "1.0.0", order, answer);
 
+#define SHARED_WORK(F, R)       \
+    F(R, str, path, AIKI_REQUIRED) \
+    F(R, i64, ms, AIKI_REQUIRED)   \
+    F(R, i64, n, AIKI_REQUIRED)
+AIKI_RECORD(shared_work, SHARED_WORK);
+
+/* Marks + when it begins and d when it is done; fails for good while FILE.shut exists. */
+static aiki_status share(aiki_call *call, const struct shared_work *in, struct answer *out)
+{
+    const struct timespec pause = {in->ms / 1000, in->ms % 1000 * 1000000};
+    char path[512];
+
+    (void)trace_append(in->path, "+", 1); /* a missing mark fails the test */
+    (void)nanosleep(&pause, NULL);        /* an early end is an end */
+    (void)snprintf(path, sizeof(path), "%s.shut", in->path);
+    if (access(path, F_OK) == 0)
+        return aiki_fail_final(call, "SHUT", "%s is shut", in->path);
+    (void)trace_append(in->path, "d", 1);
+    out->n = in->n;
+    return AIKI_OK;
+}
+AIKI_TASK_TYPED(share, "share", shared_work, answer);
+AIKI_TASK_SHARED(share, "share", "1.0.0", shared_work, answer);
+
+static aiki_status once(aiki_run *run, const struct order *in, struct answer *out, aiki_error *err)
+{
+    const struct shared_work work = {in->path, in->ms, in->n};
+
+    aiki_status st = share_shared(run, AIKI_SCOPE_NAMESPACE, in->mode, &work, out, err);
+    if (st == AIKI_FAILED)
+        out->text = aiki_format(run, "%s", err->code);
+    return st == AIKI_FAILED ? AIKI_OK : st;
+}
+AIKI_WORKFLOW_TYPED(once, "once", "1.0.0", order, answer);
+
 static aiki_status gate(aiki_run *run, const struct order *in, struct answer *out, aiki_error *err)
 {
     AIKI_TRY(leave_mark(run, in, "a", err));
@@ -298,5 +335,6 @@ AIKI_WORKFLOW_TYPED(gate, "gate", "1.0.0", order, answer);
 AIKI_PLUGIN("family", "1.0.0",
             AIKI_WORKFLOWS(cleanup_workflow, busy_workflow, leaf_workflow, parent_workflow,
                            detach_workflow, elsewhere_workflow, group_workflow, until_workflow,
-                           gate_workflow, race_workflow, decide_workflow),
-            AIKI_TASKS(mark_task, work_task, pass_gate_task));
+                           gate_workflow, race_workflow, decide_workflow,
+                           once_workflow, share_alone_workflow),
+            AIKI_TASKS(mark_task, work_task, pass_gate_task, share_task));

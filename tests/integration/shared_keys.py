@@ -1,0 +1,76 @@
+"""A task with a key of wider scope is executed once, whatever run asks for it, whoever dies meanwhile."""
+import chain
+from harness import until
+
+
+def marks(s):
+    path = s.directory / "trace"
+    return path.read_text() if path.exists() else ""
+
+
+def begin(s, key, n=7, ms=300):
+    return s.start("once", {"path": str(s.directory / "trace"), "ms": ms, "n": n, "mode": key})
+
+
+def holder(s, key):
+    return next(r for r in s.get("/v1/runs?workflow=share")["runs"] if r["key"] == f":{key}")
+
+
+def test_one_execution_for_all_who_ask(stacks):
+    s = stacks(plugins=["family"])
+    runs = [begin(s, "k") for _ in range(5)]
+    assert [s.result(run)["n"] for run in runs] == [7] * 5
+    assert s.result(begin(s, "k"))["n"] == 7, "much later, too"
+    assert marks(s) == "+d"
+    assert s.result(begin(s, "other"))["n"] == 7
+    assert marks(s) == "+d+d"
+    for run in [*runs, holder(s, "k")["id"]]:
+        chain.check(s.history(run))
+    told = [e for run in runs for e in s.history(run) if e["kind"] == "child_done" and "by" in e]
+    assert len(told) == 4 and {e["by"] for e in told} == {holder(s, "k")["id"]}
+
+
+def test_the_same_key_with_another_input_is_a_conflict(stacks):
+    s = stacks(plugins=["family"])
+    assert s.result(begin(s, "k", n=7))["n"] == 7
+    assert s.result(begin(s, "k", n=8))["text"] == "KEY_TAKEN"
+    assert marks(s) == "+d"
+
+
+def test_those_who_wait_get_the_failure_and_the_next_one_tries_anew(stacks):
+    s = stacks(plugins=["family"])
+    shut = s.directory / "trace.shut"
+    shut.write_text("")
+    runs = [begin(s, "k", ms=500) for _ in range(3)]
+    assert [s.result(run)["text"] for run in runs] == ["SHUT"] * 3
+    assert marks(s) == "+"
+    shut.unlink()
+    assert s.result(begin(s, "k"))["n"] == 7
+    assert marks(s) == "++d"
+
+
+def test_a_caller_that_is_cancelled_leaves_it_to_the_others(stacks):
+    s = stacks(plugins=["family"])
+    runs = [begin(s, "k", ms=1500)]
+    until(lambda: marks(s) == "+", "it is under way")
+    runs.append(begin(s, "k", ms=1500))
+    until(lambda: any(e["kind"] == "joined" for e in s.history(holder(s, "k")["id"])), "the second one waits")
+    s.request("POST", f"/v1/runs/{runs[0]}/cancel", {})
+    assert s.outcome(runs[0])["state"] == "cancelled"
+    assert s.result(runs[1])["n"] == 7
+    assert marks(s) == "+d"
+
+
+def test_runtime_and_server_may_die(stacks):
+    """The attempt that died with its process is made again, as ever; nobody else makes another one."""
+    s = stacks(plugins=["family"])
+    runs = [begin(s, "k", ms=1000) for _ in range(3)]
+    until(lambda: marks(s) == "+", "it is under way")
+    until(lambda: sum(e["kind"] == "joined" for e in s.history(holder(s, "k")["id"])) == 2, "two wait")
+    s.runtime.kill()
+    s.restart_server()
+    s.start_runtime(0)
+    assert [s.result(run)["n"] for run in runs] == [7] * 3
+    assert marks(s) == "++d"
+    for run in [*runs, holder(s, "k")["id"]]:
+        chain.check(s.history(run))
