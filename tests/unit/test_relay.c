@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include "../support/fake_server.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "broker/relay.h"
 #include "broker/verdict.h"
@@ -87,6 +89,7 @@ struct fixture {
     struct build build;
     struct stream stream;
     struct aiki_id run;
+    struct build *other; /* that fits a run that the first does not */
     unsigned ups, endings, closed, lefts, conns_gone;
 };
 
@@ -128,6 +131,14 @@ static void on_conns_gone(void *arg)
 {
     struct fixture *f = arg;
     f->conns_gone++;
+}
+
+static struct build *find_other(const struct build_wanted *w, bool *ret_later, void *arg)
+{
+    struct fixture *f = arg;
+    assert_true(w->tried_count > 0);
+    *ret_later = false;
+    return f->other;
 }
 
 static void on_left(uint64_t held, void *arg)
@@ -186,7 +197,8 @@ static int setup(void **state)
                                                                .on_ending = on_ending,
                                                                .busy = busy,
                                                                .on_closed = on_closed};
-    static const struct relay_callbacks relay_callbacks = {.on_left = on_left,
+    static const struct relay_callbacks relay_callbacks = {.find_other = find_other,
+                                                           .on_left = on_left,
                                                            .on_closed = on_closed};
     struct fixture *f = calloc(1, sizeof(*f));
     aiki_error err = AIKI_ERROR_INIT;
@@ -587,6 +599,64 @@ static void a_damaged_append_costs_the_process(void **state)
     assert_int_equal(fake_server_waiting(&f->server, WIRE_APPEND), 0);
 }
 
+static void does_not_fit(struct fixture *f)
+{
+    AUTO(buf) aiki_writer map;
+    aiki_error err = AIKI_ERROR_INIT;
+    buf_init(&map);
+    (void)error_code(&err, AIKI_DIVERGED, "NONDETERMINISM", "other steps");
+    error_write(&map, &err);
+    conn_send(f->build.child, UNFIT, 0, .run = f->run, .epoch = EPOCH,
+              .error = aiki_writer_view(&map));
+}
+
+/* No other build is held: blocked, with what the child said. */
+static void a_run_that_fits_nowhere_is_blocked(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    does_not_fit(f);
+    server_acks(f, await_append(f, 1, NEXT_BLOCK), 1);
+    await_held(f, 0);
+}
+
+/* Another is held: it gets the journal, read once more, and the server learns who executes. */
+static void a_run_goes_on_with_the_build_it_fits(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_JOURNAL asked;
+    struct msg_MOVED moved;
+    begin_stay(f, EPOCH);
+    f->other = &f->build; /* whose process is as good as another's */
+    does_not_fit(f);
+    const struct fake_frame *frame = fake_server_await(&f->server, WIRE_JOURNAL);
+    assert_int_equal(msg_JOURNAL_read(frame->payload, &asked, NULL), AIKI_OK);
+    assert_int_equal(asked.epoch, EPOCH);
+    assert_int_equal(asked.after_seq, 0);
+    grant(f, frame->correlation, EPOCH, false, view_of("again"));
+    assert_true(view_is(await_assign(f).journal, "again"));
+    assert_int_equal(
+        msg_MOVED_read(fake_server_await(&f->server, WIRE_MOVED)->payload, &moved, NULL), AIKI_OK);
+    assert_true(id_equal(&moved.run, &f->run));
+    child_appends(f, EPOCH, 1, NEXT_FINISH);
+    server_acks(f, await_append(f, 1, NEXT_FINISH), 1);
+    await_held(f, 0);
+}
+
+/* Taken away on its way from one build to another. */
+static void a_run_that_is_taken_away_meanwhile_is_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    f->other = &f->build;
+    does_not_fit(f);
+    const struct fake_frame *frame = fake_server_await(&f->server, WIRE_JOURNAL);
+    conn_send(f->server.conn, NOTIFY, 0, .run = f->run, .epoch = EPOCH, .kind = NOTIFY_DROP);
+    grant(f, frame->correlation, EPOCH, false, view_of("again"));
+    await_held(f, 0);
+    assert_int_equal(relay_free_slots(f->relay), SLOTS);
+}
+
 /* Draining: no tickets, and what is granted late goes back. */
 static void a_stopping_relay_takes_nothing(void **state)
 {
@@ -671,6 +741,10 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(an_unacceptable_append_blocks_the_run, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_append_costs_the_process, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_run_that_fits_nowhere_is_blocked, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_run_goes_on_with_the_build_it_fits, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_run_that_is_taken_away_meanwhile_is_forgotten, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_stopping_relay_takes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_ticket_too_many_waits_for_a_slot, setup, teardown),
         cmocka_unit_test_setup_teardown(a_ticket_too_many_is_handed_back_in_time, setup, teardown),
