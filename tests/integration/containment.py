@@ -4,7 +4,9 @@ import signal
 
 import pytest
 
-from harness import until
+from harness import SANITIZED, until
+
+pytestmark = pytest.mark.skipif(SANITIZED, reason="sanitizers end a process in their own way")
 
 
 def crashed(stack, run):
