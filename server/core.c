@@ -247,6 +247,8 @@ static aiki_status open_store(struct core *c, const struct core_options *o, aiki
         return status;
     c->incarnation = c->store->incarnation;
     pipeline_init(&c->pipeline, c->store, o->space, &c->outcomes);
+    c->pipeline.quarantine.crashes_max = o->quarantine_crashes;
+    c->pipeline.quarantine.window_ms = o->quarantine_window_ms;
     status = pipeline_restore(&c->pipeline, err);
     if (status == AIKI_OK)
         status =

@@ -27,6 +27,8 @@ struct core_options {
     struct tokens *tokens; /* borrowed until core_stop; NULL: all are let in */
     struct tls *tls;       /* the same; NULL: TCP connections without TLS */
     uint64_t lease_ms;
+    unsigned quarantine_crashes; /* charged crashes until a task is quarantined; 0 = never */
+    int64_t quarantine_window_ms;
 };
 /* Opens the store, reads what a restart needs, starts the threads and listens. After a failure
  * the loop has to run out, as what was begun is taken down on it. */

@@ -59,94 +59,6 @@ void session_end(struct pipeline *p, peer_id peer)
 
 /* ---- register -------------------------------------------------------------------------------- */
 
-struct blocked {
-    const struct plugin *plugin;
-    struct pipeline *p;
-    uint64_t *numbers;
-    size_t count, capacity;
-    uint64_t last_no;
-    uint32_t rows;
-};
-
-static bool blocked_by(aiki_view reason, const uint8_t build[HASH_BYTES])
-{
-    aiki_reader r;
-    aiki_reader_init(&r, reason);
-    for (uint64_t pairs = aiki_mp_read_map(&r); pairs > 0 && r.status == AIKI_OK; pairs--) {
-        aiki_view name = aiki_mp_read_str(&r);
-        if (view_is(name, "build"))
-            return view_equal(aiki_mp_read_bin(&r), (aiki_view){build, HASH_BYTES});
-        (void)aiki_mp_skip(&r); /* its failure ends the loop */
-    }
-    return false;
-}
-
-static bool note_blocked(void *arg, const struct run_row *row)
-{
-    struct blocked *b = arg;
-    b->last_no = row->no;
-    b->rows++;
-    if (row->state != RUN_BLOCKED || blocked_by(row->reason, b->plugin->build))
-        return true;
-    const struct flow *flow = registry_find(&b->p->registry, row->workflow, row->version);
-    for (size_t i = 0; i < b->plugin->flow_count; i++)
-        if (b->plugin->flows[i] == flow) {
-            b->numbers = array_grow(b->numbers, &b->capacity, b->count, sizeof(*b->numbers));
-            b->numbers[b->count++] = row->no;
-            break;
-        }
-    return true;
-}
-
-static void unblock(struct pipeline *p, uint64_t no)
-{
-    static const uint8_t empty_body = 0x90;
-    struct engine_effects effects;
-    struct entry *e;
-    aiki_error err = {.struct_size = sizeof(err)};
-    if (run_load_no(p, no, &e, &err) != AIKI_OK) {
-        log_error("store", "a blocked run cannot be offered again: %s", err.message);
-        return;
-    }
-    uint64_t from = e->journal.size_bytes;
-    bool was_dirty = e->dirty != 0;
-    (void)unit_touch(p, e);
-    if (engine_unblock(&e->run, &p->now, (aiki_view){&empty_body, 1}, &e->journal, &effects))
-        unit_recorded(p, e, from, &effects);
-    else if (!was_dirty)
-        unit_untouch(p, e);
-    if (p->work.run_count >= UNIT_RUNS)
-        unit_finish(p);
-}
-
-/* A build appeared: runs that another build blocked may go on with it. */
-static void unblock_for(struct pipeline *p, const struct plugin *plugin)
-{
-    struct blocked b = {.plugin = plugin, .p = p};
-    aiki_error err = {.struct_size = sizeof(err)};
-    uint64_t blocked_count = 0;
-    for (size_t i = 0; i < plugin->flow_count; i++)
-        blocked_count += plugin->flows[i]->counts[RUN_BLOCKED];
-    if (blocked_count == 0)
-        return;
-    do {
-        b.rows = 0;
-        aiki_status status =
-            p->store->ops->scan_open(p->store, b.last_no, SCAN_PAGE, note_blocked, &b, &err);
-        if (status != AIKI_OK) {
-            log_error("store", "blocked runs cannot be offered again: %s", err.message);
-            break;
-        }
-    } while (b.rows == SCAN_PAGE);
-    for (size_t i = 0; i < b.count; i++)
-        unblock(p, b.numbers[i]);
-    if (b.count > 0)
-        log_info("registry", "build of %s appeared: %zu blocked runs are offered again",
-                 plugin->file, b.count);
-    free(b.numbers);
-    unit_finish(p);
-}
-
 static aiki_status store_flows(struct pipeline *p, struct flow *const *flows, size_t count,
                                aiki_error *err)
 {
@@ -196,6 +108,7 @@ void command_register(struct pipeline *p, const struct command *c, aiki_view pay
              plugin->role == 0 ? "serves" : "keeps an older build of", plugin->file,
              plugin->flow_count);
     answer(p, c, OK, .count = plugin->flow_count);
+    quarantine_tell(p, s, plugin->build);
     unblock_for(p, plugin);
 }
 
@@ -417,6 +330,16 @@ static aiki_status check_events(aiki_view events, bool *ret_family, aiki_error *
     return status;
 }
 
+static void note_crashes(struct pipeline *p, const struct aiki_id *run, aiki_view events)
+{
+    aiki_reader r;
+    struct event event;
+    aiki_view body;
+    aiki_reader_init(&r, events);
+    while (event_read_new(&r, &event, &body, NULL) == AIKI_OK)
+        quarantine_note(p, run, &event);
+}
+
 /* Of the event that goes in front of the first append of a stay. */
 static aiki_view claimed_body(struct pipeline *p, const struct session *s, const struct entry *e)
 {
@@ -485,6 +408,8 @@ static void append(struct pipeline *p, const struct command *c, struct session *
         children_begin(p, e, m->events);
     if (effects.retried)
         children_note(p, e, FOLLOW_RETRIED);
+    if (!effects.repeated && m->next == NEXT_RELEASE && m->events.size_bytes > 0)
+        note_crashes(p, &e->id, m->events);
 }
 
 void command_append(struct pipeline *p, const struct command *c, aiki_view payload)
@@ -508,4 +433,5 @@ void command_append(struct pipeline *p, const struct command *c, aiki_view paylo
         append(p, c, s, e, &m, family);
     if (e != NULL)
         cache_rest(&p->cache, e);
+    quarantine_settle(p);
 }

@@ -12,6 +12,8 @@
     X(runs_failed, "Runs that failed")                                                        \
     X(runs_stopped, "Runs that ended cancelled, terminated or timed out")                     \
     X(runs_blocked, "Times a run was blocked by diverging code")                              \
+    X(crashes, "Processes that plugin code took down, charged to a run")                      \
+    X(quarantines, "Tasks and workflows of a build that were quarantined")                    \
     X(children_started, "Runs started by other runs as their children")                       \
     X(starts_deduplicated, "Starts answered with an existing run")                            \
     X(appends, "Appends recorded")                                                            \

@@ -417,6 +417,8 @@ aiki_status pipeline_restore(struct pipeline *p, aiki_error *err)
     struct restore r = {.p = p, .err = err};
     p->now.at_ms = engine_clock_ms(&p->clock);
     aiki_status status = restore_workflows(p, err);
+    if (status == AIKI_OK)
+        status = quarantine_restore(p, err);
     while (status == AIKI_OK) {
         r.rows = 0;
         status = p->store->ops->scan_open(p->store, r.last_no, SCAN_PAGE, restore_run, &r, err);
@@ -461,6 +463,7 @@ void pipeline_deinit(struct pipeline *p)
     postbox_deinit(&p->inbox);
     unit_deinit(&p->work);
     cache_deinit(&p->cache);
+    quarantine_deinit(&p->quarantine);
     registry_deinit(&p->registry);
     timers_deinit(&p->timers);
     for (size_t i = 0; i < p->waiter_count; i++)

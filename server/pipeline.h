@@ -25,6 +25,7 @@
 #include "cache.h"
 #include "engine/engine.h"
 #include "metrics.h"
+#include "quarantine.h"
 #include "registry.h"
 #include "timers.h"
 
@@ -143,6 +144,7 @@ struct pipeline {
     const char *space;
     struct cache cache;
     struct registry registry;
+    struct quarantine quarantine;
     struct timers timers;
     struct work work;
     struct outcome *outcome;       /* being filled; owned */
@@ -285,6 +287,13 @@ void command_open(struct pipeline *p, const struct command *c, const struct sess
 void session_end(struct pipeline *p, peer_id peer);
 /* The session of a connection that has one with a lease; else answers FENCED and NULL. */
 struct session *session_of(struct pipeline *p, const struct command *c);
+
+/* ---- blocked runs (unblock.c) ---- */
+
+/* A build appeared: runs that another build blocked may go on with it. */
+void unblock_for(struct pipeline *p, const struct plugin *plugin);
+/* Runs that are blocked because that build, named by its first hex digits, crashed; how many. */
+size_t unblock_crashed(struct pipeline *p, aiki_view build_hex);
 
 /* One msgpack value within the limits; empty becomes nil. */
 aiki_status check_payload(aiki_view *value, const char *what, aiki_error *err);

@@ -218,7 +218,9 @@ static void plugins_list(struct pipeline *p, aiki_writer *w)
     uint64_t count = 0;
     for (struct chain *m = all->next; m != all; m = m->next)
         count += container_of(m, struct session, all)->plugin_count;
-    aiki_mp_map(w, 1);
+    aiki_mp_map(w, 2);
+    aiki_mp_str(w, "quarantined");
+    quarantine_write(p, w);
     aiki_mp_str(w, "plugins");
     aiki_mp_array(w, count);
     for (struct chain *m = all->next; m != all; m = m->next) {
@@ -266,6 +268,20 @@ static aiki_status plugins_get(struct pipeline *p, const struct query_args *a, a
     aiki_mp_array(w, count);
     aiki_mp_raw(w, builds.data, builds.size_bytes);
     return builds.status;
+}
+
+/* Not only asked but done. */
+static aiki_status plugins_unquarantine(struct pipeline *p, const struct query_args *a,
+                                        aiki_writer *w, aiki_error *err)
+{
+    uint64_t lifted;
+    aiki_status status = quarantine_lift(p, a->build, a->workflow, &lifted, err);
+    if (status != AIKI_OK)
+        return status;
+    aiki_mp_map(w, 1);
+    aiki_mp_str(w, "lifted");
+    aiki_mp_uint(w, lifted);
+    return AIKI_OK;
 }
 
 static void server_stats(struct pipeline *p, aiki_writer *w)
@@ -377,6 +393,8 @@ static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, 
         return plugins_get(p, &args, w, err);
     if (view_is(m->what, "builds.get"))
         return builds_get(p, &args, w, err);
+    if (view_is(m->what, "plugins.unquarantine"))
+        return plugins_unquarantine(p, &args, w, err);
     if (view_is(m->what, "workflows.list"))
         workflows_list(p, w);
     else if (view_is(m->what, "workers.list"))
@@ -391,7 +409,8 @@ static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, 
         return error_set(
             err, AIKI_INVALID,
             "unknown query; there are runs.list runs.get runs.history runs.tree runs.sample "
-            "runs.journal workflows.list workflows.get builds.get workers.list plugins.list plugins.get server.stats");
+            "runs.journal workflows.list workflows.get builds.get workers.list plugins.list plugins.get "
+            "plugins.unquarantine server.stats");
     return AIKI_OK;
 }
 

@@ -1,9 +1,10 @@
-/* cmd_plugins.c - `aiki plugins list | show | check | gate`. */
+/* cmd_plugins.c - `aiki plugins list | show | unquarantine | check | gate`. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "commands.h"
@@ -34,6 +35,24 @@ static void plugin_row(struct table *t, aiki_view plugin)
     }
 }
 
+static void print_quarantined(aiki_view document)
+{
+    static const char *const headers[] = {"QUARANTINED", "NAME", "BUILD", NULL};
+    struct table t;
+    bool any = false;
+    table_init(&t, headers, 0);
+    for (struct doc_list l = doc_list(document, "quarantined"); doc_next(&l);) {
+        table_view(&t, doc_text(l.item, "of"));
+        table_view(&t, doc_text(l.item, "name"));
+        table_view(&t, doc_text(l.item, "build"));
+        any = true;
+    }
+    if (any)
+        printf("\n");
+    if (any)
+        table_print(&t, "");
+}
+
 static int run_list(struct cli *cli)
 {
     static const char *const headers[] = {"PLUGIN", "VERSION", "STATE", "BUILD",
@@ -51,6 +70,7 @@ static int run_list(struct cli *cli)
         for (struct doc_list l = doc_list(document, "plugins"); doc_next(&l);)
             plugin_row(&t, l.item);
         table_print(&t, "no plugins; drop .so files into a runtime's plugins folder");
+        print_quarantined(document);
     }
     aiki_client_free(document.data);
     return code;
@@ -147,6 +167,43 @@ const struct command cmd_plugins_show = {
     .group = "plugins", .name = "show", .operands = "NAME", .operand_min = 1, .operand_max = 1,
     .summary = "builds of a plugin: who holds them, since when, open runs; what the gate found",
     .examples = "aiki plugins show hello\naiki plugins show hello.so --json", .run = run_show};
+/* clang-format on */
+
+/* ---- unquarantine ------------------------------------------------------------------------- */
+
+/* BUILD[:NAME] */
+static int run_unquarantine(struct cli *cli)
+{
+    AUTO(buf) aiki_writer args;
+    const char *text = cli->args.operands[0], *colon = strchr(text, ':');
+    size_t build_bytes = colon != NULL ? (size_t)(colon - text) : strlen(text);
+    aiki_view document;
+    buf_init(&args);
+    aiki_mp_map(&args, colon != NULL ? 2 : 1);
+    aiki_mp_str(&args, "build");
+    aiki_mp_strn(&args, text, build_bytes);
+    if (colon != NULL) {
+        aiki_mp_str(&args, "name");
+        aiki_mp_str(&args, colon + 1);
+    }
+    int code = cli_query(cli, "plugins.unquarantine", &args, &document);
+    if (code != EXIT_OK)
+        return code;
+    if (cli->json)
+        (void)print_json(document, 0, &cli->err); /* a map of a number: it prints */
+    else
+        printf("%lld quarantines and blocked runs of that build may go on\n",
+               (long long)doc_int(document, "lifted"));
+    aiki_client_free(document.data);
+    return EXIT_OK;
+}
+
+/* clang-format off */
+const struct command cmd_plugins_unquarantine = {
+    .group = "plugins", .name = "unquarantine", .operands = "BUILD[:NAME]", .operand_min = 1,
+    .operand_max = 1, .summary = "let a build execute code again that crashed too often",
+    .examples = "aiki plugins unquarantine 1f3a9c12\naiki plugins unquarantine 1f3a9c12:charge",
+    .run = run_unquarantine};
 /* clang-format on */
 
 /* ---- check -------------------------------------------------------------------------------- */

@@ -224,7 +224,10 @@ static void on_session_up(void *arg)
 static void on_session_push(const struct frame *f, void *arg)
 {
     struct broker *b = arg;
-    relay_push(b->relay, f);
+    if (f->type == WIRE_QUARANTINE)
+        builds_quarantine(b->builds, f);
+    else
+        relay_push(b->relay, f);
 }
 
 static void on_session_ending(void *arg)

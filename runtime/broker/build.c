@@ -304,6 +304,7 @@ static void on_proc_ready(struct proc *p, aiki_view descriptor, void *arg)
     aiki_error err = {.struct_size = sizeof(err)};
     (void)p;
     b->ready = true;
+    quarantine_tell(b);
     if (b->state == KEPT) {
         kept_ready(b, descriptor);
         return;
@@ -381,7 +382,7 @@ static void replace_process(struct build *b, const struct proc_end *end, const c
         build_start_process(b);
         return;
     }
-    if (b->blamed) { /* the run that did it is executed alone from here on, and has its own budget */
+    if (b->blamed) { /* whoever did it is executed alone from here on */
         log_error("child", "%s %s; its runs are given back, it is replaced at once", b->label, text);
         b->owner->cb.on_routes(b->owner->arg);
         build_start_process(b);
@@ -411,7 +412,7 @@ static void tell_lost(struct build *b, const struct proc_end *end)
     if (is_crash(b, end)) {
         verdict_reach(&verdict, end, b->solo);
         b->verdict = &verdict;
-        b->blamed = verdict.certain;
+        b->blamed = verdict.count > 0;
     }
     b->owner->cb.on_lost(b, b->owner->arg);
     b->verdict = NULL;

@@ -133,6 +133,7 @@ void builds_reconsider(struct builds *bs)
 
 void builds_session_up(struct builds *bs)
 {
+    quarantine_forget_all(bs);
     if (bs->draining)
         return; /* nothing new is wanted */
     for (struct plugin_file *f = bs->files; f != NULL; f = f->next) {
@@ -403,6 +404,7 @@ static void on_look_closed(uv_handle_t *h)
 static void on_watch_closed(void *arg)
 {
     struct builds *bs = arg;
+    quarantine_forget_all(bs); /* memory; no process is left to be told */
     uv_close((uv_handle_t *)&bs->look, on_look_closed);
 }
 

@@ -9,8 +9,8 @@
  * long as the server knows open runs that it executed last.
  * A file refused on that way leaves the build before it serving; the refusal is kept and told to
  * every session. Two files may not offer the same workflow version: the later one is refused.
- * A serving child that dies is replaced at once, with growing pauses when it keeps dying and nobody
- * knows why.
+ * A serving child that dies is replaced at once, with growing pauses when it keeps dying with
+ * nobody to blame.
  */
 #ifndef BROKER_BUILDS_H
 #define BROKER_BUILDS_H
@@ -104,6 +104,8 @@ struct build *builds_find_other(struct builds *bs, const struct build_wanted *w,
 /* A new process of that build for one run; on_ready or on_dropped follow. NULL: its bytes are gone,
  * or with *ret_later: there are SOLO_MAX, on_solo_free tells. */
 struct build *builds_find_alone(struct builds *bs, const uint8_t *hash, bool *ret_later);
+/* Code of a build is not to be executed any more, or again: told to its processes now and later. */
+void builds_quarantine(struct builds *bs, const struct frame *f);
 /* A run has left it; a process for one run ends. */
 void build_left(struct build *b);
 /* Connection of its process, serving or draining, or NULL. */

@@ -12,6 +12,7 @@
 #include "intake/admit.h"
 #include "intake/keep.h"
 #include "intake/watch.h"
+#include "wire/keys.h"
 
 enum build_state { LOADING, GATING, REGISTERING, SERVING, DRAINING, KEPT, SOLO };
 
@@ -50,7 +51,7 @@ struct build {
         bool wanted; /* again, once it has ended */
     } kept;
     const struct verdict *verdict; /* while on_lost tells of its death; NULL: that charges nobody */
-    bool blamed;                   /* and by whom that death was caused is certain */
+    bool blamed;                   /* there are runs that may have caused that death */
     bool solo;                     /* has no run but one; SOLO, then DRAINING */
     bool ended;                    /* killed because it is in the way, not for what it did */
     unsigned crashes; /* in a row, each younger than BUILD_QUICK_CRASH_MS */
@@ -71,6 +72,14 @@ struct plugin_file {
     aiki_writer refusal; /* error map */
 };
 
+/* The server said that this build does not execute that code any more. */
+struct quarantine {
+    struct quarantine *next;
+    uint8_t hash[BUILD_BYTES];
+    bool workflow;
+    char name[NAME_BYTES_MAX + 1];
+};
+
 struct builds {
     uv_loop_t *loop;
     struct conn_loop *conns;
@@ -82,6 +91,7 @@ struct builds {
     struct watch *watch;
     struct plugin_file *files;
     struct build *all;
+    struct quarantine *quarantines;
     unsigned admitting;
     struct keep *keep;
     unsigned adopting; /* builds of an earlier process that are read */
@@ -169,5 +179,12 @@ void adopt_all(struct builds *bs);
 
 void solo_ready(struct build *b);
 void solo_gone(struct build *b, const struct proc_end *end, const char *text);
+
+/* ---- quarantine.c ---- */
+
+/* Its process has loaded: what it is not to execute. */
+void quarantine_tell(struct build *b);
+/* A new session tells all of them anew: what was lifted meanwhile it does not mention. */
+void quarantine_forget_all(struct builds *bs);
 
 #endif

@@ -289,6 +289,7 @@ static aiki_status dispatch(struct child *c, const struct frame *f, aiki_error *
         struct msg_NOTIFY notify;
         struct msg_DROP drop;
         struct msg_DRAIN drain;
+        struct msg_QUARANTINE quarantine;
     } m;
 
     switch (f->type) {
@@ -317,6 +318,10 @@ static aiki_status dispatch(struct child *c, const struct frame *f, aiki_error *
     case WIRE_DROP:
         if ((st = msg_DROP_read(f->payload, &m.drop, err)) == AIKI_OK)
             on_drop(c, &m.drop.run);
+        return st;
+    case WIRE_QUARANTINE:
+        if ((st = msg_QUARANTINE_read(f->payload, &m.quarantine, err)) == AIKI_OK)
+            plugin_quarantine(&c->plugin, m.quarantine.name, m.quarantine.workflow, m.quarantine.on);
         return st;
     case WIRE_DRAIN:
         if ((st = msg_DRAIN_read(f->payload, &m.drain, err)) == AIKI_OK)

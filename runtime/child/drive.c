@@ -133,6 +133,19 @@ static bool prepare_attempt(struct run *r, struct attempt *a)
     return true;
 }
 
+/* Another build may do it, if nothing was done here. Else the run comes again once what is under way
+ * has ended: with that on record it begins with this step. */
+static void hold_back(struct run *r, const struct step *s)
+{
+    aiki_error err;
+
+    r->held_back = r->acted || r->appends > 0;
+    if (r->held_back)
+        return;
+    run_quarantine_error(r, "task", s->name, &err);
+    run_unfit(r, &err);
+}
+
 /* What is recorded goes along; the run comes back in a process that has no other. */
 static void move_to_own_process(struct run *r)
 {
@@ -153,6 +166,10 @@ static void start_attempt(struct run *r, struct step *s)
                          (int)s->name.size_bytes, (const char *)s->name.data,
                          r->child->plugin.task_count);
         fail_at_once(r, s, &err);
+        return;
+    }
+    if (task->quarantined) {
+        hold_back(r, s);
         return;
     }
     if ((task->def.flags & AIKI_TASK_ISOLATED) != 0 && !r->child->alone) {
@@ -310,6 +327,8 @@ void run_pump(struct run *r)
             break;
         case REPLAY_START:
             start_attempt(r, s);
+            if (r->state != RUN_STATE_ACTIVE)
+                return; /* and s may be gone */
             if (s->phase == PHASE_READY && --inline_left == 0) {
                 run_pump_soon(r);
                 return;
@@ -323,7 +342,12 @@ void run_pump(struct run *r)
             break;
         }
         case REPLAY_PAUSED: run_give_back(r); return;
-        case REPLAY_IDLE: settle(r); return;
+        case REPLAY_IDLE:
+            if (r->held_back && r->attempts == NULL)
+                run_give_back(r);
+            else
+                settle(r);
+            return;
         }
     }
 }

@@ -207,3 +207,13 @@ const struct plugin_workflow *plugin_workflow_find(const struct plugin *p, const
 
     return bsearch(&key, p->workflows, p->workflow_count, sizeof(key), compare_workflows);
 }
+
+void plugin_quarantine(struct plugin *p, aiki_view name, bool workflow, bool on)
+{
+    for (uint32_t i = 0; !workflow && i < p->task_count; i++)
+        if (view_is(name, p->tasks[i].def.name))
+            p->tasks[i].quarantined = on;
+    for (uint32_t i = 0; workflow && i < p->workflow_count; i++)
+        if (view_is(name, p->workflows[i].def.name))
+            p->workflows[i].quarantined = on;
+}

@@ -11,12 +11,14 @@ struct plugin_task {
     aiki_task_def def;
     struct schema *input, *output; /* owned; NULL: any value */
     struct task_policy policy;     /* of calls without options; its lists live as long as this */
+    bool quarantined;              /* this build is not to execute it */
 };
 
 struct plugin_workflow {
     aiki_workflow_def def;
     struct schema *input, *output; /* owned; NULL: any value */
     struct retry retry;            /* of its runs, filled in: AIKI_RETRY_NEVER unless it asks */
+    bool quarantined;
 };
 
 /* What plugin_load is about to do with the plugin's own code and data. */
@@ -40,5 +42,7 @@ aiki_status plugin_load(struct plugin *p, const char *path, aiki_writer *w, aiki
 const struct plugin_task *plugin_task_find(const struct plugin *p, const char *name);
 const struct plugin_workflow *plugin_workflow_find(const struct plugin *p, const char *name,
                                                    const char *version);
+/* Whether the task, or the workflow in all its versions, may be executed from now on. */
+void plugin_quarantine(struct plugin *p, aiki_view name, bool workflow, bool on);
 
 #endif

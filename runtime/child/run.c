@@ -448,6 +448,24 @@ static aiki_status check(struct run *r, aiki_error *err)
     return AIKI_OK;
 }
 
+static void build_text(const struct run *r, char text[2 * BUILD_SHOWN_BYTES + 1])
+{
+    for (int i = 0; i < BUILD_SHOWN_BYTES; i++)
+        snprintf(text + 2 * i, 3, "%02x", r->child->build[i]);
+}
+
+void run_quarantine_error(const struct run *r, const char *what, aiki_view name, aiki_error *ret)
+{
+    char build[2 * BUILD_SHOWN_BYTES + 1];
+
+    build_text(r, build);
+    (void)error_code(ret, AIKI_CRASHED, "QUARANTINED",
+                     "%s %.*s ended the processes of this build too often and is quarantined; serve a "
+                     "build that is mended, or lift it: aiki plugins unquarantine %s",
+                     what, (int)(name.size_bytes < 100 ? name.size_bytes : 100),
+                     (const char *)name.data, build);
+}
+
 /* Its own code ended the process too often: not again by this build. */
 static bool check_crashes(struct run *r)
 {
@@ -455,10 +473,14 @@ static bool check_crashes(struct run *r)
     aiki_error err, cause = AIKI_ERROR_INIT;
     char build[2 * BUILD_SHOWN_BYTES + 1];
 
+    if (r->workflow->quarantined) {
+        run_quarantine_error(r, "workflow", view_of(r->workflow_name), &err);
+        run_unfit(r, &err);
+        return false;
+    }
     if (j->crashes < CRASHES_DEFAULT)
         return true;
-    for (int i = 0; i < BUILD_SHOWN_BYTES; i++)
-        snprintf(build + 2 * i, 3, "%02x", r->child->build[i]);
+    build_text(r, build);
     (void)error_code(&err, AIKI_CRASHED, "WORKFLOW_CRASHED",
                      "workflow %s ended its process %llu times; serve a build that is mended, or have "
                      "this one try again: aiki plugins unquarantine %s",

@@ -87,6 +87,7 @@ struct run {
     struct fiber *fiber;
     aiki_error *mismatch; /* in the arena: what is on record does not fit this build */
     bool capturing; /* inside the function of a side value */
+    bool held_back; /* a task of it may not be executed here: it leaves when the others have ended */
     bool acted;     /* something was executed in this stay: an attempt, a side value */
     aiki_view input, output;
     aiki_view fail_error; /* error map given to fail() */

@@ -57,6 +57,8 @@ static const struct route routes[] = {
     {"GET", "/v1/workers", "workers.list", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/plugins", "plugins.list", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/plugins/{name}", "plugins.get", prepare_query, {{0}}, false, LOCAL_NONE, 0},
+    {"POST", "/v1/plugins/{build}/unquarantine", "plugins.unquarantine", prepare_query,
+     {{"name", PARAM_TEXT, 0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/server", "server.stats", prepare_query, {{0}}, false, LOCAL_NONE, 0},
 };
 /* clang-format on */

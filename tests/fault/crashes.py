@@ -14,7 +14,7 @@ PATIENCE_S = 60 + CRASHES // 2
 
 
 def test_healthy_runs_take_no_harm(stacks):
-    s = stacks(plugins=["crash", "hello", "ledger"])
+    s = stacks(plugins=["crash", "hello", "ledger"], server_args=["--quarantine-crashes", "0"])
     path = str(s.directory / "ledger.txt")
     bad, same, others = [], [], []
     for n in range(CRASHES):

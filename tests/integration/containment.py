@@ -4,9 +4,12 @@ import signal
 
 import pytest
 
-from harness import SANITIZED, until
+from harness import SANITIZED, plugin, until
 
 pytestmark = pytest.mark.skipif(SANITIZED, reason="sanitizers end a process in their own way")
+
+
+MANY = ["--quarantine-crashes", "0"]  # for tests that crash a lot and are not about that
 
 
 def crashed(stack, run):
@@ -28,7 +31,7 @@ WAYS = {"null": ("CRASH_SIGNAL", "signal 11"), "segv": ("CRASH_SIGNAL", "signal 
 
 @pytest.mark.parametrize("where", ["task", "workflow"])
 def test_every_end_of_a_process_is_on_record_with_its_cause(stacks, where):
-    s = stacks(plugins=["crash"])
+    s = stacks(plugins=["crash"], server_args=MANY)
     for how, (code, words) in WAYS.items():
         run = crash(s, how, where=where)
         assert s.result(run) == {"crashes": 1}, how
@@ -46,7 +49,7 @@ def test_every_end_of_a_process_is_on_record_with_its_cause(stacks, where):
 
 
 def test_the_stack_names_the_function(stacks):
-    s = stacks(plugins=["crash"])
+    s = stacks(plugins=["crash"], server_args=MANY)
     for where in ("task", "workflow"):
         run = crash(s, "null", where=where)
         assert s.result(run)
@@ -59,7 +62,7 @@ def test_the_stack_names_the_function(stacks):
 
 
 def test_a_step_that_keeps_crashing_fails_with_its_cause(stacks):
-    s = stacks(plugins=["crash"])
+    s = stacks(plugins=["crash"], server_args=MANY)
     run = crash(s, "abort", times=8)
     outcome = s.outcome(run)
     assert outcome["state"] == "failed" and outcome["error"]["code"] == "STEP_CRASHED", outcome
@@ -72,7 +75,7 @@ def test_a_step_that_keeps_crashing_fails_with_its_cause(stacks):
 
 
 def test_a_workflow_that_keeps_crashing_is_blocked_with_its_cause(stacks):
-    s = stacks(plugins=["crash"])
+    s = stacks(plugins=["crash"], server_args=MANY)
     run = crash(s, "null", times=9, where="workflow")
     row = until(lambda: (r := s.run(run))["state"] == "blocked" and r, "the run is blocked")
     assert row["error"]["code"] == "WORKFLOW_CRASHED", row
@@ -82,7 +85,7 @@ def test_a_workflow_that_keeps_crashing_is_blocked_with_its_cause(stacks):
 
 
 def test_who_was_not_the_cause_is_not_charged(stacks):
-    s = stacks(plugins=["crash"])
+    s = stacks(plugins=["crash"], server_args=MANY)
     slow = [crash(s, "none", ms=400, name=f"slow{i}") for i in range(4)]
     bad = crash(s, "segv", ms=100)
     for run in slow:
@@ -92,7 +95,7 @@ def test_who_was_not_the_cause_is_not_charged(stacks):
 
 
 def test_a_process_killed_around_several_charges_none_and_finds_the_one(stacks):
-    s = stacks(plugins=["crash"])
+    s = stacks(plugins=["crash"], server_args=MANY)
     slow = [crash(s, "none", ms=600, name=f"slow{i}") for i in range(6)]
     until(lambda: all(s.run(r)["state"] == "running" for r in slow), "they run")
     bad = crash(s, "kill", times=9, ms=200)
@@ -107,7 +110,7 @@ def test_a_process_killed_around_several_charges_none_and_finds_the_one(stacks):
 
 
 def test_who_left_the_process_unfit_is_found(stacks):
-    s = stacks(plugins=["crash", "hello"])
+    s = stacks(plugins=["crash", "hello"], server_args=MANY)
     bad = crash(s, "close", times=9)
     assert s.outcome(bad)["error"]["code"] == "STEP_CRASHED"
     assert s.result(s.start("hello", {"name": "still"}))
@@ -115,7 +118,7 @@ def test_who_left_the_process_unfit_is_found(stacks):
 
 
 def test_a_suspect_that_is_none_goes_on_unharmed_alone(stacks):
-    s = stacks(plugins=["crash"])
+    s = stacks(plugins=["crash"], server_args=MANY)
     runs = [crash(s, "none", ms=900, name=f"n{i}") for i in range(8)]
     until(lambda: all(s.run(r)["state"] == "running" for r in runs), "they run")
     child, = s.runtime.children()
@@ -140,3 +143,46 @@ def test_an_isolated_task_has_a_process_of_its_own(stacks):
     until(lambda: len(s.runtime.children()) > 2, "several at once")
     assert len({s.result(run)["apart"] for run in runs}) == 8, "one process a run"
     until(lambda: s.runtime.children() == [shared], "the processes for one run have ended")
+
+
+def quarantined(stack):
+    return [(q["of"], q["name"], q["build"]) for q in stack.get("/v1/plugins")["quarantined"]]
+
+
+def test_what_crashes_too_often_is_quarantined_until_it_is_lifted(stacks):
+    s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "4"])
+    build = s.get("/v1/plugins")["plugins"][0]["build"]
+    runs = [crash(s, "null", times=2, name=f"q{i}") for i in range(4)]
+    until(lambda: quarantined(s) == [("task", "crash", build)], "the task is quarantined")
+    blocked = [r for r in runs if until(lambda: s.state(r) in ("blocked", "completed") and s.state(r), "it ends or waits")
+               == "blocked"]
+    assert blocked, "nobody was held back"
+    for run in blocked:
+        error = s.run(run)["error"]
+        assert error["code"] == "QUARANTINED" and "aiki plugins unquarantine" in error["message"], error
+    late = crash(s, "none")
+    until(lambda: s.state(late) == "blocked", "a new run is not executed by it either")
+    s.restart_server()
+    until(lambda: quarantined(s) == [("task", "crash", build)], "it is on record")
+    assert "QUARANTINED" in s.aiki("plugins", "list").stdout
+    missing = s.aiki("plugins", "unquarantine", "0000", check=False)
+    assert missing.returncode != 0 and "NOT_QUARANTINED" in missing.stderr + missing.stdout
+    s.aiki("plugins", "unquarantine", f"{build[:12]}:crash")
+    for run in [*runs, late]:
+        assert s.outcome(run)["state"] == "completed"
+    assert quarantined(s) == []
+
+
+def test_the_build_before_takes_over_what_a_new_one_crashes_in(stacks):
+    s = stacks(plugins=[], server_args=["--quarantine-crashes", "3"])
+    s.drop("verge", plugin("verge-good"))
+    until(lambda: s.get("/v1/plugins")["plugins"], "it serves")
+    asleep = s.start("verge", {"ms": 600000})
+    until(lambda: s.state(asleep) == "sleeping", "a run that keeps the old build")
+    s.drop("verge", plugin("verge-bad"))
+    until(lambda: sorted(p["state"] == "serving" for p in s.get("/v1/plugins")["plugins"]) == [False, True],
+          "the new build serves, the one before is kept")
+    runs = [s.start("verge", {"ms": 0}) for _ in range(6)]
+    for run in runs:
+        assert s.result(run) == {"ok": True}, "no run failed for good"
+    assert [(of, name) for of, name, _ in quarantined(s)] == [("task", "edge")]

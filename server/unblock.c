@@ -1,0 +1,131 @@
+/* unblock.c - which blocked runs are offered again, and when: a build appeared, or one that crashed may
+ * try again. */
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "pipeline.h"
+#include "wire/error.h"
+
+struct blocked {
+    const struct plugin *plugin; /* whose blocked runs may go on, or NULL: */
+    aiki_view crashed_hex;       /* runs that this build blocked because it crashed */
+    struct pipeline *p;
+    uint64_t *numbers;
+    size_t count, capacity;
+    uint64_t last_no;
+    uint32_t rows;
+};
+
+/* The build that the reason names, or empty. */
+static aiki_view blocking_build(aiki_view reason)
+{
+    aiki_reader r;
+    aiki_reader_init(&r, reason);
+    for (uint64_t pairs = aiki_mp_read_map(&r); pairs > 0 && r.status == AIKI_OK; pairs--) {
+        aiki_view name = aiki_mp_read_str(&r);
+        if (view_is(name, "build"))
+            return aiki_mp_read_bin(&r);
+        (void)aiki_mp_skip(&r); /* its failure ends the loop */
+    }
+    return (aiki_view){NULL, 0};
+}
+
+static bool blocked_by_crashes(aiki_view reason, aiki_view build_hex)
+{
+    aiki_error e = {.struct_size = sizeof(e)};
+    char hex[2 * HASH_BYTES + 1];
+    aiki_view build = blocking_build(reason);
+    if (build.size_bytes != HASH_BYTES || build_hex.size_bytes >= sizeof(hex) ||
+        error_read(reason, &e, NULL, NULL) != AIKI_OK)
+        return false;
+    (void)sodium_bin2hex(hex, sizeof(hex), build.data, HASH_BYTES);
+    return memcmp(hex, build_hex.data, (size_t)build_hex.size_bytes) == 0 &&
+           (strcmp(e.code, "QUARANTINED") == 0 || strcmp(e.code, "WORKFLOW_CRASHED") == 0);
+}
+
+static bool is_wanted(const struct blocked *b, const struct run_row *row)
+{
+    if (row->state != RUN_BLOCKED)
+        return false;
+    if (b->plugin == NULL)
+        return blocked_by_crashes(row->reason, b->crashed_hex);
+    if (view_equal(blocking_build(row->reason), (aiki_view){b->plugin->build, HASH_BYTES}))
+        return false;
+    const struct flow *flow = registry_find(&b->p->registry, row->workflow, row->version);
+    for (size_t i = 0; i < b->plugin->flow_count; i++)
+        if (b->plugin->flows[i] == flow)
+            return true;
+    return false;
+}
+
+static bool note_blocked(void *arg, const struct run_row *row)
+{
+    struct blocked *b = arg;
+    b->last_no = row->no;
+    b->rows++;
+    if (!is_wanted(b, row))
+        return true;
+    b->numbers = array_grow(b->numbers, &b->capacity, b->count, sizeof(*b->numbers));
+    b->numbers[b->count++] = row->no;
+    return true;
+}
+
+static void unblock(struct pipeline *p, uint64_t no)
+{
+    static const uint8_t empty_body = 0x90;
+    struct engine_effects effects;
+    struct entry *e;
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (run_load_no(p, no, &e, &err) != AIKI_OK) {
+        log_error("store", "a blocked run cannot be offered again: %s", err.message);
+        return;
+    }
+    uint64_t from = e->journal.size_bytes;
+    bool was_dirty = e->dirty != 0;
+    (void)unit_touch(p, e);
+    if (engine_unblock(&e->run, &p->now, (aiki_view){&empty_body, 1}, &e->journal, &effects))
+        unit_recorded(p, e, from, &effects);
+    else if (!was_dirty)
+        unit_untouch(p, e);
+    if (p->work.run_count >= UNIT_RUNS)
+        unit_finish(p);
+}
+
+static size_t unblock_all(struct pipeline *p, struct blocked *b)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    do {
+        b->rows = 0;
+        aiki_status status =
+            p->store->ops->scan_open(p->store, b->last_no, SCAN_PAGE, note_blocked, b, &err);
+        if (status != AIKI_OK) {
+            log_error("store", "blocked runs cannot be offered again: %s", err.message);
+            break;
+        }
+    } while (b->rows == SCAN_PAGE);
+    for (size_t i = 0; i < b->count; i++)
+        unblock(p, b->numbers[i]);
+    free(b->numbers);
+    unit_finish(p);
+    return b->count;
+}
+
+void unblock_for(struct pipeline *p, const struct plugin *plugin)
+{
+    struct blocked b = {.plugin = plugin, .p = p};
+    uint64_t blocked_count = 0;
+    for (size_t i = 0; i < plugin->flow_count; i++)
+        blocked_count += plugin->flows[i]->counts[RUN_BLOCKED];
+    if (blocked_count > 0 && unblock_all(p, &b) > 0)
+        log_info("registry", "build of %s appeared: %zu blocked runs are offered again",
+                 plugin->file, b.count);
+}
+
+size_t unblock_crashed(struct pipeline *p, aiki_view build_hex)
+{
+    struct blocked b = {.crashed_hex = build_hex, .p = p};
+    return unblock_all(p, &b);
+}
