@@ -53,6 +53,12 @@ static const struct config_key keys[] = {
     {"tls-cert", CONFIG_TEXT, NULL, 0, 0, "own certificate, for servers that ask for one"},
     {"tls-key", CONFIG_TEXT, NULL, 0, 0, "its key, in a file that others cannot read"},
     {"slots", CONFIG_INT, "512", 1, 100000, "runs resident at a time"},
+    {"plugin-keys", CONFIG_TEXT, NULL, 0, 0,
+     "only plugins signed by one of the keys (NAME.pub) in this directory (default: no signatures)"},
+    {"plugin-owner-check", CONFIG_TEXT, "on", 0, 0,
+     "off: plugins that other users could change are served with a warning"},
+    {"determinism", CONFIG_TEXT, "warn", 0, 0,
+     "strict: plugins whose workflow code calls clocks, chance, files... are refused"},
     {"task-threads", CONFIG_INT, "64", 1, 1024, "tasks at a time, for each plugin"},
     {"wait-timeout-ms", CONFIG_INT, "604800000", 0, INT64_C(3660) * 24 * 3600 * 1000,
      "of waits for signals without a limit by call or workflow; 0 = none"},
@@ -132,14 +138,40 @@ static int be_probe(const char *fd_text)
 
 /* ---- broker -------------------------------------------------------------------------------- */
 
+static aiki_status check_choice(const struct config *c, const char *key, const char *one,
+                                const char *other, aiki_error *err)
+{
+    const char *found = config_text(c, key);
+    if (strcmp(found, one) == 0 || strcmp(found, other) == 0)
+        return AIKI_OK;
+    return error_set(err, AIKI_INVALID, "%s must be %s or %s, found \"%.60s\" (%s)", key, one, other,
+                     found, config_origin(c, key));
+}
+
 static aiki_status check_settings(const struct config *c, aiki_error *err)
 {
     int level;
-    if (log_level_parse(config_text(c, "log"), &level))
-        return gate_policy_check(config_text(c, "gate"), err);
-    return error_set(err, AIKI_INVALID,
-                     "log must be debug, info, warn or error, found \"%.60s\" (%s)",
-                     config_text(c, "log"), config_origin(c, "log"));
+    if (!log_level_parse(config_text(c, "log"), &level))
+        return error_set(err, AIKI_INVALID,
+                         "log must be debug, info, warn or error, found \"%.60s\" (%s)",
+                         config_text(c, "log"), config_origin(c, "log"));
+    aiki_status st = gate_policy_check(config_text(c, "gate"), err);
+    if (st == AIKI_OK)
+        st = check_choice(c, "plugin-owner-check", "on", "off", err);
+    return st == AIKI_OK ? check_choice(c, "determinism", "warn", "strict", err) : st;
+}
+
+static struct admit_options admit_options_of(const struct config *c)
+{
+    struct admit_options o = {.executable = OWN_EXECUTABLE,
+                              .keys_dir = config_text(c, "plugin-keys"),
+                              .any_owner = strcmp(config_text(c, "plugin-owner-check"), "off") == 0,
+                              .strict = strcmp(config_text(c, "determinism"), "strict") == 0};
+    if (o.any_owner)
+        log_warn("intake", "plugin-owner-check is off (%s): whoever may write to a plugin, or to a "
+                 "directory on the way to it, decides what runs here",
+                 config_origin(c, "plugin-owner-check"));
+    return o;
 }
 
 static void set_log_level(const struct config *c)
@@ -187,6 +219,7 @@ static aiki_status serve(struct config *c, const char *state_dir, aiki_error *er
         .space = config_text(c, "namespace"),
         .gate = config_text(c, "gate"),
         .executable = OWN_EXECUTABLE,
+        .admit = admit_options_of(c),
         .task_threads = (uint64_t)config_int(c, "task-threads"),
         .wait_timeout_ms = config_int(c, "wait-timeout-ms"),
         .limits = limits_of(c),
@@ -243,7 +276,7 @@ static int run(struct config *c)
     file = config_text(c, "check");
     if (file[0] != '\0') {
         const struct check_options options = {.state_dir = state_dir,
-                                              .admit = {.executable = OWN_EXECUTABLE},
+                                              .admit = admit_options_of(c),
                                               .json = config_flag(c, "json")};
         return check_plugin(file, &options);
     }

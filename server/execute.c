@@ -135,6 +135,8 @@ void command_refused(struct pipeline *p, const struct command *c, aiki_view payl
     aiki_status status = msg_REFUSAL_read(payload, &m, &err);
     if (status == AIKI_OK)
         status = registry_refused(&p->registry, s, &m, &err);
+    if (status == AIKI_OK && m.error.size_bytes > 0)
+        metric_add(plugins_refused, 1);
     if (status != AIKI_OK)
         answer_refusal(p, c, &err);
     else

@@ -31,6 +31,7 @@
     X(connections, "Connections accepted")                                                    \
     X(connections_refused, "Connections over CONNECTIONS_MAX")                                \
     X(frames_damaged, "Connections cut because of damaged frames")                            \
+    X(plugins_refused, "Plugin files that runtimes refused, as they reported it")             \
     X(requests_refused, "Requests answered with FAULT")                                       \
     X(tickets_published, "Tickets added to Redis streams")                                    \
     X(tickets_reoffered, "Offers repeated after Redis or a runtime lost tickets")             \

@@ -51,6 +51,7 @@ const struct command *const commands[] = {
     &cmd_runs_terminate, &cmd_runs_pause,   &cmd_runs_resume,    &cmd_runs_wake,
     &cmd_runs_retry,   &cmd_workers_list,   &cmd_plugins_list,   &cmd_plugins_show,
     &cmd_plugins_check, &cmd_plugins_gate,  &cmd_plugins_unquarantine,
+    &cmd_plugins_keygen, &cmd_plugins_sign,
     &cmd_config_show,  &cmd_bench,          &cmd_help,           &cmd_version,
     NULL};
 /* clang-format on */

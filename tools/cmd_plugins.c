@@ -30,9 +30,13 @@ static void plugin_row(struct table *t, aiki_view plugin)
         aiki_view code = doc_text(error, "code"), message = doc_text(error, "message");
         table_cell(t, "%.*s: %.*s", (int)code.size_bytes, (const char *)code.data,
                    (int)message.size_bytes, (const char *)message.data);
-    } else {
-        table_cell(t, "%s", "");
+        return;
     }
+    struct doc_list warnings = doc_list(plugin, "warnings");
+    bool any = doc_next(&warnings);
+    aiki_view message = any ? doc_text(warnings.item, "message") : (aiki_view){NULL, 0};
+    table_cell(t, "%s%.*s%s", any ? "warning: " : "", (int)message.size_bytes,
+               any ? (const char *)message.data : "", any && doc_next(&warnings) ? ", and more" : "");
 }
 
 static void print_quarantined(aiki_view document)
@@ -225,16 +229,36 @@ static int run_runtime(struct cli *cli, const char *const argv[])
 
 static int run_check(struct cli *cli)
 {
-    const char *argv[] = {"aiki-runtime", "--check", cli->args.operands[0],
-                          cli->json ? "--json" : NULL, NULL};
+    const char *argv[12] = {"aiki-runtime", "--check", cli->args.operands[0]};
+    unsigned count = 3;
+    if (cli->json)
+        argv[count++] = "--json";
+    if (args_has(&cli->args, "strict")) {
+        argv[count++] = "--determinism";
+        argv[count++] = "strict";
+    }
+    if (args_has(&cli->args, "any-owner")) {
+        argv[count++] = "--plugin-owner-check";
+        argv[count++] = "off";
+    }
+    if (args_has(&cli->args, "keys")) {
+        argv[count++] = "--plugin-keys";
+        argv[count++] = args_text(&cli->args, "keys");
+    }
     return run_runtime(cli, argv);
 }
 
 /* clang-format off */
+static const struct arg check_args[] = {
+    {ARG_FLAG, "strict", .help = "refuse what workflow code must not call (determinism = strict)"},
+    {ARG_FLAG, "any-owner", .help = "do not look whose file it is (plugin-owner-check = off)"},
+    {ARG_TEXT, "keys", "DIR", .help = "ask for a signature by one of these keys (plugin-keys)"},
+    {.type = ARG_END}};
 const struct command cmd_plugins_check = {
     .group = "plugins", .name = "check", .operands = "FILE", .operand_min = 1, .operand_max = 1,
-    .is_local = true, .summary = "whether a runtime would serve this file, and what it offers",
-    .examples = "aiki plugins check ./hello.so\naiki plugins check ./hello.so --json",
+    .is_local = true, .args = check_args,
+    .summary = "whether a runtime would serve this file, what it offers, what speaks against it",
+    .examples = "aiki plugins check ./hello.so\naiki plugins check ./hello.so --strict --json",
     .run = run_check};
 /* clang-format on */
 

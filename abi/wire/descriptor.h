@@ -8,6 +8,7 @@
  *                   "start_to_close_ms", "schedule_to_start_ms", "schedule_to_close_ms",
  *                   "heartbeat_ms", "crashes_max", "schema_mode"}]}
  *
+ * The intake of a runtime adds "warnings": [error map], what speaks against the build.
  * Unknown keys are skipped, so that both ends may be of different minors.
  */
 #ifndef WIRE_DESCRIPTOR_H
@@ -36,6 +37,7 @@ struct descriptor {
     uint64_t abi_major, abi_minor;
     aiki_view workflows, tasks; /* arrays; for the iterators below */
     uint64_t workflow_count, task_count;
+    aiki_view warnings; /* array of error maps, or empty */
 };
 
 struct descriptor_workflow {
@@ -60,6 +62,9 @@ struct descriptor_task {
 /* Read a descriptor that came from elsewhere and check all of it: after AIKI_OK every entry and
  * schema in it is sound. AIKI_CORRUPT or AIKI_INVALID with what is wrong. */
 aiki_status descriptor_read(aiki_view bytes, struct descriptor *ret, aiki_error *err);
+
+/* Append a descriptor with warnings (an array; empty: none) to w. AIKI_CORRUPT when it is none. */
+aiki_status descriptor_with_warnings(aiki_writer *w, aiki_view descriptor, aiki_view warnings);
 
 /* for (descriptor_workflows(&d, &r); descriptor_next_workflow(&r, &w);) */
 void descriptor_workflows(const struct descriptor *d, aiki_reader *ret_reader);

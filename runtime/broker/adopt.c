@@ -40,7 +40,8 @@ static void admit_on_pool(uv_work_t *work)
 {
     struct adoption *a = container_of(work, struct adoption, work);
     /* It was probed when it came; the state directory is nobody else's since. */
-    a->status = admit_copy(a->path, a->draft, &a->result, &a->err);
+    const struct admit_options options = {.any_owner = true};
+    a->status = admit_copy(a->path, a->draft, &options, &a->result, &a->err);
 }
 
 static void adopt(struct builds *bs, struct adoption *a)
@@ -63,9 +64,15 @@ static void adopt(struct builds *bs, struct adoption *a)
         kept_adopt(b, a->since_mono_ms);
 }
 
+static void cleanup_adoption(struct adoption **a)
+{
+    admission_deinit(&(*a)->result);
+    free(*a);
+}
+
 static void on_admitted(uv_work_t *work, int status)
 {
-    AUTO(free) struct adoption *a = container_of(work, struct adoption, work);
+    AUTO(adoption) struct adoption *a = container_of(work, struct adoption, work);
     struct builds *bs = a->owner;
     (void)status; /* never cancelled */
     bs->adopting--;
@@ -88,6 +95,7 @@ static void consider(const uint8_t build[BUILD_BYTES], const char *file, const c
     struct adoption *a = calloc(1, sizeof(*a));
     if (a == NULL)
         return; /* it stays where it is */
+    admission_init(&a->result);
     a->owner = bs;
     a->err.struct_size = sizeof(a->err);
     memcpy(a->hash, build, BUILD_BYTES);

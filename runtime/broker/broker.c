@@ -413,6 +413,7 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
     const struct builds_options builds_options = {.plugins_dir = o->plugins_dir,
                                                   .state_dir = o->state_dir,
                                                   .executable = o->executable,
+                                                  .admit = o->admit,
                                                   .space = o->space,
                                                   .gate = o->gate,
                                                   .task_threads = o->task_threads,

@@ -10,6 +10,7 @@
 #include <aiki/status.h>
 
 #include "base/tls.h"
+#include "intake/admit.h"
 
 enum { BROKER_END_MS = 2000 };
 
@@ -26,6 +27,7 @@ struct broker_options {
     const char *gate; /* policies of replay gates; see gate.h */
     struct tls_files tls; /* for a server at tls:HOST:PORT */
     const char *executable; /* for children: started with --child */
+    struct admit_options admit;
     uint64_t task_threads;
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     struct broker_limits limits;

@@ -67,6 +67,7 @@ static void on_timer_closed(uv_handle_t *h)
         log_warn("intake", "cannot remove the copy %s", b->copy);
     buf_deinit(&b->descriptor);
     buf_deinit(&b->gate_report);
+    buf_deinit(&b->warnings);
     free(b->routes);
     free(b->copy);
     free(b);
@@ -241,8 +242,8 @@ aiki_status build_take_descriptor(struct build *b, aiki_view bytes, aiki_error *
     struct descriptor_workflow w;
     aiki_reader r;
     buf_clear(&b->descriptor, 0);
-    aiki_mp_raw(&b->descriptor, bytes.data, bytes.size_bytes);
-    aiki_status st = b->descriptor.status;
+    aiki_status st =
+        descriptor_with_warnings(&b->descriptor, bytes, aiki_writer_view(&b->warnings));
     if (st != AIKI_OK)
         return error_set(err, st, "descriptor of %" PRIu64 " bytes", bytes.size_bytes);
     st = descriptor_read(aiki_writer_view(&b->descriptor), &d, err);
@@ -507,10 +508,25 @@ struct build *build_create(struct builds *bs, const char *file_name, const uint8
     snprintf(b->label, sizeof(b->label), "%.96s@%.8s", file_name, hex);
     buf_init(&b->descriptor);
     buf_init(&b->gate_report);
+    buf_init(&b->warnings);
     uv_timer_init(bs->loop, &b->timer);
     b->next = bs->all;
     bs->all = b;
     return b;
+}
+
+static void log_warnings(const struct build *b)
+{
+    aiki_reader r;
+    aiki_reader_init(&r, aiki_writer_view(&b->warnings));
+    if (b->warnings.size_bytes == 0)
+        return;
+    for (uint64_t left = aiki_mp_read_array(&r); left > 0; left--) {
+        aiki_error e = AIKI_ERROR_INIT;
+        if (error_read(aiki_mp_value(&r), &e, NULL, NULL) != AIKI_OK)
+            return;
+        log_warn("intake", "plugin %s: %s: %s", b->label, e.code, e.message);
+    }
 }
 
 void build_start(struct builds *bs, struct plugin_file *f, const struct admission *a)
@@ -518,6 +534,8 @@ void build_start(struct builds *bs, struct plugin_file *f, const struct admissio
     struct build *b = build_create(bs, f->name, a->build, a->copy);
     if (b == NULL)
         return;
+    admission_write_warnings(a, &b->warnings);
+    log_warnings(b);
     file_drop_candidate(f);
     b->file = f;
     f->candidate = b;

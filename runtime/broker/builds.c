@@ -26,6 +26,7 @@ struct admit_job {
     struct builds *owner;
     struct plugin_file *file;
     char path[CACHE_PATH_SIZE], draft[CACHE_PATH_SIZE];
+    uint8_t known[KNOWN_BUILDS_MAX][BUILD_BYTES]; /* zero: none */
     struct admission result;
     aiki_status status;
     aiki_error err;
@@ -81,6 +82,13 @@ static void tell_refusal(struct builds *bs, const struct plugin_file *f)
                   .error = aiki_writer_view(&f->refusal));
 }
 
+static bool is_same_error(const struct plugin_file *f, const aiki_error *e)
+{
+    aiki_error before = AIKI_ERROR_INIT;
+    return error_read(aiki_writer_view(&f->refusal), &before, NULL, NULL) == AIKI_OK &&
+           strcmp(before.code, e->code) == 0 && strcmp(before.message, e->message) == 0;
+}
+
 void file_refuse_with(struct builds *bs, struct plugin_file *f, const uint8_t *hash,
                       aiki_view error)
 {
@@ -88,6 +96,9 @@ void file_refuse_with(struct builds *bs, struct plugin_file *f, const uint8_t *h
     bool decodes = error_read(error, &e, NULL, NULL) == AIKI_OK;
     if (!decodes)
         (void)error_set(&e, AIKI_CORRUPT, "refused for a reason that does not decode");
+    if (f->refused && memcmp(f->refused_hash, hash, BUILD_BYTES) == 0 &&
+        is_same_error(f, &e))
+        return; /* looked at again, with the same result */
     log_error("intake", "plugin %s refused: %s: %s%s", f->name, e.code, e.message,
               f->serving != NULL ? "; the build before it keeps serving" : "");
     buf_clear(&f->refusal, 0);
@@ -187,6 +198,12 @@ static void forget_file(struct builds *bs, struct plugin_file *gone)
     }
 }
 
+/* Owners, keys, room for the copy: the file itself need not change. */
+static bool may_be_mended_elsewhere(aiki_status st)
+{
+    return st == AIKI_DENIED || st == AIKI_UNAVAILABLE;
+}
+
 static void admitted(struct builds *bs, struct plugin_file *f, const struct admit_job *job)
 {
     if (job->status == AIKI_STALE && ++f->unstable < BUILD_UNSTABLE_MAX) {
@@ -205,15 +222,18 @@ static void admitted(struct builds *bs, struct plugin_file *f, const struct admi
     } else if (job->status != AIKI_OK) {
         file_drop_candidate(f);
         file_refuse(bs, f, job->result.build, &job->err);
+        if (may_be_mended_elsewhere(job->status))
+            watch_doubt(bs->watch, f->name);
     } else if (has_hash(f->candidate, job->result.build)) {
-        (void)unlink(job->result.copy);
+        return; /* on its way */
     } else if (has_hash(f->serving, job->result.build)) {
-        (void)unlink(job->result.copy);
         file_drop_candidate(f); /* the file went back to what serves */
         if (f->refused) {
             file_forget_refusal(f);
             build_register(f->serving); /* shows the server that the refusal is over */
         }
+    } else if (job->result.known) {
+        watch_again(bs->watch, f->name); /* it went while the file was read */
     } else {
         build_start(bs, f, &job->result);
     }
@@ -222,7 +242,9 @@ static void admitted(struct builds *bs, struct plugin_file *f, const struct admi
 static void admit_on_pool(uv_work_t *work)
 {
     struct admit_job *job = container_of(work, struct admit_job, work);
-    const struct admit_options options = {.executable = job->owner->options.executable};
+    struct admit_options options = job->owner->options.admit;
+    for (unsigned i = 0; i < KNOWN_BUILDS_MAX; i++)
+        options.known[i] = job->known[i];
     job->status = admit_file(job->path, job->draft, &options, &job->result, &job->err);
 }
 
@@ -240,7 +262,7 @@ static void on_admit_done(uv_work_t *work, int status)
     (void)status; /* never cancelled */
     bs->admitting--;
     f->admitting = false;
-    if ((bs->draining || f->look_again || f->removed) && job->status == AIKI_OK)
+    if ((bs->draining || f->look_again || f->removed) && job->status == AIKI_OK && !job->result.known)
         (void)unlink(job->result.copy);
     if (bs->draining) {
         builds_check_drained(bs);
@@ -266,6 +288,10 @@ static void look_at(struct builds *bs, struct plugin_file *f)
         return;
     }
     admission_init(&job->result);
+    if (f->serving != NULL)
+        memcpy(job->known[0], f->serving->hash, BUILD_BYTES);
+    if (f->candidate != NULL)
+        memcpy(job->known[1], f->candidate->hash, BUILD_BYTES);
     job->owner = bs;
     job->file = f;
     job->err.struct_size = sizeof(job->err);

@@ -19,6 +19,7 @@
 #include <uv.h>
 
 #include "broker/session.h"
+#include "intake/admit.h"
 #include "intake/cache.h"
 
 enum {
@@ -75,6 +76,7 @@ struct builds_options {
     const char *plugins_dir, *state_dir, *executable, *space, *gate;
     uint64_t task_threads;
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
+    struct admit_options admit; /* without known */
     uint64_t drain_ms; /* how long a process that is to end may go on with resident runs */
 };
 

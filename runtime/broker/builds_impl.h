@@ -30,6 +30,7 @@ struct build {
     struct proc *proc;      /* NULL between a death and its replacement */
     bool ready;             /* proc has said READY */
     aiki_writer descriptor; /* owned bytes; empty before the first READY */
+    aiki_writer warnings;   /* owned: of the intake, a msgpack array or nothing */
     struct gate_route *routes;   /* owned; texts borrowed from descriptor */
     size_t route_count;
     struct gate *gate;        /* GATING, while there is a session */

@@ -47,14 +47,16 @@ static void print_json(const struct check *c, const struct descriptor *d)
 {
     AUTO(buf) aiki_writer map;
     AUTO(buf) aiki_writer text;
+    AUTO(buf) aiki_writer warnings;
     char hex[BUILD_HEX_SIZE] = "";
     static const uint8_t unread[BUILD_BYTES];
     aiki_error err = AIKI_ERROR_INIT;
     buf_init(&map);
     buf_init(&text);
+    buf_init(&warnings);
     if (memcmp(c->admission.build, unread, BUILD_BYTES) != 0)
         build_hex(c->admission.build, hex);
-    aiki_mp_map(&map, d != NULL ? 8 : 3);
+    aiki_mp_map(&map, d != NULL ? 9 : 3);
     put_text(&map, "file", view_of(c->file));
     put_text(&map, "build", view_of(hex));
     if (d == NULL) {
@@ -67,6 +69,9 @@ static void print_json(const struct check *c, const struct descriptor *d)
         put_text(&map, "toolchain", d->toolchain);
         put_raw(&map, "workflows", d->workflows);
         put_raw(&map, "tasks", d->tasks);
+        admission_write_warnings(&c->admission, &warnings);
+        put_raw(&map, "warnings",
+                warnings.size_bytes > 0 ? aiki_writer_view(&warnings) : view_of("\x90"));
     }
     if (map.status == AIKI_OK && msgpack_to_json(aiki_writer_view(&map), 2, &text, &err) == AIKI_OK)
         printf("%.*s\n", (int)text.size_bytes, (const char *)text.data);
@@ -83,6 +88,17 @@ static void print_summary(aiki_view summary)
 {
     char text[TEXT_SIZE];
     printf("%s%s\n", summary.size_bytes > 0 ? "  " : "", clean(summary, text));
+}
+
+static void print_warnings(const struct admission *a)
+{
+    aiki_reader r;
+    aiki_reader_init(&r, aiki_writer_view(&a->warnings));
+    for (unsigned i = 0; i < a->warning_count; i++) {
+        aiki_error e = AIKI_ERROR_INIT;
+        if (error_read(aiki_mp_value(&r), &e, NULL, NULL) == AIKI_OK)
+            printf("  warning   %s: %s\n", e.code, e.message);
+    }
 }
 
 static void print_text(const struct check *c, const struct descriptor *d)
@@ -103,6 +119,7 @@ static void print_text(const struct check *c, const struct descriptor *d)
         printf("  task      %s", clean(task.name, name));
         print_summary(task.summary);
     }
+    print_warnings(&c->admission);
 }
 
 static int show(struct check *c, bool json)

@@ -9,37 +9,59 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "intake/elf.h"
+#include "intake/keys.h"
+#include "intake/lint.h"
+#include "intake/trust.h"
 #include "wire/error.h"
 #include "wire/hash.h"
+#include "wire/keys.h"
 
-static aiki_status unreadable(aiki_error *err)
+/* ---- warnings ------------------------------------------------------------------------------ */
+
+void admission_init(struct admission *a)
 {
-    return error_code(err, AIKI_INVALID, "UNREADABLE", "cannot read it: %s; check its permissions",
-                      strerror(errno));
+    memset(a, 0, sizeof(*a));
+    probe_answer_init(&a->answer);
+    buf_init(&a->warnings);
 }
 
-/* O_NONBLOCK: opening a FIFO must not wait for its writer. Symbolic links are followed; they are
- * how release directories are switched. */
-static aiki_status open_regular(const char *path, int *ret_fd, struct stat *ret_stat,
-                                aiki_error *err)
+void admission_deinit(struct admission *a)
 {
-    if (stat(path, ret_stat) != 0)
-        return errno == ENOENT ? error_set(err, AIKI_STALE, "gone again") : unreadable(err);
-    if (!S_ISREG(ret_stat->st_mode))
-        return error_code(err, AIKI_INVALID, "NOT_A_FILE",
-                          "not a regular file; put the plugin itself there");
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0)
-        return unreadable(err);
-    if (fstat(fd, ret_stat) != 0 || !S_ISREG(ret_stat->st_mode)) {
-        close(fd);
-        return error_set(err, AIKI_STALE, "replaced while it was opened");
+    probe_answer_deinit(&a->answer);
+    buf_deinit(&a->warnings);
+}
+
+void admission_write_warnings(const struct admission *a, aiki_writer *w)
+{
+    if (a->warning_count == 0)
+        return;
+    aiki_mp_array(w, a->warning_count);
+    aiki_mp_raw(w, a->warnings.data, a->warnings.size_bytes);
+}
+
+static void warn(struct admission *a, const aiki_error *err)
+{
+    if (a->warning_count == WARNINGS_MAX)
+        return;
+    error_write(&a->warnings, err);
+    a->warning_count++;
+}
+
+/* A finding refuses the file, or is a warning where that was asked for. */
+static aiki_status refuse_or_warn(struct admission *a, bool only_warn, const aiki_error *found,
+                                  aiki_error *err)
+{
+    if (only_warn) {
+        warn(a, found);
+        return AIKI_OK;
     }
-    *ret_fd = fd;
-    return AIKI_OK;
+    return error_code(err, found->status, found->code, "%s", found->message);
 }
+
+/* ---- copying ------------------------------------------------------------------------------- */
 
 static bool same_content(const struct stat *a, const struct stat *b)
 {
@@ -65,7 +87,8 @@ static aiki_status copy_bytes(int from, int to, const char *to_path, const struc
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return unreadable(err);
+            return error_code(err, AIKI_INVALID, "UNREADABLE", "cannot read it: %s",
+                              strerror(errno));
         if (n == 0)
             break;
         total += (uint64_t)n;
@@ -85,20 +108,65 @@ static aiki_status copy_bytes(int from, int to, const char *to_path, const struc
     return AIKI_OK;
 }
 
-static aiki_status hash_and_check(int fd, uint64_t size, struct admission *ret, aiki_error *err)
+/* ---- checking ------------------------------------------------------------------------------ */
+
+/* Absolute ones: elf_check has refused all others. */
+static aiki_status check_run_path(aiki_view run_path, const struct admit_options *o,
+                                  struct admission *a, aiki_error *err)
 {
-    void *map = NULL;
-    if (size > 0) {
-        map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map == MAP_FAILED)
-            return error_set(err, AIKI_NOMEM, "cannot map %llu bytes", (unsigned long long)size);
+    const char *text = (const char *)run_path.data;
+    aiki_status st = AIKI_OK;
+    for (uint64_t at = 0; at < run_path.size_bytes && st == AIKI_OK;) {
+        char entry[CACHE_PATH_SIZE];
+        size_t size = strcspn(text + at, ":");
+        aiki_error found = AIKI_ERROR_INIT, why = AIKI_ERROR_INIT;
+        (void)snprintf(entry, sizeof(entry), "%.*s", (int)size, text + at);
+        at += size + 1;
+        if (size >= sizeof(entry) || trust_directory(entry, &why) == AIKI_OK)
+            continue; /* longer than any path there is: nobody can make it */
+        (void)error_code(&found, AIKI_INVALID, "FOREIGN_RPATH", "it looks for libraries where %s",
+                         why.message);
+        st = refuse_or_warn(a, o->any_owner, &found, err);
     }
-    aiki_view bytes = {map, size};
-    hash_parts(ret->build, &bytes, 1);
-    aiki_status st = elf_check(bytes, err);
-    if (map != NULL)
-        munmap(map, size);
     return st;
+}
+
+static bool is_known(const struct admit_options *o, const uint8_t build[BUILD_BYTES])
+{
+    for (unsigned i = 0; i < KNOWN_BUILDS_MAX; i++)
+        if (o->known[i] != NULL && memcmp(o->known[i], build, BUILD_BYTES) == 0)
+            return true;
+    return false;
+}
+
+static aiki_status check_bytes(aiki_view bytes, const char *path, const struct admit_options *o,
+                               struct admission *a, aiki_error *err)
+{
+    hash_parts(a->build, &bytes, 1);
+    a->known = is_known(o, a->build);
+    if (a->known)
+        return AIKI_OK;
+    aiki_status st = elf_check(bytes, err);
+    if (st == AIKI_OK)
+        st = check_run_path(elf_run_path(bytes), o, a, err);
+    if (st == AIKI_OK && o->keys_dir != NULL && o->keys_dir[0] != '\0')
+        st = keys_check(o->keys_dir, path, bytes, err);
+    return st;
+}
+
+static aiki_status map_copy(int fd, uint64_t size, aiki_view *ret, aiki_error *err)
+{
+    void *map = size > 0 ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
+    if (map == MAP_FAILED)
+        return error_set(err, AIKI_NOMEM, "cannot map %llu bytes", (unsigned long long)size);
+    *ret = (aiki_view){map, size};
+    return AIKI_OK;
+}
+
+static void unmap_copy(aiki_view bytes)
+{
+    if (bytes.data != NULL)
+        munmap((void *)(uintptr_t)bytes.data, bytes.size_bytes);
 }
 
 /* DIR/7.draft becomes DIR/BUILD.7.so. */
@@ -114,51 +182,127 @@ static aiki_status give_final_name(const char *draft, struct admission *a, aiki_
     return AIKI_OK;
 }
 
-aiki_status admit_copy(const char *path, const char *draft_path, struct admission *ret,
-                       aiki_error *err)
+static aiki_status open_source(const char *path, const struct admit_options *o, int *ret_fd,
+                               struct stat *ret_stat, struct admission *a, aiki_error *err)
+{
+    aiki_error doubt;
+    aiki_status st = trust_open(path, ret_fd, ret_stat, &doubt, err);
+    if (st == AIKI_OK && doubt.status != AIKI_OK)
+        st = refuse_or_warn(a, o->any_owner, &doubt, err);
+    if (st == AIKI_OK && ret_stat->st_size > PLUGIN_BYTES_MAX)
+        st = error_code(err, AIKI_LIMIT, "TOO_LARGE",
+                        "%lld bytes are over PLUGIN_BYTES_MAX (%d); strip it with strip -g",
+                        (long long)ret_stat->st_size, PLUGIN_BYTES_MAX);
+    return st;
+}
+
+aiki_status admit_copy(const char *path, const char *draft_path, const struct admit_options *o,
+                       struct admission *ret, aiki_error *err)
 {
     struct stat before;
     AUTO(close_fd) int from = -1;
     AUTO(close_fd) int to = -1;
+    aiki_view bytes = {NULL, 0};
     memset(ret->build, 0, sizeof(ret->build));
-    aiki_status st = open_regular(path, &from, &before, err);
+    aiki_status st = open_source(path, o, &from, &before, ret, err);
     if (st != AIKI_OK)
         return st;
-    if (before.st_size > PLUGIN_BYTES_MAX)
-        return error_code(err, AIKI_LIMIT, "TOO_LARGE",
-                          "%lld bytes are over PLUGIN_BYTES_MAX (%d); strip it with strip -g",
-                          (long long)before.st_size, PLUGIN_BYTES_MAX);
     to = open(draft_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (to < 0)
         return cache_failed(draft_path, err);
     st = copy_bytes(from, to, draft_path, &before, err);
     if (st == AIKI_OK)
-        st = hash_and_check(to, (uint64_t)before.st_size, ret, err);
+        st = map_copy(to, (uint64_t)before.st_size, &bytes, err);
     if (st == AIKI_OK)
+        st = check_bytes(bytes, path, o, ret, err);
+    unmap_copy(bytes);
+    if (st == AIKI_OK && !ret->known)
         st = give_final_name(draft_path, ret, err);
-    if (st != AIKI_OK)
+    if (st != AIKI_OK || ret->known)
         (void)unlink(draft_path);
     return st;
 }
 
-void admission_init(struct admission *a)
+/* ---- what workflow code calls -------------------------------------------------------------- */
+
+struct findings {
+    struct admission *admission;
+    bool strict;
+    char workflow[2 * NAME_BYTES_MAX + 2];
+    aiki_error last; /* status AIKI_OK: nothing was found yet */
+};
+
+static void on_found(const char *symbol, const char *what, void *arg)
 {
-    memset(a, 0, sizeof(*a));
-    probe_answer_init(&a->answer);
+    struct findings *f = arg;
+    if (f->strict && f->last.status != AIKI_OK)
+        return; /* the first one refuses it */
+    (void)error_code(&f->last, AIKI_INVALID, "NOT_DETERMINISTIC", "%s calls %.60s: %s", f->workflow,
+                     symbol, what);
+    if (!f->strict)
+        warn(f->admission, &f->last);
 }
 
-void admission_deinit(struct admission *a)
+static void look_into_entries(struct findings *f, struct lint *l)
 {
-    probe_answer_deinit(&a->answer);
+    aiki_reader r;
+    aiki_reader_init(&r, f->admission->answer.entries);
+    for (uint64_t left = aiki_mp_read_array(&r); left > 0 && r.status == AIKI_OK; left--) {
+        (void)aiki_mp_read_array(&r);
+        aiki_view name = aiki_mp_read_str(&r);
+        uint64_t entry = aiki_mp_read_uint(&r);
+        (void)snprintf(f->workflow, sizeof(f->workflow), "%.*s", (int)name.size_bytes,
+                       (const char *)name.data);
+        if (r.status == AIKI_OK && entry != 0)
+            lint_entry(l, entry, on_found, f);
+    }
+}
+
+static bool has_tasks(aiki_view descriptor)
+{
+    struct descriptor d;
+    return descriptor_read(descriptor, &d, NULL) == AIKI_OK && d.task_count > 0;
+}
+
+static aiki_status look_into(aiki_view bytes, bool strict, struct admission *a, aiki_error *err)
+{
+    struct findings f = {.admission = a, .strict = strict, .last = AIKI_ERROR_INIT};
+    struct lint *l = lint_create(bytes);
+    if (l != NULL) {
+        look_into_entries(&f, l);
+    } else if (!has_tasks(a->answer.descriptor)) {
+        (void)snprintf(f.workflow, sizeof(f.workflow), "it has workflows only and");
+        lint_imports(bytes, on_found, &f);
+    }
+    lint_destroy(l);
+    if (strict && f.last.status != AIKI_OK)
+        return error_code(err, f.last.status, f.last.code, "%s", f.last.message);
+    return AIKI_OK;
+}
+
+static aiki_status look_into_copy(bool strict, struct admission *a, aiki_error *err)
+{
+    struct stat s;
+    aiki_view bytes = {NULL, 0};
+    AUTO(close_fd) int fd = open(a->copy, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &s) != 0)
+        return cache_failed(a->copy, err);
+    aiki_status st = map_copy(fd, (uint64_t)s.st_size, &bytes, err);
+    if (st == AIKI_OK)
+        st = look_into(bytes, strict, a, err);
+    unmap_copy(bytes);
+    return st;
 }
 
 aiki_status admit_file(const char *path, const char *draft_path,
                        const struct admit_options *options, struct admission *ret, aiki_error *err)
 {
-    aiki_status st = admit_copy(path, draft_path, ret, err);
-    if (st != AIKI_OK)
+    aiki_status st = admit_copy(path, draft_path, options, ret, err);
+    if (st != AIKI_OK || ret->known)
         return st;
     st = probe_run(options->executable, ret->copy, &ret->answer, err);
+    if (st == AIKI_OK)
+        st = look_into_copy(options->strict, ret, err);
     if (st != AIKI_OK)
         (void)unlink(ret->copy);
     return st;

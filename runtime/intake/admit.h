@@ -1,10 +1,11 @@
 /* intake/admit.h - take one plugin file in: copy aside, hash, check, probe. [any, blocks]
  *
- *   open once -> regular file? size? -> private copy -> unchanged meanwhile? -> hash = build
- *             -> known? then that was all -> ELF checks over the copy -> BUILD.COUNTER.so -> probe
+ *   open once (trust.h) -> size? -> private copy -> unchanged meanwhile? -> hash = build
+ *     -> known? then that was all -> ELF checks over the copy -> signature of the copy (keys.h)
+ *     -> BUILD.COUNTER.so -> probe -> what workflow code must not call (lint.h)
  *
- * Everything after the copy looks at the copy, so what was checked is what will run.
- * Limit: PLUGIN_BYTES_MAX.
+ * Everything after the copy looks at the copy, so what was checked is what will run. What speaks
+ * against a file without refusing it is a warning. Limits: PLUGIN_BYTES_MAX, WARNINGS_MAX.
  */
 #ifndef INTAKE_ADMIT_H
 #define INTAKE_ADMIT_H
@@ -14,17 +15,25 @@
 #include "intake/cache.h"
 #include "intake/probe.h"
 
-enum { PLUGIN_BYTES_MAX = 256 * 1024 * 1024 };
+enum { PLUGIN_BYTES_MAX = 256 * 1024 * 1024, WARNINGS_MAX = 32, KNOWN_BUILDS_MAX = 2 };
 
 /* Borrowed for the call. */
 struct admit_options {
     const char *executable; /* this program, for the probe */
+    const char *keys_dir;   /* who may sign; empty or NULL: signatures are not asked for */
+    bool any_owner;         /* owners and modes only warn */
+    bool strict;            /* what workflow code must not call refuses the file */
+    /* Builds that need not be looked at again: the copy is not made final. */
+    const uint8_t *known[KNOWN_BUILDS_MAX]; /* NULL: none */
 };
 
 struct admission {
     uint8_t build[BUILD_BYTES]; /* zero when the file could not be read */
     char copy[CACHE_PATH_SIZE]; /* the caller unlinks it when its last user has ended */
+    bool known;              /* it is one of options->known; there is no copy, no answer */
     struct probe_answer answer;
+    aiki_writer warnings;    /* owned: error maps, one behind the other */
+    unsigned warning_count;
 };
 
 void admission_init(struct admission *a);
@@ -33,11 +42,13 @@ void admission_deinit(struct admission *a);
 /* draft_path: from cache_draft_path; the copy gets its final name beside it. On failure nothing
  * is left behind and ret->build is still set when the bytes were read. AIKI_STALE: the file
  * changed while it was read; look again later. Anything else refuses the file: codes
- * UNREADABLE, NOT_A_FILE, TOO_LARGE, CACHE_WRITE, those of elf.h and those of probe.h. */
+ * TOO_LARGE, CACHE_WRITE, NOT_DETERMINISTIC, those of trust.h, elf.h, keys.h and probe.h. */
 aiki_status admit_file(const char *path, const char *draft_path,
                        const struct admit_options *options, struct admission *ret, aiki_error *err);
-/* The first half of it: all but the probe. */
-aiki_status admit_copy(const char *path, const char *draft_path, struct admission *ret,
-                       aiki_error *err);
+/* The first half of it: all but the probe and what follows. */
+aiki_status admit_copy(const char *path, const char *draft_path,
+                       const struct admit_options *options, struct admission *ret, aiki_error *err);
+/* Its warnings as a msgpack array; nothing when there are none. */
+void admission_write_warnings(const struct admission *a, aiki_writer *w);
 
 #endif

@@ -19,10 +19,12 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "intake/links.h"
 #include "wire/error.h"
 
 static const uint32_t watched_events = IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM |
-                                       IN_DELETE | IN_MOVE_SELF | IN_DELETE_SELF | IN_ONLYDIR;
+                                       IN_DELETE | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF |
+                                       IN_ONLYDIR | IN_MASK_ADD;
 
 /* What tells two states of a file apart without reading it. */
 struct identity {
@@ -30,6 +32,8 @@ struct identity {
     ino_t inode;
     off_t size;
     struct timespec modified, changed;
+    mode_t mode;
+    uid_t owner;
 };
 
 struct name {
@@ -48,6 +52,7 @@ struct watch {
     struct watch_callbacks cb;
     void *arg;
     int inotify_fd, watch_id;
+    struct links links;
     uv_poll_t poll;
     uv_timer_t due, rescan;
     struct name *names;
@@ -64,6 +69,17 @@ static bool is_plugin_name(const char *text)
     return text[0] != '.' && n > 3 && n < WATCH_NAME_SIZE && strcmp(text + n - 3, ".so") == 0;
 }
 
+/* "hello.so" of "hello.so.sig". */
+static bool signed_plugin(const char *text, char ret_plugin[WATCH_NAME_SIZE])
+{
+    size_t n = strlen(text);
+    if (n < 4 || n - 4 >= WATCH_NAME_SIZE || strcmp(text + n - 4, ".sig") != 0)
+        return false;
+    memcpy(ret_plugin, text, n - 4);
+    ret_plugin[n - 4] = '\0';
+    return is_plugin_name(ret_plugin);
+}
+
 static bool identity_equal(const struct identity *a, const struct identity *b)
 {
     return a->device == b->device && a->inode == b->inode && a->size == b->size &&
@@ -78,17 +94,29 @@ static bool look(const struct watch *w, const char *text, struct identity *ret)
     if (snprintf(path, sizeof(path), "%s/%s", w->dir, text) >= (int)sizeof(path) ||
         stat(path, &s) != 0)
         return false;
-    *ret = (struct identity){s.st_dev, s.st_ino, s.st_size, s.st_mtim, s.st_ctim};
+    *ret = (struct identity){s.st_dev, s.st_ino, s.st_size, s.st_mtim, s.st_ctim,
+                              s.st_mode, s.st_uid};
     return true;
+}
+
+static bool entry(const struct watch *w, const char *text, struct stat *ret)
+{
+    char path[4096];
+    return snprintf(path, sizeof(path), "%s/%s", w->dir, text) < (int)sizeof(path) &&
+           lstat(path, ret) == 0;
+}
+
+static bool is_symlink(const struct watch *w, const char *text)
+{
+    struct stat s;
+    return entry(w, text, &s) && S_ISLNK(s.st_mode);
 }
 
 /* A link appears complete with its CREATE event; an ordinary file is done at CLOSE_WRITE. */
 static bool is_link(const struct watch *w, const char *text)
 {
     struct stat s;
-    char path[4096];
-    return snprintf(path, sizeof(path), "%s/%s", w->dir, text) < (int)sizeof(path) &&
-           lstat(path, &s) == 0 && (S_ISLNK(s.st_mode) || s.st_nlink > 1);
+    return entry(w, text, &s) && (S_ISLNK(s.st_mode) || s.st_nlink > 1);
 }
 
 static struct name *find(struct watch *w, const char *text)
@@ -202,6 +230,13 @@ void watch_again(struct watch *w, const char *text)
     arm(w);
 }
 
+void watch_doubt(struct watch *w, const char *text)
+{
+    struct name *n = find(w, text);
+    if (n != NULL)
+        n->reported = (struct identity){.size = -1}; /* which nothing equals */
+}
+
 /* By path, so that a directory swapped in under the same name is followed. */
 static void watch_path(struct watch *w)
 {
@@ -214,6 +249,18 @@ static void watch_path(struct watch *w)
     if (w->watch_id >= 0 && w->watch_id != id)
         (void)inotify_rm_watch(w->inotify_fd, w->watch_id); /* gone with its directory already? */
     w->watch_id = id;
+}
+
+static void follow_links(struct watch *w)
+{
+    char path[4096];
+    links_begin(&w->links);
+    links_add(&w->links, w->dir);
+    for (struct name *n = w->names; n != NULL; n = n->next)
+        if (is_symlink(w, n->text) && snprintf(path, sizeof(path), "%s/%s", w->dir, n->text) <
+                                       (int)sizeof(path))
+            links_add(&w->links, path);
+    links_end(&w->links, w->watch_id);
 }
 
 static void scan(struct watch *w)
@@ -238,6 +285,7 @@ static void scan(struct watch *w)
     for (struct name *n = w->names; n != NULL; n = n->next)
         if (n->present && !n->seen && n->due_mono_ms == 0)
             n->due_mono_ms = clock_mono_ms();
+    follow_links(w);
     arm(w);
 }
 
@@ -250,21 +298,53 @@ static void on_rescan(uv_timer_t *t)
         uv_timer_start(&w->rescan, on_rescan, WATCH_ABSENT_MS, WATCH_RESCAN_MS);
 }
 
+/* Several events of one switch are one rescan. */
+static void rescan_soon(struct watch *w)
+{
+    if (uv_timer_get_due_in(&w->rescan) > WATCH_QUIET_MS)
+        uv_timer_start(&w->rescan, on_rescan, WATCH_QUIET_MS, WATCH_RESCAN_MS);
+}
+
+/* Owner or mode changed, not the bytes: nobody is writing. */
+static bool changed_hands(struct watch *w, const char *text)
+{
+    struct identity now;
+    const struct name *n = find(w, text);
+    return n != NULL && n->present && look(w, text, &now) && now.inode == n->reported.inode &&
+           now.modified.tv_sec == n->reported.modified.tv_sec &&
+           now.modified.tv_nsec == n->reported.modified.tv_nsec &&
+           (now.mode != n->reported.mode || now.owner != n->reported.owner);
+}
+
+static void on_name(struct watch *w, const char *text, uint32_t mask)
+{
+    char plugin[WATCH_NAME_SIZE];
+    if (signed_plugin(text, plugin)) {
+        if (find(w, plugin) != NULL)
+            watch_again(w, plugin);
+        return;
+    }
+    if (!is_plugin_name(text) || ((mask & IN_CREATE) && !is_link(w, text)) ||
+        ((mask & IN_ATTRIB) && !changed_hands(w, text)))
+        return;
+    if (is_symlink(w, text))
+        rescan_soon(w); /* where it leads now is to be watched, too */
+    watch_again(w, text);
+}
+
 static void on_event(struct watch *w, const struct inotify_event *e)
 {
     if (e->mask & IN_Q_OVERFLOW) {
         scan(w);
         return;
     }
-    if (e->wd == w->watch_id && (e->mask & (IN_MOVE_SELF | IN_DELETE_SELF))) {
-        uv_timer_start(&w->rescan, on_rescan, WATCH_QUIET_MS, WATCH_RESCAN_MS);
-        return; /* another directory may take its place */
+    if (e->len == 0 ? e->wd == w->watch_id && (e->mask & (IN_MOVE_SELF | IN_DELETE_SELF | IN_ATTRIB))
+                    : links_match(&w->links, e->wd, e->name)) {
+        rescan_soon(w); /* another directory may take its place */
+        return;
     }
-    if (e->len == 0 || e->wd != w->watch_id || !is_plugin_name(e->name))
-        return;
-    if ((e->mask & IN_CREATE) && !is_link(w, e->name))
-        return;
-    watch_again(w, e->name);
+    if (e->len > 0 && e->wd == w->watch_id)
+        on_name(w, e->name, e->mask);
 }
 
 static void on_readable(uv_poll_t *p, int status, int events)
@@ -300,6 +380,7 @@ aiki_status watch_create(struct watch **ret, uv_loop_t *loop, const char *dir,
     w->arg = arg;
     w->watch_id = -1;
     w->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    w->links.inotify_fd = w->inotify_fd;
     if (w->inotify_fd < 0 || uv_poll_init(loop, &w->poll, w->inotify_fd) != 0) {
         aiki_status st = error_code(err, AIKI_LIMIT, "INOTIFY",
                                     "plugins: no inotify instance: %s; raise "

@@ -3,7 +3,9 @@
  * inotify names what to look at; a name is looked at once it was quiet for WATCH_QUIET_MS, so
  * that the several events of one installation count once. A file must be absent for
  * WATCH_ABSENT_MS before it counts as removed: installers delete first. A rescan on overflow,
- * when the directory itself is moved or deleted, and every WATCH_RESCAN_MS backs the events up.
+ * when the directory itself is moved, deleted or opened to others, when a link on the way to it or to a
+ * plugin is switched (links.h), and every WATCH_RESCAN_MS backs the events up. A signature, NAME.so.sig,
+ * that comes or changes makes its plugin be looked at.
  * Dot-files and names without .so are ignored. Limit: WATCH_NAMES_MAX plugins; more are not looked
  * at, and the log says so.
  */
@@ -34,6 +36,8 @@ aiki_status watch_create(struct watch **ret, uv_loop_t *loop, const char *dir,
 void watch_start(struct watch *w);
 /* Look at a name again soon: it changed while it was read. */
 void watch_again(struct watch *w, const char *name);
+/* Report it once more at the next rescan: what speaks against it may be mended elsewhere. */
+void watch_doubt(struct watch *w, const char *name);
 void watch_close(struct watch *w, void (*on_closed)(void *arg), void *closed_arg);
 
 #endif

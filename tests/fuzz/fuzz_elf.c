@@ -3,6 +3,24 @@
 #include "fuzz.h"
 
 #include "intake/elf.h"
+#include "intake/lint.h"
+
+static void on_import(const char *symbol, const char *what, void *arg)
+{
+    CHECK(symbol[0] != '\0' && what[0] != '\0');
+    (void)arg;
+}
+
+/* Entries come from the plugin itself, so any number may be one. */
+static void look_into(aiki_view file)
+{
+    static const uint64_t entries[] = {0, 1, 64, 0x1000, 0x1010, 0x1100, UINT64_MAX, UINT64_MAX / 2};
+    struct lint *l = lint_create(file);
+    for (size_t i = 0; l != NULL && i < sizeof(entries) / sizeof(entries[0]); i++)
+        lint_entry(l, entries[i], on_import, NULL);
+    lint_destroy(l);
+    lint_imports(file, on_import, NULL);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -16,5 +34,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(elf_check(file, NULL) == status);
     aiki_view path = elf_run_path(file);
     CHECK(path.size_bytes == 0 || (status == AIKI_OK && path.data[0] == '/'));
+    look_into(file);
     return 0;
 }

@@ -29,6 +29,8 @@ struct fixture {
     aiki_error err;
 };
 
+static const struct admit_options plain;
+
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
@@ -101,14 +103,14 @@ static size_t put_plugin(const struct fixture *f, uint8_t **ret_bytes)
 static void a_plugin_is_copied_under_its_hash(void **state)
 {
     struct fixture *f = *state;
-    struct admission again;
+    struct admission again = {.known = false};
     uint8_t *bytes, hash[BUILD_BYTES];
     char hex[BUILD_HEX_SIZE], dir[CACHE_PATH_SIZE];
     struct stat s;
     size_t size = put_plugin(f, &bytes);
     hash_parts(hash, &(aiki_view){bytes, size}, 1);
     free(bytes);
-    assert_int_equal(admit_copy(f->file, f->draft, &f->a, &f->err), AIKI_OK);
+    assert_int_equal(admit_copy(f->file, f->draft, &plain, &f->a, &f->err), AIKI_OK);
     assert_memory_equal(f->a.build, hash, BUILD_BYTES);
     build_hex(hash, hex);
     assert_non_null(strstr(f->a.copy, hex));
@@ -117,7 +119,7 @@ static void a_plugin_is_copied_under_its_hash(void **state)
     assert_int_equal(s.st_mode & 0777, 0600);
 
     cache_draft_path(f->cache, f->draft);
-    assert_int_equal(admit_copy(f->file, f->draft, &again, &f->err), AIKI_OK);
+    assert_int_equal(admit_copy(f->file, f->draft, &plain, &again, &f->err), AIKI_OK);
     assert_string_not_equal(again.copy, f->a.copy);
     assert_int_equal(count_entries(copies_dir(f, dir)), 2);
 }
@@ -125,7 +127,7 @@ static void a_plugin_is_copied_under_its_hash(void **state)
 static void expect_refusal(struct fixture *f, const char *code)
 {
     char dir[CACHE_PATH_SIZE];
-    aiki_status st = admit_copy(f->file, f->draft, &f->a, &f->err);
+    aiki_status st = admit_copy(f->file, f->draft, &plain, &f->a, &f->err);
     assert_int_not_equal(st, AIKI_OK);
     assert_string_equal(f->err.code, code);
     assert_int_equal(count_entries(copies_dir(f, dir)), 0);
@@ -180,14 +182,14 @@ static void copies_of_the_dead_are_swept(void **state)
     uint8_t *bytes;
     (void)put_plugin(f, &bytes);
     free(bytes);
-    assert_int_equal(admit_copy(f->file, f->draft, &f->a, &f->err), AIKI_OK);
+    assert_int_equal(admit_copy(f->file, f->draft, &plain, &f->a, &f->err), AIKI_OK);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         if (cache_create(&other, f->state, &f->err) != AIKI_OK)
             _exit(1);
         cache_draft_path(other, f->draft);
-        _exit(admit_copy(f->file, f->draft, &f->a, &f->err) == AIKI_OK ? 0 : 2);
+        _exit(admit_copy(f->file, f->draft, &plain, &f->a, &f->err) == AIKI_OK ? 0 : 2);
     }
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);

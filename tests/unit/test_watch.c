@@ -185,6 +185,48 @@ static void a_file_being_written_is_left_alone(void **state)
     assert_string_equal(f->last, "slow.so");
 }
 
+/* A release directory behind a link is switched: the file's own link stays as it is. */
+static void a_switched_link_on_the_way_is_seen(void **state)
+{
+    struct fixture *f = *state;
+    char command[4 * PATH_SIZE];
+    snprintf(command, sizeof(command),
+             "cd %s && mkdir .r1 .r2 && echo 1 > .r1/a.so && echo 22 > .r2/a.so && "
+             "ln -s .r1 .current && ln -s .current/a.so a.so",
+             f->dir);
+    assert_int_equal(system(command), 0);
+    watch_start(f->watch);
+    assert_int_equal(f->changed, 1);
+    snprintf(command, sizeof(command), "cd %s && ln -s .r2 .next && mv -T .next .current", f->dir);
+    assert_int_equal(system(command), 0);
+    run_until(f, &f->changed, 2);
+    snprintf(command, sizeof(command), "cd %s && echo 333 > .new && mv .new .r2/a.so", f->dir);
+    assert_int_equal(system(command), 0);
+    run_until(f, &f->changed, 3);
+    assert_string_equal(f->last, "a.so");
+}
+
+/* What speaks against a file may be its mode, or come with its signature. */
+static void modes_and_signatures_count(void **state)
+{
+    struct fixture *f = *state;
+    char path[PATH_SIZE];
+    put(f, "a.so", "1");
+    watch_start(f->watch);
+    assert_int_equal(chmod(path_of(f, "a.so", path), 0640), 0);
+    run_until(f, &f->changed, 2);
+    put(f, "a.so.sig", "signature");
+    run_until(f, &f->changed, 3);
+    assert_string_equal(f->last, "a.so");
+    watch_doubt(f->watch, "a.so");
+    assert_int_equal(chmod(f->dir, 0750), 0); /* it rescans */
+    run_until(f, &f->changed, 4);
+    put(f, "b.so.sig", "of nothing");
+    put(f, "c.so", "2");
+    run_until(f, &f->changed, 5);
+    assert_string_equal(f->last, "c.so");
+}
+
 /* Written many times in a row: quiet comes first, one report follows. */
 static void a_burst_is_one_change(void **state)
 {
@@ -316,6 +358,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_start_reports_what_is_there, setup, teardown),
         cmocka_unit_test_setup_teardown(each_way_of_installing_counts_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_being_written_is_left_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_switched_link_on_the_way_is_seen, setup, teardown),
+        cmocka_unit_test_setup_teardown(modes_and_signatures_count, setup, teardown),
         cmocka_unit_test_setup_teardown(a_burst_is_one_change, setup, teardown),
         cmocka_unit_test_setup_teardown(absence_has_to_last, setup, teardown),
         cmocka_unit_test_setup_teardown(asked_again_it_reports_again, setup, teardown),

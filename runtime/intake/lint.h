@@ -1,0 +1,33 @@
+/* intake/lint.h - does workflow code call what it must not? [any]
+ *
+ * Workflow code is called again from its first line after each wait, so a clock, a random number, a
+ * file, a socket or a thread of its own makes it take other steps than those on record. A plugin's
+ * tasks may use all of these, so the imports of the file alone say little. What is followed here:
+ *
+ *   workflow's function --direct calls, addresses taken in code--> functions of the file --> imports
+ *
+ * in machine code, bounded by the function table that unwinding needs (.eh_frame_hdr; strip keeps it).
+ * Not seen: calls through pointers in data (C++ virtual functions), and what other libraries call.
+ * A file without that table: all its imports count when it has no task, none when it has.
+ * It allocates; limits LINT_FUNCTIONS_MAX, beyond which the file is not looked into.
+ */
+#ifndef INTAKE_LINT_H
+#define INTAKE_LINT_H
+
+#include <aiki/status.h>
+
+enum { LINT_FUNCTIONS_MAX = 1000000 };
+
+/* Imported functions that are found, each once for an entry; both texts borrowed. */
+typedef void (*lint_fn)(const char *symbol, const char *what, void *arg);
+
+struct lint;
+/* file: passed by elf_check, borrowed for the object's life. NULL: out of memory, or no such table. */
+struct lint *lint_create(aiki_view file);
+void lint_destroy(struct lint *l);
+/* What can be reached from the function at this offset in the image. */
+void lint_entry(struct lint *l, uint64_t entry, lint_fn fn, void *arg);
+/* All that the file imports. */
+void lint_imports(aiki_view file, lint_fn fn, void *arg);
+
+#endif
