@@ -131,6 +131,14 @@ static bool is_too_much(const struct quarantine *q, const struct suspected *s, i
     return now_ms - s->at_ms[(s->count - q->crashes_max) % QUARANTINE_CRASHES_MAX] <= q->window_ms;
 }
 
+/* Nobody can tell an operator's kill from the kernel's: the run has its budget, the build is not to blame. */
+static bool was_killed(const struct event *e)
+{
+    aiki_error err = AIKI_ERROR_INIT;
+    return error_read(e->as.crashed.error, &err, NULL, NULL) == AIKI_OK &&
+           strcmp(err.code, "CRASH_KILLED") == 0;
+}
+
 void quarantine_note(struct pipeline *p, const struct aiki_id *run, const struct event *e)
 {
     struct quarantine *q = &p->quarantine;
@@ -142,6 +150,8 @@ void quarantine_note(struct pipeline *p, const struct aiki_id *run, const struct
     memcpy(of.build, e->as.crashed.build.data, HASH_BYTES);
     memcpy(of.name, e->as.crashed.name.data, size);
     metric_add(crashes, 1);
+    if (was_killed(e))
+        return;
     struct suspected *s = suspect(q, &of, run);
     s->several_runs |= !id_equal(&s->first_run, run);
     s->at_ms[s->count++ % QUARANTINE_CRASHES_MAX] = p->now.at_ms;

@@ -206,7 +206,8 @@ static aiki_status check_notes(const struct image *m, const Elf64_Phdr *p, aiki_
 /* What the loader reads by address must be the bytes that were looked at by offset. */
 static bool is_where_it_says(const struct image *m, const Elf64_Phdr *p)
 {
-    return elf_at(m, p->p_vaddr, p->p_filesz) == m->file.data + p->p_offset;
+    const uint8_t *at = elf_at(m, p->p_vaddr, p->p_filesz);
+    return at != NULL && (uint64_t)(at - m->file.data) == p->p_offset;
 }
 
 static aiki_status check_inner(const struct image *m, const Elf64_Phdr *p, aiki_error *err)

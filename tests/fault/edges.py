@@ -201,6 +201,15 @@ def a_warning(s):
     return run, 2
 
 
+def a_join(s):
+    """Two runs share one execution: the run that does the work is told of the second."""
+    value = {"path": trace(s), "mode": "k", "n": 7, "ms": 1000}
+    for run in [begin(s, "once", value, key=f"share-{i}") for i in range(2)]:
+        assert ended(s, run)["output"] == {"n": 7}
+    (holder,) = surely(lambda: s.get("/v1/runs?workflow=share")["runs"])
+    return holder["id"], 1
+
+
 ROWS = {
     "started": once, "claimed": three_steps, "step_begun": a_sleep, "attempt_failed": two_failures,
     "step_done": three_steps, "signal": a_signal, "completed": once, "failed": a_failed_run,
@@ -208,6 +217,7 @@ ROWS = {
     "child_done": a_party, "woken": woken, "paused": paused_and_resumed, "resumed": paused_and_resumed,
     "cancelled": a_cleanup, "timed_out": out_of_time, "terminated": terminated, "run_retried": passes,
     "heartbeat": at_most_once, "attempt_done": a_race, "crashed": a_crash, "warned": a_warning,
+    "joined": a_join,
 }
 PLUGINS = ["ledger", "waits", "flaky", "family", "at-most-once", "crash", "payloads"]
 # Of what only the owner knew and had not got on record yet nothing is left: it happens anew, or not again.
