@@ -5,6 +5,7 @@
  */
 #include "broker/rehearse.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,7 +92,10 @@ static void end(struct rehearsal *r)
     if (r->done)
         return;
     r->done = true;
-    uv_stop(&r->loop); /* the process ends: what is open goes with it */
+    gate_stop(r->gate);
+    r->gate = NULL;
+    uv_close((uv_handle_t *)&r->limit, NULL);
+    session_close(r->session); /* on_session_closed lets the loop end */
 }
 
 static void on_gate_done(const struct gate_result *result, void *arg)
@@ -143,7 +147,8 @@ static uint64_t on_busy(void *arg)
 
 static void on_session_closed(void *arg)
 {
-    (void)arg; /* never closed: the process ends */
+    struct rehearsal *r = arg;
+    conn_loop_destroy(r->conns, NULL, NULL);
 }
 
 static void on_limit(uv_timer_t *t)
@@ -187,13 +192,19 @@ static aiki_status ask_server(struct rehearsal *r)
     aiki_status st = set_up_tls(r);
     if (st == AIKI_OK)
         st = session_create(&r->session, &r->loop, r->conns, &options, &callbacks, r, &r->err);
-    if (st != AIKI_OK)
-        return st;
-    r->status = AIKI_UNAVAILABLE;
-    uv_timer_init(&r->loop, &r->limit);
-    uv_timer_start(&r->limit, on_limit, REHEARSE_CONNECT_MS, 0);
-    session_start(r->session);
+    if (st == AIKI_OK) {
+        st = AIKI_UNAVAILABLE;
+        uv_timer_init(&r->loop, &r->limit);
+        uv_timer_start(&r->limit, on_limit, REHEARSE_CONNECT_MS, 0);
+        session_start(r->session);
+    } else {
+        conn_loop_destroy(r->conns, NULL, NULL);
+    }
+    r->status = st; /* until end() */
     uv_run(&r->loop, UV_RUN_DEFAULT);
+    int left = uv_loop_close(&r->loop);
+    assert(left == 0);
+    (void)left;
     return r->status;
 }
 

@@ -13,6 +13,8 @@ import pytest
 import chain
 from harness import BUILD, ROOT, Stack, until
 
+pytestmark = pytest.mark.heavy  # the gates of all pairs at once have three seconds
+
 OLD = 'TASK("a"); TASK("b"); WAIT("go"); TASK("c");'
 MOVES, STAYS, REFUSED = "moves", "stays", "refused"
 
