@@ -20,6 +20,10 @@ UNADORNED = {"ASAN_OPTIONS": "detect_leaks=0:handle_segv=0:handle_sigbus=0:handl
 CUTS = 400
 
 
+# A host with sanitizers in it loads what was built for one, and needs more memory than a probe has.
+NOT_HERE = ("ctor-eats-memory", "sanitized") if SANITIZED else ()
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
@@ -73,7 +77,7 @@ def test_every_hostile_file_is_refused_by_name_and_the_build_before_it_serves(se
     before = entry(s, False)["build"]
     errors = {}
     for name, (code, data) in made.items():
-        if code is None or (SANITIZED and name in ("ctor-eats-memory", "sanitized")):
+        if code is None or name in NOT_HERE:
             continue
         place(s, lambda path, data=data: path.write_bytes(data))
         errors[name] = expect_refused(s, name, code, before)
@@ -105,7 +109,7 @@ def check(s, *arguments):
 
 def test_check_gives_the_same_verdict_offline(served, made):
     path = served.directory / "hello.so"
-    quick = [n for n, (c, _) in made.items() if c not in ("LOAD_TIMEOUT", None)][::7]
+    quick = [n for n, (c, _) in made.items() if c not in ("LOAD_TIMEOUT", None) and n not in NOT_HERE][::7]
     for name in quick:
         code, data = made[name]
         path.write_bytes(data)
