@@ -287,7 +287,7 @@ void children_follow(struct pipeline *p)
         /* What is left is on record with this unit, and done in the next one. But another pass begins
          * its own children meanwhile: those of the pass before are closed now. */
         if (i > 0 && u->run_count >= p->family_unit_runs && f.what != FOLLOW_RETRIED)
-            f.entry->run.flags |= RUN_FLAG_FOLLOW;
+            f.entry->run.flags |= BUG(follow_forgotten) ? 0u : RUN_FLAG_FOLLOW;
         else
             follow_children(p, f.entry, f.what == FOLLOW_CLOSE ? FOLLOW_ENDED : f.what);
     }

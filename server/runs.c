@@ -235,7 +235,7 @@ void run_set_owner(struct entry *e, struct session *s)
 
 int64_t run_timer_at_ms(const struct run *run)
 {
-    if ((run->flags & RUN_FLAG_FOLLOW) != 0)
+    if ((run->flags & RUN_FLAG_FOLLOW) != 0 && !BUG(follow_lost))
         return 1; /* at once, in the next unit */
     switch (run->state) {
     case RUN_QUEUED:

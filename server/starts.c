@@ -168,17 +168,44 @@ static void note_absorbed(struct pipeline *p, struct entry *e, aiki_view actor)
     metric_add(starts_deduplicated, 1);
 }
 
-/* The same start that made this run, or another one that may have it. */
-static bool is_answered_by(const struct start *s, const struct entry *e, bool by_id)
+static bool is_same_work(const struct start *s, const struct entry *e)
 {
-    if (!by_id && s->m.key_policy == KEY_EXISTING)
-        return true;
-    bool same =
-        memcmp(e->input_hash, s->input_hash, HASH_BYTES) == 0 && e->flow->family == s->flow->family;
-    if (!by_id)
-        return same;
-    return same && view_equal(e->key, s->m.key) &&
-           (s->m.version.size_bytes == 0 || e->flow == s->flow);
+    return memcmp(e->input_hash, s->input_hash, HASH_BYTES) == 0 &&
+           e->flow->family == s->flow->family;
+}
+
+/* Another start that may have this run. */
+static bool is_answered_by(const struct start *s, const struct entry *e)
+{
+    return s->m.key_policy == KEY_EXISTING || BUG(key_input_ignored) || is_same_work(s, e);
+}
+
+/* The row of a run whose key another one took has none any more; its first event has. */
+static aiki_status started_with_key(struct pipeline *p, struct entry *e, aiki_view key, bool *ret,
+                                    aiki_error *err)
+{
+    aiki_view events;
+    aiki_reader r;
+    struct event started;
+    uint64_t last_seq;
+    *ret = view_equal(e->key, key);
+    if (*ret || e->key.size_bytes > 0)
+        return AIKI_OK;
+    aiki_status status = run_journal(p, e, 0, 1, &events, &last_seq, err);
+    if (status != AIKI_OK)
+        return status;
+    aiki_reader_init(&r, events);
+    status = event_read_stored(&r, &started, err);
+    *ret = status == AIKI_OK && view_equal(started.as.started.key, key);
+    return status;
+}
+
+/* The same start that made this run, once more. */
+static aiki_status is_repeated(struct pipeline *p, const struct start *s, struct entry *e, bool *ret,
+                               aiki_error *err)
+{
+    *ret = is_same_work(s, e) && (s->m.version.size_bytes == 0 || e->flow == s->flow);
+    return *ret ? started_with_key(p, e, s->m.key, ret, err) : AIKI_OK;
 }
 
 static void refuse_start(struct pipeline *p, const struct command *c, struct entry *e,
@@ -198,8 +225,13 @@ static void answer_existing(struct pipeline *p, const struct command *c, const s
                             struct entry *e)
 {
     aiki_error err = {.struct_size = sizeof(err)};
-    bool by_id = id_equal(&s->m.run, &e->id);
-    if (!is_answered_by(s, e, by_id)) {
+    bool by_id = id_equal(&s->m.run, &e->id), fits = !by_id && is_answered_by(s, e);
+    if (by_id && is_repeated(p, s, e, &fits, &err) != AIKI_OK) {
+        answer_refusal(p, c, &err);
+        cache_rest(&p->cache, e);
+        return;
+    }
+    if (!fits) {
         refuse_start(p, c, e, by_id);
         cache_rest(&p->cache, e);
         return;
@@ -225,6 +257,22 @@ static void answer_existing(struct pipeline *p, const struct command *c, const s
     cache_rest(&p->cache, e);
 }
 
+/* A run has the key; this start may still be on record itself, another one having taken its key since:
+ * its id is looked for after all. */
+static aiki_status prefer_own(struct pipeline *p, const struct start *s, struct entry **ret,
+                              aiki_error *err)
+{
+    struct entry *own;
+    if (id_is_zero(&s->m.run) || p->alone || id_equal(&(*ret)->id, &s->m.run))
+        return AIKI_OK;
+    aiki_status status = run_load(p, &s->m.run, &own, err);
+    if (status == AIKI_OK) {
+        cache_rest(&p->cache, *ret);
+        *ret = own;
+    }
+    return status == AIKI_NOT_FOUND ? AIKI_OK : status;
+}
+
 static aiki_status find_existing(struct pipeline *p, const struct start *s, struct entry **ret,
                                  aiki_error *err)
 {
@@ -243,6 +291,8 @@ static aiki_status find_existing(struct pipeline *p, const struct start *s, stru
     if (*ret != NULL || s->m.key.size_bytes == 0 || BUG(key_forgotten))
         return AIKI_OK;
     aiki_status status = run_load_key(p, s->flow, s->m.key, ret, err);
+    if (status == AIKI_OK)
+        status = prefer_own(p, s, ret, err);
     return status == AIKI_NOT_FOUND ? AIKI_OK : status;
 }
 
@@ -294,7 +344,7 @@ static void start_instead(struct pipeline *p, const struct command *c, const str
 {
     struct engine_effects effects;
     struct engine_refusal refusal;
-    if (!run_state_is_terminal(former->run.state))
+    if (!run_state_is_terminal(former->run.state) && !BUG(former_goes_on))
         (void)run_request(p, former, CONTROL_TERMINATE, view_of("another run took its key"),
                           s->m.actor, &effects, &refusal); /* an open run can be terminated */
     (void)unit_touch(p, former);
@@ -314,7 +364,7 @@ void command_start(struct pipeline *p, const struct command *c, aiki_view payloa
     if (status != AIKI_OK)
         answer_refusal(p, c, &err);
     else if (existing != NULL && s.m.key_policy == KEY_REPLACE &&
-             !id_equal(&s.m.run, &existing->id) && !is_answered_by(&s, existing, false))
+             !id_equal(&s.m.run, &existing->id) && !is_answered_by(&s, existing))
         start_instead(p, c, &s, existing);
     else if (existing != NULL)
         answer_existing(p, c, &s, existing);

@@ -32,7 +32,7 @@ enum {
 /* A start's holds for all tasks of the run. */
 static const struct retry *retry_of(const struct replay *r, const struct step *s)
 {
-    return r->journal.has_start_retry ? &r->journal.start_retry : &s->policy->retry;
+    return r->journal.has_start_retry && !BUG(start_retry_ignored) ? &r->journal.start_retry : &s->policy->retry;
 }
 
 void attempt_write_failure(struct replay *r, const struct step *s, struct event *e)

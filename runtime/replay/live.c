@@ -164,7 +164,7 @@ static bool is_for_ever(const struct step *s, int64_t duration_ms)
 /* A wait goes on; the code may meanwhile ask for another length of it. */
 static void adjust_due(struct step *s)
 {
-    if (s->until || s->duration_ms == s->recorded_ms)
+    if ((s->until && !BUG(until_moved)) || s->duration_ms == s->recorded_ms)
         return;
     if (is_for_ever(s, s->duration_ms))
         s->due_at_ms = 0;

@@ -165,7 +165,7 @@ static aiki_status take_step(struct replay *r, const struct step_call *call,
     s->barrier = r->events_seen;
     s->shielded = r->protections > 0;
     s->until = call->until;
-    if (call->until)
+    if (call->until && !BUG(until_forgotten))
         s->due_at_ms = call->until_ms;
     r->uncalled -= s->required;
     *ret = s;

@@ -29,7 +29,7 @@ void engine_start(struct run *run, const struct engine_now *now, aiki_view start
 
 void engine_start_by(struct run *run, int64_t at_ms)
 {
-    if (run->state == RUN_QUEUED)
+    if (run->state == RUN_QUEUED && !BUG(start_by_forgotten))
         run->wake_at_ms = at_ms;
 }
 

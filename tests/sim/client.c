@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "sim.h"
 #include "wire/error.h"
+#include "wire/retry.h"
 
 enum { TIMEOUT_MS = 900, REDOS_MAX = 2, CHILD_SIGNAL_PERMILLE = 100 };
 
@@ -51,13 +52,19 @@ static void say_start(struct client *c, const struct request *q)
     uint8_t memory[16];
     aiki_writer input;
     struct aiki_id id = r->id;
+    uint8_t policy[RETRY_ARRAY_BYTES_MAX];
+    aiki_writer retry;
+    aiki_writer_init_fixed(&retry, policy, sizeof(policy));
+    start_retry_write(&retry, &r->retry);
     if (q->kind == REQUEST_WRONG_KEY)
         id.bytes[0] ^= 0x80; /* another run, the same key, another input */
     aiki_writer_init_fixed(&input, memory, sizeof(memory));
     aiki_mp_uint(&input, r->input + (q->kind == REQUEST_WRONG_KEY ? 1 : 0));
     line_say(peer_of(c), START, q->correlation, .workflow = view_of(workflow_name(r->workflow)),
              .version = view_of(SIM_VERSION), .input = aiki_writer_view(&input), .key = view_of(r->key),
-             .run = id, .delay_ms = r->delay_ms, .run_timeout_ms = r->run_timeout_ms);
+             .run = id, .delay_ms = r->delay_ms, .start_at_ms = r->wanted_at_ms,
+             .run_timeout_ms = r->run_timeout_ms, .key_policy = r->key_policy,
+             .retry = aiki_writer_view(&retry));
 }
 
 static void say_signal(struct client *c, const struct request *q)
@@ -191,6 +198,13 @@ static void on_fault(struct request *q, const struct msg_FAULT *m)
     }
     if (q->kind == REQUEST_WRONG_KEY && strcmp(err.code, "KEY_TAKEN") == 0)
         return;
+    if (q->kind == REQUEST_START && strcmp(err.code, "KEY_TAKEN") == 0) {
+        if (!key_refuses(&sim.runs[q->run]))
+            violation("run %u: its start is refused for its key%s", q->run,
+                      sim.runs[q->run].on_record ? ", and it is on record" : "");
+        sim.runs[q->run].absorbed = true;
+        return;
+    }
     if (q->kind == REQUEST_SIGNAL && strcmp(err.code, "RUN_ENDED") == 0) {
         if (sim.runs[q->run].ended_as == 0)
             violation("run %u: a signal is refused as if it had ended", q->run);
@@ -210,8 +224,14 @@ static void on_started(struct request *q, const struct msg_STARTED *m)
     struct sim_run *r = &sim.runs[q->run];
     if (q->kind == REQUEST_WRONG_KEY)
         violation("run %u: its key is given to a start with another input", q->run);
-    if (!id_equal(&m->run, &r->id))
-        violation("run %u: its start is answered with another run", q->run);
+    if (m->created != id_equal(&m->run, &r->id))
+        violation("run %u: a start is said to be new and is not, or the other way round", q->run);
+    if (!m->created) {
+        if (!key_absorbs(r, &sim.runs[run_of_id(&m->run)]))
+            violation("run %u: its start is answered with another run", q->run);
+        r->absorbed = true;
+        return;
+    }
     if (!r->on_record)
         violation("run %u: its start is acknowledged and not on record", q->run);
     r->acked = true;
@@ -317,7 +337,7 @@ void clients_start(void)
         add(run, REQUEST_START, 0, 0, start_ms);
         if (rng_permille(&sim.work, 200)) /* the same again, from somebody who does not know */
             add(run, REQUEST_START, 0, 0, start_ms + (int64_t)rng_below(&sim.work, 3000));
-        if (sim.runs[run].key[0] != '\0' && rng_permille(&sim.work, 200))
+        if (strncmp(sim.runs[run].key, "key-", 4) == 0 && rng_permille(&sim.work, 200))
             add(run, REQUEST_WRONG_KEY, 0, 0, start_ms);
         add(run, REQUEST_WAIT, 0, 0, start_ms + (int64_t)rng_below(&sim.work, 5000));
         plan_signals(run, start_ms);
@@ -351,7 +371,9 @@ bool clients_done(void)
     for (uint32_t i = 0; i < sim.config.clients; i++)
         for (size_t q = 0; q < clients[i].count; q++) {
             const struct request *r = &clients[i].requests[q];
-            if (!r->answered && (r->kind != REQUEST_SIGNAL || may_ask(r)))
+            bool start = r->kind == REQUEST_START || r->kind == REQUEST_WRONG_KEY;
+            bool never = !start && sim.runs[r->run].absorbed && !sim.runs[r->run].acked;
+            if (!r->answered && !never && (r->kind != REQUEST_SIGNAL || may_ask(r)))
                 return false;
         }
     return true;

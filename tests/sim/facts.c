@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "sim.h"
 #include "wire/error.h"
+#include "wire/retry.h"
 
 uint64_t fact_number(aiki_view value, uint64_t *ret_second)
 {
@@ -157,6 +158,7 @@ static void step_done(struct sim_run *r, const struct event *e)
     struct fact_step *s = step_of(r, e);
     s->done = true;
     s->done_seq = e->seq;
+    s->done_at_ms = e->at_ms;
     s->outcome = e->as.step.outcome;
     s->with_error = e->as.step.error.size_bytes > 0;
     s->cut = s->outcome == OUTCOME_CANCELLED && !s->with_error;
@@ -200,6 +202,7 @@ static void child_begun(struct sim_run *r, const struct event *e, struct fact_st
     s->close_policy = o.close_policy;
     s->detached = o.detached;
     s->keyed = o.key.size_bytes > 0;
+    s->start_by_ms = o.schedule_to_start_ms;
 }
 
 static void step_begun(struct sim_run *r, const struct event *e)
@@ -346,19 +349,44 @@ static void retried(struct sim_run *r, const struct event *e)
 
 /* ---- begin and end --------------------------------------------------------------------------- */
 
+static void check_times(const struct sim_run *r, const struct event *e)
+{
+    int64_t own_ms = r->run_timeout_ms != 0 ? r->run_timeout_ms : sim.programs[0][r->workflow].run_timeout_ms;
+    int64_t start_ms = r->delay_ms != 0             ? e->at_ms + r->delay_ms
+                       : r->wanted_at_ms > e->at_ms ? r->wanted_at_ms
+                                                    : 0;
+    int64_t from_ms = start_ms != 0 ? start_ms : e->at_ms;
+    if (r->start_at_ms != start_ms)
+        wrong(r, e, "it starts at another time than asked for");
+    if (r->deadline_ms != (own_ms != 0 ? from_ms + own_ms : 0))
+        wrong(r, e, "its deadline is another than asked for");
+}
+
+static void check_retry(const struct sim_run *r, const struct event *e)
+{
+    uint8_t memory[RETRY_ARRAY_BYTES_MAX];
+    aiki_writer asked;
+    struct start_retry as_array = r->retry;
+    as_array.as_map = false;
+    aiki_writer_init_fixed(&asked, memory, sizeof(memory));
+    start_retry_write(&asked, &as_array);
+    if (!view_equal(e->as.started.retry, aiki_writer_view(&asked)))
+        wrong(r, e, "it has another retry policy than asked for");
+}
+
 static void started(struct sim_run *r, const struct event *e)
 {
     r->started_at_ms = e->at_ms;
     r->start_at_ms = e->as.started.start_at_ms;
     r->deadline_ms = e->as.started.deadline_ms;
+    key_born(r);
     if (r->parent != NOBODY)
         return; /* family.c compares it with what its parent asked for */
     if (!view_equal(e->as.started.workflow, view_of(workflow_name(r->workflow))) ||
         first_number(e->as.started.input) != r->input || !view_equal(e->as.started.key, view_of(r->key)))
         wrong(r, e, "it was started otherwise than asked for");
-    if ((r->start_at_ms != 0) != (r->delay_ms != 0) ||
-        (r->start_at_ms != 0 && r->start_at_ms != e->at_ms + r->delay_ms))
-        wrong(r, e, "it starts at another time than asked for");
+    check_times(r, e);
+    check_retry(r, e);
 }
 
 static void claimed(struct sim_run *r, const struct event *e)
@@ -395,6 +423,19 @@ static void check_model(struct sim_run *r, enum interp_end end)
               v.uncalled);
 }
 
+/* Its deadline, or nobody took it up in time. */
+static void check_time_out(const struct sim_run *r, const struct event *e)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    bool unclaimed = error_read(e->as.failed.error, &err, NULL, NULL) == AIKI_OK &&
+                     strcmp(err.code, "TIMEOUT_SCHEDULE_TO_START") == 0;
+    int64_t limit_ms = unclaimed ? r->start_by_ms : r->deadline_ms;
+    if (limit_ms == 0 || e->at_ms < limit_ms)
+        wrong(r, e, "its time has not passed");
+    if (unclaimed && (r->claimed_seq != 0 || r->paused_ever > 0))
+        wrong(r, e, "it ends as if nobody had taken it up");
+}
+
 static void ended(struct sim_run *r, const struct event *e)
 {
     static const uint32_t states[] = {[EVENT_COMPLETED] = RUN_COMPLETED,
@@ -420,8 +461,7 @@ static void ended(struct sim_run *r, const struct event *e)
             wrong(r, e, "it is cancelled as if it had not started");
         return;
     case EVENT_TIMED_OUT:
-        if (r->deadline_ms == 0 || e->at_ms < r->deadline_ms)
-            wrong(r, e, "its deadline has not passed");
+        check_time_out(r, e);
         return;
     default: return;
     }

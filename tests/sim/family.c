@@ -72,11 +72,11 @@ void family_check_birth(struct sim_run *r)
         s->keyed != (r->key[0] != '\0'))
         violation("run %u: it is started otherwise than its parent asked for", fact_run_number(r));
     r->detached = s->detached;
+    r->start_by_ms = s->start_by_ms != 0 ? r->started_at_ms + s->start_by_ms : 0;
     check_deadline(r, parent, s);
-    for (uint32_t i = 0; i < sim.run_count && s->keyed; i++)
-        if (&sim.runs[i] != r && sim.runs[i].on_record && sim.runs[i].workflow == r->workflow &&
-            strcmp(sim.runs[i].key, r->key) == 0)
-            violation("runs %u and %u have the same key", i, fact_run_number(r));
+    if (r->seq == 1 && r->wake_at_ms != r->start_by_ms)
+        violation("run %u: it is to be taken up until %lld, its timer says %lld", fact_run_number(r),
+                  (long long)r->start_by_ms, (long long)r->wake_at_ms);
 }
 
 /* ---- to the parent --------------------------------------------------------------------------- */
@@ -130,9 +130,14 @@ static void check_closed(const struct sim_run *r, const struct sim_run *child, e
                   fact_run_number(child));
 }
 
-/* Children asked for behind the request end when the code learns of it. */
+/* Children asked for behind the request end when the code learns of it. What is left for another unit is
+ * looked at with that. */
 static void check_children(struct sim_run *r, enum cause cause)
 {
+    if (r->follow && !USES(SMALL_UNITS))
+        violation("run %u: its family is small, and not closed in one commit", fact_run_number(r));
+    if (r->follow && cause != CAUSE_RETRIED)
+        return;
     for (uint32_t c = r->first_child; c != NOBODY; c = sim.runs[c].next_child) {
         const struct fact_step *s = step_of_child(r, &sim.runs[c].id);
         if (cause != CAUSE_CANCELLED || s->begun_seq < r->cancel_seq)
@@ -170,8 +175,10 @@ void family_after(struct sim_run *r)
         check_end(r, &r->ends[i]);
     if (r->ended_now && r->parent != NOBODY && r->ended)
         check_told(r);
-    if (r->ended_now)
+    if (r->ended_now || (r->follow_before && r->ended))
         check_children(r, CAUSE_ENDED);
+    else if (r->follow_before)
+        check_children(r, CAUSE_CANCELLED);
     if (r->cancelled_now)
         check_children(r, CAUSE_CANCELLED);
     if (r->retried_now)

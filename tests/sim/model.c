@@ -72,6 +72,21 @@ static void show_side(struct model *m, uint32_t step)
     m->shown[step] = true;
 }
 
+/* What a sleep until a time has to do with the record. A kept step may be of another operation. */
+static void check_until(struct model *m, const struct op *op, uint32_t step)
+{
+    const struct sim_run *r = m->run;
+    if (step == NOBODY || op->kind != OP_SLEEP || !op->until || HAS(OTHER_BUILD) || r->passes > 0 ||
+        r->woken > 0)
+        return;
+    const struct fact_step *s = &r->steps[step];
+    int64_t until_ms = r->started_at_ms + op->ms;
+    if (s->begun && s->due_at_ms != until_ms)
+        m->wrong = "sleeps until another time than was asked for";
+    if (s->done && !s->cut && s->done_at_ms < until_ms)
+        m->wrong = "wakes before the time it sleeps until";
+}
+
 static uint32_t on_call(void *arg, const struct op *op)
 {
     static const uint64_t kinds[] = {[OP_TASK] = STEP_TASK,
@@ -95,6 +110,7 @@ static uint32_t on_call(void *arg, const struct op *op)
         c.counts = false;
     }
     c.step = find(m, &c, nth);
+    check_until(m, op, c.step);
     m->calls[++m->future_count] = c;
     if (c.step != NOBODY)
         m->called[c.step] = true;

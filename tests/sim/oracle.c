@@ -63,6 +63,10 @@ static void take_write(const struct run_write *w)
     r->state = w->row.state;
     r->epoch = w->row.epoch;
     r->wake_at_ms = w->row.wake_at_ms;
+    r->follow_before = r->follow;
+    r->follow = (w->row.flags & RUN_FLAG_FOLLOW) != 0;
+    if (r->follow && !r->follow_before)
+        r->follow_at_ms = clock_wall_ms();
 }
 
 void oracle_committed(const struct unit *u)
@@ -71,6 +75,8 @@ void oracle_committed(const struct unit *u)
         take_write(&u->runs[i]);
     for (size_t i = 0; i < u->run_count; i++)
         family_check_birth(&sim.runs[run_of_id(&u->runs[i].row.id)]);
+    for (size_t i = 0; i < u->run_count; i++)
+        key_check(&sim.runs[run_of_id(&u->runs[i].row.id)]);
     for (size_t i = 0; i < u->run_count; i++)
         family_after(&sim.runs[run_of_id(&u->runs[i].row.id)]);
 }
@@ -292,6 +298,8 @@ void oracle_quiet(void)
 {
     for (uint32_t i = 0; i < sim.run_count; i++) {
         struct sim_run *r = &sim.runs[i];
+        if (r->follow && r->follow_at_ms + LATE_MS < clock_wall_ms())
+            violation("run %u: what is left of its family is not closed", i);
         if (!r->on_record || r->ended)
             continue;
         if (r->deadline_ms != 0 && r->deadline_ms + LATE_MS < clock_wall_ms())
@@ -300,7 +308,7 @@ void oracle_quiet(void)
         bool of_this_server = sim.server.up && r->epoch >> 32 == sim.server.store->incarnation;
         if (r->paused && r->state != RUN_PAUSED && r->state != RUN_BLOCKED && of_this_server)
             violation("run %u: it is to be paused and is %s", i, run_state_name(r->state));
-        if (is_parked(r) || r->state == RUN_SCHEDULED)
+        if (is_parked(r) || r->state == RUN_SCHEDULED || r->state == RUN_QUEUED)
             check_timer(i, r);
         if (is_parked(r))
             check_nothing_missed(i, r);
@@ -320,6 +328,22 @@ static bool on_row(void *arg, const struct run_row *row)
         violation("run %u: its row is not as it was committed", fact_run_number(r));
     reading->no = row->no;
     return false;
+}
+
+static bool on_holder(void *arg, const struct run_row *row)
+{
+    *(struct aiki_id *)arg = row->id;
+    return false;
+}
+
+static void check_key(struct store *disk, const struct sim_run *r, uint32_t run)
+{
+    struct aiki_id holder = {{0}};
+    aiki_error err = {.struct_size = sizeof(err)};
+    aiki_status status = disk->ops->find_key(disk, view_of("sim"), view_of(workflow_name(r->workflow)),
+                                             view_of(r->key), on_holder, &holder, &err);
+    if (status != AIKI_OK || !id_equal(&holder, &r->id))
+        violation("run %u: its key names another run, or none", run);
 }
 
 /* What is on the disk is what was committed, and what was acknowledged is there. */
@@ -344,5 +368,7 @@ void oracle_end(void)
         buf_deinit(&w);
         if (status != AIKI_OK || last_seq != r->seq)
             violation("run %u: its journal does not read: %s", i, err.message);
+        if (r->has_key)
+            check_key(disk, r, i);
     }
 }

@@ -46,6 +46,7 @@ static bool make_child(struct maker *m, struct op *op)
     op->close_policy = rng_below(&m->g, 3);
     op->detached = USES(DETACHED) && rng_permille(&m->g, 250);
     op->keyed = USES(CHILD_KEY) && rng_permille(&m->g, 300);
+    op->start_by_ms = USES(START_BY) && rng_permille(&m->g, 500) ? 1 + (int64_t)rng_below(&m->g, 400) : 0;
     return true;
 }
 
@@ -57,6 +58,7 @@ static bool make_wait(struct maker *m, struct op *op)
     case 1:
         op->kind = OP_SLEEP;
         op->ms = some_wait_ms(g);
+        op->until = USES(UNTIL) && rng_permille(g, 300);
         return USES(SLEEP);
     case 2:
     case 3:
@@ -174,10 +176,11 @@ static void tell_op(const char *where, uint32_t n, const struct op *op)
 {
     static const char *const kinds[] = {"task", "sleep", "signal", "side", "child", "all",     "any",
                                         "last", "peek",  "skip",   "fail", "drop",  "protect", "expose"};
-    sim_note("%s %u: %s %u input %u ms %lld attempts %u delay %lld skip %u close %llu%s%s%s", where, n,
+    sim_note("%s %u: %s %u input %u ms %lld attempts %u delay %lld skip %u close %llu start by %lld%s%s%s%s",
+             where, n,
              kinds[op->kind], op->name, op->input, (long long)op->ms, op->attempts_max,
              (long long)op->delay_ms, op->skip, (unsigned long long)op->close_policy,
-             op->once ? " once" : "", op->detached ? " detached" : "", op->keyed ? " keyed" : "");
+             (long long)op->start_by_ms, op->once ? " once" : "", op->until ? " until" : "", op->detached ? " detached" : "", op->keyed ? " keyed" : "");
 }
 
 static void tell(uint32_t build, uint32_t workflow)

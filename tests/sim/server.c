@@ -257,6 +257,8 @@ void server_start(void)
     pipeline_init(&s->p, s->store, "sim", &outbox);
     if (USES(PAGES))
         s->p.claim_bytes_max = s->p.page_bytes_max = sim.config.page_bytes;
+    if (USES(SMALL_UNITS))
+        s->p.family_unit_runs = sim.config.unit_runs;
     if (pipeline_restore(&s->p, &err) != AIKI_OK)
         violation("the server does not restart: %s", err.message);
     s->up = true;

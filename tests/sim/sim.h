@@ -16,7 +16,9 @@
 
 #include <setjmp.h>
 
+#include "facts.h"
 #include "pipeline.h"
+#include "program.h"
 #include "replay/replay.h"
 
 enum {
@@ -25,20 +27,12 @@ enum {
     PEERS = RUNTIMES_MAX + CLIENTS_MAX,
     ROOTS_MAX = 400,   /* runs that clients start */
     RUNS_MAX = 8000,   /* with their children */
-    WORKFLOWS_MAX = 3, /* each may have children of those behind it */
-    BUILDS = 2,
-    OPS_MAX = 32,
-    CLEANUP_MAX = 5,
-    FUTURES_MAX = OPS_MAX + CLEANUP_MAX,
-    NAMES = 4,         /* of tasks, signals, sleeps, side values */
     LEASE_MS = 1000,
     SKEW_MS = 150,     /* a host's clock and what it knows are behind by the way of a message or two */
-    STEP_INPUTS = 3,
     FAULT_PHASE_MS = 20000, /* faults are over after that */
     CALM_MS_MAX = 3600 * 1000 /* and every run has ended after that */
 };
 
-#define NOBODY UINT32_MAX
 #define SIM_VERSION "1.0.0"
 
 /* What a seed may switch on; the shrinker switches off what a failure does not need. */
@@ -100,6 +94,11 @@ enum {
     X(TERMINATE, "terminate")                                               \
     X(REDO, "redo")             /* a run that failed is tried again */      \
     X(DELAY, "delay")           /* starts later */                          \
+    X(UNTIL, "until")           /* sleeps that end at a time */             \
+    X(START_RETRY, "start-retry") /* a retry policy given at the start */   \
+    X(START_BY, "start-by")     /* children that nobody takes up end */     \
+    X(KEYS, "keys")             /* starts that share keys, of all policies */ \
+    X(SMALL_UNITS, "small-units") /* families closed in several */          \
     X(DEADLINE, "deadline")                                                 \
     X(PAGES, "pages")           /* journals of many */
 enum {
@@ -117,6 +116,7 @@ struct config {
     uint32_t fault_percent; /* how often what is on happens, relative to its usual rate */
     uint32_t request_permille; /* how often a client asks something of a run */
     uint64_t page_bytes;    /* of a journal */
+    uint32_t unit_runs;     /* from how many on a family is closed in several units */
     bool verbose;
 };
 
@@ -145,245 +145,7 @@ struct sim_event *event_at(int64_t at_ms, void (*fn)(struct sim_event *e));
 void event_again(const struct sim_event *e, int64_t at_ms);
 void event_bytes(struct sim_event *e, aiki_view bytes);
 
-/* ---- programs -------------------------------------------------------------------------------- */
-
-enum op_kind {
-    OP_TASK, OP_SLEEP, OP_SIGNAL, OP_SIDE, OP_CHILD, /* these begin a step */
-    OP_ALL, OP_ANY, OP_LAST, OP_PEEK, OP_SKIP, OP_FAIL, OP_DROP, OP_PROTECT, OP_EXPOSE
-};
-struct op {
-    enum op_kind kind;
-    uint32_t name, input; /* child: its workflow */
-    bool once;            /* side */
-    int64_t ms;
-    uint32_t skip;        /* drop: which of the open futures */
-    uint32_t attempts_max;
-    int64_t delay_ms;
-    uint64_t close_policy;
-    bool detached, keyed;
-};
-/* What holds for all calls of a task in a program; 0 = no limit. */
-struct task_limits {
-    int64_t start_to_close_ms, schedule_to_start_ms, schedule_to_close_ms, heartbeat_ms;
-    uint32_t crashes_max;
-    bool once;
-};
-/* What it does when it learns that the run is to end. */
-enum on_cancel { ON_CANCEL_CLEAN, ON_CANCEL_LEAVE, ON_CANCEL_IGNORE };
-struct program {
-    struct op ops[OPS_MAX];
-    uint32_t count;
-    struct op cleanup[CLEANUP_MAX]; /* protected */
-    uint32_t cleanup_count;
-    enum on_cancel on_cancel;
-    struct task_limits tasks[NAMES];
-    uint32_t passes_max;
-    int64_t pass_delay_ms, run_timeout_ms;
-};
-void programs_make(void);
-/* Signal names that it may wait for, as bits. */
-uint32_t program_signals(const struct program *p);
-/* Operation n of all there are, cleanup included; NULL behind the last. */
-const struct op *program_op(const struct program *p, uint32_t n);
-
-/* CUT: the program itself gave it up, or was told to end. STOPPED: a child that was cancelled. */
-enum step_status { STEP_PENDING, STEP_GOOD, STEP_BAD, STEP_LATE, STEP_CUT, STEP_STOPPED };
-enum step_status step_status_of(uint64_t outcome, bool with_error);
-enum await_status { AWAIT_OVER, AWAIT_SUSPENDS, AWAIT_CANCELLED };
-
-/* What a program runs on: the real replay, or the oracle's model. */
-struct machine {
-    void *arg;
-    /* The future, or 0: nothing can go on. */
-    uint32_t (*call)(void *arg, const struct op *op);
-    enum await_status (*await)(void *arg, const uint32_t *futures, uint32_t count, uint32_t needed);
-    /* How the await that was suspended has ended. */
-    enum await_status (*awaited)(void *arg);
-    enum step_status (*look)(void *arg, uint32_t future, uint64_t *ret_value);
-    /* False: suspend, and ask again. */
-    bool (*side)(void *arg, uint32_t future);
-    void (*cancel)(void *arg, uint32_t future);
-    void (*protect)(void *arg, bool on);
-};
-enum interp_end { END_GOOD, END_FAILED, END_CANCELLED };
-enum { SEEN_CANCEL = 0 }; /* in place of a future */
-struct interp {
-    const struct program *program;
-    uint32_t pc;
-    uint64_t sum;         /* of all that was seen, in order */
-    uint32_t futures[FUTURES_MAX], open[FUTURES_MAX];
-    uint32_t future_count, open_count;
-    uint32_t seen[FUTURES_MAX + 1]; /* futures whose outcome went into the sum */
-    uint32_t seen_count;
-    uint32_t awaited[FUTURES_MAX];
-    uint32_t depth;       /* of protected scopes */
-    bool waiting, cancelled, cleaning;
-    enum interp_end end;
-};
-enum interp_status { INTERP_WAITS, INTERP_RETURNED, INTERP_BROKEN };
-enum interp_status interp_go(struct interp *i, uint64_t input, const struct machine *m);
-
-const char *task_name(uint32_t name);
-const char *workflow_name(uint32_t workflow);
-/* Outcome of attempt n (from 1) of a task step in a pass (from 0) of a run: the same wherever it is
- * executed. */
-struct outcome_of {
-    bool good, final;
-    int64_t retry_after_ms;
-    uint64_t value;
-    int64_t waits_ms, takes_ms; /* for a thread; on it */
-    int64_t beat_ms;            /* between signs of life; 0: none */
-};
-struct attempt_of {
-    uint32_t run, name;
-    uint64_t pass, input, nth, attempt;
-};
-struct outcome_of attempt_outcome(const struct attempt_of *a);
-
-/* ---- facts: what is on record, as the oracle sees it ------------------------------------------- */
-
-struct fact_step {
-    struct address address;
-    uint64_t nth, kind, input;
-    uint32_t name;
-    bool gone;                /* void since a retry of the run */
-    bool required;            /* spoken of since then: the program asks for it */
-    bool begun, done, cut;    /* cut: cancelled without an error */
-    bool kept;                /* what its last attempt brought is on record, and the code has not seen it */
-    uint64_t failed;          /* attempts on record */
-    uint64_t first_seq, begun_seq, done_seq;
-    int64_t due_at_ms, next_at_ms, since_ms;
-    uint64_t outcome, kept_outcome, value;
-    bool with_error;
-    uint64_t signal;          /* index + 1 in signals */
-    uint64_t begun_attempt, begun_epoch; /* of the last HEARTBEAT */
-    bool beat;                /* which had details */
-    /* child */
-    struct aiki_id child;
-    uint64_t close_policy;
-    bool detached, keyed;
-};
-struct fact_signal {
-    uint64_t seq;
-    uint32_t name;
-    uint64_t number, value;
-    bool taken;
-};
-/* A crash that is charged to a step. */
-struct fact_crash {
-    struct address address;
-    uint64_t nth, pass;
-    uint32_t build;
-};
-/* The end of a child, as its parent was told. */
-struct fact_end {
-    struct aiki_id child;
-    uint64_t seq, state, value;
-};
-struct sim_run {
-    struct aiki_id id;
-    uint32_t workflow;
-    uint64_t input;
-    char key[40];
-    /* as clients know it */
-    bool acked;
-    uint64_t final_result;     /* RUN_* of a RESULT that is for ever; 0 = none yet */
-    uint32_t signals_sent, signals_acked;
-    uint32_t redos;            /* retries asked for */
-    int64_t delay_ms, run_timeout_ms;
-    /* as it is on record */
-    bool on_record, ended;
-    uint64_t ended_as;         /* states it has ever ended in, as bits */
-    uint64_t seq, epoch, claimed_epoch, output;
-    uint64_t claimed_seq;      /* of the last CLAIMED */
-    uint64_t told_epoch, told_seq; /* journal that the latest owner was given */
-    uint32_t build;            /* of the last CLAIMED */
-    uint32_t state;
-    int64_t start_at_ms, deadline_ms, started_at_ms;
-    uint64_t end_kind;         /* EVENT_* it ended with last */
-    uint64_t passes;           /* RUN_RETRIED on record */
-    int64_t next_pass_at_ms;
-    uint64_t pass_told_seq;    /* what its owner had been told when that was decided */
-    bool cancel_requested, cancel_seen, paused;
-    uint64_t woken, paused_ever, cancelled_ever, retried_ever; /* how often */
-    uint64_t woken_seq, paused_seq, cancel_seq, arrival_seq;
-    int64_t woken_at_ms, woken_told_ms; /* on record; to an owner */
-    uint64_t first_done_seq[NAMES]; /* of a step of that name, of whatever kind */
-    struct aiki_id session;
-    uint8_t hash[HASH_BYTES];
-    int64_t wake_at_ms;
-    /* its family */
-    uint32_t parent;           /* NOBODY */
-    struct address parent_address;
-    uint64_t parent_nth, close_policy;
-    bool detached, keyed;
-    uint32_t first_child, next_child; /* NOBODY */
-    struct fact_end *ends;
-    uint32_t end_count, end_capacity;
-    struct fact_crash *crashes;
-    uint32_t crash_count, crash_capacity;
-    /* what the unit at hand did to it, for family.c */
-    uint64_t seq_before;
-    uint32_t ends_before;
-    bool ended_now, cancelled_now, retried_now;
-    struct fact_step *steps;
-    uint32_t step_count, step_capacity;
-    struct fact_signal *signals;
-    uint32_t signal_count, signal_capacity;
-    uint32_t *deliveries;      /* steps in the order of their STEP_DONE; NOBODY: CANCEL_SEEN */
-    uint32_t delivery_count, delivery_capacity;
-};
-/* An attempt that was given out. */
-struct execution {
-    uint32_t run, runtime, future;
-    uint64_t stay;             /* serial */
-    uint64_t epoch, attempt, pass;
-    struct address address;
-    uint64_t nth;
-    uint32_t next;             /* of its stay, index + 1 */
-    int64_t began_ms, beat_ms; /* ours; 0 = not yet */
-    bool abandoned, over, in_calm;
-};
-
 __attribute__((noreturn, format(printf, 1, 2))) void violation(const char *format, ...);
-
-/* facts.c: events as they are committed. */
-void fact_event(struct sim_run *r, const struct event *e);
-struct fact_step *fact_find(struct sim_run *r, const struct address *a, uint64_t nth);
-uint64_t fact_number(aiki_view value, uint64_t *ret_second);
-uint32_t fact_run_number(const struct sim_run *r);
-bool fact_was_woken(const struct sim_run *r, int64_t since_ms);
-#define FACT_GROW(items, count, capacity)                                                \
-    do {                                                                                 \
-        size_t room_ = (capacity);                                                       \
-        (items) = array_grow((items), &room_, (count), sizeof(*(items)));                \
-        (capacity) = (uint32_t)room_;                                                    \
-    } while (0)
-/* tasks.c: what becomes of attempts. */
-void fact_task_done(struct sim_run *r, const struct event *e, struct fact_step *s);
-void fact_attempt_done(struct sim_run *r, const struct event *e, struct fact_step *s);
-void fact_attempt_failed(struct sim_run *r, const struct event *e, struct fact_step *s);
-void fact_crashed(struct sim_run *r, const struct event *e);
-/* How often a step has crashed under a build in this pass, and whether that is too often. */
-bool fact_is_crashed_out(const struct sim_run *r, const struct address *a, uint64_t nth, uint32_t name,
-                         uint32_t build);
-void fact_heartbeat(struct sim_run *r, const struct event *e, struct fact_step *s);
-/* family.c: parents and children. A run that is inserted and is none of a client's: who it is; then, when
- * the whole unit has been taken, what it did to its family. */
-uint32_t family_born(const struct event *started, const struct aiki_id *id);
-void family_check_birth(struct sim_run *r);
-void family_after(struct sim_run *r);
-
-/* model.c: the program of a run on its journal. */
-struct model_view {
-    enum interp_status status;
-    enum interp_end end;
-    uint64_t sum;
-    bool protected;
-    uint32_t uncalled;
-    const char *wrong;         /* NULL: it fits */
-};
-struct model_view model_run(struct sim_run *r);
 
 /* ---- the oracle ------------------------------------------------------------------------------ */
 
@@ -477,6 +239,8 @@ void trace_add(uint64_t value);
 void trace_bytes(aiki_view bytes);
 /* runs.c: NOBODY when there is none; run_of_id: that must not be. */
 void runs_make(void);
+/* As a START carries it; nothing if there is none. */
+void start_retry_write(aiki_writer *w, const struct start_retry *retry);
 void runs_free(void);
 uint32_t run_find(const struct aiki_id *id);
 uint32_t run_of_id(const struct aiki_id *id);

@@ -274,6 +274,7 @@ static struct child_options child_of(struct stay *s, const struct op *op)
     return (struct child_options){.version = op->skip % 2 == 0 ? view_of(SIM_VERSION) : (aiki_view){NULL, 0},
                                   .close_policy = op->close_policy,
                                   .detached = op->detached,
+                                  .schedule_to_start_ms = op->start_by_ms,
                                   .key = stay_copy(s, view_of(key))};
 }
 
@@ -293,7 +294,9 @@ static uint32_t on_call(void *arg, const struct op *op)
     bool is_child = op->kind == OP_CHILD;
     struct step_call call = {.kind = kinds[op->kind],
                              .name = view_of(is_child ? workflow_name(op->name) : task_name(op->name)),
-                             .duration_ms = op->ms,
+                             .duration_ms = op->until ? 0 : op->ms,
+                             .until = op->until,
+                             .until_ms = s->replay.journal.start.at_ms + op->ms,
                              .once = op->kind == OP_SIDE && op->once};
     aiki_writer_init_fixed(&input, memory, sizeof(memory));
     if (op->kind == OP_TASK || is_child) {

@@ -73,6 +73,11 @@ static void widen(const struct program *p, const struct fact_step *s, uint32_t *
 static void attempts_of(const struct sim_run *r, const struct fact_step *s, uint32_t *ret_min,
                         uint32_t *ret_max)
 {
+    const struct start_retry *start = &r->retry;
+    if (start->given) {
+        *ret_min = *ret_max = start->kind == AIKI_RETRY_NEVER ? 1 : start->attempts_max;
+        return;
+    }
     *ret_min = UINT32_MAX;
     *ret_max = 0;
     for (uint32_t build = 0; build < BUILDS; build++)
@@ -187,7 +192,7 @@ static bool check_failure(const struct sim_run *r, const struct event *e, const 
     (void)executed(r, e, s, strtoull(err.message, NULL, 10));
     if (o.good)
         wrong(r, e, "it failed on record and not in truth");
-    return o.final;
+    return o.final || r->retry.no_is_final;
 }
 
 static void check_success(const struct sim_run *r, const struct event *e, struct fact_step *s)
@@ -246,12 +251,29 @@ void fact_attempt_done(struct sim_run *r, const struct event *e, struct fact_ste
     s->done_seq = e->seq;
 }
 
+/* A policy given at the start says when the next one begins, unless the task itself did. */
+static void check_delay(const struct sim_run *r, const struct event *e, const struct fact_step *s)
+{
+    const struct start_retry *start = &r->retry;
+    if (!start->given || outcome(r, e, s).retry_after_ms != 0)
+        return;
+    int64_t delay_ms = start->delays_ms[start->kind == AIKI_RETRY_LIST && e->as.step.attempt > 1];
+    for (uint64_t n = 1; n < e->as.step.attempt && start->kind == AIKI_RETRY_EXPONENTIAL; n++)
+        delay_ms *= 2;
+    if (e->as.step.next_at_ms > e->at_ms + delay_ms + SKEW_MS)
+        wrong(r, e, "the next one begins later than its policy says");
+    const struct execution *x = latest(r, e, s);
+    if (x != NULL && e->as.step.next_at_ms + SKEW_MS < clock_wall_ms() - sim.now_ms + x->began_ms + delay_ms)
+        wrong(r, e, "the next one begins earlier than its policy says");
+}
+
 void fact_attempt_failed(struct sim_run *r, const struct event *e, struct fact_step *s)
 {
     if (e->as.step.attempt != s->failed + 1 || s->kept)
         wrong(r, e, "attempts are not counted one by one");
     if (check_failure(r, e, s))
         wrong(r, e, "another attempt is to follow a final failure");
+    check_delay(r, e, s);
     s->failed++;
     s->next_at_ms = e->as.step.next_at_ms;
     s->begun_seq = e->seq;

@@ -108,6 +108,41 @@ static void a_repeated_start_finds_its_run(void **state)
     expect_fault(f, CLIENT, 1, AIKI_CONFLICT, "RUN_ID_TAKEN");
 }
 
+static void ask_keyed(struct fixture *f, uint32_t correlation, const struct aiki_id *id, bool other,
+                      uint64_t key_policy)
+{
+    say(f, CLIENT, START, correlation, .workflow = view_of("order"),
+        .input = {other ? other_input : input, sizeof(input)}, .key = view_of("k"), .run = *id,
+        .key_policy = key_policy);
+    turn(f);
+}
+
+/* The run has lost its key to another since; whoever repeats its start is told of it all the same, from
+ * memory and from the store. */
+static void a_repeated_start_finds_a_run_without_its_key(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_STARTED m;
+    struct aiki_id first = id_new(), second = id_new();
+    ask_keyed(f, 1, &first, false, KEY_SAME);
+    ask_keyed(f, 2, &second, true, KEY_REPLACE);
+    expect(f, CLIENT, 2, STARTED, &m);
+    assert_true(id_equal(&m.run, &second) && m.created);
+    for (int round = 0; round < 2; round++) {
+        forget(f);
+        ask_keyed(f, 3, &first, false, KEY_SAME);
+        expect(f, CLIENT, 3, STARTED, &m);
+        assert_true(id_equal(&m.run, &first) && m.created);
+        assert_int_equal(m.state, RUN_TERMINATED);
+        restart(f);
+    }
+    /* It was not started with that key: it is another start. */
+    say(f, CLIENT, START, 4, .workflow = view_of("order"), .input = {input, sizeof(input)},
+        .key = view_of("another"), .run = first);
+    turn(f);
+    expect_fault(f, CLIENT, 4, AIKI_CONFLICT, "RUN_ID_TAKEN");
+}
+
 static void bad_starts_change_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -491,6 +526,7 @@ int main(void)
         CASE(reading_commits_nothing),
         CASE(one_key_is_one_run),
         CASE(a_repeated_start_finds_its_run),
+        CASE(a_repeated_start_finds_a_run_without_its_key),
         CASE(bad_starts_change_nothing),
         CASE(a_refused_unit_is_decided_one_by_one),
         CASE(a_full_store_is_told_and_leaves_nothing),
