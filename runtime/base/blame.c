@@ -6,12 +6,19 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <fcntl.h>
 
+#include "base/clock.h"
+
+enum { EXIT_LOOK_S = 2 };
+
 static struct blame_page *page; /* the child's; set before there are threads */
+static pid_t owner;             /* whose page that is: not that of a process which plugin code forks */
 static atomic_uint slots_taken;
+static atomic_int threads[BLAME_SLOTS]; /* ids; 0: none yet. Not on the page: it is only for us */
 static _Thread_local struct blame_slot *mine;
 
 /* ---- broker ------------------------------------------------------------------------------ */
@@ -46,10 +53,35 @@ void blame_destroy(struct blame_page *p)
 
 /* ---- child ------------------------------------------------------------------------------- */
 
-/* exit() by plugin code, on whatever thread. The child itself ends with _exit. */
+/* exit() by plugin code, on whatever thread. The child itself ends with _exit. What exit() does next may
+ * need a lock of a thread that was stopped: an alarm ends the process then. */
 static void on_exit_called(void)
 {
-    (void)blame_dying(0); /* all there is to say */
+    (void)signal(SIGALRM, SIG_DFL);
+    (void)alarm(EXIT_LOOK_S);
+    blame_settle(blame_dying(0));
+}
+
+static void stay(void)
+{
+    for (;;)
+        (void)pause();
+}
+
+static void on_stop(int signal_number)
+{
+    (void)signal_number;
+    if (mine != NULL)
+        atomic_store(&mine->stopped, 1);
+    stay();
+}
+
+/* All else is blocked there: a thread that stands still does not crash any more. */
+static bool can_be_stopped(void)
+{
+    struct sigaction act = {.sa_handler = on_stop, .sa_flags = SA_ONSTACK};
+    (void)sigfillset(&act.sa_mask);
+    return sigaction(BLAME_STOP_SIGNAL, &act, NULL) == 0;
 }
 
 aiki_status blame_attach(int fd)
@@ -59,17 +91,21 @@ aiki_status blame_attach(int fd)
     if (fstat(fd, &about) == 0 && about.st_size == (off_t)sizeof(struct blame_page))
         map = mmap(NULL, sizeof(struct blame_page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     (void)close(fd);
-    if (map == MAP_FAILED || atexit(on_exit_called) != 0 || at_quick_exit(on_exit_called) != 0)
+    if (map == MAP_FAILED || atexit(on_exit_called) != 0 || at_quick_exit(on_exit_called) != 0 ||
+        !can_be_stopped())
         return AIKI_INTERNAL;
     page = map;
+    owner = getpid();
     return AIKI_OK;
 }
 
 void blame_thread(void)
 {
     unsigned number = atomic_fetch_add(&slots_taken, 1);
-    if (page != NULL && number < BLAME_SLOTS)
-        mine = &page->slots[number];
+    if (page == NULL || number >= BLAME_SLOTS)
+        return;
+    mine = &page->slots[number];
+    atomic_store(&threads[number], gettid());
 }
 
 void blame_enter(const struct blame_code *code)
@@ -95,14 +131,85 @@ void blame_leave(int64_t mono_ms)
     atomic_store_explicit(&mine->busy, 0, memory_order_release);
 }
 
-struct blame_page *blame_dying(int signal)
+/* ---- the end ----------------------------------------------------------------------------- */
+
+static atomic_int ends_it; /* the thread that came first */
+
+struct blame_death *blame_dying(int signal)
 {
-    if (page == NULL)
+    if (page == NULL || getpid() != owner)
         return NULL;
-    unsigned nobody = 0;
-    unsigned slot = mine != NULL ? (unsigned)(mine - page->slots) : BLAME_FOREIGN;
-    if (!atomic_compare_exchange_strong(&page->dying, &nobody, slot + 1))
+    unsigned number = atomic_fetch_add(&page->deaths_taken, 1);
+    if (number >= BLAME_DEATHS_MAX)
         return NULL;
-    page->signal = (uint32_t)signal;
-    return page;
+    struct blame_death *d = &page->deaths[number];
+    d->signal = (uint32_t)signal;
+    atomic_store(&d->thread, (mine != NULL ? (unsigned)(mine - page->slots) : BLAME_FOREIGN) + 1);
+    return d;
+}
+
+static unsigned death_count(void)
+{
+    unsigned count = atomic_load(&page->deaths_taken);
+    return count < BLAME_DEATHS_MAX ? count : BLAME_DEATHS_MAX;
+}
+
+static bool has_died(unsigned slot)
+{
+    for (unsigned i = 0, count = death_count(); i < count; i++)
+        if (atomic_load(&page->deaths[i].thread) == slot + 1)
+            return true;
+    return false;
+}
+
+/* Every thread that has a slot, those that begin meanwhile included. */
+static bool others_stand_still(bool stop_sent[BLAME_SLOTS])
+{
+    unsigned count = atomic_load(&slots_taken);
+    bool all = true;
+    for (unsigned i = 0; i < count && i < BLAME_SLOTS; i++) {
+        int id = atomic_load(&threads[i]);
+        if (id == 0 || atomic_load(&page->slots[i].stopped) != 0 || has_died(i))
+            continue;
+        all = false;
+        if (!stop_sent[i])
+            (void)tgkill(getpid(), id, BLAME_STOP_SIGNAL); /* gone: then it did nothing */
+        stop_sent[i] = true;
+    }
+    return all;
+}
+
+static bool all_have_told(void)
+{
+    for (unsigned i = 0, count = death_count(); i < count; i++) {
+        const struct blame_death *d = &page->deaths[i];
+        if (atomic_load(&d->thread) != 0 && atomic_load(&d->told) == 0)
+            return false;
+    }
+    return true;
+}
+
+/* How long the others take for their stacks is limited by whoever set an alarm. */
+static void wait_for_others(void)
+{
+    static bool stop_sent[BLAME_SLOTS]; /* one thread comes here */
+    const struct timespec moment = {0, 100 * 1000};
+    int64_t until_ms = clock_mono_ms() + BLAME_STOP_MS_MAX;
+    while (!others_stand_still(stop_sent) && clock_mono_ms() < until_ms)
+        (void)nanosleep(&moment, NULL); /* too short is only a further look */
+    while (!all_have_told())
+        (void)nanosleep(&moment, NULL);
+}
+
+void blame_settle(struct blame_death *death)
+{
+    int nobody = 0;
+    if (page == NULL || getpid() != owner)
+        return;
+    if (death != NULL)
+        atomic_store(&death->told, 1);
+    if (atomic_compare_exchange_strong(&ends_it, &nobody, gettid()))
+        wait_for_others();
+    else if (nobody != gettid()) /* it may crash once more in what exit() does */
+        stay();
 }

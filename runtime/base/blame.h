@@ -2,15 +2,25 @@
  * once the child has died.
  *
  *   broker: a memfd of fixed size --inherited--> child: one slot a thread, filled on entering code
- *   child dies --> broker looks at its own mapping: busy slots, and what the dying thread left
+ *   child dies --> broker looks at its own mapping: busy slots, and what the dying threads left
  *
+ * Several threads may crash in the same instant. Each says so before anything else; the first of them
+ * ends the process, when every other thread has left its own account or stands still:
+ *
+ *   crash --> blame_dying --> stack --> blame_settle: the first stops the others with BLAME_STOP_SIGNAL,
+ *             (its account)             waits for them and returns; everybody else stays in there
+ *
+ * So whoever stands still did not crash, and whoever neither crashed nor stood still (a process that
+ * was killed, a thread that blocks the signal) may have.
  * Written by one process while the other may look: a slot counts only while it is busy, and is
  * filled before. Plugin code may have written all over it: the reader believes no size and no text.
+ * Limits: BLAME_DEATHS_MAX accounts; BLAME_STOP_MS_MAX until a thread stands still.
  */
 #ifndef BASE_BLAME_H
 #define BASE_BLAME_H
 
 #include <aiki/status.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "wire/event.h"
@@ -18,13 +28,18 @@
 enum {
     BLAME_SLOTS = 1 + 1024, /* the loop thread's is 0; TASK_THREADS_MAX others */
     BLAME_NAME_SIZE = 104,
-    BLAME_STACK_BYTES_MAX = 4096,
+    BLAME_STACK_BYTES_MAX = 4000,
+    BLAME_DEATHS_MAX = 64, /* whoever else crashes in the same instant stays a suspect */
+    BLAME_STOP_MS_MAX = 250,
     BLAME_FOREIGN = BLAME_SLOTS /* a thread that the plugin itself made */
 };
+/* Not one that plugins, or the runtimes of their languages, are likely to use. */
+#define BLAME_STOP_SIGNAL (SIGRTMAX - 3)
 
 struct blame_slot {
     atomic_uint busy;
-    uint32_t attempt; /* 0: the workflow's own code */
+    atomic_uint stopped; /* another thread takes the process down, and this one stood still first */
+    uint32_t attempt;    /* 0: the workflow's own code */
     struct aiki_id run;
     struct address address; /* of the step; zero without one */
     uint64_t nth;
@@ -32,16 +47,22 @@ struct blame_slot {
     char name[BLAME_NAME_SIZE];   /* of task or workflow */
 };
 
-struct blame_page {
-    /* left by the thread that takes the process down */
-    atomic_uint dying; /* 0: nothing was left; else its slot + 1 */
-    uint32_t signal;   /* 0: it called exit() */
-    uint32_t overflow; /* its stack was used up */
+/* What a thread that takes the process down says of it. */
+struct blame_death {
+    atomic_uint thread; /* its slot + 1; 0: nothing was left */
+    uint32_t signal;    /* 0: it called exit() */
+    uint32_t overflow;  /* its stack was used up */
     uint32_t has_fault_address;
     uint64_t fault_address;
+    atomic_uint told;        /* nothing more will come */
     atomic_uint stack_bytes; /* a msgpack array of texts; 0: there was no time for it */
     uint8_t stack[BLAME_STACK_BYTES_MAX];
+};
+
+struct blame_page {
+    atomic_uint deaths_taken; /* may be more than there are */
     struct blame_slot slots[BLAME_SLOTS];
+    struct blame_death deaths[BLAME_DEATHS_MAX];
 };
 
 /* ---- the broker's side [loop] ---- */
@@ -68,8 +89,11 @@ struct blame_code {
 };
 void blame_enter(const struct blame_code *code);
 void blame_leave(int64_t mono_ms);
-/* This thread takes the process down; safe in a signal handler. signal 0: by exit(). NULL: another
- * thread does so already, or there is no page. */
-struct blame_page *blame_dying(int signal);
+/* This thread takes the process down, by that signal, or 0: by exit(). Its account, the rest of which
+ * it fills itself; NULL: there is no page, or no room on it. Safe in a signal handler. [any] */
+struct blame_death *blame_dying(int signal);
+/* Account given. Returns when the process may end, and to the thread that came first only. Safe in a
+ * signal handler that has all signals blocked. death: of blame_dying, NULL included. [any] */
+void blame_settle(struct blame_death *death);
 
 #endif

@@ -454,7 +454,7 @@ struct loss {
 };
 
 /* Given back with what is known of the end of its process. */
-static void report_crash(const struct loss *loss, struct run *run, const struct blame_slot *code)
+static void report_crash(const struct loss *loss, struct run *run, const struct blamed *code)
 {
     AUTO(buf) aiki_writer events;
     aiki_error text;
@@ -463,7 +463,7 @@ static void report_crash(const struct loss *loss, struct run *run, const struct 
     buf_init(&events);
     verdict_write(loss->verdict, code, build, &events, &text);
     log_error("relay", "run %s: %s: %s%s", text_of(&run->id, id), text.code, text.message,
-              loss->verdict->certain ? "" : "; it is one of several suspects and not charged");
+              code->certain ? "" : "; it is one of several suspects and not charged");
     append_last(loss->relay, loss->conn, run, NEXT_RELEASE, aiki_writer_view(&events));
     fault_point(runtime_crash_sent);
 }
@@ -473,7 +473,7 @@ static void lose(struct run *run, void *arg)
     const struct loss *loss = arg;
     if (run->build != loss->build)
         return;
-    const struct blame_slot *code =
+    const struct blamed *code =
         loss->verdict != NULL ? verdict_on(loss->verdict, &run->id) : NULL;
     run->build = NULL;
     if (run->leaving)

@@ -37,73 +37,113 @@ static bool was_left_once(const struct blame_slot *s)
     return left_at(s) != 0;
 }
 
+static void add(struct verdict *v, const struct blame_slot *s, const struct blame_death *d, bool certain)
+{
+    v->of[v->count++] = (struct blamed){s, d, certain};
+    v->certain += certain;
+}
+
 /* Tasks before the loop's thread: who tampers with the process is more likely one of them. */
-static void gather(struct verdict *v, bool (*is_suspect)(const struct blame_slot *s))
+static void gather(struct verdict *v, bool (*is_suspect)(const struct blame_slot *s),
+                   const struct blame_death *anonymous)
 {
     for (unsigned i = 1; i <= BLAME_SLOTS; i++) {
         const struct blame_slot *s = &v->end->page->slots[i % BLAME_SLOTS];
         if (is_suspect(s))
-            v->of[v->count++] = s;
+            add(v, s, anonymous, false);
     }
 }
 
 /* Which step of the only run it was is a guess; the run is not. */
 static void choose_one(struct verdict *v)
 {
-    const struct blame_slot *best = v->of[0];
+    const struct blamed *best = &v->of[0];
     for (unsigned i = 1; i < v->count; i++)
-        if (v->of[i]->attempt > 0 && left_at(v->of[i]) > left_at(best))
-            best = v->of[i];
-    v->of[0] = best;
-    v->count = 1;
-    v->certain = true;
+        if (v->of[i].slot->attempt > 0 && left_at(v->of[i].slot) > left_at(best->slot))
+            best = &v->of[i];
+    v->of[0] = *best;
+    v->of[0].certain = true;
+    v->count = v->certain = 1;
 }
 
-static unsigned dying_of(const struct verdict *v)
+static bool is_known(const struct verdict *v, const struct blame_slot *s)
 {
-    return atomic_load_explicit(&v->end->page->dying, memory_order_acquire);
+    for (unsigned i = 0; i < v->count; i++)
+        if (v->of[i].slot == s)
+            return true;
+    return false;
+}
+
+/* Threads that left an account and were in the code of a run. ret_anonymous: somebody else's account. */
+static void take_accounts(struct verdict *v, const struct blame_death **ret_anonymous)
+{
+    const struct blame_page *page = v->end->page;
+    unsigned count = atomic_load_explicit(&page->deaths_taken, memory_order_acquire);
+    *ret_anonymous = NULL;
+    for (unsigned i = 0; i < count && i < BLAME_DEATHS_MAX; i++) {
+        const struct blame_death *d = &page->deaths[i];
+        unsigned thread = atomic_load_explicit(&d->thread, memory_order_acquire);
+        if (thread == 0)
+            continue; /* it got no further */
+        const struct blame_slot *s = thread <= BLAME_SLOTS ? &page->slots[thread - 1] : NULL;
+        if (s == NULL || !is_busy(s))
+            *ret_anonymous = *ret_anonymous != NULL ? *ret_anonymous : d;
+        else if (!is_known(v, s))
+            add(v, s, d, true);
+    }
+}
+
+/* Beside a crash that has a name. */
+static void add_unsteady(struct verdict *v, const struct blame_death *anonymous)
+{
+    for (unsigned i = 0; i < BLAME_SLOTS; i++) {
+        const struct blame_slot *s = &v->end->page->slots[i];
+        bool stood = atomic_load_explicit(&s->stopped, memory_order_relaxed) == 1 && anonymous == NULL;
+        if (is_busy(s) && !stood && !is_known(v, s))
+            add(v, s, anonymous, false);
+    }
 }
 
 void verdict_reach(struct verdict *v, const struct proc_end *end, bool alone)
 {
+    const struct blame_death *anonymous;
     *v = (struct verdict){.end = end};
-    unsigned dying = dying_of(v);
-    if (dying >= 1 && dying <= BLAME_SLOTS && is_busy(&end->page->slots[dying - 1])) {
-        v->of[v->count++] = &end->page->slots[dying - 1];
-        v->certain = true;
+    take_accounts(v, &anonymous);
+    if (v->count > 0) {
+        add_unsteady(v, anonymous);
         return;
     }
-    gather(v, is_busy);
-    v->certain = v->count == 1 && dying == 0 && end->signal != SIGKILL;
+    gather(v, is_busy, anonymous);
+    if (v->count == 1 && anonymous == NULL && end->signal != SIGKILL)
+        v->of[0].certain = true;
     if (v->count == 0)
-        gather(v, was_left_lately);
+        gather(v, was_left_lately, anonymous);
     if (v->count == 0 && alone)
-        gather(v, was_left_once);
+        gather(v, was_left_once, anonymous);
     if (alone && v->count > 0)
         choose_one(v);
 }
 
-const struct blame_slot *verdict_on(const struct verdict *v, const struct aiki_id *run)
+const struct blamed *verdict_on(const struct verdict *v, const struct aiki_id *run)
 {
     for (unsigned i = 0; i < v->count; i++)
-        if (id_equal(&v->of[i]->run, run))
-            return v->of[i];
+        if (id_equal(&v->of[i].slot->run, run))
+            return &v->of[i];
     return NULL;
 }
 
 /* ---- the event ----------------------------------------------------------------------------- */
 
-static int signal_of(const struct verdict *v)
+static int signal_of(const struct verdict *v, const struct blamed *b)
 {
-    uint32_t left = v->end->page->signal;
-    return dying_of(v) != 0 && left > 0 && left < NSIG ? (int)left : v->end->signal;
+    uint32_t left = b->death != NULL ? b->death->signal : NSIG;
+    return left < NSIG ? (int)left : v->end->signal; /* 0: it called exit(), whatever came of that */
 }
 
-static void describe(const struct verdict *v, const char *what, aiki_error *err)
+static void describe(const struct verdict *v, const struct blamed *b, const char *what, aiki_error *err)
 {
-    const struct blame_page *page = v->end->page;
-    int signal = signal_of(v);
-    if (dying_of(v) != 0 && page->overflow)
+    int signal = signal_of(v, b);
+    if (b->death != NULL && b->death->overflow)
         (void)error_code(err, AIKI_CRASHED, "CRASH_STACK_OVERFLOW",
                          "%s used up its stack and ended its process; put large buffers into memory "
                          "of the host, do without deep recursion",
@@ -137,20 +177,20 @@ static void put_text(aiki_writer *w, const char *key, const char *text)
     aiki_mp_str(w, text);
 }
 
-static void write_details(const struct verdict *v, const struct blame_slot *s, aiki_writer *w)
+static void write_details(const struct verdict *v, const struct blamed *b, aiki_writer *w)
 {
     char thread[THREAD_TEXT_SIZE], hex[2 * ADDRESS_BYTES + 1];
-    const struct blame_page *page = v->end->page;
-    bool has_address = dying_of(v) != 0 && page->has_fault_address;
+    const struct blame_slot *s = b->slot;
+    bool has_address = b->death != NULL && b->death->has_fault_address;
     bool is_task = s->attempt > 0;
     aiki_mp_map(w, 3 + (uint64_t)has_address + (uint64_t)is_task);
     aiki_mp_str(w, "signal");
-    aiki_mp_int(w, signal_of(v));
+    aiki_mp_int(w, signal_of(v, b));
     put_text(w, "thread", thread_text(v, s, thread));
     aiki_mp_str(w, "suspects");
-    aiki_mp_uint(w, v->count);
+    aiki_mp_uint(w, b->certain ? 1 : v->count - v->certain);
     if (has_address) {
-        snprintf(hex, sizeof(hex), "0x%" PRIx64, page->fault_address);
+        snprintf(hex, sizeof(hex), "0x%" PRIx64, b->death->fault_address);
         put_text(w, "fault_address", hex);
     }
     if (is_task) { /* kind, name and input hashed: the same call of any run has the same */
@@ -162,15 +202,16 @@ static void write_details(const struct verdict *v, const struct blame_slot *s, a
 
 /* The array of texts that the signal handler left, as far as it is one. A copy: who was forked by the
  * plugin may still write there. */
-static void write_stack(const struct verdict *v, aiki_writer *w)
+static void write_stack(const struct blame_death *d, aiki_writer *w)
 {
-    unsigned size = atomic_load_explicit(&v->end->page->stack_bytes, memory_order_acquire);
+    unsigned size = d != NULL ? atomic_load_explicit(&d->stack_bytes, memory_order_acquire) : 0;
     uint8_t copy[BLAME_STACK_BYTES_MAX];
     char lines[STACK_FRAMES_MAX][STACK_TEXT_BYTES_MAX + 1];
     unsigned count = 0;
     aiki_reader r;
     size = size <= sizeof(copy) ? size : 0;
-    memcpy(copy, v->end->page->stack, size);
+    if (size > 0)
+        memcpy(copy, d->stack, size);
     aiki_reader_init(&r, (aiki_view){copy, size});
     for (uint64_t n = size > 0 ? aiki_mp_read_array(&r) : 0; n > 0 && count < STACK_FRAMES_MAX; n--) {
         aiki_view line = aiki_mp_read_str(&r);
@@ -185,9 +226,10 @@ static void write_stack(const struct verdict *v, aiki_writer *w)
         aiki_mp_str(w, lines[i]);
 }
 
-void verdict_write(const struct verdict *v, const struct blame_slot *s, aiki_view build,
+void verdict_write(const struct verdict *v, const struct blamed *b, aiki_view build,
                    aiki_writer *events, aiki_error *ret_text)
 {
+    const struct blame_slot *s = b->slot;
     uint8_t memory[VERDICT_DETAILS_BYTES_MAX];
     char name[BLAME_NAME_SIZE], what[BLAME_NAME_SIZE + 32];
     AUTO(buf) aiki_writer map, stack;
@@ -202,10 +244,10 @@ void verdict_write(const struct verdict *v, const struct blame_slot *s, aiki_vie
     else
         snprintf(what, sizeof(what), "workflow %s", name);
     *ret_text = (aiki_error)AIKI_ERROR_INIT;
-    describe(v, what, ret_text);
+    describe(v, b, what, ret_text);
     aiki_writer_init_fixed(&details, memory, sizeof(memory));
-    write_details(v, s, &details);
-    write_stack(v, &stack);
+    write_details(v, b, &details);
+    write_stack(b->death, &stack);
     ret_text->details = aiki_writer_view(&details);
     error_write_stack(&map, ret_text, aiki_writer_view(&stack));
     ret_text->details = (aiki_view){NULL, 0};
@@ -213,7 +255,7 @@ void verdict_write(const struct verdict *v, const struct blame_slot *s, aiki_vie
                                             .as.crashed = {.address = s->address,
                                                            .nth = s->nth,
                                                            .attempt = attempt,
-                                                           .charged = v->certain,
+                                                           .charged = b->certain,
                                                            .name = view_of(name),
                                                            .build = build,
                                                            .error = aiki_writer_view(&map)}});

@@ -359,23 +359,33 @@ static void on_closed(struct conn *conn, aiki_status status, const char *why, vo
 /* ---- start ------------------------------------------------------------------------------- */
 
 /* Who reads it is the broker, once this process is gone. [signal handler] */
-static void on_crash(const struct fiber_crash *crash)
+static void *on_hit(const struct fiber_crash *crash)
 {
-    struct blame_page *page = blame_dying(crash->signal);
+    struct blame_death *d = blame_dying(crash->signal);
+
+    if (d == NULL)
+        return NULL;
+    d->overflow = crash->overflow;
+    d->has_fault_address = crash->has_address;
+    d->fault_address = crash->address;
+    return d;
+}
+
+static void on_told(void *hit)
+{
+    struct blame_death *d = hit;
     aiki_writer w;
 
-    if (page == NULL)
-        return;
-    page->overflow = crash->overflow;
-    page->has_fault_address = crash->has_address;
-    page->fault_address = crash->address;
-    if (plugin_code == NULL)
-        return;
-    aiki_writer_init_fixed(&w, page->stack, sizeof(page->stack));
-    stack_write_crash(&w, plugin_code);
-    if (w.status == AIKI_OK)
-        atomic_store(&page->stack_bytes, (unsigned)w.size_bytes);
+    if (d != NULL && plugin_code != NULL) {
+        aiki_writer_init_fixed(&w, d->stack, sizeof(d->stack));
+        stack_write_crash(&w, plugin_code);
+        if (w.status == AIKI_OK)
+            atomic_store(&d->stack_bytes, (unsigned)w.size_bytes);
+    }
+    blame_settle(d);
 }
+
+static const struct fiber_crash_callbacks on_crash = {.on_hit = on_hit, .on_told = on_told};
 
 static bool prepare(struct child *c, int fd)
 {
@@ -386,7 +396,7 @@ static bool prepare(struct child *c, int fd)
     c->fibers = fiber_pool_create(FIBER_WARM_MAX);
     c->watchdog = watchdog_start(WATCHDOG_LIMIT_MS);
     stack_prepare();
-    fiber_on_crash(on_crash);
+    fiber_on_crash(&on_crash);
     if (c->conns == NULL || c->fibers == NULL || c->watchdog == NULL || fiber_watch_crashes() != AIKI_OK)
         return false;
     blame_thread();

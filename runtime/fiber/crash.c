@@ -1,10 +1,11 @@
 /* crash.c - one line that names the run before a crash in plugin code takes the process with it.
  *
  * The handler runs on a stack of its own (the plugin's is what may have overflowed) and calls
- * nothing but write, sigaction and raise before the line is out; then who wants to know more may look
- * at the stack, for CRASH_LOOK_S at most: what was hit may hold any lock. It returns with the default action restored, so the same
- * instruction faults again and the process dies with the right signal, core file included. A signal
- * that was sent (kill, raise) has no such instruction and is sent once more.
+ * nothing but write, sigaction and raise before the line is out, but for on_hit, which only stores; then
+ * who wants to know more may look at the stack, for CRASH_LOOK_S at most: what was hit may hold any
+ * lock. It returns with the default action restored, so the same instruction faults again and the
+ * process dies with the right signal, core file included. A signal that was sent (kill, raise) has no
+ * such instruction and is sent once more.
  */
 #include "fiber/fiber.h"
 
@@ -27,7 +28,7 @@ static _Thread_local struct {
     uintptr_t stack_begin;  /* 0: unknown */
 } thread;
 
-static void (*on_crash_fn)(const struct fiber_crash *crash);
+static const struct fiber_crash_callbacks *callbacks;
 
 struct line {
     char text[LINE_BYTES];
@@ -116,53 +117,63 @@ static bool describe_task(struct line *l, const siginfo_t *info)
     return overflow;
 }
 
-/* Should that hang, the alarm ends the process all the same. */
-static void tell(const siginfo_t *info, bool overflow)
+static void *note(const siginfo_t *info, bool overflow)
 {
-    struct sigaction restore = {.sa_handler = SIG_DFL};
     struct fiber_crash crash = {.signal = info->si_signo, .overflow = overflow};
-    sigset_t alarms;
 
     crash.has_address = !was_sent(info);
     if (crash.has_address)
         crash.address = (uintptr_t)info->si_addr;
+    return callbacks->on_hit(&crash);
+}
+
+/* Should that hang, the alarm ends the process all the same. */
+static void tell(void *hit)
+{
+    struct sigaction restore = {.sa_handler = SIG_DFL};
+    sigset_t alarms;
+
     (void)sigemptyset(&alarms); /* these four cannot fail with what they are given */
     (void)sigaddset(&alarms, SIGALRM);
     (void)sigaction(SIGALRM, &restore, NULL);
-    (void)sigprocmask(SIG_UNBLOCK, &alarms, NULL);
+    (void)pthread_sigmask(SIG_UNBLOCK, &alarms, NULL);
     (void)alarm(CRASH_LOOK_S);
-    on_crash_fn(&crash);
+    callbacks->on_told(hit);
+}
+
+static bool describe(struct line *l, const siginfo_t *info)
+{
+    const struct fiber *f = fiber_current();
+    struct fiber_place place;
+
+    if (f == NULL)
+        return thread.run != NULL && describe_task(l, info);
+    fiber_place(f, &place);
+    return describe_fiber(l, &place, info);
 }
 
 static void on_crash(int signal_number, siginfo_t *info, void *context)
 {
     struct sigaction restore = {.sa_handler = SIG_DFL};
-    const struct fiber *f = fiber_current();
     struct line l = {.size = 0};
-    bool overflow = false;
+    bool overflow = describe(&l, info);
+    void *hit = callbacks != NULL ? note(info, overflow) : NULL;
     (void)context;
 
-    if (f != NULL) {
-        struct fiber_place place;
-        fiber_place(f, &place);
-        overflow = describe_fiber(&l, &place, info);
-    } else if (thread.run != NULL) {
-        overflow = describe_task(&l, info);
-    }
     if (l.size > 0) {
         ssize_t ignored = write(STDERR_FILENO, l.text, l.size); /* dying: nobody to tell */
         (void)ignored;
     }
-    if (on_crash_fn != NULL)
-        tell(info, overflow);
+    if (callbacks != NULL)
+        tell(hit);
     (void)sigaction(signal_number, &restore, NULL);
     if (was_sent(info))
         (void)raise(signal_number); /* blocked until the handler returns, then deadly */
 }
 
-void fiber_on_crash(void (*fn)(const struct fiber_crash *crash))
+void fiber_on_crash(const struct fiber_crash_callbacks *c)
 {
-    on_crash_fn = fn;
+    callbacks = c;
 }
 
 static size_t alternate_stack_bytes(void)
@@ -191,7 +202,7 @@ aiki_status fiber_watch_crashes(void)
     if (FIBER_ASAN || FIBER_TSAN || watching)
         return AIKI_OK; /* sanitizers install their own handlers and say more */
     aiki_status st = use_alternate_stack();
-    (void)sigemptyset(&act.sa_mask);
+    (void)sigfillset(&act.sa_mask);
     for (int i = 0; i < DEADLY_COUNT && st == AIKI_OK; i++)
         if (sigaction(deadly[i], &act, NULL) != 0)
             st = AIKI_INTERNAL;

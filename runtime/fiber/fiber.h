@@ -49,15 +49,19 @@ void fiber_set_label(struct fiber *f, const char *run, const char *workflow);
  * or labelled work it hit, then the process dies as it would have without. AIKI_NOMEM,
  * AIKI_INTERNAL. */
 aiki_status fiber_watch_crashes(void);
-/* Called from the signal handler behind that line, on the thread that was hit, so what it may
- * do is little. Before fiber_watch_crashes. */
+/* Called from the signal handler on the thread that was hit, with all signals blocked, so what they
+ * may do is little. Several threads may be there at once. Before fiber_watch_crashes. */
 struct fiber_crash {
     int signal;
     bool overflow; /* the stack was used up */
     bool has_address;
     uintptr_t address;
 };
-void fiber_on_crash(void (*fn)(const struct fiber_crash *crash));
+struct fiber_crash_callbacks {
+    void *(*on_hit)(const struct fiber_crash *crash); /* before the line; may only note it */
+    void (*on_told)(void *hit); /* behind it, with SIGALRM for an end; the process ends when it returns */
+};
+void fiber_on_crash(const struct fiber_crash_callbacks *callbacks); /* borrowed for ever */
 /* The same for a further thread that runs plugin code, so that its stack may overflow too. */
 aiki_status fiber_watch_thread(void);
 /* What this thread executes besides fibers: a task and its run. Borrowed until the next call; NULL:

@@ -55,10 +55,8 @@ def test_killed_at(stacks, point, nth):
         approvals = [s.start_surely("approve", {"timeout_ms": 600000}, f"a{i}") for i in range(4)]
         naps = [s.start_surely("nap", {"ms": 300}, f"n{i}") for i in range(4)]
         parties = [s.start_surely("party", {"count": 3, "ms": 200}, f"p{i}") for i in range(2)]
-        crashing = []
-        for i in range(4):  # one by one: of two that crash together one is named
-            crashing.append(s.start_surely("crash", {"how": "null", "path": str(s.directory / f"mark{i}")}, f"c{i}"))
-            s.outcome(crashing[-1])
+        crashing = [s.start_surely("crash", {"how": "null", "path": str(s.directory / f"mark{i}")}, f"c{i}")
+                    for i in range(4)]
         # long enough for eight to ask for it, where that is what is looked at
         share = {"path": str(s.directory / "shared"), "mode": "k", "n": 7, "ms": 2000 if "joined" in point else 0}
         sharing = [s.start_surely("once", share, f"s{i}") for i in range(8)]

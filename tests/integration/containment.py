@@ -150,9 +150,9 @@ def quarantined(stack):
 
 
 def test_what_crashes_too_often_is_quarantined_until_it_is_lifted(stacks):
-    s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "4"])
+    s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "6"])
     build = s.get("/v1/plugins")["plugins"][0]["build"]
-    runs = [crash(s, "null", times=2, name=f"q{i}") for i in range(4)]
+    runs = [crash(s, "null", name=f"q{i}") for i in range(8)]  # too few are left for a second time
     until(lambda: quarantined(s) == [("task", "crash", build)], "the task is quarantined")
     blocked = [r for r in runs if until(lambda: s.state(r) in ("blocked", "completed") and s.state(r), "it ends or waits")
                == "blocked"]

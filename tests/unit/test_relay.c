@@ -473,7 +473,8 @@ static void a_crash_is_told_with_the_run(void **state)
 {
     static struct blame_page page;
     struct proc_end end = {.signal = 11, .was_ready = true, .page = &page};
-    struct verdict verdict = {.end = &end, .of = {&page.slots[1]}, .count = 1, .certain = true};
+    struct verdict verdict = {
+        .end = &end, .of = {{.slot = &page.slots[1], .certain = true}}, .count = 1, .certain = 1};
     struct fixture *f = *state;
     begin_stay(f, EPOCH);
     page.slots[1].run = f->run;

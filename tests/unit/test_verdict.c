@@ -56,14 +56,24 @@ static struct blame_slot *executing(struct fixture *f, unsigned slot, uint8_t ru
     return s;
 }
 
-static const struct blame_slot *judged(struct fixture *f, uint8_t run, bool alone)
+/* The thread of that slot left an account. */
+static struct blame_death *account(struct fixture *f, unsigned slot, int signal)
+{
+    struct blame_death *d = &f->page->deaths[f->page->deaths_taken++];
+    d->thread = slot + 1;
+    d->signal = (uint32_t)signal;
+    d->told = 1;
+    return d;
+}
+
+static const struct blamed *judged(struct fixture *f, uint8_t run, bool alone)
 {
     const struct aiki_id id = {{run}};
     verdict_reach(&f->verdict, &f->end, alone);
     return verdict_on(&f->verdict, &id);
 }
 
-static const char *code_of(struct fixture *f, const struct blame_slot *s)
+static const char *code_of(struct fixture *f, const struct blamed *s)
 {
     aiki_reader r;
     aiki_view body;
@@ -75,31 +85,59 @@ static const char *code_of(struct fixture *f, const struct blame_slot *s)
     return f->text.code;
 }
 
-/* The thread that the handler named is charged, whoever else was executing. */
+/* The thread whose handler left an account is charged; one that stood still by then is not even a suspect. */
 static void who_dies_is_charged(void **state)
 {
     struct fixture *f = *state;
-    (void)executing(f, 0, 1, 0);
+    executing(f, 0, 1, 0)->stopped = 1;
     const struct blame_slot *s = executing(f, 2, 2, 3);
-    f->page->dying = 3;
-    f->page->signal = SIGBUS;
-    f->page->has_fault_address = 1;
-    f->page->fault_address = 0xabc;
+    struct blame_death *d = account(f, 2, SIGBUS);
+    d->has_fault_address = 1;
+    d->fault_address = 0xabc;
     f->end.signal = SIGALRM; /* looking at the stack took too long */
     assert_null(judged(f, 1, false));
-    assert_ptr_equal(judged(f, 2, false), s);
-    assert_string_equal(code_of(f, s), "CRASH_SIGNAL");
+    const struct blamed *b = judged(f, 2, false);
+    assert_ptr_equal(b->slot, s);
+    assert_string_equal(code_of(f, b), "CRASH_SIGNAL");
     assert_non_null(strstr(f->text.message, "task charge, attempt 3 ended its process by signal 7"));
     assert_true(f->event.as.crashed.charged);
     assert_int_equal(f->event.as.crashed.attempt, 3);
+}
+
+/* Each of those that crash in one instant is charged, with its own signal. */
+static void all_who_die_are_charged(void **state)
+{
+    struct fixture *f = *state;
+    (void)executing(f, 0, 1, 0);
+    (void)executing(f, 1, 2, 1);
+    (void)executing(f, 2, 3, 1);
+    (void)executing(f, 3, 4, 1);
+    executing(f, 4, 5, 1)->stopped = 1;
+    (void)account(f, 2, SIGFPE);
+    account(f, 0, SIGSEGV)->overflow = 1;
+    f->page->deaths_taken++; /* got no further */
+    (void)account(f, 3, 0);
+    f->end.signal = SIGFPE;
+    assert_string_equal(code_of(f, judged(f, 1, false)), "CRASH_STACK_OVERFLOW");
+    assert_true(f->event.as.crashed.charged);
+    assert_string_equal(code_of(f, judged(f, 3, false)), "CRASH_SIGNAL");
+    assert_non_null(strstr(f->text.message, "signal 8"));
+    assert_true(f->event.as.crashed.charged);
+    assert_string_equal(code_of(f, judged(f, 4, false)), "CRASH_EXIT");
+    assert_true(f->event.as.crashed.charged);
+    assert_false(judged(f, 2, false)->certain); /* neither crashed nor stood still */
+    assert_null(judged(f, 5, false));
+    assert_int_equal(f->verdict.count, 4);
+    assert_int_equal(f->verdict.certain, 3);
 }
 
 /* Nobody named and one executing: that one, unless it was shot from outside. */
 static void one_alone_is_charged(void **state)
 {
     struct fixture *f = *state;
-    const struct blame_slot *s = executing(f, 0, 1, 0);
-    assert_ptr_equal(judged(f, 1, false), s);
+    const struct blame_slot *slot = executing(f, 0, 1, 0);
+    const struct blamed *s = judged(f, 1, false);
+    assert_ptr_equal(s->slot, slot);
     assert_string_equal(code_of(f, s), "CRASH_SIGNAL");
     assert_true(f->event.as.crashed.charged);
     assert_int_equal(f->event.as.crashed.attempt, 0);
@@ -120,14 +158,21 @@ static void several_are_suspects(void **state)
     (void)executing(f, 2, 2, 1);
     f->end.signal = 0;
     f->end.exit_code = 3;
-    const struct blame_slot *s = judged(f, 1, false);
+    const struct blamed *s = judged(f, 1, false);
     assert_non_null(s);
     assert_non_null(judged(f, 2, false));
     assert_string_equal(code_of(f, s), "CRASH_EXIT");
     assert_false(f->event.as.crashed.charged);
-    f->page->dying = BLAME_FOREIGN + 1; /* a thread of the plugin's own */
-    (void)judged(f, 1, false);
-    assert_false(f->verdict.certain);
+    f->page->slots[1].stopped = 1;
+    (void)account(f, BLAME_FOREIGN, SIGILL); /* a thread of the plugin's own, begun by either */
+    s = judged(f, 1, false);
+    assert_string_equal(code_of(f, s), "CRASH_SIGNAL");
+    assert_non_null(strstr(f->text.message, "signal 4"));
+    assert_false(f->event.as.crashed.charged);
+    assert_int_equal(f->verdict.count, 2);
+    (void)account(f, 2, SIGFPE);
+    assert_false(judged(f, 1, false)->certain);
+    assert_true(judged(f, 2, false)->certain);
 }
 
 /* Nobody was executing: who just left may have prepared it. */
@@ -139,15 +184,15 @@ static void who_left_just_before_is_a_suspect(void **state)
     assert_null(judged(f, 1, false));
     s->left_mono_ms = clock_mono_ms();
     assert_non_null(judged(f, 1, false));
-    assert_false(f->verdict.certain);
+    assert_int_equal(f->verdict.certain, 0);
     s->left_mono_ms = clock_mono_ms() - 2 * VERDICT_LEFT_MS;
     assert_null(judged(f, 1, false));
     executing(f, 0, 1, 0)->busy = 0;
     f->page->slots[0].left_mono_ms = clock_mono_ms();
-    assert_ptr_equal(judged(f, 1, true), &f->page->slots[0]);
+    assert_ptr_equal(judged(f, 1, true)->slot, &f->page->slots[0]);
     s->left_mono_ms = clock_mono_ms();
-    assert_ptr_equal(judged(f, 1, true), s);
-    assert_true(f->verdict.certain);
+    assert_ptr_equal(judged(f, 1, true)->slot, s);
+    assert_int_equal(f->verdict.certain, 1);
 }
 
 /* A page of nonsense gives an event that can be read all the same. */
@@ -156,15 +201,16 @@ static void a_page_of_nonsense_is_survived(void **state)
     struct fixture *f = *state;
     memset(f->page, 0xdb, sizeof(*f->page));
     f->page->slots[5].busy = 1;
-    assert_int_equal(f->page->dying, 0xdbdbdbdb);
     verdict_reach(&f->verdict, &f->end, false);
     assert_int_equal(f->verdict.count, 1);
-    (void)code_of(f, f->verdict.of[0]);
-    f->page->dying = 6;
+    (void)code_of(f, &f->verdict.of[0]);
+    for (unsigned i = 0; i < BLAME_DEATHS_MAX; i++)
+        f->page->deaths[i].thread = 6; /* all the same one */
     for (unsigned size = 1; size <= BLAME_STACK_BYTES_MAX; size += 1021) {
-        f->page->stack_bytes = size;
+        f->page->deaths[0].stack_bytes = size;
         verdict_reach(&f->verdict, &f->end, true);
-        (void)code_of(f, f->verdict.of[0]);
+        assert_int_equal(f->verdict.count, 1);
+        (void)code_of(f, &f->verdict.of[0]);
     }
 }
 
@@ -173,6 +219,7 @@ int main(void)
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         CASE(who_dies_is_charged),
+        CASE(all_who_die_are_charged),
         CASE(one_alone_is_charged),
         CASE(several_are_suspects),
         CASE(who_left_just_before_is_a_suspect),

@@ -4,7 +4,8 @@
  *
  * The task dies `times` times, counted by marks in P that outlive the process, then answers how
  * often it did. With "where": "workflow" the workflow itself dies instead of the task. The task takes
- * `ms` besides, before it dies or answers.
+ * `ms` besides, before it dies or answers. Who made a mark dies: a host that stops its threads
+ * because another one crashes is not heard from the mark on.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -150,10 +151,21 @@ static void die(const char *how)
             ways[i].fn();
 }
 
+static void block_stops(int how)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    for (int i = SIGRTMIN; i <= SIGRTMAX; i++)
+        (void)sigaddset(&set, i);
+    (void)pthread_sigmask(how, &set, NULL);
+}
+
 static aiki_status maybe_die(const struct crash_input *in)
 {
+    block_stops(SIG_BLOCK);
     if (trace_size(in->path) < in->times && trace_append(in->path, "x", 1))
         die(in->how);
+    block_stops(SIG_UNBLOCK);
     return AIKI_OK;
 }
 
