@@ -256,6 +256,14 @@ static const char *wait_kind_name(uint64_t kind)
     return kind == STEP_TASK ? "retry" : step_kind_name(kind);
 }
 
+/* Whose end it is that a run waits for: a child's id, or the key of a shared one. */
+static void put_wait_ref(aiki_writer *w, const struct wait *wait)
+{
+    char text[AIKI_ID_TEXT_SIZE];
+    id_text(&wait->child, text);
+    put_text(w, "ref", id_is_zero(&wait->child) ? wait->key : view_of(text));
+}
+
 static void put_waits(struct view_map *m, aiki_view waits)
 {
     aiki_reader r;
@@ -267,11 +275,12 @@ static void put_waits(struct view_map *m, aiki_view waits)
     for (uint64_t i = 0; i < count; i++) {
         if (wait_read(&r, &wait) != AIKI_OK)
             memset(&wait, 0, sizeof(wait)); /* checked when parked: cannot be */
-        aiki_mp_map(m->w, 4);
+        aiki_mp_map(m->w, 5);
         put_text(m->w, "kind", view_of(wait_kind_name(wait.kind)));
         put_text(m->w, "name", wait.name);
         put_time(m->w, "since", wait.since_ms);
         put_time(m->w, "expires", wait.due_at_ms);
+        put_wait_ref(m->w, &wait);
     }
 }
 

@@ -45,6 +45,10 @@ static void print_waits(aiki_view run)
         print_clean(doc_text(l.item, "kind"));
         printf(" ");
         print_clean(doc_text(l.item, "name"));
+        if (doc_text(l.item, "ref").size_bytes > 0) {
+            printf(" ");
+            print_clean(doc_text(l.item, "ref"));
+        }
         print_time("since", doc_time_ms(l.item, "since"));
         print_time("until", doc_time_ms(l.item, "expires"));
         printf("\n");

@@ -124,6 +124,9 @@ struct event {
             /* STEP_BEGUN of a child: [version, close_policy, detached]. ATTEMPT_FAILED, and STEP_DONE
              * and ATTEMPT_DONE of a task that failed: the retry policy in force (retry.h). Else empty */
             aiki_view options;
+            /* STEP_BEGUN of what waits, ATTEMPT_FAILED: when that wait began, by the owner's clock. It is
+             * shown with the wait, the same after every replay. 0: not said, the event's own time */
+            int64_t since_ms;
             /* HEARTBEAT: attempt, and its details in value */
             uint64_t warned; /* WARNED: WARNED_*; error says why. Address zero: of the run itself */
             /* ATTEMPT_FAILED, ATTEMPT_DONE, STEP_DONE: number of the attempt this ends, from 1 */
@@ -180,12 +183,15 @@ aiki_status event_read_stored(aiki_reader *r, struct event *ret, aiki_error *err
 /* hash = BLAKE2b-256(hash, stored event); in place. */
 void event_chain(uint8_t hash[HASH_BYTES], aiki_view stored);
 
-/* One entry of the waits of a parked run: [kind, name, due_at_ms, since_ms]. */
+/* One entry of the waits of a parked run: [kind, name, due_at_ms, since_ms], of a child [..., ref]. */
 struct wait {
-    uint64_t kind; /* STEP_SLEEP, STEP_SIGNAL, STEP_TASK (retry) */
+    uint64_t kind; /* STEP_SLEEP, STEP_SIGNAL, STEP_CHILD, STEP_TASK (retry) */
     aiki_view name;
     int64_t due_at_ms; /* 0 = no limit */
     int64_t since_ms;
+    /* Whose end it is, one of the two, when it is a child's: */
+    struct aiki_id child; /* its id */
+    aiki_view key;        /* of a shared one its start key: another run may have it */
 };
 void wait_write(aiki_writer *w, const struct wait *wait);
 aiki_status wait_read(aiki_reader *r, struct wait *ret);

@@ -6,10 +6,12 @@
  *                   [..., [parent, address, nth, close_policy, start_at_ms, deadline_ms, retry]]
  *   CLAIMED         [session, build, runtime]
  *   STEP_BEGUN      [address, nth, identity, due_at_ms, duration_ms] or [..., options]
- *   ATTEMPT_FAILED  [address, nth, identity, attempt, next_at_ms, error, duration_us] or [...,
- * retry] STEP_DONE, ATTEMPT_DONE [address, nth, identity, attempt, outcome, value, error,
- * duration_us] or
- *                   [..., retry]
+ *                   or [..., options, since_ms]
+ *   ATTEMPT_FAILED  [address, nth, identity, attempt, next_at_ms, error, duration_us]
+ *                   or [..., retry] or [..., retry, since_ms]
+ *   STEP_DONE, ATTEMPT_DONE
+ *                   [address, nth, identity, attempt, outcome, value, error, duration_us]
+ *                   or [..., retry]
  *   SIGNAL          [name, payload, ref]
  *   COMPLETED       [output]
  *   FAILED, BLOCKED, CANCELLED, TIMED_OUT                             [error]

@@ -122,6 +122,15 @@ static uint64_t get_options(aiki_reader *r, struct event *e, uint64_t unknown)
     return unknown - 1;
 }
 
+static uint64_t get_tail(aiki_reader *r, struct event *e, uint64_t unknown)
+{
+    unknown = get_options(r, e, unknown);
+    if (unknown == 0)
+        return 0;
+    e->as.step.since_ms = aiki_mp_read_int(r);
+    return unknown - 1;
+}
+
 static uint64_t get_attempt_failed(aiki_reader *r, struct event *e)
 {
     uint64_t unknown = get_step(r, e, ATTEMPT_FAILED_FIELDS);
@@ -129,7 +138,7 @@ static uint64_t get_attempt_failed(aiki_reader *r, struct event *e)
     e->as.step.next_at_ms = aiki_mp_read_int(r);
     e->as.step.error = get_error(r);
     e->as.step.duration_us = aiki_mp_read_int(r);
-    return get_options(r, e, unknown);
+    return get_tail(r, e, unknown);
 }
 
 static uint64_t get_step_done(aiki_reader *r, struct event *e)
@@ -157,7 +166,7 @@ static uint64_t get_step_begun(aiki_reader *r, struct event *e)
     uint64_t unknown = get_step(r, e, STEP_BEGUN_FIELDS);
     e->as.step.due_at_ms = aiki_mp_read_int(r);
     e->as.step.duration_ms = aiki_mp_read_int(r);
-    return get_options(r, e, unknown);
+    return get_tail(r, e, unknown);
 }
 
 static uint64_t get_control(aiki_reader *r, struct event *e)
@@ -343,15 +352,28 @@ aiki_status event_read_stored(aiki_reader *r, struct event *ret, aiki_error *err
     return status;
 }
 
+/* Whose end it is: an id is bytes, a key is text. */
+static uint64_t get_wait_ref(aiki_reader *r, struct wait *wait, uint64_t unknown)
+{
+    aiki_mp_item head;
+    if (unknown == 0 || !aiki_mp_peek(r, &head))
+        return unknown;
+    if (head.type == AIKI_MP_BIN)
+        get_fixed(r, wait->child.bytes, sizeof(wait->child.bytes));
+    else
+        wait->key = aiki_mp_read_str(r);
+    return unknown - 1;
+}
+
 aiki_status wait_read(aiki_reader *r, struct wait *ret)
 {
-    struct wait wait;
+    struct wait wait = {.kind = 0};
     uint64_t unknown = open_array(r, WAIT_FIELDS);
     wait.kind = aiki_mp_read_uint(r);
     wait.name = aiki_mp_read_str(r);
     wait.due_at_ms = aiki_mp_read_int(r);
     wait.since_ms = aiki_mp_read_int(r);
-    close_array(r, unknown);
+    close_array(r, get_wait_ref(r, &wait, unknown));
     if (r->status == AIKI_OK)
         *ret = wait;
     return r->status;

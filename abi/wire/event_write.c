@@ -32,6 +32,20 @@ static bool has_options(const struct event *e)
     return e->as.step.options.size_bytes > 0;
 }
 
+/* How many fields of `[options, since_ms]` there are: as many as it takes, at the end of a body. */
+static uint64_t tail_fields(const struct event *e)
+{
+    return e->as.step.since_ms != 0 ? 2 : has_options(e);
+}
+
+static void put_tail(aiki_writer *w, const struct event *e)
+{
+    if (tail_fields(e) > 0)
+        put_raw(w, e->as.step.options);
+    if (e->as.step.since_ms != 0)
+        aiki_mp_int(w, e->as.step.since_ms);
+}
+
 /* Head of the step bodies: the array and [address, nth, identity]. */
 static void put_step(aiki_writer *w, const struct event *e, uint64_t field_count)
 {
@@ -89,13 +103,12 @@ static void put_claimed(aiki_writer *w, const struct event *e)
 
 static void put_attempt_failed(aiki_writer *w, const struct event *e)
 {
-    put_step(w, e, ATTEMPT_FAILED_FIELDS + has_options(e));
+    put_step(w, e, ATTEMPT_FAILED_FIELDS + tail_fields(e));
     aiki_mp_uint(w, e->as.step.attempt);
     aiki_mp_int(w, e->as.step.next_at_ms);
     put_raw(w, e->as.step.error);
     aiki_mp_int(w, e->as.step.duration_us);
-    if (has_options(e))
-        put_raw(w, e->as.step.options);
+    put_tail(w, e);
 }
 
 static void put_step_done(aiki_writer *w, const struct event *e)
@@ -112,11 +125,10 @@ static void put_step_done(aiki_writer *w, const struct event *e)
 
 static void put_step_begun(aiki_writer *w, const struct event *e)
 {
-    put_step(w, e, STEP_BEGUN_FIELDS + has_options(e));
+    put_step(w, e, STEP_BEGUN_FIELDS + tail_fields(e));
     aiki_mp_int(w, e->as.step.due_at_ms);
     aiki_mp_int(w, e->as.step.duration_ms);
-    if (has_options(e))
-        put_raw(w, e->as.step.options);
+    put_tail(w, e);
 }
 
 static void put_child_done(aiki_writer *w, const struct event *e)
@@ -236,9 +248,14 @@ void event_write_stored(aiki_writer *w, uint64_t seq, int64_t at_ms, uint64_t ep
 
 void wait_write(aiki_writer *w, const struct wait *wait)
 {
-    aiki_mp_array(w, WAIT_FIELDS);
+    bool shared = wait->key.size_bytes > 0, child = !id_is_zero(&wait->child);
+    aiki_mp_array(w, WAIT_FIELDS + (shared || child));
     aiki_mp_uint(w, wait->kind);
     put_text(w, wait->name);
     aiki_mp_int(w, wait->due_at_ms);
     aiki_mp_int(w, wait->since_ms);
+    if (shared)
+        put_text(w, wait->key);
+    else if (child)
+        aiki_mp_bin(w, wait->child.bytes, sizeof(wait->child.bytes));
 }

@@ -441,6 +441,7 @@ static void record_attempt_failed(struct replay *r, struct step *s)
 
     e.as.step.attempt = s->attempt;
     e.as.step.next_at_ms = s->due_at_ms;
+    e.as.step.since_ms = s->since_ms;
     e.as.step.error = s->error;
     e.as.step.duration_us = s->duration_us;
     attempt_write_failure(r, s, &e);

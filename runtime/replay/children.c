@@ -44,6 +44,17 @@ static aiki_view id_value(struct replay *r, const struct step *s)
     return aiki_writer_view(&w);
 }
 
+void children_name(const struct step *s, struct wait *wait)
+{
+    struct child_options o;
+
+    /* Checked when the journal was read, or written here: they decode. */
+    if (child_options_read(s->options, &o) == AIKI_OK && o.shared)
+        wait->key = o.key;
+    else
+        wait->child = s->child->id;
+}
+
 bool children_is_over(struct replay *r, struct step *s)
 {
     if (s->detached && s->on_record) {

@@ -237,7 +237,8 @@ static aiki_status load_step(struct journal *j, const struct event *e, aiki_erro
     if (e->kind == EVENT_STEP_DONE)
         return load_done(j, s, e, err);
     s->begun_seq = e->seq;
-    s->since_ms = e->at_ms;
+    bool says_since = e->kind == EVENT_STEP_BEGUN || e->kind == EVENT_ATTEMPT_FAILED;
+    s->since_ms = says_since && e->as.step.since_ms != 0 ? e->as.step.since_ms : e->at_ms;
     if (e->kind == EVENT_STEP_BEGUN)
         return load_begun(s, e, err);
     if (e->kind == EVENT_HEARTBEAT)

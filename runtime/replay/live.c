@@ -75,6 +75,7 @@ void live_record_begun(struct replay *r, struct step *s)
         e.as.step.due_at_ms = s->due_at_ms;
         e.as.step.duration_ms = s->duration_ms;
         e.as.step.options = s->options;
+        e.as.step.since_ms = s->since_ms;
     }
     live_write_event(r, &e);
 }
@@ -459,6 +460,16 @@ void replay_acked(struct replay *r)
     r->append_open = false;
 }
 
+static void write_wait(const struct step *s, aiki_writer *w)
+{
+    struct wait wait = {.kind = s->kind, .name = s->name, .due_at_ms = s->due_at_ms,
+                        .since_ms = s->since_ms};
+
+    if (s->kind == STEP_CHILD)
+        children_name(s, &wait);
+    wait_write(w, &wait);
+}
+
 void replay_write_waits(const struct replay *r, aiki_writer *w)
 {
     uint64_t count = 0;
@@ -467,5 +478,5 @@ void replay_write_waits(const struct replay *r, aiki_writer *w)
         count++;
     aiki_mp_array(w, count);
     for (const struct step *s = r->waiting.first; s != NULL; s = s->next)
-        wait_write(w, &(struct wait){s->kind, s->name, s->due_at_ms, s->since_ms});
+        write_wait(s, w);
 }

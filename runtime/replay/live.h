@@ -52,5 +52,7 @@ void cancel_see(struct replay *r);
 /* children.c: a call of a child; whether it is over, and how. */
 aiki_status children_call(struct replay *r, struct step *s, const struct child_options *asked);
 bool children_is_over(struct replay *r, struct step *s);
+/* Whose end a step that waits for a child waits for. */
+void children_name(const struct step *s, struct wait *wait);
 
 #endif

@@ -55,7 +55,8 @@ static void read_waits(aiki_reader *r)
         aiki_reader_init(&again, aiki_writer_view(w));
         CHECK(wait_read(&again, &back) == AIKI_OK);
         CHECK(back.kind == wait.kind && back.due_at_ms == wait.due_at_ms &&
-              back.since_ms == wait.since_ms && fuzz_same(back.name, wait.name));
+              back.since_ms == wait.since_ms && fuzz_same(back.name, wait.name) &&
+              fuzz_same(back.key, wait.key) && id_equal(&back.child, &wait.child));
     }
 }
 

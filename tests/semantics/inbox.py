@@ -86,9 +86,13 @@ def test_of_three_waits_at_once_each_is_shown(common):
     shown = until(lambda: len(waits_of()) == 3 and waits_of(), "it waits for three things")
     assert {kind: w["name"] for kind, w in shown.items()} == {
         "signal": "letter", "sleep": "alarm", "child": "sleeping"}
-    assert all(w["since"] for w in shown.values())
+    assert all(set(w) == {"kind", "name", "since", "expires", "ref"} and w["since"] for w in shown.values())
+    child = common.get(f"/v1/runs/{run}/tree")["runs"][1]["id"]
+    assert {kind: w["ref"] for kind, w in shown.items()} == {"signal": None, "sleep": None, "child": child}
+    assert child in common.aiki("runs", "inspect", run).stdout
     assert [shown[kind]["expires"] is None for kind in ("signal", "sleep", "child")] == [True, False, True]
     common.signal(run, "letter", 1)
-    until(lambda: set(waits_of()) == {"sleep", "child"}, "the signal is there")
+    left = until(lambda: set(waits_of()) == {"sleep", "child"} and waits_of(), "the signal is there")
+    assert left == {kind: shown[kind] for kind in left}, "executed again, each wait has the beginning it had"
     common.request("POST", f"/v1/runs/{run}/terminate")
     assert common.run(run)["waits"] == []

@@ -173,6 +173,15 @@ static const struct event *sample_with_options(uint64_t kind)
     return &e;
 }
 
+/* And of what waits, since when. */
+static const struct event *sample_with_since(uint64_t kind)
+{
+    static struct event e;
+    e = kind == EVENT_STEP_BEGUN ? *sample(kind) : *sample_with_options(kind);
+    e.as.step.since_ms = 1732174200000;
+    return &e;
+}
+
 /* ---- bytes ------------------------------------------------------------------------------- */
 
 static void check_event(const struct event *e, const char *name, const char *golden_hex)
@@ -212,6 +221,10 @@ static void every_kind_keeps_its_bytes(void **state)
                 GOLDEN_EVENT_STEP_DONE_OPTIONS);
     check_event(sample_with_options(EVENT_STEP_BEGUN), "EVENT_STEP_BEGUN_OPTIONS",
                 GOLDEN_EVENT_STEP_BEGUN_OPTIONS);
+    check_event(sample_with_since(EVENT_STEP_BEGUN), "EVENT_STEP_BEGUN_SINCE",
+                GOLDEN_EVENT_STEP_BEGUN_SINCE);
+    check_event(sample_with_since(EVENT_ATTEMPT_FAILED), "EVENT_ATTEMPT_FAILED_SINCE",
+                GOLDEN_EVENT_ATTEMPT_FAILED_SINCE);
 }
 
 /* What the server stores around a body reads back with both halves. */
@@ -487,7 +500,8 @@ static void waits_keep_their_bytes(void **state)
 {
     (void)state;
     uint8_t bytes[64], golden[GOLDEN_BYTES_MAX];
-    const struct wait wait = {STEP_SIGNAL, text_view("paid"), 1732174262114, 1732174200000};
+    const struct wait wait = {.kind = STEP_SIGNAL, .name = text_view("paid"),
+                              .due_at_ms = 1732174262114, .since_ms = 1732174200000};
     struct wait back = {.kind = 99};
     aiki_writer w;
     aiki_reader r;
@@ -506,6 +520,39 @@ static void waits_keep_their_bytes(void **state)
     assert_view_equal(back.name, text_view("paid"));
     assert_int_equal(back.due_at_ms, wait.due_at_ms);
     assert_int_equal(back.since_ms, wait.since_ms);
+}
+
+/* A wait for a run says which: by its id, or by the key under which it is found. */
+static void waits_for_children_say_whose_end_it_is(void **state)
+{
+    (void)state;
+    uint8_t bytes[64];
+    struct wait wait = {.kind = STEP_CHILD, .name = text_view("leaf"), .since_ms = 1732174200000};
+    struct wait back;
+    aiki_writer w;
+    aiki_reader r;
+    memcpy(wait.child.bytes, "0123456789abcdef", sizeof(wait.child.bytes));
+    aiki_writer_init_fixed(&w, bytes, sizeof(bytes));
+    wait_write(&w, &wait);
+    check_golden("WAIT_CHILD", aiki_writer_view(&w), GOLDEN_WAIT_CHILD);
+    aiki_reader_init(&r, aiki_writer_view(&w));
+    assert_int_equal(wait_read(&r, &back), AIKI_OK);
+    assert_true(id_equal(&back.child, &wait.child));
+    assert_int_equal(back.key.size_bytes, 0);
+
+    wait.key = text_view("0123456789abcdef"); /* as long as an id */
+    aiki_writer_init_fixed(&w, bytes, sizeof(bytes));
+    wait_write(&w, &wait);
+    check_golden("WAIT_SHARED", aiki_writer_view(&w), GOLDEN_WAIT_SHARED);
+    aiki_reader_init(&r, aiki_writer_view(&w));
+    assert_int_equal(wait_read(&r, &back), AIKI_OK);
+    assert_true(id_is_zero(&back.child));
+    assert_view_equal(back.key, wait.key);
+
+    bytes[0] = 0x95; /* and neither of the two is a number */
+    bytes[w.size_bytes - wait.key.size_bytes - 1] = 0x07;
+    aiki_reader_init(&r, aiki_writer_view(&w));
+    assert_int_equal(wait_read(&r, &back), AIKI_CORRUPT);
 }
 
 static void names_are_those_of_the_tables(void **state)
@@ -541,6 +588,7 @@ int main(void)
         cmocka_unit_test(truncated_journals_are_refused),
         cmocka_unit_test(deep_errors_are_over_the_limit),
         cmocka_unit_test(waits_keep_their_bytes),
+        cmocka_unit_test(waits_for_children_say_whose_end_it_is),
         cmocka_unit_test(names_are_those_of_the_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
