@@ -131,7 +131,8 @@ static bool is_too_much(const struct quarantine *q, const struct suspected *s, i
     return now_ms - s->at_ms[(s->count - q->crashes_max) % QUARANTINE_CRASHES_MAX] <= q->window_ms;
 }
 
-/* Nobody can tell an operator's kill from the kernel's: the run has its budget, the build is not to blame. */
+/* By an operator, or by itself: the run has its budget, the build is not to blame. A kill by the kernel for
+ * want of memory has another code. */
 static bool was_killed(const struct event *e)
 {
     aiki_error err = AIKI_ERROR_INIT;

@@ -418,6 +418,7 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
                                                   .gate = o->gate,
                                                   .task_threads = o->task_threads,
                                                   .wait_timeout_ms = o->wait_timeout_ms,
+                                                  .oom_events = o->oom_events,
                                                   .drain_ms = o->limits.drain_ms};
     aiki_status st = create_link_to_server(b, err);
     if (st == AIKI_OK)

@@ -29,6 +29,7 @@ struct broker_options {
     const char *executable; /* for children: started with --child */
     struct admit_options admit;
     uint64_t task_threads;
+    const char *oom_events;  /* file with the kernel's count of kills for want of memory; empty = found */
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     struct broker_limits limits;
     int ready_fd; /* gets one JSON line when the session is up and the plugins found at start

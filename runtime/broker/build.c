@@ -13,6 +13,7 @@
 #include "broker/builds_impl.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -411,7 +412,8 @@ static void tell_lost(struct build *b, const struct proc_end *end)
     struct verdict verdict;
     b->blamed = false;
     if (is_crash(b, end)) {
-        verdict_reach(&verdict, end, b->solo);
+        bool no_memory = end->signal == SIGKILL && oom_ascribe(&b->owner->oom, b->oom_count);
+        verdict_reach(&verdict, end, b->solo, no_memory);
         b->verdict = &verdict;
         b->blamed = verdict.count > 0;
     }
@@ -475,6 +477,7 @@ void build_start_process(struct build *b)
                                          .alone = b->solo,
                                          .wait_timeout_ms = bs->options.wait_timeout_ms};
     b->ended = false;
+    b->oom_count = oom_count(&bs->oom);
     if (proc_spawn(&b->proc, bs->loop, bs->conns, &options, &proc_callbacks, b, &err) == AIKI_OK) {
         log_debug("child", "%s: process %d", b->label, proc_pid(b->proc));
         return;

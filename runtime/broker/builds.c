@@ -365,6 +365,7 @@ aiki_status builds_create(struct builds **ret, uv_loop_t *loop, struct conn_loop
     bs->conns = conns;
     bs->session = session;
     bs->options = *options;
+    oom_init(&bs->oom, options->oom_events);
     bs->cb = *cb;
     bs->arg = arg;
     uv_timer_init(loop, &bs->look);

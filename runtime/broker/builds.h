@@ -77,6 +77,7 @@ struct builds_options {
     uint64_t task_threads;
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     struct admit_options admit; /* without known */
+    const char *oom_events; /* oom_init */
     uint64_t drain_ms; /* how long a process that is to end may go on with resident runs */
 };
 

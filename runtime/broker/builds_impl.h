@@ -8,6 +8,7 @@
 
 #include "broker/builds.h"
 #include "broker/gate_report.h"
+#include "broker/oom.h"
 #include "broker/proc.h"
 #include "intake/admit.h"
 #include "intake/keep.h"
@@ -28,6 +29,7 @@ struct build {
     char label[LABEL_SIZE];
     char *copy;             /* owned; the file is unlinked with the build */
     struct proc *proc;      /* NULL between a death and its replacement */
+    uint64_t oom_count;     /* when proc began */
     bool ready;             /* proc has said READY */
     aiki_writer descriptor; /* owned bytes; empty before the first READY */
     aiki_writer warnings;   /* owned: of the intake, a msgpack array or nothing */
@@ -93,6 +95,7 @@ struct builds {
     struct plugin_file *files;
     struct build *all;
     struct quarantine *quarantines;
+    struct oom oom;
     unsigned admitting;
     struct keep *keep;
     unsigned adopting; /* builds of an earlier process that are read */

@@ -104,10 +104,10 @@ static void add_unsteady(struct verdict *v, const struct blame_death *anonymous)
     }
 }
 
-void verdict_reach(struct verdict *v, const struct proc_end *end, bool alone)
+void verdict_reach(struct verdict *v, const struct proc_end *end, bool alone, bool no_memory)
 {
     const struct blame_death *anonymous;
-    *v = (struct verdict){.end = end};
+    *v = (struct verdict){.end = end, .no_memory = no_memory};
     take_accounts(v, &anonymous);
     if (v->count > 0) {
         add_unsteady(v, anonymous);
@@ -148,10 +148,15 @@ static void describe(const struct verdict *v, const struct blamed *b, const char
                          "%s used up its stack and ended its process; put large buffers into memory "
                          "of the host, do without deep recursion",
                          what);
+    else if (signal == SIGKILL && v->no_memory)
+        (void)error_code(err, AIKI_CRASHED, "CRASH_NO_MEMORY",
+                         "the kernel killed the process of %s because no memory was left; let it take "
+                         "less at a time, or give the host or its control group more",
+                         what);
     else if (signal == SIGKILL)
         (void)error_code(err, AIKI_CRASHED, "CRASH_KILLED",
-                         "the process of %s was killed by signal 9: no memory was left, or somebody "
-                         "did it",
+                         "the process of %s was killed by signal 9, not by the kernel for want of "
+                         "memory: somebody did it, or its own code",
                          what);
     else if (signal != 0)
         (void)error_code(err, AIKI_CRASHED, "CRASH_SIGNAL", "%s ended its process by signal %d (%s)",

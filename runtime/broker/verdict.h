@@ -7,7 +7,7 @@
  *                                                     have ended the process with _exit()
  *   there is no account (or one of a thread of the plugin's own, which nobody is known by):
  *   one thread was executing, and nobody shot it      that one's is charged
- *   several were executing, or SIGKILL (no memory)    all of them are suspects
+ *   several were executing, or SIGKILL                all of them are suspects
  *   none was executing                                as before, those that left code just before
  *
  * Suspects are not charged but executed alone from here on; alone again, they are charged.
@@ -30,10 +30,11 @@ struct verdict {
     struct blamed of[BLAME_SLOTS];
     unsigned count;
     unsigned certain; /* the first of them */
+    bool no_memory;
 };
 
-/* alone: no other run was in the process. */
-void verdict_reach(struct verdict *v, const struct proc_end *end, bool alone);
+/* alone: no other run was in the process. no_memory: its SIGKILL was the kernel's (oom.h). */
+void verdict_reach(struct verdict *v, const struct proc_end *end, bool alone, bool no_memory);
 /* What of that run was executing, or NULL: it had no part in it. */
 const struct blamed *verdict_on(const struct verdict *v, const struct aiki_id *run);
 /* The CRASHED event for it. ret_text: for the log. */

@@ -18,7 +18,7 @@ def crashed(stack, run):
 
 def crash(stack, how, times=1, where="task", ms=0, name=None, **more):
     marks = stack.directory / f"marks-{name or how}-{where}"
-    return stack.start("crash", {"how": how, "times": times, "path": str(marks), "where": where, "ms": ms}, **more)
+    return stack.start("crash", {"how": how, "times": times, "path": str(marks), "where": where, "ms": ms, **more})
 
 
 WAYS = {"null": ("CRASH_SIGNAL", "signal 11"), "segv": ("CRASH_SIGNAL", "signal 11"),
@@ -107,6 +107,49 @@ def test_a_process_killed_around_several_charges_none_and_finds_the_one(stacks):
         assert s.result(run) == {"crashes": 1}
         assert [e["charged"] for e in crashed(s, run)] in ([], [False])
     assert ", alone" in s.runtime.log.read_text()
+
+
+@pytest.mark.parametrize("by", ["the kernel", "somebody"])
+def test_a_kill_for_want_of_memory_is_told_from_any_other(stacks, tmp_path, by):
+    count, begun = tmp_path / "count", tmp_path / "begun"
+    kills, executions = 0, 0
+    count.write_text("oom 0\noom_kill 0\n")
+    s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "4"], runtime_args=["--oom-events", str(count)])
+    runs = [crash(s, "none", ms=60000, name=f"slow{i}", begun=str(begun)) for i in range(2)]
+    shared, = s.runtime.children()
+
+    def both_execute():
+        return begun.exists() and begun.stat().st_size == executions + 2
+
+    def charged():
+        return [e["error"]["code"] for run in runs for e in crashed(s, run) if e["charged"]]
+
+    def kill(pid):
+        nonlocal kills
+        if by == "the kernel":  # it counts before it kills
+            count.write_text(f"oom 9\noom_kill {(kills := kills + 1)}\n")
+        os.kill(pid, signal.SIGKILL)
+
+    for death in range(4):
+        until(both_execute, "both execute")
+        executions += 2
+        alone = [p for p in s.runtime.children() if p != shared] if death else []
+        for pid in alone or [shared]:
+            kill(pid)
+        until(lambda: sum(len(crashed(s, run)) for run in runs) == executions, "both are given back")
+        shared = shared if death else until(lambda: [p for p in s.runtime.children()], "it is replaced")[0]
+        if by == "the kernel" and death == 2:
+            break
+    code = "CRASH_NO_MEMORY" if by == "the kernel" else "CRASH_KILLED"
+    assert {e["error"]["code"] for run in runs for e in crashed(s, run)} == {code}
+    if by == "somebody":
+        assert [s.outcome(run)["error"]["code"] for run in runs] == ["STEP_CRASHED"] * 2, "its own budget"
+        assert len(charged()) == 6 and quarantined(s) == []
+        return
+    assert len(charged()) == 4
+    until(lambda: [q[1] for q in quarantined(s)] == ["crash"], "the task is quarantined")
+    for run in runs:
+        until(lambda: s.state(run) == "blocked", "it is blocked")
 
 
 def test_who_left_the_process_unfit_is_found(stacks):

@@ -22,6 +22,7 @@ struct fixture {
     struct event event;
     aiki_error text;
     aiki_writer events;
+    bool no_memory;
 };
 
 static int setup(void **state)
@@ -69,7 +70,7 @@ static struct blame_death *account(struct fixture *f, unsigned slot, int signal)
 static const struct blamed *judged(struct fixture *f, uint8_t run, bool alone)
 {
     const struct aiki_id id = {{run}};
-    verdict_reach(&f->verdict, &f->end, alone);
+    verdict_reach(&f->verdict, &f->end, alone, f->no_memory);
     return verdict_on(&f->verdict, &id);
 }
 
@@ -148,6 +149,13 @@ static void one_alone_is_charged(void **state)
     s = judged(f, 1, true);
     assert_string_equal(code_of(f, s), "CRASH_KILLED");
     assert_true(f->event.as.crashed.charged);
+    f->no_memory = true;
+    s = judged(f, 1, false);
+    assert_string_equal(code_of(f, s), "CRASH_NO_MEMORY");
+    assert_false(f->event.as.crashed.charged); /* what took the memory may be anybody's */
+    s = judged(f, 1, true);
+    assert_string_equal(code_of(f, s), "CRASH_NO_MEMORY");
+    assert_true(f->event.as.crashed.charged);
 }
 
 /* Several and nobody named: all are suspects, none is charged. */
@@ -201,14 +209,14 @@ static void a_page_of_nonsense_is_survived(void **state)
     struct fixture *f = *state;
     memset(f->page, 0xdb, sizeof(*f->page));
     f->page->slots[5].busy = 1;
-    verdict_reach(&f->verdict, &f->end, false);
+    verdict_reach(&f->verdict, &f->end, false, false);
     assert_int_equal(f->verdict.count, 1);
     (void)code_of(f, &f->verdict.of[0]);
     for (unsigned i = 0; i < BLAME_DEATHS_MAX; i++)
         f->page->deaths[i].thread = 6; /* all the same one */
     for (unsigned size = 1; size <= BLAME_STACK_BYTES_MAX; size += 1021) {
         f->page->deaths[0].stack_bytes = size;
-        verdict_reach(&f->verdict, &f->end, true);
+        verdict_reach(&f->verdict, &f->end, true, false);
         assert_int_equal(f->verdict.count, 1);
         (void)code_of(f, &f->verdict.of[0]);
     }

@@ -4,7 +4,7 @@
  *
  * The task dies `times` times, counted by marks in P that outlive the process, then answers how
  * often it did. With "where": "workflow" the workflow itself dies instead of the task. The task takes
- * `ms` besides, before it dies or answers. Who made a mark dies: a host that stops its threads
+ * `ms` besides, before it dies or answers; with "begun" each execution leaves a mark there. Who made a mark dies: a host that stops its threads
  * because another one crashes is not heard from the mark on.
  */
 #include <errno.h>
@@ -20,6 +20,7 @@
 
 #define CRASH_INPUT(F, R)                                                                      \
     F(R, str, how, AIKI_REQUIRED, AIKI_LENGTH(1, 20))                                          \
+    F(R, str, begun, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))                                     \
     F(R, i64, ms, AIKI_OPTIONAL, AIKI_RANGE(0, 60000))                                         \
     F(R, i64, times, AIKI_OPTIONAL, AIKI_RANGE(0, 1000), AIKI_DEFAULT(1))                      \
     F(R, str, path, AIKI_REQUIRED)                                                             \
@@ -173,6 +174,8 @@ static aiki_status crash_task_fn(aiki_call *call, const struct crash_input *in,
                                  struct crash_output *out)
 {
     (void)call;
+    if (in->begun[0] != '\0' && !trace_append(in->begun, "b", 1))
+        return AIKI_FAILED;
     (void)usleep((useconds_t)in->ms * 1000);
     if (strcmp(in->where, "task") == 0)
         AIKI_TRY(maybe_die(in));
