@@ -409,7 +409,7 @@ static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, 
         return error_set(
             err, AIKI_INVALID,
             "unknown query; there are runs.list runs.get runs.history runs.tree runs.sample "
-            "runs.journal workflows.list workflows.get builds.get workers.list plugins.list plugins.get "
+            "runs.journal letters.list letters.get workflows.list workflows.get builds.get workers.list plugins.list plugins.get "
             "plugins.unquarantine server.stats");
     return AIKI_OK;
 }
