@@ -294,7 +294,7 @@ static void server_stats(struct pipeline *p, aiki_writer *w)
         {"incarnation", p->store->incarnation},
         {"uptime_ms", (uint64_t)(p->now.at_ms - p->started_at_ms)},
         {"cached_runs", p->cache.count},
-        {"cached_bytes", p->cache.open_bytes + p->cache.ended_bytes},
+        {"cached_bytes", cache_resting_bytes(&p->cache)},
         {"timers", p->timers.count},
         {"waiters", p->waiter_open_count},
         {"commits", p->store->commits},
