@@ -165,7 +165,7 @@ static void tell_end(struct pipeline *p, struct entry *e)
     size_t count = 0;
     if (!id_is_zero(&e->parent) && (e->run.flags & RUN_FLAG_DETACHED) == 0)
         tell_one(p, e, &e->parent, &e->id);
-    if ((e->run.flags & RUN_FLAG_JOINED) == 0)
+    if ((e->run.flags & RUN_FLAG_JOINED) == 0 || BUG(join_untold))
         return;
     struct joined *all = joined_to(p, e, &count);
     for (size_t i = 0; i < count; i++)
@@ -415,11 +415,11 @@ static aiki_status join(struct pipeline *p, struct entry *parent, struct flow *f
     if (holder == parent) {
         status = error_code(err, AIKI_CONFLICT, "KEY_TAKEN",
                             "the key belongs to this run itself, which cannot wait for its own end");
-    } else if (over && !own && holder->run.state != RUN_COMPLETED) {
+    } else if (over && !own && holder->run.state != RUN_COMPLETED && !BUG(key_with_failed)) {
         (void)unit_touch(p, holder);
         holder->key_dropped = true;
         *ret_joined = false;
-    } else if (memcmp(holder->input_hash, b->input_hash, HASH_BYTES) != 0) {
+    } else if (memcmp(holder->input_hash, b->input_hash, HASH_BYTES) != 0 && !BUG(join_whatever)) {
         status = error_code(err, AIKI_CONFLICT, "KEY_TAKEN",
                             "the key belongs to run %s, which was started with another input", text);
     } else if (over) {
@@ -483,7 +483,7 @@ static void give_up(struct pipeline *p, struct entry *parent, const struct event
 {
     aiki_error err = {.struct_size = sizeof(err)};
     struct entry *e;
-    for (uint64_t pass = run_passes(parent->run.flags);; pass--) {
+    for (uint64_t pass = parent->run.flags >> RUN_FLAG_PASS_SHIFT;; pass--) {
         struct aiki_id id = child_id(&parent->id, &done->as.step.address, done->as.step.nth, pass);
         aiki_status status = run_load(p, &id, &e, &err);
         if (status == AIKI_OK) {

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/planted.h"
 #include "pipeline.h"
 #include "views.h"
 #include "wire/error.h"
@@ -80,7 +81,7 @@ static bool restore_row(void *arg, const struct workflow_row *row)
     struct culprit of = {.workflow = false};
     bool lifted = row->descriptor.size_bytes == 1 && row->descriptor.data[0] == 0xc0;
     size_t size = (size_t)row->name.size_bytes;
-    if (lifted || row->build.size_bytes != HASH_BYTES || size == 0 || size > NAME_BYTES_MAX + 1)
+    if (lifted || BUG(quarantine_forgotten) || row->build.size_bytes != HASH_BYTES || size == 0 || size > NAME_BYTES_MAX + 1)
         return true;
     of.workflow = row->name.data[size - 1] == '!';
     memcpy(of.name, row->name.data, size - of.workflow);
@@ -154,7 +155,7 @@ void quarantine_note(struct pipeline *p, const struct aiki_id *run, const struct
     if (was_killed(e))
         return;
     struct suspected *s = suspect(q, &of, run);
-    s->several_runs |= !id_equal(&s->first_run, run);
+    s->several_runs |= BUG(quarantine_of_one) || !id_equal(&s->first_run, run);
     s->at_ms[s->count++ % QUARANTINE_CRASHES_MAX] = p->now.at_ms;
     if (!is_too_much(q, s, p->now.at_ms) || find(q, &of) != NULL || q->count >= QUARANTINES_MAX)
         return;
@@ -178,19 +179,20 @@ static bool has_build(const struct session *s, const uint8_t build[HASH_BYTES])
     return false;
 }
 
+/* That it is lifted is told to all: who has no such build now may have had it, and have it again. */
 static void tell_all(struct pipeline *p, const struct culprit *of, bool on)
 {
     struct chain *all = &p->registry.sessions;
     for (struct chain *m = all->next; m != all; m = m->next) {
         const struct session *s = container_of(m, struct session, all);
-        if (has_build(s, of->build))
+        if (on ? has_build(s, of->build) : !BUG(lift_untold))
             push(p, s, of, on);
     }
 }
 
 void quarantine_tell(struct pipeline *p, struct session *s, const uint8_t build[HASH_BYTES])
 {
-    for (size_t i = 0; i < p->quarantine.count; i++)
+    for (size_t i = 0; i < p->quarantine.count && !BUG(quarantine_untold); i++)
         if (memcmp(p->quarantine.on[i].of.build, build, HASH_BYTES) == 0)
             push(p, s, &p->quarantine.on[i].of, true);
 }

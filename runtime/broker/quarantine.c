@@ -65,6 +65,8 @@ void builds_quarantine(struct builds *bs, const struct frame *f)
         m.name.size_bytes == 0 || m.name.size_bytes > NAME_BYTES_MAX)
         return; /* of a later release, perhaps */
     struct quarantine **at = find(bs, &m), *q = *at;
+    if (q == NULL && !m.on)
+        return; /* of a build that is not here */
     log_warn("intake", "%s %.*s: the server %s", m.workflow ? "workflow" : "task",
              (int)m.name.size_bytes, (const char *)m.name.data,
              m.on ? "put it in quarantine" : "lifted its quarantine");

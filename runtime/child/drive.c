@@ -135,20 +135,24 @@ static bool prepare_attempt(struct run *r, struct attempt *a)
 
 /* Another build may do it, if nothing was done here. Else the run comes again once what is under way
  * has ended: with that on record it begins with this step. */
-static void hold_back(struct run *r, const struct step *s)
+static void hold_back(struct run *r, struct step *s)
 {
     aiki_error err;
 
     r->held_back = r->acted || r->appends > 0;
-    if (r->held_back)
+    if (r->held_back) {
+        replay_leave(&r->replay, s);
         return;
+    }
     run_quarantine_error(r, "task", s->name, &err);
     run_unfit(r, &err);
 }
 
 /* What is recorded goes along; the run comes back in a process that has no other. */
-static void move_to_own_process(struct run *r)
+static void move_to_own_process(struct run *r, struct step *s)
 {
+    replay_leave(&r->replay, s);
+    replay_take_back(&r->replay);
     aiki_view events = replay_append_begin(&r->replay, false);
 
     if (!run_block_if_too_large(r, events.size_bytes))
@@ -173,7 +177,7 @@ static void start_attempt(struct run *r, struct step *s)
         return;
     }
     if ((task->def.flags & AIKI_TASK_ISOLATED) != 0 && !r->child->alone) {
-        move_to_own_process(r);
+        move_to_own_process(r, s);
         return;
     }
     if (fit_task_input(r, s, &err) != AIKI_OK) {

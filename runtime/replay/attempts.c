@@ -115,20 +115,13 @@ static void fail_unknown(struct replay *r, struct step *s)
     fail_for_good(r, s, make_error(r, s, &e));
 }
 
-static bool of_two_builds(const struct step *s)
-{
-    return s->crashes > 0 && s->crashed_elsewhere;
-}
-
 /* The crash budget is none of the retry policy's business: a process that dies is replaced and the
- * attempt executed again, but not for ever. What crashes two builds is in the input, not in a build:
- * a third one is not tried with it, unless somebody asks (docs/decisions/0012). */
+ * attempt executed again, but not for ever. */
 static bool is_crashed_out(const struct replay *r, const struct step *s)
 {
     uint64_t max = s->policy->crashes_max > 0 ? s->policy->crashes_max : CRASHES_DEFAULT;
 
-    return (s->crashes >= max || of_two_builds(s)) && s->crash_pass == r->journal.passes &&
-           !BUG(crash_uncounted);
+    return s->crashes >= max && s->crash_pass == r->journal.passes && !BUG(crash_uncounted);
 }
 
 static void fail_crashed(struct replay *r, struct step *s)
@@ -136,12 +129,11 @@ static void fail_crashed(struct replay *r, struct step *s)
     aiki_error e = AIKI_ERROR_INIT;
 
     (void)error_code(&e, AIKI_CRASHED, "STEP_CRASHED",
-                     "task %.*s ended its process %llu times with this input, %s; the crashed events "
-                     "of the run say where",
+                     "task %.*s ended its process %llu times with this input, its crash budget; the "
+                     "crashed events of the run say where",
                      s->name.size_bytes < NAME_SHOWN_BYTES_MAX ? (int)s->name.size_bytes
                                                                : NAME_SHOWN_BYTES_MAX,
-                     (const char *)s->name.data, (unsigned long long)s->crashes,
-                     of_two_builds(s) ? "and that of another build" : "its crash budget");
+                     (const char *)s->name.data, (unsigned long long)s->crashes);
     s->error = s->crash_error; /* its cause */
     fail_for_good(r, s, make_error(r, s, &e));
 }
@@ -193,10 +185,15 @@ bool attempt_may_start(struct replay *r, struct step *s)
     return false;
 }
 
+static bool is_announced(const struct step *s)
+{
+    return s->policy->at_most_once && s->begun_attempt > s->attempt;
+}
+
 /* Recorded as begun, and not begun yet. */
 static struct step *next_announced(struct step *s)
 {
-    while (s != NULL && !(s->policy->at_most_once && s->begun_attempt > s->attempt))
+    while (s != NULL && !is_announced(s))
         s = s->next;
     return s;
 }
@@ -209,6 +206,14 @@ bool replay_is_beginning(const struct replay *r)
 void replay_take_back(struct replay *r)
 {
     for (struct step *s = r->held.first; (s = next_announced(s)) != NULL; s = s->next)
+        record_beat(r, s, s->attempt, (aiki_view){NULL, 0});
+}
+
+void replay_leave(struct replay *r, struct step *s)
+{
+    s->phase = PHASE_NEW;
+    r->running--;
+    if (is_announced(s) && !BUG(left_as_begun))
         record_beat(r, s, s->attempt, (aiki_view){NULL, 0});
 }
 

@@ -259,10 +259,10 @@ static aiki_status load_crash(struct journal *j, const struct event *e, aiki_err
 {
     bool other = j->build.size_bytes > 0 && !view_same(j->build, e->as.crashed.build);
 
-    if (!e->as.crashed.charged || (other && e->as.crashed.attempt == 0))
+    if (!e->as.crashed.charged || other)
         return AIKI_OK;
     if (e->as.crashed.attempt == 0) {
-        j->crashes++;
+        j->crashes += BUG(code_crash_uncounted) ? 0 : 1;
         j->crash_error = e->as.crashed.error;
         return AIKI_OK;
     }
@@ -271,15 +271,9 @@ static aiki_status load_crash(struct journal *j, const struct event *e, aiki_err
         s = journal_add(j, &e->as.crashed.address, e->as.crashed.nth);
     if (s == NULL)
         return no_memory(j, e, err);
-    if (s->crash_pass != j->passes) {
+    if (s->crash_pass != j->passes)
         s->crashes = 0;
-        s->crashed_elsewhere = false;
-    }
     s->crash_pass = j->passes;
-    if (other) {
-        s->crashed_elsewhere = true;
-        return AIKI_OK;
-    }
     s->crashes++;
     s->crash_error = e->as.crashed.error;
     return AIKI_OK;
@@ -328,7 +322,7 @@ static aiki_status load_event(struct journal *j, const struct event *e, aiki_err
     case EVENT_CANCEL_SEEN: return add_delivery(j, NULL) == AIKI_OK ? AIKI_OK : no_memory(j, e, err);
     case EVENT_RUN_RETRIED: outside_retried(j, e); return AIKI_OK;
     case EVENT_CRASHED: return load_crash(j, e, err);
-    case EVENT_UNBLOCKED: j->crashes = 0; return AIKI_OK;
+    case EVENT_UNBLOCKED: j->crashes = BUG(unblock_counts_on) ? j->crashes : 0; return AIKI_OK;
     case EVENT_COMPLETED:
     case EVENT_FAILED:
     case EVENT_CANCELLED:

@@ -180,6 +180,9 @@ aiki_status replay_add_arrival(struct replay *r, aiki_view stored, aiki_error *e
 bool replay_is_beginning(const struct replay *r);
 /* The run is given back in good order: such attempts go on record as not begun. */
 void replay_take_back(struct replay *r);
+/* The attempt that was given out is not begun here: another stay, or another process, is to do that.
+ * Nothing more comes of the step in this one. */
+void replay_leave(struct replay *r, struct step *s);
 /* Whether everything the run waits for is passive, so that it should be parked now. */
 bool replay_should_park(const struct replay *r, int64_t now_ms);
 /* Whether there is something to send (NEXT_CONTINUE) and nothing under way. */

@@ -184,7 +184,7 @@ static bool record_fresh(struct run *run, const struct engine_append *a, aiki_wr
         if (event.kind == EVENT_FAILED || event.kind == EVENT_CANCELLED ||
             event.kind == EVENT_BLOCKED)
             effects->reason = error_of(&event);
-        if (event.kind == EVENT_CRASHED)
+        if (event.kind == EVENT_CRASHED && !BUG(suspect_forgotten))
             run->flags |= RUN_FLAG_ALONE;
         engine_record(run, event.kind, event.body, events, effects);
         *ret_last_kind = event.kind;
@@ -257,7 +257,7 @@ static bool go_on(struct run *run, const struct engine_now *now, const struct en
     case STAY: return true;
     case PARKED: return park(run, now, a, last_kind, effects, refusal);
     case RUN_QUEUED:
-        if (a->next == NEXT_ALONE)
+        if (a->next == NEXT_ALONE && !BUG(alone_forgotten))
             run->flags |= RUN_FLAG_ALONE;
         engine_queue(run, now, effects);
         return true;

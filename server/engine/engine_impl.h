@@ -23,7 +23,6 @@ enum engine_change {
     CHANGE_WAKE,
     CHANGE_EXPIRE,
     CHANGE_RETRY,
-    CHANGE_DROP,
     CHANGES
 };
 

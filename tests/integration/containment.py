@@ -188,6 +188,15 @@ def test_an_isolated_task_has_a_process_of_its_own(stacks):
     until(lambda: s.runtime.children() == [shared], "the processes for one run have ended")
 
 
+def test_isolated_tasks_at_most_once_are_executed(stacks):
+    s = stacks(plugins=["isolated"])
+    shared, = s.runtime.children()
+    run = s.start("isolated-once", {"ms": 10})
+    assert s.outcome(run)["state"] == "completed", s.history(run)
+    pids = s.result(run)
+    assert pids["here"] == pids["apart"] != shared, pids
+
+
 def quarantined(stack):
     return [(q["of"], q["name"], q["build"]) for q in stack.get("/v1/plugins")["quarantined"]]
 

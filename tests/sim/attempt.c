@@ -148,6 +148,14 @@ const struct execution *attempt_under_way(const struct stay *s)
     return NULL;
 }
 
+bool attempt_is_open(const struct stay *s)
+{
+    for (uint32_t n = s->attempts; n != 0; n = sim.executions[n - 1].next)
+        if (!sim.executions[n - 1].over)
+            return true;
+    return false;
+}
+
 void attempt_check(struct stay *s, struct step *step)
 {
     struct execution *x = NULL;

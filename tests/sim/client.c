@@ -11,7 +11,7 @@
 
 enum { TIMEOUT_MS = 900, REDOS_MAX = 2, CHILD_SIGNAL_PERMILLE = 100 };
 
-enum request_kind { REQUEST_START, REQUEST_SIGNAL, REQUEST_WAIT, REQUEST_WRONG_KEY, REQUEST_CONTROL };
+enum request_kind { REQUEST_START, REQUEST_SIGNAL, REQUEST_WAIT, REQUEST_WRONG_KEY, REQUEST_CONTROL, REQUEST_LIFT };
 struct request {
     enum request_kind kind;
     uint32_t run, number;       /* number: of the signal; CONTROL_* */
@@ -90,11 +90,26 @@ static void say_control(struct client *c, const struct request *q)
              .reason = step, .actor = view_of("sim"), .step = q->number == CONTROL_RETRY ? step : view_of(""));
 }
 
+/* What of that build crashed too often may try again. */
+static void say_lift(struct client *c, const struct request *q)
+{
+    uint8_t memory[64];
+    aiki_writer args;
+    char digits[5];
+    (void)snprintf(digits, sizeof(digits), "%02x00", q->number + 1);
+    aiki_writer_init_fixed(&args, memory, sizeof(memory));
+    aiki_mp_map(&args, 1);
+    aiki_mp_str(&args, "build");
+    aiki_mp_str(&args, digits);
+    line_say(peer_of(c), QUERY, q->correlation, .what = view_of("plugins.unquarantine"),
+             .args = aiki_writer_view(&args));
+}
+
 /* Whether what it builds on has been answered. */
 static bool may_ask(const struct request *q)
 {
     const struct sim_run *r = &sim.runs[q->run];
-    if (q->kind == REQUEST_START)
+    if (q->kind == REQUEST_START || q->kind == REQUEST_LIFT)
         return true;
     return r->acked && (q->kind != REQUEST_SIGNAL || q->number == r->signals_acked);
 }
@@ -108,6 +123,7 @@ static void ask(struct client *c, struct request *q)
     case REQUEST_WRONG_KEY: say_start(c, q); break;
     case REQUEST_SIGNAL: say_signal(c, q); break;
     case REQUEST_CONTROL: say_control(c, q); break;
+    case REQUEST_LIFT: say_lift(c, q); break;
     case REQUEST_WAIT:
         q->next_ms = sim.now_ms + 20000;
         line_say(peer_of(c), WAIT, q->correlation, .run = sim.runs[q->run].id,
@@ -143,8 +159,6 @@ static void ask_something_of(uint32_t run)
     } else if (what < 13 && USES(TERMINATE)) {
         control(run, CONTROL_TERMINATE, NAMES, sim.now_ms);
     } else if (what >= 13 && USES(REDO) && sim.runs[run].ended) {
-        if (what == 13)
-            control(run, CONTROL_DROP, NAMES, sim.now_ms);
         ask_to_retry(run);
     }
 }
@@ -154,9 +168,13 @@ static void add_signal(uint32_t run, uint32_t name, int64_t at_ms)
     add(run, REQUEST_SIGNAL, sim.runs[run].signals_sent++, name, at_ms);
 }
 
+static void lift(uint32_t build) { add(0, REQUEST_LIFT, build, 0, sim.now_ms); }
+
 /* Of whatever run: what is asked must not depend on how it stands. */
 static void ask_something(void)
 {
+    if (HAS(CHILD_CRASH) && rng_permille(&sim.work, 5))
+        lift((uint32_t)rng_below(&sim.work, BUILDS));
     uint32_t run = (uint32_t)rng_below(&sim.work, sim.run_count);
     struct sim_run *r = &sim.runs[run];
     if (!r->acked)
@@ -213,6 +231,8 @@ static void on_fault(struct request *q, const struct msg_FAULT *m)
         sim.runs[q->run].signals_acked++; /* the next may, when it is tried again */
         return;
     }
+    if (q->kind == REQUEST_LIFT && strcmp(err.code, "NOT_QUARANTINED") == 0)
+        return;
     if (q->kind == REQUEST_CONTROL) {
         oracle_refused(q->run, q->number, err.code);
         return;
@@ -285,6 +305,7 @@ static bool on_answer(struct request *q, const struct frame *f)
             return false;
         on_ok(q, &m.ok);
         return true;
+    case WIRE_DOCUMENT: return q->kind == REQUEST_LIFT;
     case WIRE_FAULT:
         if (msg_FAULT_read(f->payload, &m.fault, NULL) != AIKI_OK)
             return false;
@@ -357,6 +378,11 @@ void clients_stop(void)
 
 void clients_help(void)
 {
+    bool blocked = false;
+    for (uint32_t run = 0; run < sim.run_count; run++)
+        blocked |= sim.runs[run].state == RUN_BLOCKED;
+    for (uint32_t build = 0; build < BUILDS && blocked && HAS(CHILD_CRASH); build++)
+        lift(build);
     for (uint32_t run = 0; run < sim.run_count; run++) {
         struct sim_run *r = &sim.runs[run];
         if (r->paused && !r->ended)
@@ -373,7 +399,7 @@ bool clients_done(void)
     for (uint32_t i = 0; i < sim.config.clients; i++)
         for (size_t q = 0; q < clients[i].count; q++) {
             const struct request *r = &clients[i].requests[q];
-            bool start = r->kind == REQUEST_START || r->kind == REQUEST_WRONG_KEY;
+            bool start = r->kind == REQUEST_START || r->kind == REQUEST_WRONG_KEY || r->kind == REQUEST_LIFT;
             bool never = !start && sim.runs[r->run].absorbed && !sim.runs[r->run].acked;
             if (!r->answered && !never && (r->kind != REQUEST_SIGNAL || may_ask(r)))
                 return false;

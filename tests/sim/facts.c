@@ -6,6 +6,7 @@
  *   requests  each is recorded when it changes something; a retry voids what it says and no more
  *   times     no start before its time, no end by a deadline that has not passed
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -202,6 +203,8 @@ static void child_begun(struct sim_run *r, const struct event *e, struct fact_st
     s->close_policy = o.close_policy;
     s->detached = o.detached;
     s->keyed = o.key.size_bytes > 0;
+    s->shared = o.shared;
+    (void)snprintf(s->key, sizeof(s->key), "%.*s", (int)o.key.size_bytes, (const char *)o.key.data);
     s->start_by_ms = o.schedule_to_start_ms;
 }
 
@@ -238,9 +241,13 @@ static void child_ended(struct sim_run *r, const struct event *e)
     uint64_t state = e->as.child_done.state;
     if (!run_state_is_terminal(state))
         wrong(r, e, "a child ended that goes on");
+    aiki_error err = {.struct_size = sizeof(err)};
+    (void)error_read(e->as.child_done.error, &err, NULL, NULL); /* its code counts, if there is one */
     FACT_GROW(r->ends, r->end_count, r->end_capacity);
     r->ends[r->end_count++] = (struct fact_end){
         .child = e->as.child_done.child,
+        .by = e->as.child_done.by,
+        .key_taken = strcmp(err.code, "KEY_TAKEN") == 0,
         .seq = e->seq,
         .state = state,
         .value = state == RUN_COMPLETED ? first_number(e->as.child_done.output) : 0};
@@ -328,7 +335,7 @@ static void check_request(struct sim_run *r, const struct event *e)
     uint64_t from_seq = step.size_bytes == 0 ? 0 : r->first_done_seq[name_number(step, STEP_TASK)];
     if (from_seq != e->as.run_retried.from_seq)
         wrong(r, e, "a retry from another event than the first outcome of its step");
-    r->ended = r->cancel_requested = r->cancel_seen = r->paused = r->dropped = false;
+    r->ended = r->cancel_requested = r->cancel_seen = r->paused = false;
     r->deadline_ms = r->next_pass_at_ms = 0;
     r->retried_ever++;
 }
@@ -343,6 +350,7 @@ static void retried(struct sim_run *r, const struct event *e)
     if (e->as.run_retried.attempt != r->passes + 2)
         wrong(r, e, "passes are not counted one by one");
     forget_void(r, e->as.run_retried.from_seq);
+    memset(r->code_crashes, 0, sizeof(r->code_crashes));
     r->passes++;
     r->retried_now = by_policy;
 }
@@ -469,6 +477,17 @@ static void ended(struct sim_run *r, const struct event *e)
 
 /* ---- any event ------------------------------------------------------------------------------- */
 
+static void blocked(const struct sim_run *r, const struct event *e)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (error_read(e->as.blocked.error, &err, NULL, NULL) != AIKI_OK)
+        wrong(r, e, "its reason does not decode");
+    if (strcmp(err.code, "WORKFLOW_CRASHED") == 0 && r->code_crashes[r->build] < CRASHES_DEFAULT)
+        wrong(r, e, "its crash budget is not used up");
+    if (strcmp(err.code, "QUARANTINED") == 0 && !quarantine_was(r->build))
+        wrong(r, e, "nothing of its build was ever quarantined");
+}
+
 static bool is_of_step(uint64_t kind)
 {
     return kind == EVENT_STEP_BEGUN || kind == EVENT_ATTEMPT_FAILED || kind == EVENT_STEP_DONE ||
@@ -484,10 +503,9 @@ static bool is_of_owner(const struct event *e)
 
 static void check_order(const struct sim_run *r, const struct event *e)
 {
-    bool allowed = e->kind == EVENT_RUN_RETRIED && r->end_kind != EVENT_COMPLETED &&
-                   r->end_kind != EVENT_TERMINATED;
-    allowed |= e->kind == EVENT_DROPPED && r->end_kind == EVENT_FAILED;
-    if ((r->ended && !allowed) || e->seq != r->seq + 1 || e->epoch < r->epoch ||
+    bool retry = e->kind == EVENT_RUN_RETRIED && r->end_kind != EVENT_COMPLETED &&
+                 r->end_kind != EVENT_TERMINATED;
+    if ((r->ended && !retry) || e->seq != r->seq + 1 || e->epoch < r->epoch ||
         (e->seq == 1) != (e->kind == EVENT_STARTED))
         violation("run %u: event %llu (%s, epoch %llx) after %llu events, epoch %llx%s", fact_run_number(r),
                   (unsigned long long)e->seq, event_kind_name(e->kind), (unsigned long long)e->epoch,
@@ -516,14 +534,6 @@ static void cancel_seen(struct sim_run *r, const struct event *e)
     r->deliveries[r->delivery_count++] = NOBODY;
 }
 
-static void dropped(struct sim_run *r, const struct event *e)
-{
-    if (r->end_kind != EVENT_FAILED || r->dropped)
-        wrong(r, e, "it is no dead letter");
-    r->dropped = true;
-    r->dropped_ever++;
-}
-
 void fact_event(struct sim_run *r, const struct event *e)
 {
     check_order(r, e);
@@ -544,8 +554,10 @@ void fact_event(struct sim_run *r, const struct event *e)
     case EVENT_STEP_DONE: step_done(r, e); break;
     case EVENT_CANCEL_SEEN: cancel_seen(r, e); break;
     case EVENT_CRASHED: fact_crashed(r, e); break;
+    case EVENT_JOINED: join_noted(r, e); break;
+    case EVENT_BLOCKED: blocked(r, e); break;
+    case EVENT_UNBLOCKED: memset(r->code_crashes, 0, sizeof(r->code_crashes)); break;
     case EVENT_RUN_RETRIED: retried(r, e); break;
-    case EVENT_DROPPED: dropped(r, e); break;
     case EVENT_COMPLETED:
     case EVENT_FAILED:
     case EVENT_CANCELLED:

@@ -28,7 +28,8 @@ struct fact_step {
     /* child */
     struct aiki_id child;
     uint64_t close_policy;
-    bool detached, keyed;
+    bool detached, keyed, shared;
+    char key[24];
     int64_t start_by_ms;
 };
 struct fact_signal {
@@ -47,6 +48,13 @@ struct fact_crash {
 struct fact_end {
     struct aiki_id child;
     uint64_t seq, state, value;
+    struct aiki_id by;        /* zero, or the run that the step joined */
+    bool key_taken;
+};
+/* Another run waits for the end of this one, which it did not start. */
+struct fact_join {
+    uint32_t parent;
+    struct aiki_id child;     /* what its step expects */
 };
 /* A retry policy given at a start: it holds for all tasks of the run. */
 struct start_retry {
@@ -88,8 +96,8 @@ struct sim_run {
     uint64_t passes;           /* RUN_RETRIED on record */
     int64_t next_pass_at_ms;
     uint64_t pass_told_seq;    /* what its owner had been told when that was decided */
-    bool cancel_requested, cancel_seen, paused, dropped;
-    uint64_t woken, paused_ever, cancelled_ever, retried_ever, dropped_ever; /* how often */
+    bool cancel_requested, cancel_seen, paused;
+    uint64_t woken, paused_ever, cancelled_ever, retried_ever; /* how often */
     uint64_t woken_seq, paused_seq, cancel_seq, arrival_seq;
     int64_t woken_at_ms, woken_told_ms; /* on record; to an owner */
     uint64_t first_done_seq[NAMES]; /* of a step of that name, of whatever kind */
@@ -104,11 +112,17 @@ struct sim_run {
     uint32_t first_child, next_child; /* NOBODY */
     struct fact_end *ends;
     uint32_t end_count, end_capacity;
+    struct fact_join *joins;
+    uint32_t join_count, join_capacity;
+    uint64_t crashed_seq;      /* of its last CRASHED event */
+    uint64_t left_epoch;       /* whose owner handed it back in good order, last */
+    uint64_t flags;            /* RUN_FLAG_* of its row */
+    uint32_t code_crashes[BUILDS]; /* charged to its own code since it was unblocked or tried again */
     struct fact_crash *crashes;
     uint32_t crash_count, crash_capacity;
     /* what the unit at hand did to it, for family.c */
     uint64_t seq_before;
-    uint32_t ends_before;
+    uint32_t ends_before, joins_before;
     bool ended_now, cancelled_now, retried_now;
     struct fact_step *steps;
     uint32_t step_count, step_capacity;
@@ -150,17 +164,26 @@ void fact_crashed(struct sim_run *r, const struct event *e);
 bool fact_is_crashed_out(const struct sim_run *r, const struct address *a, uint64_t nth, uint32_t name,
                          uint32_t build);
 void fact_heartbeat(struct sim_run *r, const struct event *e, struct fact_step *s);
+/* joins.c: children that runs have in common, as family_after. */
+void join_noted(struct sim_run *r, const struct event *e);
+void join_after(struct sim_run *r);
+bool join_has(const struct aiki_id *child);
 /* keys.c: who has a start key. A run starts; then, when the whole unit has been taken: rightly so. */
 void key_born(struct sim_run *r);
 void key_check(struct sim_run *r);
 /* Whether the start of r may be answered with that run; whether it may be refused. */
 bool key_absorbs(const struct sim_run *r, const struct sim_run *other);
 bool key_refuses(const struct sim_run *r);
+/* The step is told that its key is another run's. */
+void key_check_taken(const struct sim_run *r, const struct fact_step *s);
 /* family.c: parents and children. A run that is inserted and is none of a client's: who it is; then, when
  * the whole unit has been taken, what it did to its family. */
 uint32_t family_born(const struct event *started, const struct aiki_id *id);
 void family_check_birth(struct sim_run *r);
 void family_after(struct sim_run *r);
+/* NULL: no step of the parent has that child. The last time the parent was told of its end, or NULL. */
+struct fact_step *family_step(struct sim_run *parent, const struct aiki_id *child);
+const struct fact_end *family_last_end(const struct sim_run *parent, const struct aiki_id *child);
 
 /* model.c: the program of a run on its journal. */
 struct model_view {

@@ -39,7 +39,7 @@ uint32_t family_born(const struct event *e, const struct aiki_id *id)
     return run;
 }
 
-static struct fact_step *step_of_child(struct sim_run *parent, const struct aiki_id *child)
+struct fact_step *family_step(struct sim_run *parent, const struct aiki_id *child)
 {
     for (uint32_t i = 0; i < parent->step_count; i++)
         if (parent->steps[i].kind == STEP_CHILD && id_equal(&parent->steps[i].child, child))
@@ -64,12 +64,12 @@ void family_check_birth(struct sim_run *r)
     if (r->parent == NOBODY || r->seq_before != 0)
         return;
     struct sim_run *parent = &sim.runs[r->parent];
-    const struct fact_step *s = step_of_child(parent, &r->id);
+    const struct fact_step *s = family_step(parent, &r->id);
     if (s == NULL || !s->begun)
         violation("run %u: it is a child of run %u, which has not asked for it", fact_run_number(r), r->parent);
     if (s->name != r->workflow || s->input != r->input || s->close_policy != r->close_policy ||
         s->nth != r->parent_nth || memcmp(&s->address, &r->parent_address, sizeof(s->address)) != 0 ||
-        s->keyed != (r->key[0] != '\0'))
+        strcmp(s->key, r->key) != 0)
         violation("run %u: it is started otherwise than its parent asked for", fact_run_number(r));
     r->detached = s->detached;
     r->start_by_ms = s->start_by_ms != 0 ? r->started_at_ms + s->start_by_ms : 0;
@@ -81,7 +81,7 @@ void family_check_birth(struct sim_run *r)
 
 /* ---- to the parent --------------------------------------------------------------------------- */
 
-static const struct fact_end *last_end(const struct sim_run *parent, const struct aiki_id *child)
+const struct fact_end *family_last_end(const struct sim_run *parent, const struct aiki_id *child)
 {
     for (uint32_t i = parent->end_count; i-- > 0;)
         if (id_equal(&parent->ends[i].child, child))
@@ -94,7 +94,7 @@ static void check_told(const struct sim_run *r)
     const struct sim_run *parent = &sim.runs[r->parent];
     if (r->detached || parent->ended)
         return;
-    const struct fact_end *end = last_end(parent, &r->id);
+    const struct fact_end *end = family_last_end(parent, &r->id);
     bool new = end != NULL && (uint32_t)(end - parent->ends) >= parent->ends_before;
     if (!new)
         violation("run %u: it ended and its parent, run %u, was not told", fact_run_number(r), r->parent);
@@ -103,11 +103,11 @@ static void check_told(const struct sim_run *r)
 /* What a parent is told of a child is so. */
 static void check_end(const struct sim_run *r, const struct fact_end *end)
 {
-    uint32_t child = run_find(&end->child);
+    uint32_t child = run_find(id_is_zero(&end->by) ? &end->child : &end->by);
     if (child == NOBODY && end->state != RUN_FAILED)
         violation("run %u: it is told how a child ended that there never was", fact_run_number(r));
     if (child == NOBODY)
-        return; /* could not be started: its key is taken */
+        return; /* could not be started: see key_check_taken */
     const struct sim_run *c = &sim.runs[child];
     if ((c->ended_as >> end->state & 1) == 0 || (end->state == RUN_COMPLETED && end->value != c->output))
         violation("run %u: it is told that its child, run %u, is %s, and that is not so", fact_run_number(r),
@@ -139,7 +139,7 @@ static void check_children(struct sim_run *r, enum cause cause)
     if (r->follow && cause != CAUSE_RETRIED)
         return;
     for (uint32_t c = r->first_child; c != NOBODY; c = sim.runs[c].next_child) {
-        const struct fact_step *s = step_of_child(r, &sim.runs[c].id);
+        const struct fact_step *s = family_step(r, &sim.runs[c].id);
         if (cause != CAUSE_CANCELLED || s->begun_seq < r->cancel_seq)
             check_closed(r, &sim.runs[c], cause);
     }
@@ -156,7 +156,8 @@ static void check_given_up(struct sim_run *r, const struct fact_step *s)
 static void check_begun(const struct sim_run *r, const struct fact_step *s)
 {
     /* Nobody would read why the append that ends a run could not start a child. */
-    if (run_find(&s->child) == NOBODY && last_end(r, &s->child) == NULL && !r->ended)
+    if (run_find(&s->child) == NOBODY && family_last_end(r, &s->child) == NULL && !join_has(&s->child) &&
+        !r->ended)
         violation("run %u: it asked for a child and has none", fact_run_number(r));
 }
 
@@ -171,8 +172,12 @@ void family_after(struct sim_run *r)
         if (s->cut && s->done_seq > r->seq_before)
             check_given_up(r, s);
     }
-    for (uint32_t i = r->ends_before; i < r->end_count; i++)
+    for (uint32_t i = r->ends_before; i < r->end_count; i++) {
+        const struct fact_step *s = family_step(r, &r->ends[i].child);
         check_end(r, &r->ends[i]);
+        if (s != NULL && r->ends[i].key_taken)
+            key_check_taken(r, s);
+    }
     if (r->ended_now && r->parent != NOBODY && r->ended)
         check_told(r);
     if (r->ended_now || (r->follow_before && r->ended))

@@ -2,6 +2,7 @@
  *
  *   a key names one run of a workflow; whoever takes it over was started to do that, and with another
  *   input, and the run that had it has ended with the same commit
+ *   a shared child takes it from a run that ended without a result, and no other child takes one
  *   a start that brings no run of its own is answered with one that has, or had, its key
  */
 #include <string.h>
@@ -33,7 +34,10 @@ void key_check(struct sim_run *r)
         return;
     const struct sim_run *former = &sim.runs[r->key_from];
     bool replaces = r->parent == NOBODY && r->key_policy == KEY_REPLACE && former->input != r->input;
-    if (!replaces || !former->ended)
+    bool inherits = r->parent != NOBODY && family_step(&sim.runs[r->parent], &r->id)->shared &&
+                    (former->ended_as & ~(UINT64_C(1) << RUN_COMPLETED)) != 0 &&
+                    (former->ended_as >> RUN_COMPLETED & 1) == 0;
+    if (!inherits && (!replaces || !former->ended))
         violation("run %u takes the key of run %u, which %s", fact_run_number(r), r->key_from,
                   former->ended ? "it was not to take" : "goes on");
     r->key_from = NOBODY;
@@ -50,4 +54,15 @@ bool key_refuses(const struct sim_run *r)
     for (uint32_t i = 0; i < sim.run_count && !differs; i++)
         differs = is_rival(r, &sim.runs[i]) && sim.runs[i].input != r->input;
     return differs && r->key_policy == KEY_SAME && !r->on_record;
+}
+
+void key_check_taken(const struct sim_run *r, const struct fact_step *s)
+{
+    for (uint32_t i = 0; i < sim.run_count; i++) {
+        const struct sim_run *other = &sim.runs[i];
+        if (other->on_record && other->workflow == s->name && strcmp(other->key, s->key) == 0 &&
+            (!s->shared || other == r || other->input != s->input))
+            return;
+    }
+    violation("run %u: it is told that the key of its child is taken, and by whom?", fact_run_number(r));
 }

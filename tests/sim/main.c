@@ -62,6 +62,7 @@ static struct config config_of(uint64_t seed, const struct options *o)
     c.runs = 5 + (uint32_t)rng_below(&g, 60);
     c.request_permille = 20 + (uint32_t)rng_below(&g, 120);
     c.page_bytes = 1 + rng_below(&g, 4000);
+    c.quarantine_crashes = 2 + (uint32_t)rng_below(&g, 4);
     c.unit_runs = 1 + (uint32_t)rng_below(&g, 6);
     c.ops = 2 + (uint32_t)rng_below(&g, OPS_MAX - 2);
     c.runtimes = 1 + (uint32_t)rng_below(&g, RUNTIMES_MAX);

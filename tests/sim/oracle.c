@@ -35,6 +35,7 @@ static void take_events(struct sim_run *r, const struct run_write *w)
     aiki_error err = {.struct_size = sizeof(err)};
     r->seq_before = r->seq;
     r->ends_before = r->end_count;
+    r->joins_before = r->join_count;
     r->ended_now = r->cancelled_now = r->retried_now = false;
     aiki_reader_init(&reader, w->events);
     while (aiki_reader_left(&reader) > 0) {
@@ -60,9 +61,12 @@ static void take_write(const struct run_write *w)
     if (r->ended != run_state_is_terminal(w->row.state))
         violation("run %u: its row is %s, its journal says otherwise", fact_run_number(r),
                   run_state_name(w->row.state));
+    if (r->crashed_seq == r->seq && !r->ended && (w->row.flags & RUN_FLAG_ALONE) == 0)
+        violation("run %u: a process died around it, and it is not to be executed alone", fact_run_number(r));
     r->state = w->row.state;
     r->epoch = w->row.epoch;
     r->wake_at_ms = w->row.wake_at_ms;
+    r->flags = w->row.flags;
     r->follow_before = r->follow;
     r->follow = (w->row.flags & RUN_FLAG_FOLLOW) != 0;
     if (r->follow && !r->follow_before)
@@ -73,12 +77,16 @@ void oracle_committed(const struct unit *u)
 {
     for (size_t i = 0; i < u->run_count; i++)
         take_write(&u->runs[i]);
+    quarantine_rows(u);
     for (size_t i = 0; i < u->run_count; i++)
         family_check_birth(&sim.runs[run_of_id(&u->runs[i].row.id)]);
     for (size_t i = 0; i < u->run_count; i++)
         key_check(&sim.runs[run_of_id(&u->runs[i].row.id)]);
-    for (size_t i = 0; i < u->run_count; i++)
-        family_after(&sim.runs[run_of_id(&u->runs[i].row.id)]);
+    for (size_t i = 0; i < u->run_count; i++) {
+        struct sim_run *r = &sim.runs[run_of_id(&u->runs[i].row.id)];
+        family_after(r);
+        join_after(r);
+    }
 }
 
 /* ---- what runtimes do ------------------------------------------------------------------------ */
@@ -159,21 +167,38 @@ void oracle_begins(const struct beginning *b)
         check_seen(b, r);
 }
 
-void oracle_claimed(uint32_t run, uint64_t epoch, aiki_view journal, uint64_t seq)
+void oracle_claimed(uint32_t run, const struct msg_CLAIMED *m)
 {
     struct sim_run *r = &sim.runs[run];
     uint8_t hash[HASH_BYTES] = {0};
     aiki_reader reader;
-    uint64_t count = 0;
-    r->told_epoch = epoch;
+    uint64_t count = 0, seq = m->seq;
+    r->told_epoch = m->epoch;
     r->told_seq = seq;
     if (r->seq != seq)
         return; /* a page of more, or others have written since the claim was decided */
-    aiki_reader_init(&reader, journal);
+    if (m->alone != ((r->flags & RUN_FLAG_ALONE) != 0))
+        violation("run %u: it is to be executed %s", run, m->alone ? "with others, and is not" : "alone, and is not");
+    aiki_reader_init(&reader, m->journal);
     for (; aiki_reader_left(&reader) > 0; count++)
         event_chain(hash, aiki_mp_value(&reader));
     if (count != seq || memcmp(hash, r->hash, HASH_BYTES) != 0)
         violation("run %u: the journal that a runtime was given is not the one on record", run);
+}
+
+/* Until it parks or ends: the next claim has to say so. */
+void oracle_asked_alone(uint32_t run, uint64_t epoch)
+{
+    const struct sim_run *r = &sim.runs[run];
+    if (r->state == RUN_QUEUED && r->epoch == epoch + 1 && (r->flags & RUN_FLAG_ALONE) == 0)
+        violation("run %u: it is handed back to be executed alone, and that is not on record", run);
+}
+
+void oracle_executes(uint32_t run, uint64_t epoch, uint32_t build)
+{
+    const struct sim_run *r = &sim.runs[run];
+    if (epoch >= r->epoch && !r->ended && r->code_crashes[build] >= CRASHES_DEFAULT)
+        violation("run %u: its code is executed though its crash budget is used up", run);
 }
 
 void oracle_page(uint32_t run, uint64_t epoch, uint64_t seq)
@@ -241,7 +266,6 @@ void oracle_requested(uint32_t run, uint64_t action, uint64_t count)
     case CONTROL_PAUSE: done = r->paused_ever > 0; break;
     case CONTROL_WAKE: done = count == 0 || r->woken > 0; break;
     case CONTROL_RETRY: done = count == 0 || r->retried_ever > 0; break;
-    case CONTROL_DROP: done = r->dropped_ever > 0; break;
     default: break;
     }
     if (!done)
@@ -252,10 +276,8 @@ void oracle_refused(uint32_t run, uint64_t action, const char *code)
 {
     const struct sim_run *r = &sim.runs[run];
     bool retry = action == CONTROL_RETRY;
-    bool drop = action == CONTROL_DROP;
-    bool right = (!retry && !drop && strcmp(code, "RUN_ENDED") == 0 && r->ended_as != 0) ||
+    bool right = (!retry && strcmp(code, "RUN_ENDED") == 0 && r->ended_as != 0) ||
                  (action == CONTROL_PAUSE && strcmp(code, "RUN_CANCELLING") == 0 && r->cancelled_ever > 0) ||
-                 (drop && strcmp(code, "RUN_NOT_FAILED") == 0) ||
                  (retry && (strcmp(code, "RUN_NOT_FAILED") == 0 || strcmp(code, "STEP_NOT_FOUND") == 0));
     if (!right)
         violation("run %u: request %llu is refused: %s", run, (unsigned long long)action, code);
@@ -299,6 +321,7 @@ static void check_nothing_missed(uint32_t run, struct sim_run *r)
 
 void oracle_quiet(void)
 {
+    quarantine_quiet();
     for (uint32_t i = 0; i < sim.run_count; i++) {
         struct sim_run *r = &sim.runs[i];
         if (r->follow && r->follow_at_ms + LATE_MS < clock_wall_ms())

@@ -46,6 +46,12 @@ static bool make_child(struct maker *m, struct op *op)
     op->close_policy = rng_below(&m->g, 3);
     op->detached = USES(DETACHED) && rng_permille(&m->g, 250);
     op->keyed = USES(CHILD_KEY) && rng_permille(&m->g, 300);
+    op->skip = (uint32_t)rng_below(&m->g, SHARED_KEYS); /* which key; and whether a version is named */
+    op->shared = USES(SHARED) && rng_permille(&m->g, 400);
+    if (op->shared) {
+        op->close_policy = CLOSE_ABANDON;
+        op->detached = op->keyed = false;
+    }
     op->start_by_ms = USES(START_BY) && rng_permille(&m->g, 500) ? 1 + (int64_t)rng_below(&m->g, 400) : 0;
     return true;
 }
@@ -143,6 +149,7 @@ static void make_limits(struct rng *g, struct program *p)
         if (USES(BEATS))
             t->heartbeat_ms = some_limit_ms(g, 500);
         t->once = USES(ONCE) && name >= NAMES / 2;
+        t->isolated = USES(ISOLATED) && rng_permille(g, 300);
         t->crashes_max = HAS(CHILD_CRASH) ? (uint32_t)rng_below(g, 4) : 0;
     }
     if (USES(PASSES)) {
@@ -176,11 +183,12 @@ static void tell_op(const char *where, uint32_t n, const struct op *op)
 {
     static const char *const kinds[] = {"task", "sleep", "signal", "side", "child", "all",     "any",
                                         "last", "peek",  "skip",   "fail", "drop",  "protect", "expose"};
-    sim_note("%s %u: %s %u input %u ms %lld attempts %u delay %lld skip %u close %llu start by %lld%s%s%s%s",
+    sim_note("%s %u: %s %u input %u ms %lld attempts %u delay %lld skip %u close %llu start by %lld%s%s%s%s%s",
              where, n,
              kinds[op->kind], op->name, op->input, (long long)op->ms, op->attempts_max,
              (long long)op->delay_ms, op->skip, (unsigned long long)op->close_policy,
-             (long long)op->start_by_ms, op->once ? " once" : "", op->until ? " until" : "", op->detached ? " detached" : "", op->keyed ? " keyed" : "");
+             (long long)op->start_by_ms, op->once ? " once" : "", op->until ? " until" : "",
+             op->detached ? " detached" : "", op->keyed ? " keyed" : "", op->shared ? " shared" : "");
 }
 
 static void tell(uint32_t build, uint32_t workflow)
@@ -192,10 +200,11 @@ static void tell(uint32_t build, uint32_t workflow)
              ways[p->on_cancel]);
     for (uint32_t i = 0; i < NAMES; i++)
         sim_note("  task %s: start-to-close %lld schedule-to-start %lld schedule-to-close %lld "
-                 "heartbeat %lld%s", task_name(i), (long long)p->tasks[i].start_to_close_ms,
+                 "heartbeat %lld crashes %u%s%s", task_name(i), (long long)p->tasks[i].start_to_close_ms,
                  (long long)p->tasks[i].schedule_to_start_ms,
                  (long long)p->tasks[i].schedule_to_close_ms, (long long)p->tasks[i].heartbeat_ms,
-                 p->tasks[i].once ? " once" : "");
+                 p->tasks[i].crashes_max, p->tasks[i].once ? " once" : "",
+                 p->tasks[i].isolated ? " isolated" : "");
     for (uint32_t i = 0; i < p->count; i++)
         tell_op("  op", i, &p->ops[i]);
     for (uint32_t i = 0; i < p->cleanup_count; i++)

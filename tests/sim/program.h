@@ -29,14 +29,14 @@ struct op {
     uint32_t attempts_max;
     int64_t delay_ms;
     uint64_t close_policy;
-    bool detached, keyed;
+    bool detached, keyed, shared;
     int64_t start_by_ms;  /* child: ends unless somebody takes it up until then; 0 = it waits */
 };
 /* What holds for all calls of a task in a program; 0 = no limit. */
 struct task_limits {
     int64_t start_to_close_ms, schedule_to_start_ms, schedule_to_close_ms, heartbeat_ms;
     uint32_t crashes_max;
-    bool once;
+    bool once, isolated;
 };
 /* What it does when it learns that the run is to end. */
 enum on_cancel { ON_CANCEL_CLEAN, ON_CANCEL_LEAVE, ON_CANCEL_IGNORE };

@@ -86,7 +86,6 @@ void start_retry_write(aiki_writer *w, const struct start_retry *retry)
 /* Few keys for many starts. Unique ones belong to whoever comes first. */
 static void make_key(struct sim_run *r, uint32_t number)
 {
-    enum { SHARED_KEYS = 4 };
     if (USES(KEYS) && rng_permille(&sim.work, 500)) {
         (void)snprintf(r->key, sizeof(r->key), "of-many-%u", (uint32_t)rng_below(&sim.work, SHARED_KEYS));
         r->key_policy = rng_below(&sim.work, 3);
@@ -133,6 +132,7 @@ void runs_free(void)
         free(sim.runs[i].deliveries);
         free(sim.runs[i].ends);
         free(sim.runs[i].crashes);
+        free(sim.runs[i].joins);
     }
     free(sim.runs);
     free(sim.run_places);

@@ -73,14 +73,21 @@ static void take_page(struct runtime *rt, const struct ask *a, struct stay *s, c
     stay_ready(s);
 }
 
-void runtime_move(struct stay *s)
+void runtime_move(struct stay *s, aiki_view why)
 {
     struct runtime *rt = host_of(s);
     uint32_t run = s->run, build = !s->build;
     uint64_t epoch = s->epoch;
+    bool alone = s->alone;
+    uint8_t copy[1024];
+    if (why.size_bytes > sizeof(copy))
+        violation("a reason of %llu bytes", (unsigned long long)why.size_bytes);
+    memcpy(copy, why.data, why.size_bytes);
     stay_drop(s);
     s = stay_new(rt, run, epoch);
     s->moved = true;
+    s->alone = alone;
+    s->why = stay_copy(s, (aiki_view){copy, why.size_bytes});
     sim.moved++;
     stay_loads(s, build);
     read_on(rt, &(struct ask){.workflow = sim.runs[run].workflow}, s);
@@ -92,10 +99,11 @@ static void claimed(struct runtime *rt, const struct ask *a, const struct msg_CL
     struct stay *s = stay_of_run(rt, run);
     learn_time(rt, m->now_ms);
     stream_ack(a->workflow, &rt->session, &a->ticket);
-    oracle_claimed(run, m->epoch, m->journal, m->seq);
+    oracle_claimed(run, m);
     if (s != NULL)
         stay_drop(s);
     s = stay_new(rt, run, m->epoch);
+    s->alone = m->alone;
     stay_loads(s, a->build);
     take_page(rt, a, s, m);
 }
@@ -187,6 +195,7 @@ static void drop_all(struct runtime *rt)
             stay_drop(&rt->stays[i]);
     rt->ask_count = rt->claims_open = 0;
     rt->registered = false;
+    memset(rt->quarantined, 0, sizeof(rt->quarantined));
 }
 
 static void on_connect(struct sim_event *e)
@@ -250,6 +259,10 @@ static void on_ack(struct runtime *rt, const struct ask *a, const struct msg_ACK
     learn_time(rt, m->now_ms);
     if (s == NULL || m->number != s->appends)
         return;
+    if (!s->zombie && s->wants_alone)
+        oracle_asked_alone(s->run, s->epoch);
+    if (s->orderly && !s->zombie)
+        sim.runs[s->run].left_epoch = s->epoch;
     if (s->leaving || s->zombie) { /* what a zombie brought into the record, the oracle has seen */
         stay_drop(s);
         return;
@@ -258,7 +271,7 @@ static void on_ack(struct runtime *rt, const struct ask *a, const struct msg_ACK
     stay_pump(s);
 }
 
-static void release(struct stay *s, aiki_view events)
+void runtime_release(struct stay *s, aiki_view events)
 {
     const struct ask a = {.kind = ASK_APPEND, .stay = s->serial, .number = s->appends};
     line_say(s->runtime, APPEND, ask(host_of(s), &a), .run = sim.runs[s->run].id, .epoch = s->epoch,
@@ -273,12 +286,13 @@ static void on_release_again(struct sim_event *e)
         return;
     struct stay *s = stay_find(rt, e->generation);
     if (s != NULL)
-        release(s, (aiki_view){NULL, 0});
+        runtime_release(s, (aiki_view){NULL, 0});
 }
 
 static void cannot_record(struct stay *s, uint64_t number)
 {
     s->leaving = s->given_up = true;
+    s->wants_alone = s->orderly = false;
     s->appends = number;
     struct sim_event *e = event_at(sim.now_ms + 200, on_release_again);
     e->who = s->runtime;
@@ -363,6 +377,22 @@ static void on_notify(struct runtime *rt, const struct msg_NOTIFY *m)
     stay_pump(s);
 }
 
+/* As long as the session lasts: the next one is told what is so then. */
+static void on_quarantine(struct runtime *rt, const struct msg_QUARANTINE *m)
+{
+    uint32_t bit = quarantine_bit(m->name, m->workflow);
+    uint32_t *all = &rt->quarantined[m->build.data[0] - 1u];
+    sim_note("runtime %u: %.*s of build %u is %s", rt->number, (int)m->name.size_bytes,
+             (const char *)m->name.data, m->build.data[0] - 1u, m->on ? "quarantined" : "free again");
+    *all = m->on ? *all | bit : *all & ~bit;
+}
+
+uint32_t runtime_quarantined(uint32_t peer, uint32_t build, bool *ret_registered)
+{
+    *ret_registered = runtimes[peer].registered && runtimes[peer].build == build;
+    return runtimes[peer].quarantined[build];
+}
+
 void runtime_frame(uint32_t peer, const struct frame *f)
 {
     struct runtime *rt = &runtimes[peer];
@@ -373,6 +403,7 @@ void runtime_frame(uint32_t peer, const struct frame *f)
         struct msg_FAULT fault;
         struct msg_NOTIFY notify;
         struct msg_OK ok;
+        struct msg_QUARANTINE quarantine;
     } m;
     if (f->correlation != 0 && !answered(rt, f->correlation, &a))
         return;
@@ -399,6 +430,10 @@ void runtime_frame(uint32_t peer, const struct frame *f)
         if (msg_NOTIFY_read(f->payload, &m.notify, NULL) == AIKI_OK)
             on_notify(rt, &m.notify);
         break;
+    case WIRE_QUARANTINE:
+        if (msg_QUARANTINE_read(f->payload, &m.quarantine, NULL) == AIKI_OK)
+            on_quarantine(rt, &m.quarantine);
+        break;
     case WIRE_OK:
         if (a.kind == ASK_REGISTER)
             rt->registered = true;
@@ -411,95 +446,11 @@ void runtime_frame(uint32_t peer, const struct frame *f)
 
 /* ---- by itself ------------------------------------------------------------------------------- */
 
-/* What the broker does about a run whose child does not answer any more. events: what it knows about it. */
-static void hand_back(struct runtime *rt, uint32_t run, uint64_t epoch, uint64_t appends, aiki_view events)
-{
-    struct stay *last = stay_new(rt, run, epoch);
-    last->leaving = last->brokers = true;
-    last->appends = appends + 1;
-    release(last, events);
-}
-
-/* The broker hands back what a child that hangs has; the child goes on unknowing. */
-static void hang(struct runtime *rt)
-{
-    for (uint32_t i = 0; i < STAYS_MAX; i++) {
-        struct stay *s = &rt->stays[i];
-        if (!s->used || s->zombie || s->leaving || s->loading || s->replay.append_open)
-            continue;
-        s->zombie = true;
-        hand_back(rt, s->run, s->epoch, s->appends, (aiki_view){NULL, 0});
-    }
-}
-
-/* CRASHED: what was executing when the process died. */
-static void write_crash(aiki_writer *w, struct stay *s, const struct execution *x, bool charged)
-{
-    const struct step *step = replay_future(&s->replay, x->future);
-    aiki_error err = {.struct_size = sizeof(err)};
-    uint8_t memory[256], build[HASH_BYTES];
-    aiki_writer map;
-    build_hash(s->build, build);
-    aiki_writer_init_fixed(&map, memory, sizeof(memory));
-    (void)error_code(&err, AIKI_CRASHED, "CRASHED", "the simulated process died");
-    error_write(&map, &err);
-    event_write_new(w, &(struct event){.kind = EVENT_CRASHED,
-                                       .as.crashed = {.address = x->address,
-                                                      .nth = x->nth,
-                                                      .attempt = x->attempt,
-                                                      .charged = charged,
-                                                      .name = step->name,
-                                                      .build = {build, HASH_BYTES},
-                                                      .error = aiki_writer_view(&map)}});
-    sim.crashed++;
-}
-
-static bool is_in_child(const struct stay *s)
-{
-    return s->used && !s->zombie && !s->leaving && !s->loading;
-}
-
-/* The run that is the cause, or NOBODY: it is not certain. */
-static uint32_t find_culprit(const struct runtime *rt)
-{
-    uint32_t first = (uint32_t)rng_below(&sim.faults, STAYS_MAX);
-    if (rng_permille(&sim.faults, 400))
-        return NOBODY;
-    for (uint32_t i = 0; i < STAYS_MAX; i++) {
-        const struct stay *s = &rt->stays[(first + i) % STAYS_MAX];
-        if (is_in_child(s) && attempt_under_way(s) != NULL)
-            return s->run;
-    }
-    return NOBODY;
-}
-
-/* A child is gone with all that was under way in it. */
-static void crash_child(struct runtime *rt)
-{
-    uint32_t culprit = find_culprit(rt);
-    sim_note("the child of runtime %u dies", rt->number);
-    for (uint32_t i = 0; i < STAYS_MAX; i++) {
-        struct stay *s = &rt->stays[i];
-        if (!is_in_child(s))
-            continue;
-        uint32_t run = s->run;
-        uint64_t epoch = s->epoch, appends = s->appends;
-        const struct execution *x = attempt_under_way(s);
-        aiki_writer events;
-        buf_init(&events);
-        if (x != NULL && (culprit == NOBODY || culprit == run))
-            write_crash(&events, s, x, culprit == run);
-        stay_drop(s);
-        hand_back(rt, run, epoch, appends, aiki_writer_view(&events));
-        buf_deinit(&events);
-    }
-}
-
 /* As before a drain ends, or when another shall go on. */
 static void give_back_some(struct runtime *rt)
 {
     for (uint32_t i = 0; i < STAYS_MAX; i++)
-        if (is_in_child(&rt->stays[i]) && rt->stays[i].replay.running == 0 &&
+        if (crash_is_in_child(&rt->stays[i]) && rt->stays[i].replay.running == 0 &&
             rng_permille(&sim.faults, 500))
             stay_give_back(&rt->stays[i]);
 }
@@ -524,8 +475,8 @@ static void on_life(struct sim_event *e)
         sim_note("runtime %u stops for a while", rt->number);
         rt->frozen_until_ms = sim.now_ms + (int64_t)rng_below(&sim.faults, 3 * LEASE_MS);
     } else if (fault_strikes(FAULT_BIT_CHILD_HANGS, 2)) {
-        hang(rt);
-    } else if (fault_strikes(FAULT_BIT_CHILD_CRASH, 2)) {
+        crash_hang(rt);
+    } else if (fault_strikes(FAULT_BIT_CHILD_CRASH, HAS(CODE_CRASH) ? 8 : 2)) {
         crash_child(rt);
     } else if (fault_strikes(FAULT_BIT_HAND_BACK, 3)) {
         give_back_some(rt);

@@ -19,6 +19,10 @@ struct stay {
     bool brokers;               /* what the broker keeps of a run whose child is gone */
     bool acted, moved;          /* an attempt began; another build was asked first */
     bool given_up;              /* an append was not recorded: handed back by its number */
+    bool alone, wants_alone;    /* no other run is in its process; it was handed back to be that */
+    bool orderly;               /* it hands the run back by itself */
+    bool held_back;             /* it comes to what its build may not execute: back when the rest has ended */
+    aiki_view why;              /* the build that was asked first does not execute it: error map */
     uint64_t serial;            /* names this use of the struct */
     uint32_t runtime, run, build;
     uint64_t epoch, appends, journal_seq;
@@ -52,6 +56,7 @@ struct runtime {
     int64_t offset_ms, last_ms; /* engine's clock as learnt */
     struct ask asks[256];
     uint32_t ask_count, claims_open;
+    uint32_t quarantined[BUILDS]; /* quarantine_bit */
     struct stay stays[STAYS_MAX];
 };
 extern struct runtime runtimes[RUNTIMES_MAX];
@@ -66,7 +71,7 @@ struct stay *stay_new(struct runtime *rt, uint32_t run, uint64_t epoch);
 /* Nothing of it has come yet; build executes it. */
 void stay_loads(struct stay *s, uint32_t build);
 /* What is on record does not fit the build of s, which has done nothing: another is asked. */
-void runtime_move(struct stay *s);
+void runtime_move(struct stay *s, aiki_view why);
 /* That build executes it, or was asked first and blocks it. */
 void runtime_moved(struct stay *s, uint32_t to);
 /* All that was recorded goes along. */
@@ -87,6 +92,16 @@ void stay_pump(struct stay *s);
 /* Number, first of the pair if it is one. */
 uint64_t number_in(aiki_view value);
 
+void runtime_release(struct stay *s, aiki_view events);
+
+/* ---- crash.c ---- */
+
+/* The broker hands back what a child that hangs has; the child goes on unknowing. */
+void crash_hang(struct runtime *rt);
+/* A child is gone with all that was under way in it. */
+void crash_child(struct runtime *rt);
+bool crash_is_in_child(const struct stay *s);
+
 /* ---- attempt.c ---- */
 
 void attempt_start(struct stay *s, struct step *step);
@@ -94,6 +109,8 @@ void attempt_start(struct stay *s, struct step *step);
 void attempt_check(struct stay *s, struct step *step);
 /* One that a thread is executing, or NULL. */
 const struct execution *attempt_under_way(const struct stay *s);
+/* One that was given out and has not ended, begun or not. */
+bool attempt_is_open(const struct stay *s);
 const struct task_policy *attempt_policy(struct stay *s, const struct op *op);
 
 #endif

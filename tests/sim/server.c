@@ -159,11 +159,10 @@ static void forget_some(struct pipeline *p)
 {
     if (!HAS(SMALL_CACHE))
         return;
-    for (int i = 0; i < REST_COUNT; i++) {
-        const struct chain *runs = &p->cache.resting[i].runs;
-        while (!chain_is_empty(runs))
-            cache_remove(&p->cache, container_of(runs->next, struct entry, resting));
-    }
+    while (!chain_is_empty(&p->cache.open))
+        cache_remove(&p->cache, container_of(p->cache.open.next, struct entry, resting));
+    while (!chain_is_empty(&p->cache.ended))
+        cache_remove(&p->cache, container_of(p->cache.ended.next, struct entry, resting));
 }
 
 static void on_turn(struct sim_event *e);
@@ -258,6 +257,9 @@ void server_start(void)
     pipeline_init(&s->p, s->store, "sim", &outbox);
     if (USES(PAGES))
         s->p.claim_bytes_max = s->p.page_bytes_max = sim.config.page_bytes;
+    if (USES(QUARANTINE))
+        s->p.quarantine.crashes_max = sim.config.quarantine_crashes;
+    s->p.quarantine.window_ms = QUARANTINE_MS;
     if (USES(SMALL_UNITS))
         s->p.family_unit_runs = sim.config.unit_runs;
     if (pipeline_restore(&s->p, &err) != AIKI_OK)

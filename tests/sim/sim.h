@@ -28,6 +28,8 @@ enum {
     ROOTS_MAX = 400,   /* runs that clients start */
     RUNS_MAX = 8000,   /* with their children */
     LEASE_MS = 1000,
+    QUARANTINE_MS = 8000, /* in which that many crashes are too many */
+    SHARED_KEYS = 4,   /* for many starts, by workflow */
     SKEW_MS = 150,     /* a host's clock and what it knows are behind by the way of a message or two */
     FAULT_PHASE_MS = 20000, /* faults are over after that */
     CALM_MS_MAX = 3600 * 1000 /* and every run has ended after that */
@@ -50,6 +52,7 @@ enum {
     X(RUNTIME_PAUSE, "runtime-pause")   /* longer than its lease */      \
     X(CHILD_HANGS, "child-hangs")       /* handed back, and writes on */ \
     X(CHILD_CRASH, "child-crash")       /* its process is gone, its runs are handed back */ \
+    X(CODE_CRASH, "code-crash")         /* with the workflow's own code as the cause */ \
     X(CUT, "cut")                       /* a connection ends */          \
     X(REPLY_LOST, "reply-lost")         /* clients ask again */          \
     X(APPEND_TWICE, "append-twice")                                      \
@@ -98,6 +101,9 @@ enum {
     X(START_RETRY, "start-retry") /* a retry policy given at the start */   \
     X(START_BY, "start-by")     /* children that nobody takes up end */     \
     X(KEYS, "keys")             /* starts that share keys, of all policies */ \
+    X(SHARED, "shared")         /* children that runs have in common */     \
+    X(ISOLATED, "isolated")     /* tasks with a process of their own */     \
+    X(QUARANTINE, "quarantine") /* of code that crashes */                  \
     X(SMALL_UNITS, "small-units") /* families closed in several */          \
     X(DEADLINE, "deadline")                                                 \
     X(PAGES, "pages")           /* journals of many */
@@ -116,6 +122,7 @@ struct config {
     uint32_t fault_percent; /* how often what is on happens, relative to its usual rate */
     uint32_t request_permille; /* how often a client asks something of a run */
     uint64_t page_bytes;    /* of a journal */
+    uint32_t quarantine_crashes; /* before code is quarantined */
     uint32_t unit_runs;     /* from how many on a family is closed in several units */
     bool verbose;
 };
@@ -163,7 +170,11 @@ struct beginning {
 };
 void oracle_begins(const struct beginning *b);
 /* The journal a runtime was given is what is on record. */
-void oracle_claimed(uint32_t run, uint64_t epoch, aiki_view journal, uint64_t seq);
+void oracle_claimed(uint32_t run, const struct msg_CLAIMED *m);
+/* Its owner handed it back to be executed alone, and that was taken. */
+void oracle_asked_alone(uint32_t run, uint64_t epoch);
+/* A live stay executes code of the run. */
+void oracle_executes(uint32_t run, uint64_t epoch, uint32_t build);
 /* And the next page of it. */
 void oracle_page(uint32_t run, uint64_t epoch, uint64_t seq);
 /* Waits of a live stay end when the record says. */
@@ -284,6 +295,16 @@ void runtime_frame(uint32_t peer, const struct frame *f);
 void runtime_cut(uint32_t peer);
 bool runtime_frozen_until(uint32_t peer, int64_t *ret_until_ms);
 void runtimes_calm(uint32_t build);
+/* What the runtime was told is quarantined of that build, and whether it serves that. */
+uint32_t runtime_quarantined(uint32_t peer, uint32_t build, bool *ret_registered);
+
+/* quarantines.c: what is quarantined, by what is on record. One bit for each task and workflow. */
+void quarantine_begin(void);
+uint32_t quarantine_bit(aiki_view name, bool workflow);
+void quarantine_counts(const struct sim_run *r, const struct event *crashed);
+void quarantine_rows(const struct unit *u);
+void quarantine_quiet(void);
+bool quarantine_was(uint32_t build);
 
 void clients_start(void);
 void clients_stop(void);

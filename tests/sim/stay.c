@@ -171,32 +171,100 @@ static void send_append(struct stay *s, uint64_t next, aiki_view events, aiki_vi
     buf_deinit(&w);
     replay_append_end(&s->replay);
     s->leaving = next != NEXT_CONTINUE;
+    s->orderly = next != NEXT_CONTINUE && next != NEXT_BLOCK;
     sim.zombie_writes += s->zombie;
 }
 
-static void block(struct stay *s)
+static void block(struct stay *s, aiki_view why)
 {
-    aiki_error err = {.struct_size = sizeof(err)};
-    aiki_writer map, w;
-    struct event e = {.kind = EVENT_BLOCKED};
-    if (HAS(BUILD_KEPT) && HAS(OTHER_BUILD) && !s->acted && !s->moved && !s->zombie && s->appends == 0) {
-        runtime_move(s);
-        return;
-    }
-    replay_explain(&s->replay, &err);
-    buf_init(&map);
+    aiki_writer w;
+    const struct event e = {.kind = EVENT_BLOCKED, .as.blocked.error = why};
     buf_init(&w);
-    error_write(&map, &err);
-    e.as.blocked.error = aiki_writer_view(&map);
     event_write_new(&w, &e);
-    sim.diverged++;
-    if (s->moved && !s->acted)
-        runtime_moved(s, !s->build);
-    if (!HAS(OTHER_BUILD))
-        violation("run %u diverges though its code never changed: %s", s->run, err.message);
     send_append(s, NEXT_BLOCK, aiki_writer_view(&w), (aiki_view){NULL, 0});
     buf_deinit(&w);
+}
+
+/* As run_unfit, and what the broker makes of it: the other build, or the reason of the first. */
+static void unfit(struct stay *s, const aiki_error *err)
+{
+    aiki_writer map;
+    buf_init(&map);
+    error_write(&map, err);
+    aiki_view why = aiki_writer_view(&map);
+    bool untouched = !s->acted && s->appends == 0;
+    if (untouched && !s->moved && !s->zombie && HAS(BUILD_KEPT) && HAS(OTHER_BUILD)) {
+        runtime_move(s, why);
+    } else {
+        if (untouched && s->moved)
+            runtime_moved(s, !s->build);
+        block(s, untouched && s->moved ? s->why : why);
+    }
     buf_deinit(&map);
+}
+
+static void diverge(struct stay *s)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    replay_explain(&s->replay, &err);
+    sim.diverged++;
+    if (!HAS(OTHER_BUILD))
+        violation("run %u diverges though its code never changed: %s", s->run, err.message);
+    unfit(s, &err);
+}
+
+static bool is_quarantined(const struct stay *s, aiki_view name, bool workflow)
+{
+    return (host_of(s)->quarantined[s->build] & quarantine_bit(name, workflow)) != 0;
+}
+
+static void unfit_for_quarantine(struct stay *s)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    (void)error_code(&err, AIKI_CRASHED, "QUARANTINED", "by this build no more");
+    unfit(s, &err);
+}
+
+/* False: its own code ended its process too often, or that of others. */
+static bool may_execute(struct stay *s)
+{
+    uint8_t memory[256];
+    aiki_writer map;
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (is_quarantined(s, view_of(workflow_name(sim.runs[s->run].workflow)), true)) {
+        unfit_for_quarantine(s);
+        return false;
+    }
+    if (s->replay.journal.crashes < CRASHES_DEFAULT) {
+        oracle_executes(s->run, s->epoch, s->build);
+        return true;
+    }
+    (void)error_code(&err, AIKI_CRASHED, "WORKFLOW_CRASHED", "%llu times",
+                     (unsigned long long)s->replay.journal.crashes);
+    aiki_writer_init_fixed(&map, memory, sizeof(memory));
+    error_write(&map, &err);
+    block(s, aiki_writer_view(&map));
+    return false;
+}
+
+/* An attempt is to begin that may not, or not here. */
+static bool is_elsewhere(struct stay *s, struct step *step)
+{
+    if (is_quarantined(s, step->name, false)) {
+        s->held_back = s->acted || s->appends > 0;
+        if (s->held_back)
+            replay_leave(&s->replay, step);
+        else
+            unfit_for_quarantine(s);
+        return true;
+    }
+    if (!s->interp.program->tasks[step->name.data[0] - 'a'].isolated || s->alone)
+        return false;
+    s->wants_alone = true;
+    replay_leave(&s->replay, step);
+    replay_take_back(&s->replay);
+    send_append(s, NEXT_ALONE, replay_append_begin(&s->replay, false), (aiki_view){NULL, 0});
+    return true;
 }
 
 static void fail(struct stay *s, struct event *e, aiki_writer *w)
@@ -237,7 +305,7 @@ static void finish(struct stay *s)
     uint8_t memory[1024];
     aiki_writer w;
     if (!replay_may_return(&s->replay)) {
-        block(s);
+        diverge(s);
         return;
     }
     aiki_writer_init_fixed(&w, memory, sizeof(memory));
@@ -269,12 +337,15 @@ void stay_give_back(struct stay *s)
 static struct child_options child_of(struct stay *s, const struct op *op)
 {
     char key[40] = "";
-    if (op->keyed)
+    if (op->shared)
+        (void)snprintf(key, sizeof(key), "of-many-%u", op->skip);
+    else if (op->keyed)
         (void)snprintf(key, sizeof(key), "child-%u-%u", s->run, op->input & 1);
     return (struct child_options){.version = op->skip % 2 == 0 ? view_of(SIM_VERSION) : (aiki_view){NULL, 0},
                                   .close_policy = op->close_policy,
                                   .detached = op->detached,
                                   .schedule_to_start_ms = op->start_by_ms,
+                                  .shared = op->shared,
                                   .key = stay_copy(s, view_of(key))};
 }
 
@@ -448,11 +519,19 @@ void stay_pump(struct stay *s)
             violation("run %u: replay has failed", s->run);
         switch (replay_next(&s->replay, host_now_ms(host_of(s)), &step)) {
         case REPLAY_RESUME: resume(s); break;
-        case REPLAY_START: attempt_start(s, step); break;
-        case REPLAY_DIVERGED: block(s); break;
+        case REPLAY_START:
+            if (!is_elsewhere(s, step))
+                attempt_start(s, step);
+            break;
+        case REPLAY_DIVERGED: diverge(s); break;
         case REPLAY_PAUSED: stay_give_back(s); return;
         case REPLAY_OVERDUE: attempt_check(s, step); break;
-        case REPLAY_IDLE: idle(s); return;
+        case REPLAY_IDLE:
+            if (s->held_back && !attempt_is_open(s))
+                stay_give_back(s);
+            else
+                idle(s);
+            return;
         }
     }
 }
@@ -469,6 +548,8 @@ void stay_ready(struct stay *s)
     if (s->replay.journal.ended)
         violation("run %u: it is offered though it has ended", s->run);
     s->loading = false;
+    if (!may_execute(s))
+        return;
     s->input = number_in(s->replay.journal.start.as.started.input);
     replay_begin(&s->replay);
     stay_pump(s);

@@ -283,6 +283,7 @@ static void begin(const struct config *config)
     sim.work = (struct rng){mix64(config->seed, 3)};
     sim.program_rng = (struct rng){mix64(config->seed, 4)};
     sim.faults_end_ms = sim.now_ms + FAULT_PHASE_MS;
+    quarantine_begin();
     programs_make();
     runs_make();
     server_start();

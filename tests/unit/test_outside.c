@@ -453,14 +453,47 @@ static void a_paused_run_ends_what_it_began(void **state)
     world_end(w);
 }
 
-static uint64_t once(struct world *w)
+static uint64_t pay(struct world *w, struct task_policy *policy)
 {
-    static struct task_policy policy = {.at_most_once = true};
-    retry_fill(&policy.retry);
-    const struct step_call call = {.kind = STEP_TASK, .name = view("pay"), .policy = &policy};
+    retry_fill(&policy->retry);
+    const struct step_call call = {.kind = STEP_TASK, .name = view("pay"), .policy = policy};
     uint32_t f = begin(w, &call);
     await(w, &f, 1, 1);
     return shown(w, f)->outcome;
+}
+
+static uint64_t once(struct world *w)
+{
+    static struct task_policy policy = {.at_most_once = true};
+    return pay(w, &policy);
+}
+
+static uint64_t once_in_time(struct world *w)
+{
+    static struct task_policy policy = {.at_most_once = true, .start_to_close_ms = 500};
+    return pay(w, &policy);
+}
+
+/* Given out and left to another process, with a limit on its time: it does not count as begun here, its
+ * time does not pass, and it is executed there. */
+static void an_attempt_is_left_to_another_process(void **state)
+{
+    struct world *w = *state;
+    struct step *s;
+    world_begin(w, once_in_time);
+    begin_stay(w);
+    (void)append(w, false);
+    replay_acked(&w->r);
+    assert_int_equal(replay_next(&w->r, w->now_ms, &s), REPLAY_START);
+    replay_leave(&w->r, s);
+    w->now_ms += 10000;
+    assert_int_equal(replay_next(&w->r, w->now_ms, &s), REPLAY_IDLE);
+    (void)append(w, false);
+    fiber_destroy(w->fiber);
+    run_to_end(w, NEVER);
+    assert_int_equal(w->result, OUTCOME_OK);
+    assert_int_equal(effects_of(w, "pay", 0), 1);
+    world_end(w);
 }
 
 /* Recorded as begun, a task that is made at most once is given back: it was not, and may be yet. */
@@ -760,6 +793,7 @@ int main(void)
         cmocka_unit_test(a_late_sign_of_life_is_dropped),
         cmocka_unit_test(a_paused_run_ends_what_it_began),
         cmocka_unit_test(a_pause_before_an_attempt_at_most_once),
+        cmocka_unit_test(an_attempt_is_left_to_another_process),
         cmocka_unit_test(results_of_a_pause_are_kept),
         cmocka_unit_test(kept_results_outlive_requests),
         cmocka_unit_test(a_sleeper_is_woken),

@@ -40,4 +40,23 @@ static aiki_status isolated(aiki_run *run, const struct isolated_input *in,
 }
 AIKI_WORKFLOW_TYPED(isolated, "isolated", "1.0.0", isolated_input, isolated_output);
 
-AIKI_PLUGIN("isolated", "1.0.0", AIKI_WORKFLOWS(isolated_workflow), AIKI_TASKS(here_task, apart_task));
+/* Of a task that is executed at most once: changing the process is no reason not to know whether it was. */
+static aiki_status isolated_once(aiki_run *run, const struct isolated_input *in,
+                                 struct isolated_output *out, aiki_error *err)
+{
+    const aiki_task_options options = {.struct_size = (uint32_t)sizeof(options),
+                                       .flags = AIKI_TASK_AT_MOST_ONCE};
+    aiki_future futures[2];
+    struct process p;
+    for (int i = 0; i < 2; i++)
+        AIKI_TRY(apart_start(run, &(struct isolated_input){.ms = in->ms + i}, &options, &futures[i], err));
+    AIKI_TRY(aiki_await_all(run, futures, 2, err));
+    AIKI_TRY(apart_result(run, futures[0], &p, err));
+    out->here = p.pid;
+    AIKI_TRY(apart_result(run, futures[1], &p, err));
+    out->apart = p.pid;
+    return AIKI_OK;
+}
+AIKI_WORKFLOW_TYPED(isolated_once, "isolated-once", "1.0.0", isolated_input, isolated_output);
+
+AIKI_PLUGIN("isolated", "1.0.0", AIKI_WORKFLOWS(isolated_workflow, isolated_once_workflow), AIKI_TASKS(here_task, apart_task));

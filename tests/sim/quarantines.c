@@ -1,0 +1,101 @@
+/* quarantines.c - code that takes processes down too often: what is on record about it, and who knows.
+ *
+ *   what is quarantined has crashed that often in that time, in two runs at least, since the server started
+ *   what has, is quarantined; a restart does not forget it, and every runtime that has the build knows
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "sim.h"
+#include "wire/error.h"
+
+enum { BITS = NAMES + WORKFLOWS_MAX };
+
+/* Charged crashes of one task or workflow of a build, in one life of the server. */
+struct count {
+    uint64_t generation;
+    int64_t at_ms[16];
+    uint32_t count, first_run;
+    bool several;
+};
+static struct {
+    struct count counts[BUILDS][BITS];
+    uint32_t on[BUILDS], ever[BUILDS]; /* by rows; bits */
+} all;
+
+void quarantine_begin(void) { memset(&all, 0, sizeof(all)); }
+
+static uint32_t number_of(aiki_view name, bool workflow)
+{
+    return workflow ? NAMES + (uint32_t)(name.data[1] - '0') : (uint32_t)(name.data[0] - 'a');
+}
+
+uint32_t quarantine_bit(aiki_view name, bool workflow) { return 1u << number_of(name, workflow); }
+
+bool quarantine_was(uint32_t build) { return all.ever[build] != 0; }
+
+static bool is_too_much(const struct count *c)
+{
+    uint32_t max = sim.config.quarantine_crashes;
+    if (!USES(QUARANTINE) || !c->several || c->count < max)
+        return false;
+    return c->at_ms[(c->count - 1) % 16] - c->at_ms[(c->count - max) % 16] <= QUARANTINE_MS;
+}
+
+/* Kills count for the run alone: nobody can tell an operator from the kernel. */
+void quarantine_counts(const struct sim_run *r, const struct event *e)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    uint32_t number = number_of(e->as.crashed.name, e->as.crashed.attempt == 0);
+    struct count *c = &all.counts[e->as.crashed.build.data[0] - 1u][number];
+    (void)error_read(e->as.crashed.error, &err, NULL, NULL); /* its code counts */
+    if (strcmp(err.code, "CRASH_KILLED") == 0)
+        return;
+    if (c->generation != sim.server.generation + 1)
+        *c = (struct count){.generation = sim.server.generation + 1, .first_run = fact_run_number(r)};
+    c->several |= c->first_run != fact_run_number(r);
+    c->at_ms[c->count++ % 16] = e->at_ms;
+}
+
+static void take_row(const struct workflow_row *row)
+{
+    uint32_t build = row->build.data[0] - 1u;
+    bool workflow = row->name.data[row->name.size_bytes - 1] == '!';
+    uint32_t number = number_of(row->name, workflow), bit = 1u << number;
+    struct count *c = &all.counts[build][number];
+    if (row->descriptor.data[0] == 0xc0) {
+        all.on[build] &= ~bit;
+        memset(c, 0, sizeof(*c));
+        return;
+    }
+    if (c->generation != sim.server.generation + 1 || !is_too_much(c))
+        violation("%.*s of build %u is quarantined, and has not crashed that often",
+                  (int)row->name.size_bytes, (const char *)row->name.data, build);
+    all.on[build] |= bit;
+    all.ever[build] |= bit;
+}
+
+void quarantine_rows(const struct unit *u)
+{
+    for (size_t i = 0; i < u->workflow_count; i++)
+        if (u->workflows[i].space.size_bytes > 3)
+            take_row(&u->workflows[i]);
+}
+
+void quarantine_quiet(void)
+{
+    for (uint32_t build = 0; build < BUILDS; build++) {
+        uint32_t should = all.on[build];
+        for (uint32_t i = 0; i < BITS; i++)
+            if (all.counts[build][i].generation == sim.server.generation + 1 &&
+                is_too_much(&all.counts[build][i]))
+                should |= 1u << i;
+        for (uint32_t peer = 0; peer < sim.config.runtimes; peer++) {
+            bool registered;
+            uint32_t known = runtime_quarantined(peer, build, &registered);
+            if (registered && known != should)
+                violation("runtime %u knows %x of build %u as quarantined, it is %x", peer, known, build,
+                          should);
+        }
+    }
+}
