@@ -21,12 +21,14 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "base/reload.h"
+#include "base/sandbox.h"
 #include "broker/broker.h"
 #include "broker/check.h"
 #include "broker/gate.h"
 #include "broker/rehearse.h"
 #include "child/child.h"
 #include "child/probe.h"
+#include "child/sandbox.h"
 #include "child/stack.h"
 #include "intake/cache.h"
 #include "wire/error.h"
@@ -59,6 +61,9 @@ static const struct config_key keys[] = {
      "off: plugins that other users could change are served with a warning"},
     {"determinism", CONFIG_TEXT, "warn", 0, 0,
      "strict: plugins whose workflow code calls clocks, chance, files... are refused"},
+    {"sandbox", CONFIG_TEXT, "off", 0, 0,
+     "keep plugins from files, network and processes: on, try (what the kernel has) or off, with needs "
+     "behind it; also for some files: try,billing.so=on network write:/var/lib/billing"},
     {"task-threads", CONFIG_INT, "64", 1, 1024, "tasks at a time, for each plugin"},
     {"wait-timeout-ms", CONFIG_INT, "604800000", 0, INT64_C(3660) * 24 * 3600 * 1000,
      "of waits for signals without a limit by call or workflow; 0 = none"},
@@ -160,6 +165,8 @@ static aiki_status check_settings(const struct config *c, aiki_error *err)
     aiki_status st = gate_policy_check(config_text(c, "gate"), err);
     if (st == AIKI_OK)
         st = check_choice(c, "plugin-owner-check", "on", "off", err);
+    if (st == AIKI_OK)
+        st = sandbox_check(config_text(c, "sandbox"), err);
     return st == AIKI_OK ? check_choice(c, "determinism", "warn", "strict", err) : st;
 }
 
@@ -167,6 +174,7 @@ static struct admit_options admit_options_of(const struct config *c)
 {
     struct admit_options o = {.executable = OWN_EXECUTABLE,
                               .keys_dir = config_text(c, "plugin-keys"),
+                              .sandbox = config_text(c, "sandbox"),
                               .any_owner = strcmp(config_text(c, "plugin-owner-check"), "off") == 0,
                               .strict = strcmp(config_text(c, "determinism"), "strict") == 0};
     if (o.any_owner)
@@ -174,6 +182,22 @@ static struct admit_options admit_options_of(const struct config *c)
                  "directory on the way to it, decides what runs here",
                  config_origin(c, "plugin-owner-check"));
     return o;
+}
+
+/* On is a promise: a runtime that cannot keep it does not start. */
+static aiki_status check_sandbox(const struct config *c, aiki_error *err)
+{
+    enum sandbox_mode most = sandbox_strictest(config_text(c, "sandbox"));
+    aiki_error lacks = AIKI_ERROR_INIT;
+    if (most == SANDBOX_OFF || sandbox_support(&lacks) == AIKI_OK)
+        return AIKI_OK;
+    if (most == SANDBOX_ON)
+        return error_code(err, AIKI_UNSUPPORTED, "SANDBOX_UNAVAILABLE",
+                          "sandbox is on (%s), but %s; say try to go without that, or off",
+                          config_origin(c, "sandbox"), lacks.message);
+    log_warn("sandbox", "%s; sandboxes go without that (%s)", lacks.message,
+             config_origin(c, "sandbox"));
+    return AIKI_OK;
 }
 
 static void set_log_level(const struct config *c)
@@ -246,6 +270,7 @@ static int rehearse(const struct config *c, const char *file, const char *state_
                                              .tls = {.cert = config_text(c, "tls-cert"),
                                                      .key = config_text(c, "tls-key"),
                                                      .ca = config_text(c, "tls-ca")},
+                                             .sandbox = config_text(c, "sandbox"),
                                              .json = config_flag(c, "json")};
     return rehearse_plugin(file, &options);
 }
@@ -273,6 +298,10 @@ static int run(struct config *c)
         return EXIT_USAGE;
     }
     hash_setup();
+    if (check_sandbox(c, &err) != AIKI_OK) {
+        log_error("settings", "%s: %s", err.code, err.message);
+        return EXIT_USAGE;
+    }
     const char *file = config_text(c, "replay");
     if (file[0] != '\0')
         return rehearse(c, file, state_dir);

@@ -1,4 +1,4 @@
-/* cache.c - entries, three hash tables over them, two LRU lists. */
+/* cache.c - entries, three hash tables over them, three LRU lists. */
 #include "cache.h"
 
 #include <stdlib.h>
@@ -40,8 +40,8 @@ void cache_init(struct cache *c)
 {
     memset(c, 0, sizeof(*c));
     make_tables(c, BUCKETS_FIRST);
-    chain_init(&c->open);
-    chain_init(&c->ended);
+    for (int i = 0; i < REST_COUNT; i++)
+        chain_init(&c->resting[i].runs);
 }
 
 static void link_entry(struct cache *c, struct entry *e)
@@ -182,7 +182,7 @@ void cache_hold(struct cache *c, struct entry *e)
     if (!chain_is_linked(&e->resting))
         return;
     chain_remove(&e->resting);
-    *(e->charged_as_ended ? &c->ended_bytes : &c->open_bytes) -= e->charged_bytes;
+    c->resting[e->rest].bytes -= e->charged_bytes;
     e->charged_bytes = 0;
 }
 
@@ -225,22 +225,38 @@ static size_t entry_bytes(const struct entry *e)
            (size_t)e->reason_size_bytes + (size_t)e->absorbed_size_bytes + refs;
 }
 
+static enum rest rest_of(const struct run *run)
+{
+    if (run_state_is_terminal(run->state))
+        return REST_ENDED;
+    bool soon = run->state == RUN_QUEUED || run->state == RUN_RUNNING;
+    return soon ? REST_QUEUED : REST_PARKED;
+}
+
 void cache_rest(struct cache *c, struct entry *e)
 {
+    static const size_t bytes_max[] = {[REST_QUEUED] = CACHE_QUEUED_BYTES_MAX,
+                                       [REST_PARKED] = CACHE_PARKED_BYTES_MAX,
+                                       [REST_ENDED] = CACHE_ENDED_BYTES_MAX};
     bool held = e->dirty != 0 || e->owner != NULL || !chain_is_empty(&e->waiters) ||
                 chain_is_linked(&e->lagging);
     cache_hold(c, e);
     if (held)
         return;
-    bool ended = run_state_is_terminal(e->run.state);
-    e->charged_as_ended = ended;
+    enum rest rest = e->rest = rest_of(&e->run);
     e->charged_bytes = entry_bytes(e);
-    *(ended ? &c->ended_bytes : &c->open_bytes) += e->charged_bytes;
-    chain_append(ended ? &c->ended : &c->open, &e->resting);
-    while (c->ended_bytes > CACHE_ENDED_BYTES_MAX)
-        cache_remove(c, container_of(c->ended.next, struct entry, resting));
-    while (c->open_bytes > CACHE_OPEN_BYTES_MAX)
-        cache_remove(c, container_of(c->open.next, struct entry, resting));
+    c->resting[rest].bytes += e->charged_bytes;
+    chain_append(&c->resting[rest].runs, &e->resting);
+    while (c->resting[rest].bytes > bytes_max[rest])
+        cache_remove(c, container_of(c->resting[rest].runs.next, struct entry, resting));
+}
+
+size_t cache_resting_bytes(const struct cache *c)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < REST_COUNT; i++)
+        bytes += c->resting[i].bytes;
+    return bytes;
 }
 
 void entry_row(const struct entry *e, const char *space, struct run_row *ret_row)

@@ -4,8 +4,9 @@
  *   resting (LRU, named limit) <-----> in use (owned, waited for, dirty, lagging)
  *
  * Only resting entries are ever forgotten, and nothing is lost with one: it can be read from the
- * store again (engine_adopt gives a run the same epoch again). Finished runs rest in a list with
- * a smaller limit of its own. A parked run needs no entry at all, only a timer.
+ * store again (engine_adopt gives a run the same epoch again). Runs that are going to be claimed
+ * soon, parked ones and finished ones rest in a list each. The limit of parked ones is small, since
+ * there may be a million of them: such a run needs no entry at all, only a timer.
  */
 #ifndef SERVER_CACHE_H
 #define SERVER_CACHE_H
@@ -16,8 +17,9 @@
 #include "store/store.h"
 
 enum {
-    CACHE_OPEN_BYTES_MAX = 192 * 1024 * 1024,
-    CACHE_ENDED_BYTES_MAX = 32 * 1024 * 1024,
+    CACHE_QUEUED_BYTES_MAX = 192 * 1024 * 1024,
+    CACHE_PARKED_BYTES_MAX = 16 * 1024 * 1024,
+    CACHE_ENDED_BYTES_MAX = 8 * 1024 * 1024,
     CACHE_JOURNAL_BYTES_MAX = 1024 * 1024, /* of one run; more is read from the store */
     ABSORBED_MAX = 8 /* starts answered with a run that existed: the last ones are kept */
 };
@@ -30,6 +32,9 @@ struct ref_set {
     uint8_t (*hashes)[16];
     size_t count, capacity;
 };
+
+/* Where an entry rests that nothing holds. */
+enum rest { REST_QUEUED, REST_PARKED, REST_ENDED, REST_COUNT };
 
 struct entry {
     struct run run;
@@ -58,7 +63,7 @@ struct entry {
     uint8_t last_build[HASH_BYTES]; /* of the newest CLAIMED event; zero = none */
     struct chain owned;             /* in owner->owned */
     struct chain waiters;           /* head of struct waiter */
-    struct chain resting;           /* in one of the two LRU lists */
+    struct chain resting;           /* in one of cache.resting */
     struct chain lagging;           /* memory is ahead of the row, see pipeline.h */
     int64_t lags_since_ms;
     uint32_t stored_state;          /* as the row says */
@@ -70,15 +75,17 @@ struct entry {
     int64_t timer_at_ms;            /* as the timers say; 0 = none */
     uint32_t dirty;                 /* index + 1 in the unit, 0 = clean */
     size_t charged_bytes;           /* while resting */
-    bool charged_as_ended;          /* in which of the two lists that is */
+    enum rest rest;                 /* in which list that is */
     struct entry *next_by_id, *next_by_no, *next_by_key;
 };
 
 struct cache {
     struct entry **by_id, **by_no, **by_key;
     size_t bucket_count, count;
-    struct chain open, ended;       /* LRU heads, oldest first */
-    size_t open_bytes, ended_bytes;
+    struct {
+        struct chain runs;          /* LRU head, oldest first */
+        size_t bytes;
+    } resting[REST_COUNT];
 };
 
 void cache_init(struct cache *c);
@@ -92,6 +99,8 @@ struct entry *cache_add(struct cache *c, const struct aiki_id *id, uint64_t no, 
 /* From a row of the store. */
 struct entry *cache_adopt(struct cache *c, const struct run_row *row, struct flow *flow);
 void cache_remove(struct cache *c, struct entry *e);
+/* Bytes of all that rests. */
+size_t cache_resting_bytes(const struct cache *c);
 /* In use: not forgotten until the next cache_rest. Whoever keeps a pointer calls this first. */
 void cache_hold(struct cache *c, struct entry *e);
 /* Call after every use: rests the entry when nothing holds it, and forgets the oldest ones over

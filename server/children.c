@@ -483,7 +483,7 @@ static void give_up(struct pipeline *p, struct entry *parent, const struct event
 {
     aiki_error err = {.struct_size = sizeof(err)};
     struct entry *e;
-    for (uint64_t pass = parent->run.flags >> RUN_FLAG_PASS_SHIFT;; pass--) {
+    for (uint64_t pass = run_passes(parent->run.flags);; pass--) {
         struct aiki_id id = child_id(&parent->id, &done->as.step.address, done->as.step.nth, pass);
         aiki_status status = run_load(p, &id, &e, &err);
         if (status == AIKI_OK) {

@@ -1,4 +1,4 @@
-/* control.c - requests about runs: cancel, terminate, pause, resume, wake, retry; and deadlines. */
+/* control.c - requests about runs: cancel, terminate, pause, resume, wake, retry, drop; and deadlines. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -211,12 +211,31 @@ aiki_status run_retry(struct pipeline *p, struct entry *e, aiki_view step, aiki_
     return refusal.status;
 }
 
+/* ---- drop ------------------------------------------------------------------------------------ */
+
+static bool run_drop(struct pipeline *p, struct entry *e, aiki_view reason, aiki_view actor,
+                     struct engine_effects *ret_effects, struct engine_refusal *ret_refusal)
+{
+    const struct event event = {.kind = EVENT_DROPPED,
+                                .as.control = {.reason = reason, .actor = actor}};
+    uint64_t from = e->journal.size_bytes;
+    bool was_dirty = e->dirty != 0;
+    (void)unit_touch(p, e);
+    bool allowed = engine_drop(&e->run, &p->now, event_body(p, &event), &e->journal, ret_effects,
+                               ret_refusal);
+    if (allowed && ret_effects->recorded > 0)
+        unit_changed(p, e, from, ret_effects);
+    else if (!was_dirty)
+        unit_untouch(p, e);
+    return allowed;
+}
+
 /* ---- the command ----------------------------------------------------------------------------- */
 
 static aiki_status read_control(aiki_view payload, struct msg_CONTROL *m, aiki_error *err)
 {
     aiki_status status = msg_CONTROL_read(payload, m, err);
-    if (status == AIKI_OK && (m->action < CONTROL_CANCEL || m->action > CONTROL_RETRY))
+    if (status == AIKI_OK && (m->action < CONTROL_CANCEL || m->action > CONTROL_DROP))
         status = error_code(err, AIKI_INVALID, "BAD_ACTION", "there is no request number %llu",
                             (unsigned long long)m->action);
     if (status == AIKI_OK && m->step.size_bytes > 0 && m->action != CONTROL_RETRY)
@@ -236,7 +255,11 @@ static aiki_status control(struct pipeline *p, struct entry *e, const struct msg
     *ret_changed = true;
     if (m->action == CONTROL_RETRY)
         return run_retry(p, e, m->step, m->reason, m->actor, err);
-    if (!run_request(p, e, m->action, m->reason, m->actor, &effects, &refusal)) {
+    bool allowed =
+        m->action == CONTROL_DROP
+            ? run_drop(p, e, m->reason, m->actor, &effects, &refusal)
+            : run_request(p, e, m->action, m->reason, m->actor, &effects, &refusal);
+    if (!allowed) {
         refusal_error(e, &refusal, err);
         return refusal.status;
     }

@@ -21,7 +21,7 @@
     X(events, "Events recorded")                                                              \
     X(signals, "Signals recorded")                                                            \
     X(signals_deduplicated, "Signals whose reference had been seen")                          \
-    X(controls, "Requests that changed a run: cancel, terminate, pause, resume, wake, retry") \
+    X(controls, "Requests that changed a run: cancel, terminate, pause, resume, wake, retry, drop") \
     X(timers_fired, "Runs woken or ended by their timer")                                     \
     X(claims, "Claims granted")                                                               \
     X(claims_refused, "Claims of tickets that were no longer valid")                          \

@@ -302,7 +302,7 @@ aiki_status check_text(aiki_view text, const char *what, aiki_error *err);
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-/* CONTROL_* but for CONTROL_RETRY. False: refused. effects->recorded 0: it was so already. */
+/* CONTROL_* but for CONTROL_RETRY and CONTROL_DROP. False: refused. effects->recorded 0: it was so already. */
 bool run_request(struct pipeline *p, struct entry *e, uint64_t action, aiki_view reason,
                  aiki_view actor, struct engine_effects *ret_effects,
                  struct engine_refusal *ret_refusal);

@@ -294,7 +294,7 @@ static void server_stats(struct pipeline *p, aiki_writer *w)
         {"incarnation", p->store->incarnation},
         {"uptime_ms", (uint64_t)(p->now.at_ms - p->started_at_ms)},
         {"cached_runs", p->cache.count},
-        {"cached_bytes", p->cache.open_bytes + p->cache.ended_bytes},
+        {"cached_bytes", cache_resting_bytes(&p->cache)},
         {"timers", p->timers.count},
         {"waiters", p->waiter_open_count},
         {"commits", p->store->commits},
@@ -409,7 +409,7 @@ static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, 
         return error_set(
             err, AIKI_INVALID,
             "unknown query; there are runs.list runs.get runs.history runs.tree runs.sample "
-            "runs.journal workflows.list workflows.get builds.get workers.list plugins.list plugins.get "
+            "runs.journal letters.list letters.get workflows.list workflows.get builds.get workers.list plugins.list plugins.get "
             "plugins.unquarantine server.stats");
     return AIKI_OK;
 }

@@ -315,6 +315,8 @@ static void do_job(struct reader *r, const struct job *job)
                  : job->what == JOB_TREE    ? runs_tree(r, job, &args, &doc, &err)
                  : job->what == JOB_SAMPLE  ? runs_sample(r, &args, &doc, &err)
                  : job->what == JOB_JOURNAL ? runs_journal(r, &args, &doc, &err)
+                 : job->what == JOB_LETTERS ? letters_list(r, &args, &doc, &err)
+                 : job->what == JOB_LETTER  ? letters_get(r, &args, &doc, &err)
                                             : runs_list(r, job, &args, &doc, &err);
     if (status == AIKI_OK && doc.status != AIKI_OK)
         status = error_set(&err, doc.status, "the answer could not be written");
@@ -397,7 +399,9 @@ static const struct {
                {"runs.history", JOB_HISTORY},
                {"runs.tree", JOB_TREE},
                {"runs.sample", JOB_SAMPLE},
-               {"runs.journal", JOB_JOURNAL}};
+               {"runs.journal", JOB_JOURNAL},
+               {"letters.list", JOB_LETTERS},
+               {"letters.get", JOB_LETTER}};
 
 static enum job_kind find_query(aiki_view what)
 {

@@ -27,8 +27,8 @@ aiki_status reader_start(struct reader **ret, struct store *store, const char *s
 void reader_stop(struct reader *r);
 /* Whether it is such a request. */
 bool reader_knows(aiki_view what);
-/* "runs.list", "runs.history", "runs.tree", "runs.sample" or "runs.journal" for that request. served: the flows that somebody serves, a
- * malloc'ed array that the reader frees. AIKI_LIMIT when too many wait. [store] */
+/* "runs.list", "runs.history", "runs.tree", "runs.sample", "runs.journal", "letters.list" or
+ * "letters.get" for that request. served: the flows that somebody serves, a malloc'ed array that the reader frees. AIKI_LIMIT when too many wait. [store] */
 aiki_status reader_ask(struct reader *r, peer_id peer, uint32_t correlation, aiki_view what,
                        aiki_view args, const struct flow **served, size_t served_count,
                        aiki_error *err);

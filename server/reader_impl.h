@@ -12,7 +12,7 @@
 struct job {
     struct mail mail;
     bool stop;
-    enum job_kind { JOB_NONE, JOB_LIST, JOB_HISTORY, JOB_TREE, JOB_SAMPLE, JOB_JOURNAL } what;
+    enum job_kind { JOB_NONE, JOB_LIST, JOB_HISTORY, JOB_TREE, JOB_SAMPLE, JOB_JOURNAL, JOB_LETTERS, JOB_LETTER } what;
     peer_id peer;
     uint32_t correlation;
     uint8_t *args; /* owned */
@@ -47,6 +47,12 @@ aiki_status runs_sample(struct reader *r, const struct query_args *a, aiki_write
                         aiki_error *err);
 aiki_status runs_journal(struct reader *r, const struct query_args *a, aiki_writer *doc,
                          aiki_error *err);
+
+/* reader_letters.c */
+aiki_status letters_list(struct reader *r, const struct query_args *a, aiki_writer *doc,
+                         aiki_error *err);
+aiki_status letters_get(struct reader *r, const struct query_args *a, aiki_writer *doc,
+                        aiki_error *err);
 
 /* reader_tree.c */
 aiki_status runs_tree(struct reader *r, const struct job *job, const struct query_args *a,

@@ -194,6 +194,7 @@ static void put_body(struct view_map *m, const struct aiki_id *run, const struct
     case EVENT_TERMINATED:
     case EVENT_PAUSED:
     case EVENT_RESUMED:
+    case EVENT_DROPPED:
     case EVENT_WOKEN: put_control(m, e); break;
     case EVENT_CHILD_DONE: put_child_done(m, e); break;
     case EVENT_JOINED: view_put_id(m, "run", &e->as.joined.parent); break;

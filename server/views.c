@@ -48,6 +48,8 @@ static void read_arg(aiki_reader *r, aiki_view name, struct query_args *a)
         a->state = aiki_mp_read_str(r);
     else if (view_is(name, "key"))
         a->key = aiki_mp_read_str(r);
+    else if (view_is(name, "task"))
+        a->task = aiki_mp_read_str(r);
     else if (view_is(name, "build"))
         a->build = aiki_mp_read_str(r);
     else if (view_is(name, "since"))

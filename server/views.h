@@ -9,7 +9,7 @@
 
 /* The arguments a query may bring; numbers may come as text. Unknown names are skipped. */
 struct query_args {
-    aiki_view id, workflow, version, state, key;
+    aiki_view id, workflow, version, state, key, task;
     aiki_view build;           /* hex digits its hash begins with */
     uint64_t limit, before, after;
     uint64_t wait_ms;          /* for the history to go on */

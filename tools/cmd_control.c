@@ -1,4 +1,5 @@
-/* cmd_control.c - `aiki runs cancel | terminate | pause | resume | wake | retry`. */
+/* cmd_control.c - `aiki runs cancel | terminate | pause | resume | wake | retry`, and what is done about
+ * a dead letter: `aiki dead-letters redrive | drop`. */
 #include <stdio.h>
 
 #include "commands.h"
@@ -57,6 +58,11 @@ static int run_retry(struct cli *cli)
                    "it goes on already");
 }
 
+static int letter_drop(struct cli *cli)
+{
+    return control(cli, AIKI_CONTROL_DROP, NULL, "dropped", "it is dropped already");
+}
+
 /* clang-format off */
 static const struct arg reason_args[] = {
     {ARG_TEXT, "reason", "TEXT", NULL, NULL, "why, for the record", 0, 0}, {.type = ARG_END}};
@@ -96,4 +102,14 @@ const struct command cmd_runs_retry = {
     .examples = "aiki runs retry 01JD2V7Q8X3M5N7P9R1S3T5V7W\n"
                 "aiki runs retry 01JD2V7Q8X3M5N7P9R1S3T5V7W --from charge-payment",
     .run = run_retry};
+const struct command cmd_letters_redrive = {
+    .group = "dead-letters", .name = "redrive", .operands = "RUN", .operand_min = 1, .operand_max = 1,
+    .args = retry_args, .summary = "execute what failed again; as `aiki runs retry`",
+    .examples = "aiki dead-letters redrive 01JD2V7Q8X3M5N7P9R1S3T5V7W --reason 'bank is back'",
+    .run = run_retry};
+const struct command cmd_letters_drop = {
+    .group = "dead-letters", .name = "drop", .operands = "RUN", .operand_min = 1, .operand_max = 1,
+    .args = reason_args, .summary = "list a failed run no more; the run stays as it is",
+    .examples = "aiki dead-letters drop 01JD2V7Q8X3M5N7P9R1S3T5V7W --reason 'paid by hand'",
+    .run = letter_drop};
 /* clang-format on */

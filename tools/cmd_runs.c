@@ -4,70 +4,14 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "commands.h"
 #include "doc.h"
+#include "pages.h"
 #include "report.h"
 #include "text.h"
 #include "wire/error.h"
 
 /* ---- list --------------------------------------------------------------------------------- */
-
-enum { PAGE_RUNS_MAX = 500 };
-
-/* The filters that were given, as pairs. */
-struct filters {
-    aiki_writer pairs;
-    uint64_t count;
-};
-
-static void add_text(struct filters *f, const char *name, const char *text)
-{
-    if (text == NULL)
-        return;
-    aiki_mp_str(&f->pairs, name);
-    aiki_mp_str(&f->pairs, text);
-    f->count++;
-}
-
-/* A duration before now, as a time. */
-static void add_ago(struct filters *f, const char *name, const struct args *a)
-{
-    if (!args_has(a, name))
-        return;
-    aiki_mp_str(&f->pairs, name);
-    aiki_mp_int(&f->pairs, clock_wall_ms() - args_ms(a, name));
-    f->count++;
-}
-
-static void collect_filters(struct filters *f, const struct args *a)
-{
-    buf_init(&f->pairs);
-    add_text(f, "workflow", args_text(a, "workflow"));
-    add_text(f, "version", args_text(a, "version"));
-    add_text(f, "state", args_text(a, "state"));
-    add_text(f, "key", args_text(a, "key"));
-    add_text(f, "build", args_text(a, "build"));
-    add_ago(f, "since", a);
-    add_ago(f, "until", a);
-}
-
-/* One page; before: the cursor the page before ended with, or empty. */
-static int query_page(struct cli *cli, const struct filters *f, int64_t limit, aiki_view before,
-                      aiki_view *ret_document)
-{
-    AUTO(buf) aiki_writer args;
-    buf_init(&args);
-    aiki_mp_map(&args, f->count + 1 + (before.size_bytes > 0));
-    aiki_mp_raw(&args, f->pairs.data, f->pairs.size_bytes);
-    aiki_mp_str(&args, "limit");
-    aiki_mp_int(&args, limit < PAGE_RUNS_MAX ? limit : PAGE_RUNS_MAX);
-    if (before.size_bytes > 0) {
-        aiki_mp_str(&args, "before");
-        aiki_mp_raw(&args, before.data, before.size_bytes);
-    }
-    return cli_query(cli, "runs.list", &args, ret_document);
-}
 
 static void run_row_cells(struct table *t, aiki_view run, int64_t now_ms)
 {
@@ -81,63 +25,22 @@ static void run_row_cells(struct table *t, aiki_view run, int64_t now_ms)
     table_view(t, doc_text(run, "key"));
 }
 
-/* Pages until `limit` runs were seen: into the table, or into an array of raw values. */
-static int collect_runs(struct cli *cli, const struct filters *f, struct table *t,
-                        aiki_writer *runs, uint64_t *ret_count)
-{
-    AUTO(buf) aiki_writer cursor;
-    buf_init(&cursor);
-    int64_t left = args_int(&cli->args, "limit");
-    int64_t now_ms = clock_wall_ms();
-    while (left > 0) {
-        aiki_view document;
-        int code = query_page(cli, f, left, aiki_writer_view(&cursor), &document);
-        if (code != EXIT_OK)
-            return code;
-        for (struct doc_list l = doc_list(document, "runs"); left > 0 && doc_next(&l); left--) {
-            if (cli->json)
-                aiki_mp_raw(runs, l.item.data, l.item.size_bytes);
-            else
-                run_row_cells(t, l.item, now_ms);
-            ++*ret_count;
-        }
-        aiki_view next = doc_get(document, "next");
-        buf_clear(&cursor, 64);
-        aiki_mp_raw(&cursor, next.data, next.size_bytes);
-        if (next.size_bytes == 0)
-            left = 0;
-        aiki_client_free(document.data);
-    }
-    return EXIT_OK;
-}
-
-static int print_runs(struct cli *cli, const aiki_writer *runs, uint64_t count)
-{
-    AUTO(buf) aiki_writer array;
-    buf_init(&array);
-    aiki_mp_array(&array, count);
-    aiki_mp_raw(&array, runs->data, runs->size_bytes);
-    aiki_status st = print_json(aiki_writer_view(&array), 0, &cli->err);
-    return st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
-}
-
 static int run_list(struct cli *cli)
 {
     static const char *const headers[] = {"RUN", "WORKFLOW", "VERSION", "STATE",
                                           "AGE", "CHANGED",  "KEY",     NULL};
-    struct filters f = {.count = 0};
+    static const char *const texts[] = {"workflow", "version", "state", "key", "build"};
     struct table t;
-    uint64_t count = 0;
-    AUTO(buf) aiki_writer runs;
-    buf_init(&runs);
-    collect_filters(&f, &cli->args);
+    struct pages p;
+    pages_init(&p, "runs.list", "runs");
+    for (size_t i = 0; i < ARRAY_COUNT(texts); i++)
+        pages_text(&p, texts[i], args_text(&cli->args, texts[i]));
+    pages_ago(&p, "since", &cli->args);
+    pages_ago(&p, "until", &cli->args);
     table_init(&t, headers, 1u << 4 | 1u << 5);
-    int code = collect_runs(cli, &f, &t, &runs, &count);
-    buf_deinit(&f.pairs);
-    if (code == EXIT_OK && cli->json)
-        code = print_runs(cli, &runs, count);
-    else if (code == EXIT_OK)
-        table_print(&t, "no runs; `aiki workflows trigger NAME` starts one");
+    int code = pages_print(cli, &p, &t, run_row_cells,
+                           "no runs; `aiki workflows trigger NAME` starts one");
+    pages_deinit(&p);
     return code;
 }
 

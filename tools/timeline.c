@@ -198,6 +198,7 @@ static const struct {
     {"paused", "paused", "", {"reason", "actor"}, NULL, NULL},
     {"resumed", "resumed", "", {"reason", "actor"}, NULL, NULL},
     {"woken", "woken", "", {"reason", "actor"}, NULL, NULL},
+    {"dropped", "dropped", "", {"reason", "actor"}, NULL, NULL},
     {"crashed", "crashed", "failed", {"step", "name", "build"}, NULL, NULL},
     {"child_done", "child ended", "", {"child", "state", "by"}, "output", "out"},
     {"joined", "joined by", "", {"run"}, NULL, NULL},

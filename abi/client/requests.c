@@ -27,6 +27,7 @@ SAME(AIKI_CONTROL_PAUSE, CONTROL_PAUSE)
 SAME(AIKI_CONTROL_RESUME, CONTROL_RESUME)
 SAME(AIKI_CONTROL_WAKE, CONTROL_WAKE)
 SAME(AIKI_CONTROL_RETRY, CONTROL_RETRY)
+SAME(AIKI_CONTROL_DROP, CONTROL_DROP)
 
 void copy_in(void *to, size_t size, const void *from, uint32_t from_size)
 {
@@ -223,7 +224,7 @@ aiki_status request_control(struct session *s, const char *run_id, const aiki_co
     aiki_control c;
     copy_in(&c, sizeof(c), given, given != NULL ? given->struct_size : 0);
     aiki_status st = parse_run(run_id, &run, err);
-    if (st == AIKI_OK && (c.action < AIKI_CONTROL_CANCEL || c.action > AIKI_CONTROL_RETRY))
+    if (st == AIKI_OK && (c.action < AIKI_CONTROL_CANCEL || c.action > AIKI_CONTROL_DROP))
         st = error_set(err, AIKI_INVALID, "action %d is none of AIKI_CONTROL_*", c.action);
     if (st == AIKI_OK && c.from_step != NULL && c.action != AIKI_CONTROL_RETRY)
         st = error_set(err, AIKI_INVALID, "from_step goes with AIKI_CONTROL_RETRY");
@@ -238,8 +239,9 @@ aiki_status request_control(struct session *s, const char *run_id, const aiki_co
     struct request *r = request_create(WIRE_CONTROL, fn, arg);
     if (r == NULL)
         return no_memory(err);
-    /* A second retry would be one of its own if the run had failed again in between. */
-    r->once = c.action == AIKI_CONTROL_RETRY;
+    /* If the run had failed again in between, a second retry would be one of its own, and a second
+     * drop would hide that failure. */
+    r->once = c.action == AIKI_CONTROL_RETRY || c.action == AIKI_CONTROL_DROP;
     set_deadline(s, r);
     msg_CONTROL_write(
         &r->payload,

@@ -44,7 +44,8 @@
     X(ATTEMPT_DONE, 22, "attempt_done")    /* r: ended while the code could not see it */ \
     X(CRASHED, 23, "crashed")              /* r: its broker, when the process has died */ \
     X(WARNED, 24, "warned")                /* r: a value passed that does not fit its schema */ \
-    X(JOINED, 25, "joined")                /* s: another run waits for the end of this one */
+    X(JOINED, 25, "joined")                /* s: another run waits for the end of this one */ \
+    X(DROPPED, 26, "dropped")              /* s: a failed run is no dead letter any more */
 
 enum {
 #define EVENT_KIND_ENUM(name, number, text) EVENT_##name = number,
@@ -144,7 +145,7 @@ struct event {
         struct { aiki_view output; } completed;
         struct { aiki_view error; } failed;  /* error map; also CANCELLED and TIMED_OUT */
         struct { aiki_view error; } blocked; /* error map */
-        /* CANCEL_REQUESTED, WOKEN, PAUSED, RESUMED, TERMINATED */
+        /* CANCEL_REQUESTED, WOKEN, PAUSED, RESUMED, TERMINATED, DROPPED */
         struct { aiki_view reason, actor; } control;
         /* state: RUN_* it ended in; error map unless completed */
         /* by: the run whose end it is, when the step joined that one and has no run of its own */

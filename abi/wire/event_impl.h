@@ -16,7 +16,7 @@
  *   COMPLETED       [output]
  *   FAILED, BLOCKED, CANCELLED, TIMED_OUT                             [error]
  *   UNBLOCKED, CANCEL_SEEN                                            []
- *   CANCEL_REQUESTED, WOKEN, PAUSED, RESUMED, TERMINATED              [reason, actor]
+ *   CANCEL_REQUESTED, WOKEN, PAUSED, RESUMED, TERMINATED, DROPPED     [reason, actor]
  *   CHILD_DONE      [child, state, output, error] or [..., by]
  *   JOINED          [parent, child]
  *   RUN_RETRIED     [from_seq, attempt, next_at_ms, error, reason, actor]

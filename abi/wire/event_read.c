@@ -275,6 +275,7 @@ static aiki_status get_body(aiki_reader *r, struct event *e)
     case EVENT_WOKEN:
     case EVENT_PAUSED:
     case EVENT_RESUMED:
+    case EVENT_DROPPED:
     case EVENT_TERMINATED: unknown = get_control(r, e); break;
     case EVENT_CHILD_DONE: unknown = get_child_done(r, e); break;
     case EVENT_JOINED: unknown = get_joined(r, e); break;

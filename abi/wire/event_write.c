@@ -201,6 +201,7 @@ static void put_body(aiki_writer *w, const struct event *e)
     case EVENT_WOKEN:
     case EVENT_PAUSED:
     case EVENT_RESUMED:
+    case EVENT_DROPPED:
     case EVENT_TERMINATED:
         aiki_mp_array(w, CONTROL_FIELDS);
         put_text(w, e->as.control.reason);

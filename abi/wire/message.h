@@ -67,7 +67,8 @@ enum {
     CONTROL_PAUSE = 3,     /* attempts under way end and are recorded, nothing new starts */
     CONTROL_RESUME = 4,
     CONTROL_WAKE = 5,      /* its sleeps and retry delays are over now */
-    CONTROL_RETRY = 6      /* a failed, cancelled or timed out run goes on; see MSG_CONTROL */
+    CONTROL_RETRY = 6,     /* a failed, cancelled or timed out run goes on; see MSG_CONTROL */
+    CONTROL_DROP = 7       /* a failed run is listed among the dead letters no more */
 };
 
 /* Where a probe is. */

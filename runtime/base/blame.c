@@ -2,6 +2,7 @@
 #include "base/blame.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -53,6 +54,32 @@ void blame_destroy(struct blame_page *p)
 
 /* ---- child ------------------------------------------------------------------------------- */
 
+/* In a process that plugin code forked there is nothing of this one's to write to, or to blame. */
+static bool is_copy;
+static char copied_in[BLAME_NAME_SIZE];
+
+static void on_copied(void)
+{
+    is_copy = true;
+    if (mine != NULL)
+        memcpy(copied_in, mine->name, sizeof(copied_in)); /* this thread filled it */
+    page = NULL;
+    mine = NULL;
+}
+
+/* It has come back from plugin code and would go on as if it were the child: on the same connection, with
+ * the same runs. Locks that other threads held are held for ever here, so nothing but write. */
+static _Noreturn void end_copy(void)
+{
+    static const char before[] = "FORKED in ", after[] = ": the copy of this process came back from there "
+                                                         "and is ended; let it exec or _exit\n";
+    ssize_t n = write(STDERR_FILENO, before, sizeof(before) - 1);
+    n = n < 0 ? n : write(STDERR_FILENO, copied_in, strnlen(copied_in, sizeof(copied_in)));
+    n = n < 0 ? n : write(STDERR_FILENO, after, sizeof(after) - 1);
+    (void)n; /* nobody left to tell */
+    _exit(BLAME_EXIT_COPY);
+}
+
 /* exit() by plugin code, on whatever thread. The child itself ends with _exit. What exit() does next may
  * need a lock of a thread that was stopped: an alarm ends the process then. */
 static void on_exit_called(void)
@@ -92,7 +119,7 @@ aiki_status blame_attach(int fd)
         map = mmap(NULL, sizeof(struct blame_page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     (void)close(fd);
     if (map == MAP_FAILED || atexit(on_exit_called) != 0 || at_quick_exit(on_exit_called) != 0 ||
-        !can_be_stopped())
+        pthread_atfork(NULL, NULL, on_copied) != 0 || !can_be_stopped())
         return AIKI_INTERNAL;
     page = map;
     owner = getpid();
@@ -125,8 +152,11 @@ void blame_enter(const struct blame_code *code)
 
 void blame_leave(int64_t mono_ms)
 {
-    if (mine == NULL)
+    if (mine == NULL) {
+        if (is_copy)
+            end_copy();
         return;
+    }
     atomic_store_explicit(&mine->left_mono_ms, mono_ms, memory_order_relaxed);
     atomic_store_explicit(&mine->busy, 0, memory_order_release);
 }

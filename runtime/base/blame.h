@@ -31,7 +31,8 @@ enum {
     BLAME_STACK_BYTES_MAX = 4000,
     BLAME_DEATHS_MAX = 64, /* whoever else crashes in the same instant stays a suspect */
     BLAME_STOP_MS_MAX = 250,
-    BLAME_FOREIGN = BLAME_SLOTS /* a thread that the plugin itself made */
+    BLAME_FOREIGN = BLAME_SLOTS, /* a thread that the plugin itself made */
+    BLAME_EXIT_COPY = 72 /* of a forked process that came back from plugin code */
 };
 /* Not one that plugins, or the runtimes of their languages, are likely to use. */
 #define BLAME_STOP_SIGNAL (SIGRTMAX - 3)
@@ -54,6 +55,7 @@ struct blame_death {
     uint32_t overflow;  /* its stack was used up */
     uint32_t has_fault_address;
     uint64_t fault_address;
+    uint32_t refused;        /* 1 + the system call that its sandbox refused; 0: none */
     atomic_uint told;        /* nothing more will come */
     atomic_uint stack_bytes; /* a msgpack array of texts; 0: there was no time for it */
     uint8_t stack[BLAME_STACK_BYTES_MAX];
@@ -88,6 +90,7 @@ struct blame_code {
     const char *name;
 };
 void blame_enter(const struct blame_code *code);
+/* Does not return in a process that plugin code forked. */
 void blame_leave(int64_t mono_ms);
 /* This thread takes the process down, by that signal, or 0: by exit(). Its account, the rest of which
  * it fills itself; NULL: there is no page, or no room on it. Safe in a signal handler. [any] */

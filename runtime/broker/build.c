@@ -23,6 +23,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/sandbox.h"
 #include "broker/verdict.h"
 #include "wire/descriptor.h"
 #include "wire/error.h"
@@ -475,6 +476,7 @@ void build_start_process(struct build *b)
                                          .build = hash_view(b->hash),
                                          .task_threads = bs->options.task_threads,
                                          .alone = b->solo,
+                                         .sandbox = sandbox_of(bs->options.admit.sandbox, b->file_name),
                                          .wait_timeout_ms = bs->options.wait_timeout_ms};
     b->ended = false;
     b->oom_count = oom_count(&bs->oom);

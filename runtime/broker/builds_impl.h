@@ -49,6 +49,7 @@ struct build {
         int64_t ask_at_mono_ms, pause_ms;
         uint64_t open;           /* the last answer */
         bool answered;
+        uint64_t role; /* as the server was told last; only while registered */
         bool idle;   /* nobody was there at the last look */
         bool ending; /* its process was told to end */
         bool wanted; /* again, once it has ended */

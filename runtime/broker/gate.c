@@ -296,6 +296,7 @@ static aiki_status start_child(struct gate *g, aiki_error *err)
                                          .file = g->options.file,
                                          .build = {g->options.build, BUILD_BYTES},
                                          .task_threads = 1,
+                                         .sandbox = g->options.sandbox,
                                          .mode = CHILD_GATE};
     return proc_spawn(&g->proc, g->loop, g->conns, &options, &callbacks, g, err);
 }

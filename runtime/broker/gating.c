@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/sandbox.h"
 #include "wire/error.h"
 
 static void begin_registering(struct build *b)
@@ -65,6 +66,7 @@ void build_gate(struct build *b)
                                    .label = b->label,
                                    .path = b->copy,
                                    .file = b->file_name,
+                                   .sandbox = sandbox_of(bs->options.admit.sandbox, b->file_name),
                                    .policy = gate_policy_of(bs->options.gate, b->file_name),
                                    .routes = b->routes,
                                    .route_count = b->route_count,

@@ -37,9 +37,9 @@ struct build *kept_find(const struct builds *bs, const uint8_t *hash)
 
 /* ---- what the server is told and asked ----------------------------------------------------- */
 
-void kept_register(struct build *b)
+/* False: it serves as well, and that is what the server is to know. */
+static bool role_of(const struct build *b, uint64_t *ret)
 {
-    struct conn *c = session_conn(b->owner->session);
     uint64_t role = BUILD_KEPT | BUILD_IDLE;
     for (const struct build *o = b->owner->all; o != NULL; o = o->next) {
         bool serves = (o->state == REGISTERING || o->state == SERVING) && o->file != NULL;
@@ -48,22 +48,34 @@ void kept_register(struct build *b)
         if (o == b || o->solo || !has_hash(o, b->hash))
             continue;
         if (serves)
-            return;
+            return false;
         if (o->state == DRAINING || o->state == SERVING) /* which is about to drain */
             role |= BUILD_DRAINING;
     }
-    if (c == NULL || b->descriptor.size_bytes == 0)
+    *ret = role;
+    return true;
+}
+
+void kept_register(struct build *b)
+{
+    uint64_t role;
+    struct conn *c = session_conn(b->owner->session);
+    if (!role_of(b, &role) || c == NULL || b->descriptor.size_bytes == 0)
         return;
     conn_send(c, REGISTER, 0, .build = hash_view(b->hash), .file = view_of(b->file_name),
               .descriptor = aiki_writer_view(&b->descriptor), .role = role,
               .since_ms = clock_mono_ms() - b->since_mono_ms);
     b->registered = true;
+    b->kept.role = role;
 }
 
+/* With every deploy there is one more of them, and for the others seldom anything new. */
 void kept_file_changed(struct builds *bs, const char *file_name)
 {
+    uint64_t role;
     for (struct build *b = bs->all; b != NULL; b = b->next)
-        if (b->state == KEPT && strcmp(b->file_name, file_name) == 0)
+        if (b->state == KEPT && strcmp(b->file_name, file_name) == 0 &&
+            (!b->registered || (role_of(b, &role) && role != b->kept.role)))
             kept_register(b);
 }
 

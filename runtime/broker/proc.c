@@ -393,7 +393,8 @@ aiki_status proc_spawn(struct proc **ret, uv_loop_t *loop, struct conn_loop *con
               .build = options->build,
               .file = {(const uint8_t *)options->file, strlen(options->file)},
               .task_threads_max = options->task_threads, .alone = options->alone,
-              .wait_timeout_ms = options->wait_timeout_ms, .mode = options->mode);
+              .wait_timeout_ms = options->wait_timeout_ms, .mode = options->mode,
+              .sandbox = options->sandbox);
     *ret = p;
     return AIKI_OK;
 }

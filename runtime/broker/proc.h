@@ -55,6 +55,7 @@ struct proc_options {
     bool alone; /* it will have one run */
     int64_t wait_timeout_ms;
     uint64_t mode; /* CHILD_* */
+    aiki_view sandbox; /* what it may do: base/sandbox.h */
 };
 
 /* Text of an end for log and users: "killed by signal 11 (Segmentation fault)". */

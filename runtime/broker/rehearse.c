@@ -17,6 +17,7 @@
 #include "base/endpoint.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/sandbox.h"
 #include "broker/gate_report.h"
 #include "intake/admit.h"
 #include "wire/descriptor.h"
@@ -117,6 +118,7 @@ static void on_up(void *arg)
                                    .label = "gate",
                                    .path = r->admission.copy,
                                    .file = r->path,
+                                   .sandbox = sandbox_of(r->options->sandbox, r->path),
                                    .policy = GATE_SAFE,
                                    .routes = r->routes,
                                    .route_count = r->route_count,
@@ -230,7 +232,8 @@ static aiki_status read_routes(struct rehearsal *r)
 static aiki_status admit(struct rehearsal *r, struct cache *cache)
 {
     char draft[CACHE_PATH_SIZE];
-    const struct admit_options options = {.executable = r->options->executable};
+    const struct admit_options options = {.executable = r->options->executable,
+                                          .sandbox = r->options->sandbox};
     cache_draft_path(cache, draft);
     aiki_status st = admit_file(r->path, draft, &options, &r->admission, &r->err);
     if (st == AIKI_STALE && access(r->path, F_OK) != 0)

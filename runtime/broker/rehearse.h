@@ -17,6 +17,7 @@ struct rehearse_options {
     const char *state_dir, *executable;
     const char *server, *token, *token_file, *space;
     struct tls_files tls;
+    const char *sandbox; /* the setting */
     bool json;
 };
 

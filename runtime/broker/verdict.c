@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/sandbox.h"
 #include "wire/error.h"
 
 enum { STACK_FRAMES_MAX = 16, STACK_TEXT_BYTES_MAX = 160, THREAD_TEXT_SIZE = 24 };
@@ -143,11 +144,15 @@ static int signal_of(const struct verdict *v, const struct blamed *b)
 static void describe(const struct verdict *v, const struct blamed *b, const char *what, aiki_error *err)
 {
     int signal = signal_of(v, b);
+    char refused[SANDBOX_EXPLAIN_SIZE];
     if (b->death != NULL && b->death->overflow)
         (void)error_code(err, AIKI_CRASHED, "CRASH_STACK_OVERFLOW",
                          "%s used up its stack and ended its process; put large buffers into memory "
                          "of the host, do without deep recursion",
                          what);
+    else if (b->death != NULL && b->death->refused != 0)
+        (void)error_code(err, AIKI_CRASHED, "SANDBOX_REFUSED", "%s %s", what,
+                         sandbox_explain(b->death->refused - 1, refused));
     else if (signal == SIGKILL && v->no_memory)
         (void)error_code(err, AIKI_CRASHED, "CRASH_NO_MEMORY",
                          "the kernel killed the process of %s because no memory was left; let it take "

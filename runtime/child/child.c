@@ -22,6 +22,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "child/run.h"
+#include "child/sandbox.h"
 #include "child/stack.h"
 #include "child/watchdog.h"
 #include "wire/error.h"
@@ -189,6 +190,23 @@ static void limit_gate(void)
     (void)setrlimit(RLIMIT_FSIZE, &files);
 }
 
+/* The watchdog's thread, too, lives in the sandbox, so it is not there before. */
+static aiki_status load_confined(struct child *c, const char *path, aiki_view entry,
+                                 aiki_writer *descriptor, aiki_error *err)
+{
+    struct sandbox sandbox;
+    if (!sandbox_parse(entry, &sandbox))
+        return error_set(err, AIKI_CORRUPT, "a sandbox of %.*s", (int)entry.size_bytes,
+                         (const char *)entry.data);
+    aiki_status st = sandbox_enter(&sandbox, path, err);
+    if (st != AIKI_OK)
+        return st;
+    c->watchdog = watchdog_start(WATCHDOG_LIMIT_MS);
+    if (c->watchdog == NULL)
+        return error_set(err, AIKI_NOMEM, "no memory for a watchdog");
+    return plugin_load(&c->plugin, path, descriptor, err);
+}
+
 static void load(struct child *c, const struct msg_LOAD *m)
 {
     AUTO(buf) aiki_writer descriptor;
@@ -207,7 +225,7 @@ static void load(struct child *c, const struct msg_LOAD *m)
     else if (path == NULL || c->tasks == NULL)
         st = error_set(&err, AIKI_NOMEM, "no memory to load a plugin");
     else
-        st = plugin_load(&c->plugin, path, &descriptor, &err);
+        st = load_confined(c, path, m->sandbox, &descriptor, &err);
     if (st != AIKI_OK) {
         refuse(c, &err);
         return;
@@ -368,6 +386,7 @@ static void *on_hit(const struct fiber_crash *crash)
     d->overflow = crash->overflow;
     d->has_fault_address = crash->has_address;
     d->fault_address = crash->address;
+    d->refused = crash->refused;
     return d;
 }
 
@@ -394,10 +413,9 @@ static bool prepare(struct child *c, int fd)
     c->loop = uv_default_loop();
     c->conns = c->loop != NULL ? conn_loop_create(c->loop) : NULL;
     c->fibers = fiber_pool_create(FIBER_WARM_MAX);
-    c->watchdog = watchdog_start(WATCHDOG_LIMIT_MS);
     stack_prepare();
     fiber_on_crash(&on_crash);
-    if (c->conns == NULL || c->fibers == NULL || c->watchdog == NULL || fiber_watch_crashes() != AIKI_OK)
+    if (c->conns == NULL || c->fibers == NULL || fiber_watch_crashes() != AIKI_OK)
         return false;
     blame_thread();
     (void)uv_timer_init(c->loop, &c->grace); /* always 0, as is the next */

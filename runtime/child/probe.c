@@ -15,6 +15,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "child/plugin.h"
+#include "child/sandbox.h"
 #include "fiber/checkers.h"
 #include "wire/error.h"
 #include "wire/frame.h"
@@ -217,12 +219,46 @@ static aiki_status check_input(int unread_before, aiki_error *err)
                       "constructors");
 }
 
-static void on_step(enum plugin_step step, void *arg)
+static uint64_t step; /* PROBE_* */
+
+static void on_step(enum plugin_step next, void *arg)
 {
     static const uint64_t steps[] = {[PLUGIN_OPENING] = PROBE_OPENS,
                                      [PLUGIN_ASKING] = PROBE_ASKS,
                                      [PLUGIN_READING] = PROBE_READS};
-    say(*(const int *)arg, PROBE_STEP, .step = steps[step]);
+    step = steps[next];
+    say(*(const int *)arg, PROBE_STEP, .step = step);
+}
+
+static int line_fd; /* for the signal handler */
+
+/* One line more, and the end: PROBE_STEP in memory of its own, as the one who was interrupted may be
+ * allocating. */
+static void on_refused(int number, siginfo_t *info, void *context)
+{
+    static uint8_t memory[256];
+    const struct msg_PROBE_STEP m = {.step = step, .refused = (uint64_t)info->si_syscall + 1};
+    aiki_writer w;
+    (void)context;
+    aiki_writer_init_fixed(&w, memory, sizeof(memory));
+    uint64_t at = frame_begin(&w);
+    msg_PROBE_STEP_write(&w, &m);
+    if (frame_end(&w, at, WIRE_PROBE_STEP, 0) == AIKI_OK)
+        write_all(line_fd, aiki_writer_view(&w));
+    (void)signal(number, SIG_DFL); /* with a number that exists, as is raising it */
+    (void)raise(number);
+}
+
+static aiki_status confine(int fd, const struct msg_PROBE *m, const char *path, aiki_error *err)
+{
+    const struct sigaction act = {.sa_sigaction = on_refused, .sa_flags = SA_SIGINFO};
+    struct sandbox sandbox;
+    line_fd = fd;
+    if (!sandbox_parse(m->sandbox, &sandbox))
+        return error_set(err, AIKI_CORRUPT, "a sandbox that does not parse");
+    if (sigaction(SIGSYS, &act, NULL) != 0)
+        return error_set(err, AIKI_INTERNAL, "no handler: %s", strerror(errno));
+    return sandbox_enter(&sandbox, path, err);
 }
 
 static void probe(int fd, const struct msg_PROBE *m)
@@ -239,8 +275,10 @@ static void probe(int fd, const struct msg_PROBE *m)
     buf_init(&entries);
     buf_init(&map);
     (void)ioctl(STDIN_FILENO, FIONREAD, &unread); /* 0 then, as it is afterwards */
-    aiki_status st = path != NULL ? plugin_load(&p, path, &descriptor, &err)
+    aiki_status st = path != NULL ? confine(fd, m, path, &err)
                                   : error_set(&err, AIKI_NOMEM, "no memory to load a plugin");
+    if (st == AIKI_OK)
+        st = plugin_load(&p, path, &descriptor, &err);
     if (st == AIKI_OK)
         st = check_functions(&p, &entries, &err);
     if (st == AIKI_OK)

@@ -333,7 +333,8 @@ void run_give_back(struct run *r)
 /* This process cannot go on with the run, and that is not the run's fault. */
 void run_give_up(struct run *r, const char *why)
 {
-    log_error("child", "run %s is handed back: %s", r->id_text, why);
+    if (!r->child->gating) /* there, a run that went on meanwhile is no news */
+        log_error("child", "run %s is handed back: %s", r->id_text, why);
     run_give_back(r);
 }
 

@@ -19,7 +19,7 @@
 
 enum { LINE_BYTES = 512, HANDLER_BYTES = 64 * 1024, CRASH_LOOK_S = 2 };
 
-static const int deadly[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+static const int deadly[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS};
 enum { DEADLY_COUNT = sizeof(deadly) / sizeof(deadly[0]) };
 
 /* Of threads that execute tasks. */
@@ -70,11 +70,20 @@ static bool was_sent(const siginfo_t *info)
     return info->si_code <= 0; /* sigaction(2): positive codes are the kernel's own */
 }
 
+/* By a filter. The instruction is over: it does not fault again. */
+static bool was_refused(const siginfo_t *info)
+{
+    return info->si_signo == SIGSYS && !was_sent(info);
+}
+
 static void put_signal(struct line *l, const siginfo_t *info)
 {
     put(l, "signal ");
     put_number(l, (uintptr_t)info->si_signo, 10);
-    if (!was_sent(info)) {
+    if (was_refused(info)) {
+        put(l, " by system call ");
+        put_number(l, (uintptr_t)info->si_syscall, 10);
+    } else if (!was_sent(info)) {
         put(l, " at address 0x");
         put_number(l, (uintptr_t)info->si_addr, 16);
     }
@@ -121,7 +130,8 @@ static void *note(const siginfo_t *info, bool overflow)
 {
     struct fiber_crash crash = {.signal = info->si_signo, .overflow = overflow};
 
-    crash.has_address = !was_sent(info);
+    crash.refused = was_refused(info) ? (uint32_t)info->si_syscall + 1 : 0;
+    crash.has_address = !was_sent(info) && !was_refused(info);
     if (crash.has_address)
         crash.address = (uintptr_t)info->si_addr;
     return callbacks->on_hit(&crash);
@@ -167,7 +177,7 @@ static void on_crash(int signal_number, siginfo_t *info, void *context)
     if (callbacks != NULL)
         tell(hit);
     (void)sigaction(signal_number, &restore, NULL);
-    if (was_sent(info))
+    if (was_sent(info) || was_refused(info))
         (void)raise(signal_number); /* blocked until the handler returns, then deadly */
 }
 

@@ -56,6 +56,7 @@ struct fiber_crash {
     bool overflow; /* the stack was used up */
     bool has_address;
     uintptr_t address;
+    uint32_t refused; /* 1 + the system call that was refused (SIGSYS); 0: that was not it */
 };
 struct fiber_crash_callbacks {
     void *(*on_hit)(const struct fiber_crash *crash); /* before the line; may only note it */

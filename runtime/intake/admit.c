@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/sandbox.h"
 #include "intake/elf.h"
 #include "intake/keys.h"
 #include "intake/lint.h"
@@ -300,7 +301,8 @@ aiki_status admit_file(const char *path, const char *draft_path,
     aiki_status st = admit_copy(path, draft_path, options, ret, err);
     if (st != AIKI_OK || ret->known)
         return st;
-    st = probe_run(options->executable, ret->copy, &ret->answer, err);
+    st = probe_run(options->executable, ret->copy, sandbox_of(options->sandbox, path), &ret->answer,
+                   err);
     if (st == AIKI_OK)
         st = look_into_copy(options->strict, ret, err);
     if (st != AIKI_OK)

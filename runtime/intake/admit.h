@@ -21,6 +21,7 @@ enum { PLUGIN_BYTES_MAX = 256 * 1024 * 1024, WARNINGS_MAX = 32, KNOWN_BUILDS_MAX
 struct admit_options {
     const char *executable; /* this program, for the probe */
     const char *keys_dir;   /* who may sign; empty or NULL: signatures are not asked for */
+    const char *sandbox;    /* the setting: base/sandbox.h */
     bool any_owner;         /* owners and modes only warn */
     bool strict;            /* what workflow code must not call refuses the file */
     /* Builds that need not be looked at again: the copy is not made final. */

@@ -25,6 +25,7 @@
 #include "base/child_env.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/sandbox.h"
 #include "wire/error.h"
 #include "wire/frame.h"
 #include "wire/message.h"
@@ -38,6 +39,7 @@ struct probe {
     int line, output;          /* ours; -1 once at its end */
     uint8_t token[TOKEN_BYTES];
     uint64_t step;             /* PROBE_*, as it said last */
+    uint64_t refused;          /* 1 + the system call that was its end; 0: none */
     int64_t cpu_s;             /* used, once it is dead */
     uint64_t printed_bytes;
     char tail[TAIL_BYTES + 1]; /* the last that it printed */
@@ -137,10 +139,13 @@ static aiki_status start(struct probe *p, const char *executable, aiki_error *er
     return AIKI_OK;
 }
 
-static bool ask(struct probe *p, const char *path)
+static bool ask(struct probe *p, const char *path, aiki_view sandbox)
 {
     AUTO(buf) aiki_writer w;
-    const struct msg_PROBE m = {.path = view_of(path), .token = {p->token, TOKEN_BYTES}, .cpu_s = PROBE_CPU_S};
+    const struct msg_PROBE m = {.path = view_of(path),
+                                .token = {p->token, TOKEN_BYTES},
+                                .cpu_s = PROBE_CPU_S,
+                                .sandbox = sandbox};
     buf_init(&w);
     uint64_t at = frame_begin(&w);
     msg_PROBE_write(&w, &m);
@@ -181,6 +186,7 @@ static bool take_step(struct probe *p, const struct frame *f)
     if (msg_PROBE_STEP_read(f->payload, &m, p->err) != AIKI_OK)
         return false;
     p->step = m.step;
+    p->refused = m.refused;
     return true;
 }
 
@@ -303,13 +309,16 @@ static const char *last_words(struct probe *p, char buffer[TAIL_BYTES + 32])
 
 static aiki_status blame_death(struct probe *p, int status, const char *when)
 {
-    char said[TAIL_BYTES + 32];
+    char said[TAIL_BYTES + 32], explained[SANDBOX_EXPLAIN_SIZE];
     int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     if (signal == SIGXCPU || (signal == SIGKILL && p->cpu_s >= PROBE_CPU_S))
         return error_code(p->err, AIKI_CRASHED, "LOAD_TIMEOUT",
                           "it used up the time of a probe (PROBE_CPU_S) while %s; look for a loop "
                           "there",
                           when);
+    if (signal == SIGSYS && p->refused != 0 && p->refused <= UINT32_MAX)
+        return error_code(p->err, AIKI_CRASHED, "SANDBOX_REFUSED", "it %s; that was while %s",
+                          sandbox_explain((uint32_t)p->refused - 1, explained), when);
     if (signal == SIGSYS)
         return error_code(p->err, AIKI_CRASHED, "LOAD_STARTS_PROCESS",
                           "it starts a process (fork, exec) while %s; leave that to its tasks", when);
@@ -350,8 +359,8 @@ static aiki_status blame(struct probe *p, enum ending ending, int status)
     return blame_death(p, status, when);
 }
 
-aiki_status probe_run(const char *executable, const char *path, struct probe_answer *ret,
-                      aiki_error *err)
+aiki_status probe_run(const char *executable, const char *path, aiki_view sandbox,
+                      struct probe_answer *ret, aiki_error *err)
 {
     aiki_error unwanted = AIKI_ERROR_INIT;
     struct probe p = {.line = -1, .output = -1, .answer = ret,
@@ -363,7 +372,7 @@ aiki_status probe_run(const char *executable, const char *path, struct probe_ans
     if (st == AIKI_OK)
         st = start(&p, executable, err);
     if (st == AIKI_OK) {
-        enum ending ending = ask(&p, path) ? listen_to(&p) : ENDED;
+        enum ending ending = ask(&p, path, sandbox) ? listen_to(&p) : ENDED;
         int status = end_process(&p);
         if (ending != ANSWERED)
             st = blame(&p, ending, status);

@@ -33,9 +33,9 @@ struct probe_answer {
 void probe_answer_init(struct probe_answer *a);
 void probe_answer_deinit(struct probe_answer *a);
 
-/* executable: this program's. What the process says it is refused for, or LOAD_CRASHED, LOAD_EXITED,
- * LOAD_TIMEOUT, LOAD_PRINTS, LOAD_STARTS_PROCESS, SPAWN. */
-aiki_status probe_run(const char *executable, const char *path, struct probe_answer *ret,
-                      aiki_error *err);
+/* executable: this program's. sandbox: that of the plugin, base/sandbox.h. What the process says it is refused for, or LOAD_CRASHED, LOAD_EXITED,
+ * LOAD_TIMEOUT, LOAD_PRINTS, LOAD_STARTS_PROCESS, SANDBOX_REFUSED, SPAWN. */
+aiki_status probe_run(const char *executable, const char *path, aiki_view sandbox,
+                      struct probe_answer *ret, aiki_error *err);
 
 #endif

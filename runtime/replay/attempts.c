@@ -115,13 +115,20 @@ static void fail_unknown(struct replay *r, struct step *s)
     fail_for_good(r, s, make_error(r, s, &e));
 }
 
+static bool of_two_builds(const struct step *s)
+{
+    return s->crashes > 0 && s->crashed_elsewhere;
+}
+
 /* The crash budget is none of the retry policy's business: a process that dies is replaced and the
- * attempt executed again, but not for ever. */
+ * attempt executed again, but not for ever. What crashes two builds is in the input, not in a build:
+ * a third one is not tried with it, unless somebody asks (docs/decisions/0012). */
 static bool is_crashed_out(const struct replay *r, const struct step *s)
 {
     uint64_t max = s->policy->crashes_max > 0 ? s->policy->crashes_max : CRASHES_DEFAULT;
 
-    return s->crashes >= max && s->crash_pass == r->journal.passes && !BUG(crash_uncounted);
+    return (s->crashes >= max || of_two_builds(s)) && s->crash_pass == r->journal.passes &&
+           !BUG(crash_uncounted);
 }
 
 static void fail_crashed(struct replay *r, struct step *s)
@@ -129,11 +136,12 @@ static void fail_crashed(struct replay *r, struct step *s)
     aiki_error e = AIKI_ERROR_INIT;
 
     (void)error_code(&e, AIKI_CRASHED, "STEP_CRASHED",
-                     "task %.*s ended its process %llu times with this input, its crash budget; the "
-                     "crashed events of the run say where",
+                     "task %.*s ended its process %llu times with this input, %s; the crashed events "
+                     "of the run say where",
                      s->name.size_bytes < NAME_SHOWN_BYTES_MAX ? (int)s->name.size_bytes
                                                                : NAME_SHOWN_BYTES_MAX,
-                     (const char *)s->name.data, (unsigned long long)s->crashes);
+                     (const char *)s->name.data, (unsigned long long)s->crashes,
+                     of_two_builds(s) ? "and that of another build" : "its crash budget");
     s->error = s->crash_error; /* its cause */
     fail_for_good(r, s, make_error(r, s, &e));
 }

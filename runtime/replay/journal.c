@@ -259,7 +259,7 @@ static aiki_status load_crash(struct journal *j, const struct event *e, aiki_err
 {
     bool other = j->build.size_bytes > 0 && !view_same(j->build, e->as.crashed.build);
 
-    if (!e->as.crashed.charged || other)
+    if (!e->as.crashed.charged || (other && e->as.crashed.attempt == 0))
         return AIKI_OK;
     if (e->as.crashed.attempt == 0) {
         j->crashes += BUG(code_crash_uncounted) ? 0 : 1;
@@ -271,9 +271,15 @@ static aiki_status load_crash(struct journal *j, const struct event *e, aiki_err
         s = journal_add(j, &e->as.crashed.address, e->as.crashed.nth);
     if (s == NULL)
         return no_memory(j, e, err);
-    if (s->crash_pass != j->passes)
+    if (s->crash_pass != j->passes) {
         s->crashes = 0;
+        s->crashed_elsewhere = false;
+    }
     s->crash_pass = j->passes;
+    if (other) {
+        s->crashed_elsewhere = true;
+        return AIKI_OK;
+    }
     s->crashes++;
     s->crash_error = e->as.crashed.error;
     return AIKI_OK;

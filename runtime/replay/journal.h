@@ -85,7 +85,8 @@ struct step {
     struct timing *timing;  /* NULL: no timeouts, no heartbeats */
     const struct task_policy *policy;
     uint64_t crashes, crash_pass; /* charged to it under this build, in that pass of the run */
-    aiki_view crash_error;        /* of the last one */
+    bool crashed_elsewhere;       /* and at least one to another build, in that pass */
+    aiki_view crash_error;        /* of the last one under this build */
     uint64_t barrier; /* events that must be acknowledged before it may start */
     const void *task;    /* the caller's, untouched here */
     const void *expects; /* signal: so is this; NULL: any payload */

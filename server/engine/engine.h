@@ -15,6 +15,7 @@
  *     start later: SCHEDULED --timer, wake--> QUEUED          SCHEDULED --cancel--> CANCELLED
  *     pause: what would be QUEUED, SCHEDULED or parked is PAUSED --resume, cancel--> QUEUED
  *     any open state --terminate--> TERMINATED, --deadline--> TIMED_OUT --retry--> QUEUED
+ *     FAILED --drop--> FAILED, a dead letter no more until it fails again
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -63,7 +64,7 @@ struct engine_append {
     aiki_view claim_body; /* body of the CLAIMED event that goes in front of the first append */
 };
 
-/* CONTROL_* (message.h) but for CONTROL_RETRY. */
+/* CONTROL_* (message.h) but for CONTROL_RETRY and CONTROL_DROP. */
 struct engine_request {
     uint64_t action;
     aiki_view body;       /* of the event that records the request */
@@ -104,6 +105,10 @@ bool engine_child_done(struct run *run, const struct engine_now *now, aiki_view 
 bool engine_retry(struct run *run, const struct engine_now *now, aiki_view retried_body,
                   aiki_writer *events, struct engine_effects *ret_effects,
                   struct engine_refusal *ret_refusal);
+/* A failed run is taken from the dead letters. effects->recorded 0: it was so already. */
+bool engine_drop(struct run *run, const struct engine_now *now, aiki_view dropped_body,
+                 aiki_writer *events, struct engine_effects *ret_effects,
+                 struct engine_refusal *ret_refusal);
 /* The deadline passed. error: map in timed_out_body. False: it did not, or the run has ended. */
 bool engine_expire(struct run *run, const struct engine_now *now, aiki_view timed_out_body,
                    aiki_view error, aiki_writer *events, struct engine_effects *ret_effects);

@@ -23,6 +23,7 @@ enum engine_change {
     CHANGE_WAKE,
     CHANGE_EXPIRE,
     CHANGE_RETRY,
+    CHANGE_DROP,
     CHANGES
 };
 

@@ -198,11 +198,28 @@ bool engine_retry(struct run *run, const struct engine_now *now, aiki_view retri
                              "only a failed, cancelled or timed out run can be retried");
     if (!has_room(run, retried_body.size_bytes, ret_refusal))
         return false;
-    run->flags &= ~(uint64_t)(RUN_FLAG_CANCEL | RUN_FLAG_PAUSE);
+    run->flags &= ~(RUN_FLAG_CANCEL | RUN_FLAG_PAUSE | RUN_FLAG_DROPPED);
     run->deadline_ms = 0; /* it is over, or no longer what was promised */
     engine_queue(run, now, ret_effects);
     engine_touch(run, now);
     engine_record(run, EVENT_RUN_RETRIED, retried_body, events, ret_effects);
+    return true;
+}
+
+/* Each failure is dropped once, so that there is always room for it. */
+bool engine_drop(struct run *run, const struct engine_now *now, aiki_view dropped_body,
+                 aiki_writer *events, struct engine_effects *ret_effects,
+                 struct engine_refusal *ret_refusal)
+{
+    memset(ret_effects, 0, sizeof(*ret_effects));
+    if (engine_outcome(CHANGE_DROP, run->state) == 0)
+        return engine_refuse(ret_refusal, AIKI_STALE, "RUN_NOT_FAILED",
+                             "only a failed run is a dead letter that can be dropped");
+    if ((run->flags & RUN_FLAG_DROPPED) != 0)
+        return true;
+    run->flags |= RUN_FLAG_DROPPED;
+    engine_touch(run, now);
+    engine_record(run, EVENT_DROPPED, dropped_body, events, ret_effects);
     return true;
 }
 

@@ -52,6 +52,7 @@ static const uint8_t transition[CHANGES][RUN_CANCELLING + 1] = {
                      PARKED_AND(RUN_QUEUED)},
     [CHANGE_RETRY] =
         {[RUN_FAILED] = RUN_QUEUED, [RUN_CANCELLED] = RUN_QUEUED, [RUN_TIMED_OUT] = RUN_QUEUED},
+    [CHANGE_DROP] = {[RUN_FAILED] = STAY},
 };
 /* clang-format on */
 

@@ -49,6 +49,15 @@ static const struct route routes[] = {
      CONTROL_RESUME},
     {"POST", "/v1/runs/{id}/wake", NULL, prepare_control, {{0}}, true, LOCAL_NONE, CONTROL_WAKE},
     {"POST", "/v1/runs/{id}/retry", NULL, prepare_control, {{0}}, true, LOCAL_NONE, CONTROL_RETRY},
+    {"GET", "/v1/dead-letters", "letters.list", prepare_query,
+     {{"workflow", PARAM_TEXT, 0}, {"task", PARAM_TEXT, 0}, {"limit", PARAM_NUMBER, 1},
+      {"before", PARAM_NUMBER, 0}},
+     false, LOCAL_NONE, 0},
+    {"GET", "/v1/dead-letters/{id}", "letters.get", prepare_query, {{0}}, false, LOCAL_NONE, 0},
+    {"POST", "/v1/dead-letters/{id}/redrive", NULL, prepare_control, {{0}}, true, LOCAL_NONE,
+     CONTROL_RETRY},
+    {"POST", "/v1/dead-letters/{id}/drop", NULL, prepare_control, {{0}}, true, LOCAL_NONE,
+     CONTROL_DROP},
     {"GET", "/v1/workflows", "workflows.list", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/workflows/{name}", "workflows.get", prepare_query, {{"version", PARAM_TEXT, 0}},
      false, LOCAL_NONE, 0},
@@ -136,7 +145,7 @@ aiki_status call_route(struct call *c, const char *method, char ret_allow[ANSWER
     }
     if (allow == NULL)
         return error_code(err, AIKI_NOT_FOUND, "NO_SUCH_PATH",
-                          "there is no such path; there are / /v1/runs /v1/workflows /v1/builds "
+                          "there is no such path; there are / /v1/runs /v1/dead-letters /v1/workflows /v1/builds "
                           "/v1/workers /v1/plugins /v1/server /healthz /readyz /metrics");
     (void)snprintf(ret_allow, ANSWER_ALLOW_SIZE, "%s", allow);
     return error_code(err, AIKI_UNSUPPORTED, "METHOD_NOT_ALLOWED",
@@ -254,7 +263,7 @@ static aiki_status prepare_query(struct call *c, aiki_error *err)
     AUTO(buf) aiki_writer args;
     struct aiki_id id;
     const char *variable = c->variables[0];
-    bool by_id = variable != NULL && strncmp(c->route->query, "runs.", 5) == 0;
+    bool by_id = variable != NULL && strstr(c->route->path, "/{id}") != NULL;
     bool by_build = strcmp(c->route->query, "builds.get") == 0;
     buf_init(&args);
     aiki_status status = by_id ? call_read_id(c, &id, err) : AIKI_OK;

@@ -398,6 +398,7 @@
     X(AIKI_CONTROL_RESUME, 4)           \
     X(AIKI_CONTROL_WAKE, 5)             \
     X(AIKI_CONTROL_RETRY, 6)            \
+    X(AIKI_CONTROL_DROP, 7)             \
     X(AIKI_CLOSE_CANCEL, 0)             \
     X(AIKI_CLOSE_TERMINATE, 1)          \
     X(AIKI_CLOSE_ABANDON, 2)            \

@@ -40,8 +40,8 @@ def begin(s, workflow, value, **more):
     return surely(lambda: s.request("POST", f"/v1/workflows/{workflow}/runs", body)[1])["id"]
 
 
-def ask(s, run, verb, done=()):
-    surely(lambda: s.request("POST", f"/v1/runs/{run}/{verb}"), done)
+def ask(s, run, verb, done=(), path="runs"):
+    surely(lambda: s.request("POST", f"/v1/{path}/{run}/{verb}"), done)
 
 
 def state(s, run):
@@ -95,6 +95,13 @@ def two_failures(s):
 def a_failed_run(s):
     run = begin(s, "flaky", {"failures": 1, "policy": "never"})
     ended(s, run, "failed")
+    return run, 1
+
+
+def a_letter(s):
+    run = a_failed_run(s)[0]
+    ask(s, run, "drop", path="dead-letters")
+    assert surely(lambda: s.get("/v1/dead-letters"))["dead_letters"] == []
     return run, 1
 
 
@@ -217,7 +224,7 @@ ROWS = {
     "child_done": a_party, "woken": woken, "paused": paused_and_resumed, "resumed": paused_and_resumed,
     "cancelled": a_cleanup, "timed_out": out_of_time, "terminated": terminated, "run_retried": passes,
     "heartbeat": at_most_once, "attempt_done": a_race, "crashed": a_crash, "warned": a_warning,
-    "joined": a_join,
+    "joined": a_join, "dropped": a_letter,
 }
 PLUGINS = ["ledger", "waits", "flaky", "family", "at-most-once", "crash", "payloads"]
 # Of what only the owner knew and had not got on record yet nothing is left: it happens anew, or not again.

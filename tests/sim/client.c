@@ -159,6 +159,8 @@ static void ask_something_of(uint32_t run)
     } else if (what < 13 && USES(TERMINATE)) {
         control(run, CONTROL_TERMINATE, NAMES, sim.now_ms);
     } else if (what >= 13 && USES(REDO) && sim.runs[run].ended) {
+        if (what == 13)
+            control(run, CONTROL_DROP, NAMES, sim.now_ms);
         ask_to_retry(run);
     }
 }

@@ -335,7 +335,7 @@ static void check_request(struct sim_run *r, const struct event *e)
     uint64_t from_seq = step.size_bytes == 0 ? 0 : r->first_done_seq[name_number(step, STEP_TASK)];
     if (from_seq != e->as.run_retried.from_seq)
         wrong(r, e, "a retry from another event than the first outcome of its step");
-    r->ended = r->cancel_requested = r->cancel_seen = r->paused = false;
+    r->ended = r->cancel_requested = r->cancel_seen = r->paused = r->dropped = false;
     r->deadline_ms = r->next_pass_at_ms = 0;
     r->retried_ever++;
 }
@@ -503,9 +503,10 @@ static bool is_of_owner(const struct event *e)
 
 static void check_order(const struct sim_run *r, const struct event *e)
 {
-    bool retry = e->kind == EVENT_RUN_RETRIED && r->end_kind != EVENT_COMPLETED &&
-                 r->end_kind != EVENT_TERMINATED;
-    if ((r->ended && !retry) || e->seq != r->seq + 1 || e->epoch < r->epoch ||
+    bool allowed = e->kind == EVENT_RUN_RETRIED && r->end_kind != EVENT_COMPLETED &&
+                   r->end_kind != EVENT_TERMINATED;
+    allowed |= e->kind == EVENT_DROPPED && r->end_kind == EVENT_FAILED;
+    if ((r->ended && !allowed) || e->seq != r->seq + 1 || e->epoch < r->epoch ||
         (e->seq == 1) != (e->kind == EVENT_STARTED))
         violation("run %u: event %llu (%s, epoch %llx) after %llu events, epoch %llx%s", fact_run_number(r),
                   (unsigned long long)e->seq, event_kind_name(e->kind), (unsigned long long)e->epoch,
@@ -534,6 +535,14 @@ static void cancel_seen(struct sim_run *r, const struct event *e)
     r->deliveries[r->delivery_count++] = NOBODY;
 }
 
+static void dropped(struct sim_run *r, const struct event *e)
+{
+    if (r->end_kind != EVENT_FAILED || r->dropped)
+        wrong(r, e, "it is no dead letter");
+    r->dropped = true;
+    r->dropped_ever++;
+}
+
 void fact_event(struct sim_run *r, const struct event *e)
 {
     check_order(r, e);
@@ -558,6 +567,7 @@ void fact_event(struct sim_run *r, const struct event *e)
     case EVENT_BLOCKED: blocked(r, e); break;
     case EVENT_UNBLOCKED: memset(r->code_crashes, 0, sizeof(r->code_crashes)); break;
     case EVENT_RUN_RETRIED: retried(r, e); break;
+    case EVENT_DROPPED: dropped(r, e); break;
     case EVENT_COMPLETED:
     case EVENT_FAILED:
     case EVENT_CANCELLED:

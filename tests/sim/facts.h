@@ -96,8 +96,8 @@ struct sim_run {
     uint64_t passes;           /* RUN_RETRIED on record */
     int64_t next_pass_at_ms;
     uint64_t pass_told_seq;    /* what its owner had been told when that was decided */
-    bool cancel_requested, cancel_seen, paused;
-    uint64_t woken, paused_ever, cancelled_ever, retried_ever; /* how often */
+    bool cancel_requested, cancel_seen, paused, dropped;
+    uint64_t woken, paused_ever, cancelled_ever, retried_ever, dropped_ever; /* how often */
     uint64_t woken_seq, paused_seq, cancel_seq, arrival_seq;
     int64_t woken_at_ms, woken_told_ms; /* on record; to an owner */
     uint64_t first_done_seq[NAMES]; /* of a step of that name, of whatever kind */

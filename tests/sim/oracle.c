@@ -266,6 +266,7 @@ void oracle_requested(uint32_t run, uint64_t action, uint64_t count)
     case CONTROL_PAUSE: done = r->paused_ever > 0; break;
     case CONTROL_WAKE: done = count == 0 || r->woken > 0; break;
     case CONTROL_RETRY: done = count == 0 || r->retried_ever > 0; break;
+    case CONTROL_DROP: done = r->dropped_ever > 0; break;
     default: break;
     }
     if (!done)
@@ -276,8 +277,10 @@ void oracle_refused(uint32_t run, uint64_t action, const char *code)
 {
     const struct sim_run *r = &sim.runs[run];
     bool retry = action == CONTROL_RETRY;
-    bool right = (!retry && strcmp(code, "RUN_ENDED") == 0 && r->ended_as != 0) ||
+    bool drop = action == CONTROL_DROP;
+    bool right = (!retry && !drop && strcmp(code, "RUN_ENDED") == 0 && r->ended_as != 0) ||
                  (action == CONTROL_PAUSE && strcmp(code, "RUN_CANCELLING") == 0 && r->cancelled_ever > 0) ||
+                 (drop && strcmp(code, "RUN_NOT_FAILED") == 0) ||
                  (retry && (strcmp(code, "RUN_NOT_FAILED") == 0 || strcmp(code, "STEP_NOT_FOUND") == 0));
     if (!right)
         violation("run %u: request %llu is refused: %s", run, (unsigned long long)action, code);

@@ -159,10 +159,11 @@ static void forget_some(struct pipeline *p)
 {
     if (!HAS(SMALL_CACHE))
         return;
-    while (!chain_is_empty(&p->cache.open))
-        cache_remove(&p->cache, container_of(p->cache.open.next, struct entry, resting));
-    while (!chain_is_empty(&p->cache.ended))
-        cache_remove(&p->cache, container_of(p->cache.ended.next, struct entry, resting));
+    for (int i = 0; i < REST_COUNT; i++) {
+        const struct chain *runs = &p->cache.resting[i].runs;
+        while (!chain_is_empty(runs))
+            cache_remove(&p->cache, container_of(runs->next, struct entry, resting));
+    }
 }
 
 static void on_turn(struct sim_event *e);

@@ -20,6 +20,9 @@ def check(events):
             done = {step: d for step, d in done.items()
                     if d["outcome"] == "ok" and d["seq"] < from_seq}
             ends = []
+        if e["kind"] == "dropped":  # once for each failure, and nothing else comes behind an end
+            assert ends and ends[-1]["kind"] == "failed", "what has not failed is dropped"
+            ends[-1:] = [e]
         if e["kind"] in ENDS:
             ends.append(e)
     assert len(ends) <= 1 and (not ends or ends[0] is events[-1]), "events after the end"

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "cache.h"
 #include "registry.h"
 
@@ -74,7 +75,7 @@ static void found_by_id_number_and_key(void **state)
 static void only_resting_entries_are_forgotten(void **state)
 {
     struct fixture *f = *state;
-    enum { BIG = 1024 * 1024, MANY = CACHE_OPEN_BYTES_MAX / BIG + 20 };
+    enum { BIG = 1024 * 1024, MANY = CACHE_QUEUED_BYTES_MAX / BIG + 20 };
     struct session session = {.no = 1};
     struct entry *held = add(f, 1, "");
     held->owner = &session;
@@ -87,12 +88,32 @@ static void only_resting_entries_are_forgotten(void **state)
         assert_non_null(aiki_mp_room(&e->journal, BIG));
         cache_rest(&f->cache, e);
     }
-    assert_true(f->cache.open_bytes <= CACHE_OPEN_BYTES_MAX);
+    assert_true(f->cache.resting[REST_QUEUED].bytes <= CACHE_QUEUED_BYTES_MAX);
     assert_ptr_equal(cache_find_no(&f->cache, 1), held);
     assert_ptr_equal(cache_find_no(&f->cache, 2), used);
     assert_null(cache_find_no(&f->cache, 3));
     assert_non_null(cache_find_no(&f->cache, MANY - 1));
     held->owner = NULL;
+}
+
+/* A million runs that wait for a month are not to take the memory of those that run today. */
+static void parked_ones_have_little_room(void **state)
+{
+    struct fixture *f = *state;
+    static const uint32_t states[] = {RUN_SLEEPING, RUN_AWAITING_SIGNAL, RUN_PAUSED, RUN_SCHEDULED};
+    enum { BIG = 16 * 1024, MANY = 2 * CACHE_PARKED_BYTES_MAX / BIG };
+    cache_rest(&f->cache, add(f, 1, "")); /* queued */
+    for (uint64_t no = 2; no < MANY; no++) {
+        struct entry *e = add(f, no, "");
+        e->run.state = states[no % ARRAY_COUNT(states)];
+        assert_non_null(aiki_mp_room(&e->journal, BIG));
+        cache_rest(&f->cache, e);
+        assert_true(f->cache.resting[REST_PARKED].bytes <= CACHE_PARKED_BYTES_MAX);
+    }
+    assert_non_null(cache_find_no(&f->cache, 1));
+    assert_null(cache_find_no(&f->cache, 2));
+    assert_non_null(cache_find_no(&f->cache, MANY - 1));
+    assert_true(cache_resting_bytes(&f->cache) > f->cache.resting[REST_PARKED].bytes);
 }
 
 /* A run that ended while it rested is charged where it was put. */
@@ -101,14 +122,14 @@ static void the_charge_follows_the_list(void **state)
     struct fixture *f = *state;
     struct entry *e = add(f, 1, "");
     cache_rest(&f->cache, e);
-    size_t charged = f->cache.open_bytes;
+    size_t charged = f->cache.resting[REST_QUEUED].bytes;
     assert_true(charged > 0);
     e->run.state = RUN_COMPLETED;
     cache_rest(&f->cache, e);
-    assert_int_equal(f->cache.open_bytes, 0);
-    assert_int_equal(f->cache.ended_bytes, charged);
+    assert_int_equal(f->cache.resting[REST_QUEUED].bytes, 0);
+    assert_int_equal(f->cache.resting[REST_ENDED].bytes, charged);
     cache_remove(&f->cache, e);
-    assert_int_equal(f->cache.ended_bytes, 0);
+    assert_int_equal(f->cache.resting[REST_ENDED].bytes, 0);
 }
 
 /* What a row says is what the entry knows, and back. */
@@ -147,6 +168,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(found_by_id_number_and_key),
         CASE(only_resting_entries_are_forgotten),
+        CASE(parked_ones_have_little_room),
         CASE(the_charge_follows_the_list),
         CASE(a_row_goes_in_and_out),
     };

@@ -313,7 +313,7 @@ static void bad_options(void **state)
     aiki_run_id_new(run_id);
     assert_int_equal(aiki_client_control(f->client, run_id, NULL, NULL, &f->err), AIKI_INVALID);
     assert_int_equal(control_with(f, run_id, (aiki_control){.action = 0}), AIKI_INVALID);
-    assert_int_equal(control_with(f, run_id, (aiki_control){.action = 7}), AIKI_INVALID);
+    assert_int_equal(control_with(f, run_id, (aiki_control){.action = 8}), AIKI_INVALID);
     assert_int_equal(control_with(f, "x", (aiki_control){.action = 1}), AIKI_INVALID);
     assert_int_equal(aiki_client_retry(f->client, run_id, "no step", &f->err), AIKI_INVALID);
     assert_int_equal(control_with(f, run_id, (aiki_control){.action = 1, .from_step = "a"}),
@@ -388,7 +388,7 @@ static void be_told(struct fixture *f)
               start.key_policy == KEY_REPLACE && start.start_at_ms == 77 && start.delay_ms == 0 &&
               start.run_timeout_ms == 88 && start.retry.size_bytes == 1;
     SEND(f, STARTED, frame.correlation, .run = start.run, .created = ok, .state = RUN_SCHEDULED);
-    for (uint64_t action = CONTROL_CANCEL; action <= CONTROL_RETRY; action++) {
+    for (uint64_t action = CONTROL_CANCEL; action <= CONTROL_DROP; action++) {
         frame = read_frame(f);
         ok = frame.type == WIRE_CONTROL &&
              msg_CONTROL_read(frame.payload, &control, NULL) == AIKI_OK &&
@@ -429,6 +429,7 @@ static void options_and_control(void **state)
     assert_int_equal(aiki_client_resume(f->client, run_id, NULL, &f->err), AIKI_OK);
     assert_int_equal(aiki_client_wake(f->client, run_id, NULL, &f->err), AIKI_OK);
     assert_int_equal(aiki_client_retry(f->client, run_id, "pay", &f->err), AIKI_OK);
+    assert_int_equal(aiki_client_drop(f->client, run_id, NULL, &f->err), AIKI_OK);
 }
 
 static void hang_up_twice(struct fixture *f)

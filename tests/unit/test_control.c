@@ -326,6 +326,28 @@ static void a_failed_run_is_retried(void **state)
     assert_int_equal(state_of(f, run), RUN_STALLED);
 }
 
+/* A drop is on record once, outlives a restart, and is over when the run goes on. */
+static void a_failed_run_is_dropped(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id run = start(f);
+    uint64_t epoch = claim(f, RUNTIME);
+    ask_in_vain(f, run, CONTROL_DROP, "RUN_NOT_FAILED");
+    ask_append(f, RUNTIME, 3, &(struct said){.run = run, .epoch = epoch, .number = 1,
+                                             .next = NEXT_FINISH, .kind = EVENT_FAILED});
+    turn(f);
+    forget(f);
+    assert_int_equal(ask(f, run, CONTROL_DROP), 1);
+    assert_int_equal(ask(f, run, CONTROL_DROP), 0);
+    restart(f);
+    forget(f);
+    assert_int_equal(ask(f, run, CONTROL_DROP), 0);
+    assert_int_equal(state_of(f, run), RUN_FAILED);
+    assert_int_equal(ask(f, run, CONTROL_RETRY), 1);
+    struct entry *e = cache_find(&f->p.cache, &run);
+    assert_true(e != NULL && (e->run.flags & RUN_FLAG_DROPPED) == 0 && run_passes(e->run.flags) == 1);
+}
+
 static void requests_that_make_no_sense(void **state)
 {
     struct fixture *f = *state;
@@ -389,6 +411,7 @@ int main(void)
         CASE(a_paused_run_stays_put),
         CASE(a_pause_of_an_owned_run_outlives_a_restart),
         CASE(a_failed_run_is_retried),
+        CASE(a_failed_run_is_dropped),
         CASE(requests_that_make_no_sense),
         CASE(a_refused_request_changes_nothing),
     };

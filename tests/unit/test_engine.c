@@ -183,7 +183,7 @@ static void bring_to(struct fixture *f, uint32_t state)
 
 enum act {
     CLAIM, CONTINUE, FINISH, PARK, RELEASE, BLOCK, SIGNAL, TIMER, LOSE, UNBLOCK,
-    CANCEL, TERMINATE, PAUSE, RESUME, WAKE, CHILD, EXPIRE, RETRY, ACTS
+    CANCEL, TERMINATE, PAUSE, RESUME, WAKE, CHILD, EXPIRE, RETRY, DROP, ACTS
 };
 
 static bool act(struct fixture *f, enum act what)
@@ -210,6 +210,8 @@ static bool act(struct fixture *f, enum act what)
     case EXPIRE: return expire(f);
     case RETRY:
         return engine_retry(&f->run, &f->now, empty_body, &f->journal, &f->effects, &f->refusal);
+    case DROP:
+        return engine_drop(&f->run, &f->now, empty_body, &f->journal, &f->effects, &f->refusal);
     default: return append(f, next_of[what]);
     }
 }
@@ -224,21 +226,21 @@ static void every_transition(void **state)
            O = RUN_TIMED_OUT };
     static const struct { uint32_t from; uint32_t to[ACTS]; } table[] = {
         /*  CLAIM  PARK   SIGNAL  UNBLOCK  PAUSE  CHILD
-               CONT   REL    TIMER   CANCEL   RESUME EXPIRE
+               CONT   REL    TIMER   CANCEL   RESUME EXPIRE DROP
                   FIN    BLOCK  LOSE    TERM     WAKE   RETRY */
-        {Q, {R, 0, 0, 0, 0, 0, Q, 0, 0, 0, Q, D, P, Q, Q, Q, O, 0}},
-        {R, {0, R, C, S, Q, B, R, 0, Q, 0, R, D, R, R, R, R, O, 0}},
-        {S, {0, 0, 0, 0, 0, 0, S, Q, 0, 0, Q, D, P, S, Q, S, O, 0}},
-        {A, {0, 0, 0, 0, 0, 0, Q, 0, 0, 0, Q, D, P, A, Q, A, O, 0}},
-        {H, {0, 0, 0, 0, 0, 0, H, 0, 0, 0, Q, D, P, H, Q, Q, O, 0}},
-        {B, {0, 0, 0, 0, 0, 0, B, 0, 0, Q, B, D, B, B, B, B, O, 0}},
-        {P, {0, 0, 0, 0, 0, 0, P, 0, 0, 0, Q, D, P, Q, P, P, O, 0}},
-        {L, {0, 0, 0, 0, 0, 0, L, Q, 0, 0, X, D, P, L, Q, L, O, 0}},
-        {C, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
-        {F, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Q}},
-        {X, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Q}},
-        {O, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Q}},
-        {D, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, D, 0, 0, 0, 0, 0, 0}},
+        {Q, {R, 0, 0, 0, 0, 0, Q, 0, 0, 0, Q, D, P, Q, Q, Q, O, 0, 0}},
+        {R, {0, R, C, S, Q, B, R, 0, Q, 0, R, D, R, R, R, R, O, 0, 0}},
+        {S, {0, 0, 0, 0, 0, 0, S, Q, 0, 0, Q, D, P, S, Q, S, O, 0, 0}},
+        {A, {0, 0, 0, 0, 0, 0, Q, 0, 0, 0, Q, D, P, A, Q, A, O, 0, 0}},
+        {H, {0, 0, 0, 0, 0, 0, H, 0, 0, 0, Q, D, P, H, Q, Q, O, 0, 0}},
+        {B, {0, 0, 0, 0, 0, 0, B, 0, 0, Q, B, D, B, B, B, B, O, 0, 0}},
+        {P, {0, 0, 0, 0, 0, 0, P, 0, 0, 0, Q, D, P, Q, P, P, O, 0, 0}},
+        {L, {0, 0, 0, 0, 0, 0, L, Q, 0, 0, X, D, P, L, Q, L, O, 0, 0}},
+        {C, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+        {F, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Q, F}},
+        {X, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Q, 0}},
+        {O, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Q, 0}},
+        {D, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, D, 0, 0, 0, 0, 0, 0, 0}},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         for (int what = 0; what < ACTS; what++) {
@@ -255,7 +257,7 @@ static void every_transition(void **state)
             assert_int_equal(done, expected != 0);
             assert_int_equal(f->run.state, expected != 0 ? expected : table[i].from);
             bool over = run_state_is_terminal(table[i].from);
-            if (!done || (over && what != RETRY)) { /* a refusal changes nothing, nor does a repeat */
+            if (!done || (over && what != RETRY && what != DROP)) { /* a refusal changes nothing, nor does a repeat */
                 assert_memory_equal(&f->run, &before, sizeof(before));
                 assert_int_equal(f->journal.size_bytes, journal_before);
             }

@@ -127,6 +127,7 @@ static const struct event *sample(uint64_t kind)
     case EVENT_WOKEN:
     case EVENT_PAUSED:
     case EVENT_RESUMED:
+    case EVENT_DROPPED:
     case EVENT_TERMINATED:
         e.as.control.reason = text_view("customer called");
         e.as.control.actor = text_view("ada");

@@ -9,7 +9,8 @@
  * One client is one connection, served by one thread of its own that reconnects by itself. A
  * request whose answer was lost with a connection is repeated on the next one; the server
  * recognises the repeat (a start by its run id, a signal by its reference), so nothing happens
- * twice. Only AIKI_CONTROL_RETRY is not repeated: it ends with AIKI_UNAVAILABLE then.
+ * twice. Only AIKI_CONTROL_RETRY and AIKI_CONTROL_DROP are not repeated: they end with
+ * AIKI_UNAVAILABLE then.
  *
  * Threads: every function may be called from any thread at any time, except that the blocking
  * forms and aiki_client_close must not be called from a callback. Callbacks (the _async forms)
@@ -206,7 +207,8 @@ enum {
     AIKI_CONTROL_PAUSE = 3,     /* attempts under way end and are recorded, nothing new starts */
     AIKI_CONTROL_RESUME = 4,
     AIKI_CONTROL_WAKE = 5,      /* its sleeps and retry delays are over now */
-    AIKI_CONTROL_RETRY = 6      /* a failed, cancelled or timed out run goes on from its record */
+    AIKI_CONTROL_RETRY = 6,     /* a failed, cancelled or timed out run goes on from its record */
+    AIKI_CONTROL_DROP = 7       /* a failed run is no dead letter any more. since 1.2 */
 };
 
 /* since 1.1 */
@@ -223,7 +225,7 @@ typedef struct aiki_control {
 /* Ask that of a run. On AIKI_OK it is durable. ret_changed (may be NULL): false when it was so
  * already. AIKI_NOT_FOUND; AIKI_STALE: the state of the run does not allow it, which the message
  * names; AIKI_INVALID, AIKI_LIMIT: bad argument. AIKI_UNAVAILABLE: no answer in time; all but a
- * retry may simply be asked again. since 1.1 */
+ * retry and a drop may simply be asked again. since 1.1 */
 AIKI_CLIENT_API AIKI_NODISCARD aiki_status aiki_client_control(aiki_client *client,
                                                                const char *run_id,
                                                                const aiki_control *control,
@@ -273,6 +275,12 @@ static inline aiki_status aiki_client_retry(aiki_client *client, const char *run
                                             const char *from_step, aiki_error *err)
 {
     return aiki_client_control_(client, run_id, AIKI_CONTROL_RETRY, NULL, from_step, err);
+}
+/* since 1.2 */
+static inline aiki_status aiki_client_drop(aiki_client *client, const char *run_id,
+                                           const char *reason, aiki_error *err)
+{
+    return aiki_client_control_(client, run_id, AIKI_CONTROL_DROP, reason, NULL, err);
 }
 
 /* Ask for a document, e.g. "runs.list" with a map of filters (see the HTTP API for its fields).

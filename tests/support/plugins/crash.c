@@ -193,4 +193,7 @@ static aiki_status crash(aiki_run *run, const struct crash_input *in, struct cra
 }
 AIKI_WORKFLOW_TYPED(crash, "crash", "1.0.0", crash_input, crash_output);
 
-AIKI_PLUGIN("crash", "1.0.0", AIKI_WORKFLOWS(crash_workflow), AIKI_TASKS(crash_task_fn_task));
+#ifndef CRASH_RELEASE
+#define CRASH_RELEASE "1.0.0"
+#endif
+AIKI_PLUGIN("crash", CRASH_RELEASE, AIKI_WORKFLOWS(crash_workflow), AIKI_TASKS(crash_task_fn_task));

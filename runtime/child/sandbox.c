@@ -1,0 +1,352 @@
+/* sandbox.c - see sandbox.h. The rules first, then the filter: opening the paths of rules takes calls. */
+#include "child/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "wire/error.h"
+
+#if defined(__x86_64__)
+#define OWN_ARCH AUDIT_ARCH_X86_64
+#else
+#define OWN_ARCH AUDIT_ARCH_AARCH64
+#endif
+
+enum {
+    SANDBOX_LAST_CALL = 450, /* set_mempolicy_home_node, of Linux 5.17; what is newer does not exist */
+    CODE_MAX = 512,
+    SCOPE_ABI = 6, /* processes it may start can be signalled, nobody else */
+    SCOPE_SIGNAL = 1 << 1
+};
+
+/* Newer than the headers of the oldest system this is built on. */
+#ifndef LANDLOCK_ACCESS_FS_TRUNCATE
+#define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
+#endif
+#ifndef LANDLOCK_ACCESS_FS_IOCTL_DEV
+#define LANDLOCK_ACCESS_FS_IOCTL_DEV (1ULL << 15)
+#endif
+
+/* ---- files --------------------------------------------------------------------------------- */
+
+#define FS_READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define FS_WRITE                                                                             \
+    (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |                         \
+     LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | \
+     LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_SYM | \
+     LANDLOCK_ACCESS_FS_REFER | LANDLOCK_ACCESS_FS_TRUNCATE)
+#define FS_ALL                                                                               \
+    (FS_READ | FS_WRITE | LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_MAKE_CHAR |         \
+     LANDLOCK_ACCESS_FS_MAKE_BLOCK)
+/* Of a rule about something that is no directory. */
+#define FS_OF_FILE                                                                           \
+    (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE | \
+     LANDLOCK_ACCESS_FS_TRUNCATE)
+
+/* What every program finds there; who has none of it does without. */
+static const struct {
+    const char *path;
+    uint64_t access;
+    bool network;
+} common[] = {
+    {"/usr", FS_READ | LANDLOCK_ACCESS_FS_EXECUTE, false},
+    {"/lib", FS_READ | LANDLOCK_ACCESS_FS_EXECUTE, false},
+    {"/lib64", FS_READ | LANDLOCK_ACCESS_FS_EXECUTE, false},
+    {"/bin", FS_READ | LANDLOCK_ACCESS_FS_EXECUTE, false},
+    {"/etc/ld.so.cache", FS_READ, false},
+    {"/etc/localtime", FS_READ, false},
+    {"/proc/self", FS_READ, false},
+    {"/proc/cpuinfo", FS_READ, false},
+    {"/proc/meminfo", FS_READ, false},
+    {"/proc/stat", FS_READ, false},
+    {"/sys/devices/system/cpu", FS_READ, false},
+    {"/sys/kernel/mm/transparent_hugepage", FS_READ, false},
+    {"/dev/null", FS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE, false},
+    {"/dev/zero", FS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE, false},
+    {"/dev/random", FS_READ, false},
+    {"/dev/urandom", FS_READ, false},
+    {"/etc/resolv.conf", FS_READ, true},
+    {"/etc/hosts", FS_READ, true},
+    {"/etc/host.conf", FS_READ, true},
+    {"/etc/gai.conf", FS_READ, true},
+    {"/etc/nsswitch.conf", FS_READ, true},
+    {"/etc/services", FS_READ, true},
+    {"/etc/ssl", FS_READ, true},
+    {"/etc/pki", FS_READ, true},
+    {"/etc/ca-certificates", FS_READ, true},
+};
+
+static int landlock_abi(void)
+{
+    return (int)syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+}
+
+/* Access that this kernel knows. */
+static uint64_t known_access(int abi)
+{
+    uint64_t access = FS_ALL;
+    if (abi < 2)
+        access &= ~LANDLOCK_ACCESS_FS_REFER;
+    if (abi < 3)
+        access &= ~LANDLOCK_ACCESS_FS_TRUNCATE;
+    if (abi >= 5)
+        access |= LANDLOCK_ACCESS_FS_IOCTL_DEV;
+    return access;
+}
+
+/* 0, or errno. */
+static int allow_path(int ruleset, const char *path, uint64_t access)
+{
+    struct stat about;
+    AUTO(close_fd) int fd = open(path, O_PATH | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &about) != 0)
+        return errno;
+    if (!S_ISDIR(about.st_mode))
+        access &= FS_OF_FILE;
+    const struct landlock_path_beneath_attr rule = {.allowed_access = access, .parent_fd = fd};
+    return syscall(__NR_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0
+               ? 0
+               : errno;
+}
+
+static aiki_status allow_declared(int ruleset, const struct sandbox *s, uint64_t known,
+                                  aiki_error *err)
+{
+    for (unsigned i = 0; i < s->path_count; i++) {
+        const struct sandbox_path *p = &s->paths[i];
+        uint64_t access = FS_READ | (p->write ? FS_WRITE : 0);
+        int rc = allow_path(ruleset, p->text, access & known);
+        if (rc == 0)
+            continue;
+        if (s->mode == SANDBOX_ON)
+            return error_code(err, AIKI_INVALID, "SANDBOX_PATH",
+                              "%s, which the setting sandbox names, is not to be had: %s; make it, or "
+                              "take it out there", p->text, strerror(rc));
+        log_warn("sandbox", "%s is left out: %s", p->text, strerror(rc));
+    }
+    return AIKI_OK;
+}
+
+static aiki_status lock_files(const struct sandbox *s, const char *plugin, aiki_error *err)
+{
+    int abi = landlock_abi();
+    if (abi < 1)
+        return AIKI_OK; /* sandbox_support has said so */
+    /* The kernel's struct as it has grown: network of ABI 4, whom signals reach of ABI 6. */
+    const struct {
+        uint64_t files, network, scoped;
+    } attr = {.files = known_access(abi), .scoped = abi >= SCOPE_ABI ? SCOPE_SIGNAL : 0};
+    size_t size = abi >= SCOPE_ABI ? sizeof(attr) : sizeof(attr.files);
+    AUTO(close_fd) int ruleset = (int)syscall(__NR_landlock_create_ruleset, &attr, size, 0);
+    if (ruleset < 0)
+        return error_code(err, AIKI_UNSUPPORTED, "SANDBOX_UNAVAILABLE", "no landlock ruleset: %s",
+                          strerror(errno));
+    for (unsigned i = 0; i < ARRAY_COUNT(common); i++)
+        if (!common[i].network || s->network)
+            (void)allow_path(ruleset, common[i].path, common[i].access & known_access(abi));
+    (void)allow_path(ruleset, plugin, FS_READ); /* else loading it says why */
+    aiki_status st = allow_declared(ruleset, s, known_access(abi), err);
+    if (st == AIKI_OK && syscall(__NR_landlock_restrict_self, ruleset, 0) != 0)
+        st = error_code(err, AIKI_UNSUPPORTED, "SANDBOX_UNAVAILABLE", "landlock: %s", strerror(errno));
+    return st;
+}
+
+/* ---- system calls -------------------------------------------------------------------------- */
+
+struct code {
+    struct sock_filter at[CODE_MAX];
+    unsigned count;
+};
+
+static void put(struct code *c, struct sock_filter instruction)
+{
+    if (c->count < CODE_MAX) /* one more than the table can need is no program: the kernel says so */
+        c->at[c->count++] = instruction;
+}
+
+static void put_load(struct code *c, size_t offset)
+{
+    put(c, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset));
+}
+
+static void put_return(struct code *c, uint32_t action)
+{
+    put(c, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action));
+}
+
+/* The next `skipped` instructions are for when the loaded word is that value. */
+static void put_when(struct code *c, uint32_t value, uint8_t skipped)
+{
+    put(c, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, skipped));
+}
+
+static size_t argument(unsigned index)
+{
+    /* its lower half; both machines are little-endian */
+    return offsetof(struct seccomp_data, args) + index * sizeof(uint64_t);
+}
+
+#define ENDS SECCOMP_RET_TRAP
+#define FAILS(number) (SECCOMP_RET_ERRNO | (number))
+
+/* Threads are started this way, too. clone3 hides its flags: libraries then use clone. */
+static void put_clone(struct code *c)
+{
+    put_when(c, __NR_clone3, 1);
+    put_return(c, FAILS(ENOSYS));
+    put_when(c, __NR_clone, 4);
+    put_load(c, argument(0));
+    put(c, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 0, 1));
+    put_return(c, SECCOMP_RET_ALLOW);
+    put_return(c, ENDS);
+}
+
+/* A signal to this process itself is how it aborts. */
+static void put_signal(struct code *c, uint32_t number)
+{
+    put_when(c, number, 4);
+    put_load(c, argument(0));
+    put_when(c, (uint32_t)getpid(), 1);
+    put_return(c, SECCOMP_RET_ALLOW);
+    put_return(c, ENDS);
+}
+
+/* Libraries look for daemons of the system at unix sockets, and go on without. */
+static void put_socket(struct code *c, bool network)
+{
+    static const uint32_t usual[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
+    put_when(c, __NR_socket, (uint8_t)(2 + 2 * (network ? ARRAY_COUNT(usual) : 2)));
+    put_load(c, argument(0));
+    for (unsigned i = 0; i < ARRAY_COUNT(usual); i++) {
+        if (!network && usual[i] != AF_INET && usual[i] != AF_INET6)
+            continue;
+        put_when(c, usual[i], 1);
+        put_return(c, network ? SECCOMP_RET_ALLOW : ENDS);
+    }
+    put_return(c, FAILS(EAFNOSUPPORT));
+}
+
+/* Limits of this process alone: the broker's are not for plugins. */
+static void put_limits(struct code *c)
+{
+    put_when(c, __NR_prlimit64, 6);
+    put_load(c, argument(0));
+    put_when(c, 0, 1);
+    put_return(c, SECCOMP_RET_ALLOW);
+    put_when(c, (uint32_t)getpid(), 1);
+    put_return(c, SECCOMP_RET_ALLOW);
+    put_return(c, FAILS(EPERM));
+}
+
+static bool is_declared(const struct sandbox *s, const char *need)
+{
+    return need != NULL && ((s->network && strcmp(need, "network") == 0) ||
+                            (s->processes && strcmp(need, "processes") == 0) ||
+                            (s->modes && strcmp(need, "modes") == 0));
+}
+
+static void put_table(struct code *c, const struct sandbox *s)
+{
+    static const struct {
+        uint32_t number;
+        const char *need;
+        uint32_t action;
+    } calls[] = {
+#define CALL(name, need, otherwise) {__NR_##name, need, otherwise},
+#include "base/sandbox_calls.def"
+#undef CALL
+    };
+    for (unsigned i = 0; i < ARRAY_COUNT(calls); i++) {
+        if (is_declared(s, calls[i].need))
+            continue;
+        put_when(c, calls[i].number, 1);
+        put_return(c, calls[i].action);
+    }
+}
+
+static void write_filter(struct code *c, const struct sandbox *s)
+{
+    static const uint32_t signals[] = {__NR_kill, __NR_tgkill, __NR_rt_sigqueueinfo,
+                                       __NR_rt_tgsigqueueinfo};
+    put_load(c, offsetof(struct seccomp_data, arch));
+    put(c, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OWN_ARCH, 1, 0));
+    put_return(c, SECCOMP_RET_KILL_PROCESS);
+    put_load(c, offsetof(struct seccomp_data, nr));
+    put(c, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, SANDBOX_LAST_CALL, 0, 1));
+    put_return(c, FAILS(ENOSYS));
+    put_socket(c, s->network);
+    put_limits(c);
+    if (!s->processes) {
+        put_clone(c);
+        for (unsigned i = 0; i < ARRAY_COUNT(signals); i++)
+            put_signal(c, signals[i]);
+    }
+    put_table(c, s);
+    put_return(c, SECCOMP_RET_ALLOW);
+}
+
+static aiki_status filter_calls(const struct sandbox *s, aiki_error *err)
+{
+    struct code c = {.count = 0};
+    write_filter(&c, s);
+    const struct sock_fprog program = {(unsigned short)c.count, c.at};
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
+        return AIKI_OK;
+    return error_code(err, AIKI_UNSUPPORTED, "SANDBOX_UNAVAILABLE", "no system call filter: %s",
+                      strerror(errno));
+}
+
+/* ---- both ---------------------------------------------------------------------------------- */
+
+aiki_status sandbox_support(aiki_error *err)
+{
+    uint32_t action = SECCOMP_RET_TRAP;
+    int abi = landlock_abi();
+    if (abi < 0)
+        return error_code(err, AIKI_UNSUPPORTED, "SANDBOX_UNAVAILABLE",
+                          "this kernel has no landlock (%s), so files cannot be kept from plugins",
+                          strerror(errno));
+    if (abi < SANDBOX_LANDLOCK_MIN)
+        return error_code(err, AIKI_UNSUPPORTED, "SANDBOX_UNAVAILABLE",
+                          "landlock of this kernel has version %d, before %d (Linux 6.2) plugins could "
+                          "truncate files", abi, SANDBOX_LANDLOCK_MIN);
+    if (syscall(__NR_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0)
+        return AIKI_OK;
+    return error_code(err, AIKI_UNSUPPORTED, "SANDBOX_UNAVAILABLE",
+                      "this kernel has no system call filters (%s), so plugins could call what they "
+                      "like", strerror(errno));
+}
+
+aiki_status sandbox_enter(const struct sandbox *s, const char *plugin, aiki_error *err)
+{
+    aiki_error lacks = AIKI_ERROR_INIT;
+    if (s->mode == SANDBOX_OFF)
+        return AIKI_OK;
+    aiki_status st = s->mode == SANDBOX_ON ? sandbox_support(err) : AIKI_OK;
+    if (st == AIKI_OK && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        st = error_code(err, AIKI_UNSUPPORTED, "SANDBOX_UNAVAILABLE", "no_new_privs: %s",
+                        strerror(errno));
+    if (st == AIKI_OK)
+        st = lock_files(s, plugin, err);
+    if (st == AIKI_OK)
+        st = filter_calls(s, &lacks);
+    if (lacks.status != AIKI_OK && s->mode == SANDBOX_TRY)
+        return AIKI_OK; /* the runtime has said so when it started */
+    if (lacks.status != AIKI_OK)
+        return error_code(err, lacks.status, lacks.code, "%s", lacks.message);
+    return st;
+}

@@ -1,0 +1,180 @@
+"""What plugins may do under the setting `sandbox`, and what they are told who do more."""
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import harness
+from harness import SANITIZED, plugin, until
+
+LACKING = harness.ROOT / "tests/support/lacking.py"
+needs_names = pytest.mark.skipif(SANITIZED, reason="sanitizers have handlers of their own for signals")
+
+
+def offered(part):
+    """Whether the kernel of this machine has it."""
+    done = subprocess.run([str(harness.RUNTIME), "--check", str(plugin("hello")), "--sandbox", "on"],
+                          capture_output=True, text=True)
+    return done.returncode == 0 or part not in done.stderr
+
+
+pytestmark = pytest.mark.skipif(not offered("landlock") or not offered("filters"),
+                                reason="this kernel has no landlock, or no system call filters")
+
+
+def confined(stacks, setting, plugins=("confined",), **more):
+    return stacks(plugins=list(plugins), runtime_args=["--sandbox", setting],
+                  server_args=["--quarantine-crashes", "0"], **more)
+
+
+def do(s, what, path=None):
+    return s.start("confined", {"what": what, **({"path": str(path)} if path else {})})
+
+
+def answer(s, what, path=None):
+    return s.result(do(s, what, path))["errno_was"]
+
+
+def refusal(s, what, path=None):
+    outcome = s.outcome(do(s, what, path))
+    assert outcome["state"] == "failed" and outcome["error"]["code"] == "STEP_CRASHED", outcome
+    return outcome["error"]["cause"]
+
+
+# ---- what is refused, and what is not ------------------------------------------------------------
+
+def test_without_needs_a_plugin_lives_but_reaches_nothing(stacks, tmp_path):
+    s = confined(stacks, "on")
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    assert answer(s, "live") == 0, "memory, threads, timers and signals to itself"
+    assert answer(s, "read", "/usr/include/stdio.h") == 0 and answer(s, "read", "/proc/self/maps") == 0
+    assert answer(s, "read", secret) == errno.EACCES
+    assert answer(s, "read", s.directory / "aiki.db") == errno.EACCES
+    assert answer(s, "write", secret) == errno.EACCES and answer(s, "write", tmp_path / "new") == errno.EACCES
+    assert answer(s, "truncate", secret) == errno.EACCES and secret.read_text() == "x"
+    assert answer(s, "chmod", secret) == errno.EPERM
+    assert answer(s, "unix") == errno.EAFNOSUPPORT, "who looks for a daemon of the system goes on without"
+
+
+@needs_names
+@pytest.mark.parametrize("what,call,need", [
+    ("socket", "socket", "network"), ("fork", "clone", "processes"), ("exec", "execve", "processes"),
+    ("kill", "kill", "processes"), ("ptrace", "ptrace", None)])
+def test_what_is_refused_is_named_with_the_need_to_declare(stacks, what, call, need):
+    s = confined(stacks, "on", plugins=["confined", "hello"])
+    error = refusal(s, what, "/usr/bin/true")
+    assert error["code"] == "SANDBOX_REFUSED" and f"calls {call}," in error["message"], error
+    assert f'add "{need}"' in error["message"] if need else "no sandbox allows" in error["message"], error
+    assert "task deed" in error["message"] and error["category"] == "plugin"
+    assert s.result(s.start("hello", {"name": "others"}))
+    log = s.runtime.log.read_text()
+    assert "CRASH in run" in log and "by system call" in log
+
+
+def test_what_is_declared_is_allowed(stacks, tmp_path):
+    own, other = tmp_path / "a b", tmp_path / "other"
+    own.mkdir()
+    other.mkdir()
+    (other / "file").write_text("x")
+    text = str(own).replace(" ", "%20")
+    s = confined(stacks, f"on,confined.so=on network processes modes write:{text} read:{other}")
+    assert answer(s, "socket") == 0 and answer(s, "unix") == 0
+    assert answer(s, "fork", "/usr/bin/true") == 0
+    assert answer(s, "write", own / "new") == 0 and (own / "new").exists()
+    assert answer(s, "truncate", own / "new") == 0 and answer(s, "chmod", own / "new") == 0
+    assert answer(s, "read", other / "file") == 0
+    assert answer(s, "write", other / "file") == errno.EACCES
+    assert answer(s, "kill") == errno.EPERM, "it may signal what it starts, and not the runtime"
+
+
+def test_some_files_are_confined_and_others_are_not(stacks):
+    s = confined(stacks, "off,other.so=on")
+    assert answer(s, "socket") == 0 and answer(s, "read", "/etc/passwd") == 0
+    s.remove("confined")
+    s.drop("other", plugin("confined"))
+    until(lambda: "other.so@" in s.runtime.log.read_text() and "serves" in s.runtime.tail(), "it serves")
+    assert answer(s, "read", "/etc/passwd") == errno.EACCES
+
+
+@needs_names
+def test_a_constructor_is_confined_already_in_the_probe(stacks):
+    s = confined(stacks, "on", plugins=["hello"])
+    s.drop("confined-load")
+    until(lambda: "confined-load.so refused" in s.runtime.log.read_text(), "it is refused")
+    line = next(li for li in s.runtime.log.read_text().splitlines() if "confined-load.so refused" in li)
+    assert "SANDBOX_REFUSED" in line and "calls socket" in line and "constructors" in line
+    done = subprocess.run([str(harness.RUNTIME), "--check", str(plugin("confined-load")), "--json",
+                           "--sandbox", "on network", "--state", str(s.directory / "check")],
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and json.loads(done.stdout)["name"] == "confined", done
+
+
+@pytest.mark.parametrize("language", ["hello-cpp", "hello-rust", "hello-go"])
+def test_other_languages_run_in_it(stacks, language):
+    if not list(harness.BUILD.glob(f"**/{language}.so")):
+        pytest.skip(f"{language} is not built here")
+    s = confined(stacks, "on", plugins=[language])
+    runs = [s.start(language, {"name": f"n{i}"}) for i in range(30)]
+    for run in runs:
+        assert s.result(run)
+    os.kill(s.runtime.children()[0], 9)
+    assert s.result(s.start(language, {"name": "again"}))
+
+
+def test_a_path_that_is_not_there_refuses_the_plugin(stacks, tmp_path):
+    s = confined(stacks, f"on,confined.so=on read:{tmp_path}/none", plugins=["confined", "hello"])
+    until(lambda: "confined.so refused: SANDBOX_PATH" in s.runtime.log.read_text(), "it says which")
+    assert s.result(s.start("hello", {"name": "still"}))
+
+
+# ---- settings and kernels --------------------------------------------------------------------------
+
+@pytest.mark.parametrize("setting", ["yes", "on networks", "on read:relative", "a.so=", "on,,off", "on read:/%0",
+                                     "on " + " ".join(f"read:/{i}" for i in range(17))])
+def test_a_setting_that_is_none_is_refused(tmp_path, setting):
+    done = subprocess.run([str(harness.RUNTIME), "--plugins", str(tmp_path), "--sandbox", setting],
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and "sandbox must be off, on or try" in done.stderr
+
+
+@pytest.mark.parametrize("part,words", [("landlock", "no landlock"), ("seccomp", "no system call filters")])
+def test_a_kernel_without_a_part_of_it_is_refused_by_on_and_named_by_try(tmp_path, part, words):
+    target = tmp_path / "hello.so"
+    shutil.copyfile(plugin("hello"), target)
+    argv = [sys.executable, str(LACKING), part, str(harness.RUNTIME), "--check", str(target), "--state", str(tmp_path),
+            "--sandbox"]
+    refused = subprocess.run([*argv, "on"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "SANDBOX_UNAVAILABLE" in refused.stderr and words in refused.stderr
+    warned = subprocess.run([*argv, "try"], capture_output=True, text=True)
+    assert warned.returncode == 0 and words in warned.stderr and "go without that" in warned.stderr, warned
+    off = subprocess.run([*argv, "off"], capture_output=True, text=True)
+    assert off.returncode == 0 and "sandbox" not in off.stderr
+
+
+# ---- processes that plugin code forks ----------------------------------------------------------------
+
+def test_a_copy_that_comes_back_is_ended_and_named(stacks):
+    s = stacks(plugins=["confined"])
+    assert answer(s, "twice") == 72, "the copy's exit code, as its parent sees it"
+    until(lambda: "FORKED in deed" in s.runtime.log.read_text(), "it is named")
+    run = s.start("confined", {"what": "flow-twice", "path": "/dev/null"})
+    assert s.result(run)["errno_was"] == errno.ENOSYS
+    until(lambda: "FORKED in confined" in s.runtime.log.read_text(), "so is one of a workflow")
+    done = [e for e in s.history(run) if e["kind"] == "step_done"]
+    assert len(done) == 1
+
+
+@needs_names
+def test_what_a_copy_does_is_not_blamed_on_the_process(stacks):
+    s = stacks(plugins=["confined"])
+    runs = [do(s, "copy-exits"), do(s, "copy-crashes")]
+    for run in runs:
+        assert s.result(run)["errno_was"] == 0
+        assert [e for e in s.history(run) if e["kind"] == "crashed"] == []
+    os.kill(s.runtime.children()[0], 9)
+    assert answer(s, "live") == 0
