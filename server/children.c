@@ -189,7 +189,8 @@ static void close_child(struct pipeline *p, struct entry *parent, struct entry *
     const char *why =
         run_state_is_terminal(parent->run.state) ? "its parent ended" : "its parent asked for it";
     if (!run_state_is_terminal(e->run.state)) /* nothing else refuses these two */
-        (void)run_request(p, e, action, view_of(why), view_of(text), &effects, &refusal);
+        (void)run_request(p, e, action, &(struct asked){.reason = view_of(why), .actor = view_of(text)},
+                          &effects, &refusal);
 }
 
 /* What becomes of one child; 0 = nothing. */

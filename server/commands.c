@@ -1,5 +1,4 @@
 /* commands.c - what clients ask of runs: signal, wait. */
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,53 +10,6 @@
 #include "wire/frame.h"
 
 /* ---- signal ---------------------------------------------------------------------------------- */
-
-static void hash_ref(aiki_view ref, uint8_t ret_hash[16])
-{
-    (void)crypto_generichash(ret_hash, 16, ref.data, ref.size_bytes, NULL, 0);
-}
-
-static void add_ref(struct ref_set *set, aiki_view ref)
-{
-    set->hashes = array_grow(set->hashes, &set->capacity, set->count, sizeof(set->hashes[0]));
-    hash_ref(ref, set->hashes[set->count++]);
-}
-
-/* References of the signals on record, read once while the run is in memory. */
-static aiki_status learn_refs(struct pipeline *p, struct entry *e, aiki_error *err)
-{
-    if (e->refs != NULL)
-        return AIKI_OK;
-    e->refs = memory_need(sizeof(*e->refs));
-    for (uint64_t after = 0; after < e->run.seq && e->run.signals > 0;) {
-        aiki_view page;
-        aiki_reader r;
-        struct event event;
-        aiki_status status = run_journal(p, e, after, PAGE_BYTES_MAX, &page, &after, err);
-        aiki_reader_init(&r, page);
-        while (status == AIKI_OK && aiki_reader_left(&r) > 0) {
-            status = event_read_stored(&r, &event, err);
-            if (status == AIKI_OK && event.kind == EVENT_SIGNAL &&
-                event.as.signal.ref.size_bytes > 0)
-                add_ref(e->refs, event.as.signal.ref);
-        }
-        if (status != AIKI_OK) {
-            entry_forget_refs(e);
-            return status;
-        }
-    }
-    return AIKI_OK;
-}
-
-static bool knows_ref(const struct entry *e, aiki_view ref)
-{
-    uint8_t hash[16];
-    hash_ref(ref, hash);
-    for (size_t i = 0; i < e->refs->count; i++)
-        if (memcmp(e->refs->hashes[i], hash, sizeof(hash)) == 0)
-            return true;
-    return false;
-}
 
 static aiki_status read_signal(aiki_view payload, struct msg_SIGNAL *m, aiki_error *err)
 {
@@ -107,7 +59,7 @@ static void record_signal(struct pipeline *p, const struct command *c, struct en
         return;
     }
     if (m->ref.size_bytes > 0)
-        add_ref(e->refs, m->ref);
+        refs_add(e, REF_SIGNAL, m->ref);
     struct owed *o = unit_owe(p, c, e);
     o->kind = OWED_OK;
     o->number = 1;
@@ -125,10 +77,10 @@ void command_signal(struct pipeline *p, const struct command *c, aiki_view paylo
     if (status == AIKI_OK)
         status = run_load(p, &m.run, &e, &err);
     if (status == AIKI_OK && m.ref.size_bytes > 0)
-        status = learn_refs(p, e, &err);
+        status = refs_learn(p, e, &err);
     if (status != AIKI_OK) {
         answer_refusal(p, c, &err);
-    } else if (m.ref.size_bytes > 0 && knows_ref(e, m.ref) && !BUG(signal_twice)) {
+    } else if (m.ref.size_bytes > 0 && refs_know(e, REF_SIGNAL, m.ref) && !BUG(signal_twice)) {
         metric_add(signals_deduplicated, 1);
         if (e->dirty != 0)
             unit_owe(p, c, e)->kind = OWED_OK;

@@ -40,20 +40,19 @@ static void end_error(uint64_t action, aiki_view reason, aiki_error *ret)
                      (const char *)reason.data);
 }
 
-bool run_request(struct pipeline *p, struct entry *e, uint64_t action, aiki_view reason,
-                 aiki_view actor, struct engine_effects *ret_effects,
-                 struct engine_refusal *ret_refusal)
+bool run_request(struct pipeline *p, struct entry *e, uint64_t action, const struct asked *asked,
+                 struct engine_effects *ret_effects, struct engine_refusal *ret_refusal)
 {
     aiki_error error = {.struct_size = sizeof(error)};
     AUTO(buf) aiki_writer w;
     const struct event event = {.kind = event_of(action),
-                                .as.control = {.reason = reason, .actor = actor}};
+                                .as.control = {asked->reason, asked->actor, asked->ref}};
     struct engine_request q = {.action = action, .body = event_body(p, &event)};
     uint64_t from = e->journal.size_bytes;
     bool was_dirty = e->dirty != 0;
     buf_init(&w);
     if (action == CONTROL_TERMINATE || action == CONTROL_CANCEL) {
-        end_error(action, reason, &error);
+        end_error(action, asked->reason, &error);
         q.end_body = error_body(&w, &error, &q.error);
     }
     (void)unit_touch(p, e);
@@ -179,8 +178,8 @@ static aiki_status read_history(struct pipeline *p, struct entry *e, struct hist
     return status;
 }
 
-aiki_status run_retry(struct pipeline *p, struct entry *e, aiki_view step, aiki_view reason,
-                      aiki_view actor, aiki_error *err)
+aiki_status run_retry(struct pipeline *p, struct entry *e, aiki_view step,
+                      const struct asked *asked, aiki_error *err)
 {
     struct engine_effects effects;
     struct engine_refusal refusal;
@@ -193,8 +192,9 @@ aiki_status run_retry(struct pipeline *p, struct entry *e, aiki_view step, aiki_
                                 .as.run_retried = {.from_seq = h.from_seq,
                                                    .attempt = h.attempts + 1,
                                                    .error = {e->reason, e->reason_size_bytes},
-                                                   .reason = reason,
-                                                   .actor = actor}};
+                                                   .reason = asked->reason,
+                                                   .actor = asked->actor,
+                                                   .ref = asked->ref}};
     uint64_t from = e->journal.size_bytes;
     bool was_dirty = e->dirty != 0;
     if ((e->run.flags & RUN_FLAG_FOLLOW) != 0)
@@ -213,11 +213,11 @@ aiki_status run_retry(struct pipeline *p, struct entry *e, aiki_view step, aiki_
 
 /* ---- drop ------------------------------------------------------------------------------------ */
 
-static bool run_drop(struct pipeline *p, struct entry *e, aiki_view reason, aiki_view actor,
+static bool run_drop(struct pipeline *p, struct entry *e, const struct asked *asked,
                      struct engine_effects *ret_effects, struct engine_refusal *ret_refusal)
 {
     const struct event event = {.kind = EVENT_DROPPED,
-                                .as.control = {.reason = reason, .actor = actor}};
+                                .as.control = {asked->reason, asked->actor, asked->ref}};
     uint64_t from = e->journal.size_bytes;
     bool was_dirty = e->dirty != 0;
     (void)unit_touch(p, e);
@@ -244,6 +244,8 @@ static aiki_status read_control(aiki_view payload, struct msg_CONTROL *m, aiki_e
         status = check_text(m->reason, "reason", err);
     if (status == AIKI_OK)
         status = check_text(m->actor, "actor", err);
+    if (status == AIKI_OK)
+        status = check_text(m->ref, "reference", err);
     return status;
 }
 
@@ -252,13 +254,13 @@ static aiki_status control(struct pipeline *p, struct entry *e, const struct msg
 {
     struct engine_effects effects;
     struct engine_refusal refusal;
+    const struct asked asked = {.reason = m->reason, .actor = m->actor, .ref = m->ref};
     *ret_changed = true;
     if (m->action == CONTROL_RETRY)
-        return run_retry(p, e, m->step, m->reason, m->actor, err);
-    bool allowed =
-        m->action == CONTROL_DROP
-            ? run_drop(p, e, m->reason, m->actor, &effects, &refusal)
-            : run_request(p, e, m->action, m->reason, m->actor, &effects, &refusal);
+        return run_retry(p, e, m->step, &asked, err);
+    bool allowed = m->action == CONTROL_DROP
+                       ? run_drop(p, e, &asked, &effects, &refusal)
+                       : run_request(p, e, m->action, &asked, &effects, &refusal);
     if (!allowed) {
         refusal_error(e, &refusal, err);
         return refusal.status;
@@ -267,26 +269,47 @@ static aiki_status control(struct pipeline *p, struct entry *e, const struct msg
     return AIKI_OK;
 }
 
+/* A repeat is answered as the first one was: only what changed something is on record. */
+static aiki_status control_once(struct pipeline *p, struct entry *e, const struct msg_CONTROL *m,
+                                bool *ret_repeated, bool *ret_changed, aiki_error *err)
+{
+    aiki_status status = AIKI_OK;
+    *ret_repeated = *ret_changed = false;
+    if (m->ref.size_bytes > 0)
+        status = refs_learn(p, e, err);
+    if (status != AIKI_OK)
+        return status;
+    if (m->ref.size_bytes > 0 && refs_know(e, m->action, m->ref)) {
+        *ret_repeated = true;
+        return AIKI_OK;
+    }
+    status = control(p, e, m, ret_changed, err);
+    *ret_changed = *ret_changed && status == AIKI_OK;
+    if (*ret_changed)
+        refs_add(e, m->action, m->ref);
+    return status;
+}
+
 void command_control(struct pipeline *p, const struct command *c, aiki_view payload)
 {
     struct msg_CONTROL m;
     struct entry *e = NULL;
-    bool changed = false;
+    bool changed = false, repeated = false;
     aiki_error err = {.struct_size = sizeof(err)};
     fault_point(server_control_received);
     aiki_status status = read_control(payload, &m, &err);
     if (status == AIKI_OK)
         status = run_load(p, &m.run, &e, &err);
     if (status == AIKI_OK)
-        status = control(p, e, &m, &changed, &err);
+        status = control_once(p, e, &m, &repeated, &changed, &err);
     if (status != AIKI_OK) {
         unit_refuse(p, c, e, &err);
     } else if (e->dirty == 0) {
-        answer(p, c, OK, .count = 0);
+        answer(p, c, OK, .count = repeated);
     } else {
         struct owed *o = unit_owe(p, c, e);
         o->kind = OWED_OK;
-        o->number = changed;
+        o->number = changed || repeated;
     }
     if (changed)
         metric_add(controls, 1);

@@ -302,17 +302,30 @@ aiki_status check_text(aiki_view text, const char *what, aiki_error *err);
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
+/* Who asks, why, and under which reference, for the record; empty: not said. */
+struct asked {
+    aiki_view reason, actor, ref;
+};
+
 /* CONTROL_* but for CONTROL_RETRY and CONTROL_DROP. False: refused. effects->recorded 0: it was so already. */
-bool run_request(struct pipeline *p, struct entry *e, uint64_t action, aiki_view reason,
-                 aiki_view actor, struct engine_effects *ret_effects,
-                 struct engine_refusal *ret_refusal);
+bool run_request(struct pipeline *p, struct entry *e, uint64_t action, const struct asked *asked,
+                 struct engine_effects *ret_effects, struct engine_refusal *ret_refusal);
 /* step empty: only what failed is executed again. */
-aiki_status run_retry(struct pipeline *p, struct entry *e, aiki_view step, aiki_view reason,
-                      aiki_view actor, aiki_error *err);
+aiki_status run_retry(struct pipeline *p, struct entry *e, aiki_view step,
+                      const struct asked *asked, aiki_error *err);
 /* The run has been touched. False: its deadline has not passed. */
 bool run_expire(struct pipeline *p, struct entry *e);
 /* False: it need not be claimed, or not yet. */
 bool run_unclaimed(struct pipeline *p, struct entry *e);
+
+/* ---- references (refs.c) --------------------------------------------------------------------- */
+
+enum { REF_SIGNAL = 0 }; /* what a reference is of: this, or CONTROL_* */
+/* Before the others: those on record. */
+aiki_status refs_learn(struct pipeline *p, struct entry *e, aiki_error *err);
+bool refs_know(const struct entry *e, uint64_t of, aiki_view ref);
+/* It is recorded in the unit at hand. */
+void refs_add(struct entry *e, uint64_t of, aiki_view ref);
 
 /* ---- families (children.c) ------------------------------------------------------------------- */
 

@@ -344,9 +344,11 @@ static void start_instead(struct pipeline *p, const struct command *c, const str
 {
     struct engine_effects effects;
     struct engine_refusal refusal;
+    const struct asked asked = {.reason = view_of("another run took its key"),
+                                .actor = s->m.actor};
     if (!run_state_is_terminal(former->run.state) && !BUG(former_goes_on))
-        (void)run_request(p, former, CONTROL_TERMINATE, view_of("another run took its key"),
-                          s->m.actor, &effects, &refusal); /* an open run can be terminated */
+        (void)run_request(p, former, CONTROL_TERMINATE, &asked, &effects,
+                          &refusal); /* an open run can be terminated */
     (void)unit_touch(p, former);
     former->key_dropped = true;
     start_new(p, c, s);

@@ -125,6 +125,7 @@ static void put_control(struct view_map *m, const struct event *e)
 {
     view_put_text(m, "reason", e->as.control.reason);
     view_put_text(m, "actor", e->as.control.actor);
+    view_put_text(m, "ref", e->as.control.ref);
 }
 
 static void put_child_done(struct view_map *m, const struct event *e)
@@ -145,6 +146,7 @@ static void put_run_retried(struct view_map *m, const struct event *e)
     view_put_raw(m, "error", e->as.run_retried.error);
     view_put_text(m, "reason", e->as.run_retried.reason);
     view_put_text(m, "actor", e->as.run_retried.actor);
+    view_put_text(m, "ref", e->as.run_retried.ref);
 }
 
 static void put_crashed(struct view_map *m, const struct event *e)

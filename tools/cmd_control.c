@@ -15,7 +15,8 @@ static int control(struct cli *cli, int32_t action, const char *from_step, const
     const aiki_control control = {.struct_size = sizeof(control),
                                   .action = action,
                                   .reason = args_text(&cli->args, "reason"),
-                                  .from_step = from_step};
+                                  .from_step = from_step,
+                                  .ref = args_text(&cli->args, "ref")};
     aiki_status st =
         aiki_client_control(cli->client, cli->args.operands[0], &control, &changed, &cli->err);
     if (st != AIKI_OK)
@@ -64,13 +65,16 @@ static int letter_drop(struct cli *cli)
 }
 
 /* clang-format off */
-static const struct arg reason_args[] = {
-    {ARG_TEXT, "reason", "TEXT", NULL, NULL, "why, for the record", 0, 0}, {.type = ARG_END}};
+#define ASKED_ARGS                                                                                 \
+    {ARG_TEXT, "reason", "TEXT", NULL, NULL, "why, for the record", 0, 0},                         \
+    {ARG_TEXT, "ref", "TEXT", NULL, NULL, "a repeat with the same reference counts once", 0, 0},    \
+    {.type = ARG_END}
+static const struct arg reason_args[] = {ASKED_ARGS};
 
 static const struct arg retry_args[] = {
     {ARG_TEXT, "from", "STEP", NULL, NULL,
      "execute everything from this step on again, not only what failed", 0, 0},
-    {ARG_TEXT, "reason", "TEXT", NULL, NULL, "why, for the record", 0, 0}, {.type = ARG_END}};
+    ASKED_ARGS};
 
 const struct command cmd_runs_cancel = {
     .group = "runs", .name = "cancel", .operands = "RUN", .operand_min = 1, .operand_max = 1,

@@ -222,6 +222,7 @@ aiki_status request_control(struct session *s, const char *run_id, const aiki_co
 {
     struct aiki_id run;
     aiki_control c;
+    char own_ref[AIKI_RUN_ID_SIZE];
     copy_in(&c, sizeof(c), given, given != NULL ? given->struct_size : 0);
     aiki_status st = parse_run(run_id, &run, err);
     if (st == AIKI_OK && (c.action < AIKI_CONTROL_CANCEL || c.action > AIKI_CONTROL_DROP))
@@ -234,14 +235,17 @@ aiki_status request_control(struct session *s, const char *run_id, const aiki_co
         st = check_text(c.reason, "reason", err);
     if (st == AIKI_OK)
         st = check_text(c.actor, "actor", err);
+    if (st == AIKI_OK)
+        st = check_text(c.ref, "reference", err);
     if (st != AIKI_OK)
         return st;
+    if (c.ref == NULL || c.ref[0] == '\0') { /* so that a repeat after a lost answer counts once */
+        aiki_run_id_new(own_ref);
+        c.ref = own_ref;
+    }
     struct request *r = request_create(WIRE_CONTROL, fn, arg);
     if (r == NULL)
         return no_memory(err);
-    /* If the run had failed again in between, a second retry would be one of its own, and a second
-     * drop would hide that failure. */
-    r->once = c.action == AIKI_CONTROL_RETRY || c.action == AIKI_CONTROL_DROP;
     set_deadline(s, r);
     msg_CONTROL_write(
         &r->payload,
@@ -249,7 +253,8 @@ aiki_status request_control(struct session *s, const char *run_id, const aiki_co
                               .action = (uint64_t)c.action,
                               .reason = text_view(c.reason),
                               .actor = text_view(c.actor != NULL ? c.actor : session_name(s)),
-                              .step = text_view(c.from_step)});
+                              .step = text_view(c.from_step),
+                              .ref = text_view(c.ref)});
     *ret = r;
     return AIKI_OK;
 }

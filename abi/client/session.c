@@ -12,8 +12,7 @@
  *
  * A request stays on the list from submission until its last answer. Entering UP sends the
  * whole list again: what the old connection had answered is gone from it, and the rest is the
- * same request to the server (a START carries its run id, a SIGNAL its reference). A request that
- * is to go once ends when the connection it was sent on does.
+ * same request to the server (a START carries its run id, a SIGNAL and a CONTROL their reference).
  */
 #include "session_impl.h"
 
@@ -78,17 +77,10 @@ static void on_hello_answer(struct session *s, const struct frame *f)
         on_refused(s, f);
 }
 
-/* For tests; the answer to what cannot be repeated is spared. */
-static bool loses_reply(struct session *s, const struct frame *f)
-{
-    const struct request *r = session_find(s, f->correlation);
-    return (r == NULL || !r->once) && fault_drops_reply(f->type);
-}
-
 static void on_frame(struct conn *c, const struct frame *f, void *arg)
 {
     struct session *s = arg;
-    if (loses_reply(s, f)) {
+    if (fault_drops_reply(f->type)) {
         conn_close(c);
     } else if (s->state == HELLO && f->correlation == HELLO_CORRELATION) {
         on_hello_answer(s, f);
@@ -174,18 +166,6 @@ static void go_up(struct session *s)
     }
 }
 
-/* Requests that must not be repeated; callbacks may add new ones, which were not sent. */
-static void fail_once(struct session *s)
-{
-    for (struct request *r = s->first, *next; r != NULL; r = next) {
-        next = r->next;
-        if (r->once && r->sent)
-            session_fail(s, r, AIKI_UNAVAILABLE,
-                 "the connection was lost before the answer came; look at the run before asking "
-                 "again");
-    }
-}
-
 /* A pause that doubles, with jitter so that many clients do not come back in step. */
 static void start_backoff(struct session *s)
 {
@@ -221,10 +201,7 @@ static void enter(struct session *s, enum state next)
     case CONNECT: start_connecting(s); break;
     case HELLO: say_hello(s); break;
     case UP: go_up(s); break;
-    case BACKOFF:
-        fail_once(s);
-        start_backoff(s);
-        break;
+    case BACKOFF: start_backoff(s); break;
     case CLOSING: start_closing(s); break;
     }
 }

@@ -2,8 +2,7 @@
  *
  * One thread with one loop. Requests come in through a mailbox from any thread and stay on a
  * list until their answer is complete, so that whatever is unanswered can be sent again on the
- * next connection. Requests are built so that a repeat is harmless; the few that cannot be end
- * with the connection they were sent on.
+ * next connection. Requests are built so that a repeat is harmless.
  *
  * Limits: AIKI_CLIENT_REQUESTS_MAX and AIKI_CLIENT_BYTES_MAX, counted from submission to the
  * end of a request. session_*: [any] unless stated; a request's fn runs on the session's thread.
@@ -44,8 +43,6 @@ struct request {
     struct aiki_id run; /* START and WAIT */
     bool want_result;   /* START */
     bool look;          /* WAIT: one answer is enough, whatever the state */
-    bool once;          /* a repeat would not be harmless: its answer lost, it ends */
-    bool sent;
     bool started;        /* START: STARTED was delivered, RESULT is outstanding */
     aiki_writer payload; /* owned; kept for repeats */
     int64_t submitted_mono_ms;

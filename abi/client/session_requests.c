@@ -118,7 +118,6 @@ void session_send(struct session *s, struct request *r)
     aiki_mp_raw(w, r->payload.data, r->payload.size_bytes);
     (void)frame_end(w, at, r->type, r->correlation); /* the size was checked at submission */
     conn_dirty(s->conn);
-    r->sent = true;
 }
 
 /* ---- time --------------------------------------------------------------------------------- */

@@ -146,7 +146,7 @@ struct event {
         struct { aiki_view error; } failed;  /* error map; also CANCELLED and TIMED_OUT */
         struct { aiki_view error; } blocked; /* error map */
         /* CANCEL_REQUESTED, WOKEN, PAUSED, RESUMED, TERMINATED, DROPPED */
-        struct { aiki_view reason, actor; } control;
+        struct { aiki_view reason, actor, ref; } control;
         /* state: RUN_* it ended in; error map unless completed */
         /* by: the run whose end it is, when the step joined that one and has no run of its own */
         struct { struct aiki_id child; uint64_t state; aiki_view output, error; struct aiki_id by; } child_done;
@@ -157,7 +157,7 @@ struct event {
         struct {
             uint64_t from_seq, attempt;
             int64_t next_at_ms;
-            aiki_view error, reason, actor;
+            aiki_view error, reason, actor, ref;
         } run_retried;
         /* Code of the run was executing when its process died. attempt 0, address zero: the
          * workflow's own; else the step's, which need not be on record. charged: it counts against

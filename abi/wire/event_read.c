@@ -169,12 +169,21 @@ static uint64_t get_step_begun(aiki_reader *r, struct event *e)
     return get_tail(r, e, unknown);
 }
 
+/* The last field of what was asked for under a reference. */
+static uint64_t get_ref(aiki_reader *r, uint64_t unknown, aiki_view *ret_ref)
+{
+    if (unknown == 0)
+        return 0;
+    *ret_ref = aiki_mp_read_str(r);
+    return unknown - 1;
+}
+
 static uint64_t get_control(aiki_reader *r, struct event *e)
 {
     uint64_t unknown = open_array(r, CONTROL_FIELDS);
     e->as.control.reason = aiki_mp_read_str(r);
     e->as.control.actor = aiki_mp_read_str(r);
-    return unknown;
+    return get_ref(r, unknown, &e->as.control.ref);
 }
 
 static uint64_t get_child_done(aiki_reader *r, struct event *e)
@@ -207,7 +216,7 @@ static uint64_t get_run_retried(aiki_reader *r, struct event *e)
     e->as.run_retried.error = get_error(r);
     e->as.run_retried.reason = aiki_mp_read_str(r);
     e->as.run_retried.actor = aiki_mp_read_str(r);
-    return unknown;
+    return get_ref(r, unknown, &e->as.run_retried.ref);
 }
 
 static uint64_t get_heartbeat(aiki_reader *r, struct event *e)

@@ -145,13 +145,15 @@ static void put_child_done(aiki_writer *w, const struct event *e)
 
 static void put_run_retried(aiki_writer *w, const struct event *e)
 {
-    aiki_mp_array(w, RUN_RETRIED_FIELDS);
+    aiki_mp_array(w, RUN_RETRIED_FIELDS + (e->as.run_retried.ref.size_bytes > 0));
     aiki_mp_uint(w, e->as.run_retried.from_seq);
     aiki_mp_uint(w, e->as.run_retried.attempt);
     aiki_mp_int(w, e->as.run_retried.next_at_ms);
     put_raw(w, e->as.run_retried.error);
     put_text(w, e->as.run_retried.reason);
     put_text(w, e->as.run_retried.actor);
+    if (e->as.run_retried.ref.size_bytes > 0)
+        put_text(w, e->as.run_retried.ref);
 }
 
 static void put_crashed(aiki_writer *w, const struct event *e)
@@ -203,9 +205,11 @@ static void put_body(aiki_writer *w, const struct event *e)
     case EVENT_RESUMED:
     case EVENT_DROPPED:
     case EVENT_TERMINATED:
-        aiki_mp_array(w, CONTROL_FIELDS);
+        aiki_mp_array(w, CONTROL_FIELDS + (e->as.control.ref.size_bytes > 0));
         put_text(w, e->as.control.reason);
         put_text(w, e->as.control.actor);
+        if (e->as.control.ref.size_bytes > 0)
+            put_text(w, e->as.control.ref);
         break;
     case EVENT_CHILD_DONE: put_child_done(w, e); break;
     case EVENT_JOINED:

@@ -229,6 +229,7 @@ aiki_status prepare_control(struct call *c, aiki_error *err)
     AUTO(buf) aiki_writer value;
     struct msg_CONTROL m = {.action = c->route->action};
     bool retry = m.action == CONTROL_RETRY;
+    const char *ref = target_param(&c->target, "ref");
     buf_init(&value);
     aiki_status status = call_check_params(c, err);
     if (status == AIKI_OK)
@@ -239,6 +240,8 @@ aiki_status prepare_control(struct call *c, aiki_error *err)
                              err);
     if (status != AIKI_OK)
         return status;
+    if (ref != NULL)
+        m.ref = view_of(ref);
     c->type = WIRE_CONTROL;
     msg_CONTROL_write(&c->message, &m);
     return AIKI_OK;

@@ -181,7 +181,7 @@ void request_expired(struct request *r)
     (void)error_code(
         &r->err, AIKI_TIMEDOUT, "NO_ANSWER",
         "the store has not answered in time; what was asked may still happen, so repeat "
-        "a start with its key and a signal with its ref");
+        "a start with its key, anything else with its ref");
     refuse(r, 504, &r->err);
     resume(r, READY);
 }

@@ -32,7 +32,7 @@
     X(aiki_record_def, field_stride)           \
     X(aiki_client_options, tls_key)            \
     X(aiki_start, reserved_2)                  \
-    X(aiki_control, from_step)                 \
+    X(aiki_control, ref)                       \
     X(aiki_outcome, error)                     \
     X(aiki_started, created)
 
@@ -256,7 +256,8 @@
     X(aiki_control, action, 4, 4)      \
     X(aiki_control, reason, 8, 8)      \
     X(aiki_control, actor, 16, 8)      \
-    X(aiki_control, from_step, 24, 8)
+    X(aiki_control, from_step, 24, 8)  \
+    X(aiki_control, ref, 32, 8)
 #define LAYOUT_OUTCOME(X) \
     X(aiki_outcome, struct_size, 0, 4) \
     X(aiki_outcome, state, 4, 4)       \

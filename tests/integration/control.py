@@ -61,7 +61,6 @@ def test_cancel(shared):
     assert done.returncode == CONFLICT and "RUN_ENDED" in done.stderr
 
 
-@pytest.mark.exact
 def test_terminate(shared):
     run = asleep(shared)
     assert changed(shared, "terminate", run, "--reason", "test data") is True
@@ -71,7 +70,6 @@ def test_terminate(shared):
     assert refused(shared, run, "resume") == (409, "RUN_ENDED")
 
 
-@pytest.mark.exact
 def test_pause_and_resume(shared):
     run = shared.start("approve", {"timeout_ms": HOUR_MS})
     in_state(shared, run, "awaiting_signal")
@@ -87,12 +85,29 @@ def test_pause_and_resume(shared):
     assert "bank is down" in shown and "resumed" in shown
 
 
-@pytest.mark.exact
 def test_wake(shared):
     run = asleep(shared)
     assert changed(shared, "wake", run) is True
     assert shared.result(run) == {"ms": HOUR_MS}
     assert "woken" in shared.aiki("runs", "inspect", run).stdout
+
+
+def test_a_request_that_is_repeated_with_its_reference_counts_once(shared):
+    def again(verb, ref):
+        return shared.request("POST", f"/v1/runs/{run}/{verb}?ref={ref}", {})[1]["changed"]
+    run = shared.start("approve", {"timeout_ms": HOUR_MS})
+    in_state(shared, run, "awaiting_signal")
+    assert [again("pause", "one") for _ in range(3)] == [True] * 3
+    assert again("resume", "one") is True, "another request, with its own references"
+    in_state(shared, run, "awaiting_signal")
+    shared.restart_server()
+    assert changed(shared, "pause", run, "--ref", "one") is True, "answered as it was"
+    assert shared.state(run) == "awaiting_signal"
+    shared.signal(run, "decision", {"ok": True})
+    shared.result(run)
+    assert again("pause", "one") is True and refused(shared, run, "pause") == (409, "RUN_ENDED")
+    asked = [(e["kind"], e["ref"]) for e in shared.history(run) if e["kind"] in ("paused", "resumed")]
+    assert asked == [("paused", "one"), ("resumed", "one")]
 
 
 def test_retry(shared):

@@ -291,6 +291,67 @@ static void a_paused_run_stays_put(void **state)
     assert_int_equal(ask(f, run, CONTROL_RESUME), 0);
 }
 
+static void fail_run(struct fixture *f, struct aiki_id run, uint64_t epoch)
+{
+    ask_append(f, RUNTIME, 3, &(struct said){.run = run, .epoch = epoch, .number = 1,
+                                             .next = NEXT_FINISH, .kind = EVENT_FAILED});
+    turn(f);
+    forget(f);
+}
+
+static uint64_t ask_as(struct fixture *f, struct aiki_id run, uint64_t action, const char *ref)
+{
+    struct msg_OK m;
+    forget(f);
+    say(f, CLIENT, CONTROL, 62, .run = run, .action = action, .ref = view_of(ref));
+    turn(f);
+    expect(f, CLIENT, 62, OK, &m);
+    return m.count;
+}
+
+/* What has changed something is answered as it was then, also when memory or server were lost, when
+ * somebody undid it, and behind the end. Another action with the same words is another request. */
+static void a_request_with_a_reference_counts_once(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id run = start(f);
+    assert_int_equal(ask_as(f, run, CONTROL_PAUSE, "a"), 1);
+    assert_int_equal(ask_as(f, run, CONTROL_RESUME, "a"), 1);
+    assert_int_equal(ask_as(f, run, CONTROL_PAUSE, "a"), 1);
+    assert_int_equal(state_of(f, run), RUN_QUEUED);
+    assert_int_equal(ask_as(f, run, CONTROL_WAKE, "a"), 1);
+    restart(f);
+    assert_int_equal(ask_as(f, run, CONTROL_WAKE, "a"), 1);
+    assert_int_equal(ask_as(f, run, CONTROL_PAUSE, "a"), 1);
+    assert_int_equal(state_of(f, run), RUN_STALLED); /* nobody serves it after the restart */
+    assert_int_equal(ask_as(f, run, CONTROL_RESUME, "b"), 0); /* changed nothing: not on record */
+    assert_int_equal(ask_as(f, run, CONTROL_PAUSE, "b"), 1);
+    assert_int_equal(ask_as(f, run, CONTROL_RESUME, "b"), 1);
+    assert_int_equal(ask_as(f, run, CONTROL_TERMINATE, "a"), 1);
+    restart(f);
+    assert_int_equal(ask_as(f, run, CONTROL_TERMINATE, "a"), 1);
+    assert_int_equal(ask_as(f, run, CONTROL_TERMINATE, "b"), 0);
+    assert_int_equal(ask_as(f, run, CONTROL_WAKE, "a"), 1);
+    ask_in_vain(f, run, CONTROL_WAKE, "RUN_ENDED");
+}
+
+/* The run failed anew behind a retry whose answer was lost: that one is not another one. */
+static void a_retry_with_a_reference_is_one_pass(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id run = start(f);
+    fail_run(f, run, claim(f, RUNTIME));
+    assert_int_equal(ask_as(f, run, CONTROL_RETRY, "r"), 1);
+    fail_run(f, run, claim(f, RUNTIME));
+    assert_int_equal(ask_as(f, run, CONTROL_RETRY, "r"), 1);
+    assert_int_equal(state_of(f, run), RUN_FAILED);
+    restart(f);
+    assert_int_equal(ask_as(f, run, CONTROL_RETRY, "r"), 1);
+    assert_int_equal(state_of(f, run), RUN_FAILED);
+    assert_int_equal(ask_as(f, run, CONTROL_RETRY, "s"), 1);
+    assert_int_equal(state_of(f, run), RUN_STALLED);
+}
+
 /* A pause that nobody wrote down but the row: the owner's session ends with the server. */
 static void a_pause_of_an_owned_run_outlives_a_restart(void **state)
 {
@@ -310,10 +371,7 @@ static void a_failed_run_is_retried(void **state)
     struct aiki_id run = start(f);
     uint64_t epoch = claim(f, RUNTIME);
     ask_in_vain(f, run, CONTROL_RETRY, "RUN_NOT_FAILED");
-    ask_append(f, RUNTIME, 3, &(struct said){.run = run, .epoch = epoch, .number = 1,
-                                             .next = NEXT_FINISH, .kind = EVENT_FAILED});
-    turn(f);
-    forget(f);
+    fail_run(f, run, epoch);
     assert_int_equal(state_of(f, run), RUN_FAILED);
     say(f, CLIENT, CONTROL, 61, .run = run, .action = CONTROL_RETRY, .step = view_of("no"));
     turn(f);
@@ -410,6 +468,8 @@ int main(void)
         CASE(a_terminated_run_is_dropped),
         CASE(a_paused_run_stays_put),
         CASE(a_pause_of_an_owned_run_outlives_a_restart),
+        CASE(a_request_with_a_reference_counts_once),
+        CASE(a_retry_with_a_reference_is_one_pass),
         CASE(a_failed_run_is_retried),
         CASE(a_failed_run_is_dropped),
         CASE(requests_that_make_no_sense),

@@ -174,6 +174,17 @@ static const struct event *sample_with_options(uint64_t kind)
     return &e;
 }
 
+static const struct event *sample_with_ref(uint64_t kind)
+{
+    static struct event e;
+    e = *sample(kind);
+    if (kind == EVENT_RUN_RETRIED)
+        e.as.run_retried.ref = text_view("again");
+    else
+        e.as.control.ref = text_view("again");
+    return &e;
+}
+
 /* And of what waits, since when. */
 static const struct event *sample_with_since(uint64_t kind)
 {
@@ -226,6 +237,9 @@ static void every_kind_keeps_its_bytes(void **state)
                 GOLDEN_EVENT_STEP_BEGUN_SINCE);
     check_event(sample_with_since(EVENT_ATTEMPT_FAILED), "EVENT_ATTEMPT_FAILED_SINCE",
                 GOLDEN_EVENT_ATTEMPT_FAILED_SINCE);
+    check_event(sample_with_ref(EVENT_WOKEN), "EVENT_WOKEN_REF", GOLDEN_EVENT_WOKEN_REF);
+    check_event(sample_with_ref(EVENT_RUN_RETRIED), "EVENT_RUN_RETRIED_REF",
+                GOLDEN_EVENT_RUN_RETRIED_REF);
 }
 
 /* What the server stores around a body reads back with both halves. */

@@ -8,9 +8,8 @@
  *
  * One client is one connection, served by one thread of its own that reconnects by itself. A
  * request whose answer was lost with a connection is repeated on the next one; the server
- * recognises the repeat (a start by its run id, a signal by its reference), so nothing happens
- * twice. Only AIKI_CONTROL_RETRY and AIKI_CONTROL_DROP are not repeated: they end with
- * AIKI_UNAVAILABLE then.
+ * recognises the repeat (a start by its run id, a signal or a control by its reference), so nothing
+ * happens twice.
  *
  * Threads: every function may be called from any thread at any time, except that the blocking
  * forms and aiki_client_close must not be called from a callback. Callbacks (the _async forms)
@@ -220,12 +219,15 @@ typedef struct aiki_control {
     /* AIKI_CONTROL_RETRY: everything from the first outcome of the step with this name on is
      * executed again. NULL: only what did not succeed. */
     const char *from_step;
+    /* Requests for the same action of a run with the same reference count once: a repeat is answered
+     * as the first one that changed something was. NULL: every call is one of its own. since 1.1 */
+    const char *ref;
 } aiki_control;
 
 /* Ask that of a run. On AIKI_OK it is durable. ret_changed (may be NULL): false when it was so
  * already. AIKI_NOT_FOUND; AIKI_STALE: the state of the run does not allow it, which the message
- * names; AIKI_INVALID, AIKI_LIMIT: bad argument. AIKI_UNAVAILABLE: no answer in time; all but a
- * retry and a drop may simply be asked again. since 1.1 */
+ * names; AIKI_INVALID, AIKI_LIMIT: bad argument. AIKI_UNAVAILABLE: no answer in time; ask again,
+ * with a reference when it must not count twice. since 1.1 */
 AIKI_CLIENT_API AIKI_NODISCARD aiki_status aiki_client_control(aiki_client *client,
                                                                const char *run_id,
                                                                const aiki_control *control,
@@ -242,6 +244,7 @@ static inline aiki_status aiki_client_control_(aiki_client *client, const char *
     control.reason = reason;
     control.actor = NULL;
     control.from_step = from_step;
+    control.ref = NULL;
     return aiki_client_control(client, run_id, &control, NULL, err);
 }
 
