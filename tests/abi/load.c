@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "../support/fake_host.h"
-#include "v1_0/old_host.h"
+#include "old/1.0/old_host.h"
 #include "wire/descriptor.h"
 
 enum { DESCRIPTOR_BYTES = 16 * 1024 };
