@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "begun.h"
 #include "registry.h"
 
 enum { BUCKETS_FIRST = 4096 };
@@ -177,6 +178,12 @@ void entry_forget_refs(struct entry *e)
     e->refs = NULL;
 }
 
+void entry_forget_begun(struct entry *e)
+{
+    begun_destroy(e->begun);
+    e->begun = NULL;
+}
+
 void cache_hold(struct cache *c, struct entry *e)
 {
     if (!chain_is_linked(&e->resting))
@@ -197,6 +204,7 @@ void cache_remove(struct cache *c, struct entry *e)
     c->count--;
     chain_remove(&e->lagging);
     chain_remove(&e->owned);
+    entry_forget_begun(e);
     entry_forget_refs(e);
     buf_deinit(&e->journal);
     free(e->waits);
@@ -220,9 +228,10 @@ void cache_deinit(struct cache *c)
 static size_t entry_bytes(const struct entry *e)
 {
     size_t refs = e->refs != NULL ? e->refs->capacity * 16 : 0;
+    size_t begun = e->begun != NULL ? e->begun->capacity * sizeof(struct begun_step) : 0;
     return sizeof(*e) + (size_t)e->journal.capacity_bytes + (size_t)e->key.size_bytes +
            (size_t)e->actor.size_bytes + (size_t)e->run.waits.size_bytes +
-           (size_t)e->reason_size_bytes + (size_t)e->absorbed_size_bytes + refs;
+           (size_t)e->reason_size_bytes + (size_t)e->absorbed_size_bytes + refs + begun;
 }
 
 static enum rest rest_of(const struct run *run)

@@ -25,6 +25,7 @@ enum {
 };
 
 struct flow;    /* registry.h */
+struct begun_set; /* begun.h */
 struct session; /* registry.h */
 
 /* References of recorded signals, as hashes, to recognise a repeated signal. */
@@ -58,6 +59,7 @@ struct entry {
     aiki_writer journal;            /* stored events journal_after+1 .. run.seq */
     uint64_t journal_after;         /* 0 = the journal is whole */
     struct ref_set *refs;           /* owned; NULL until a signal brings a reference */
+    struct begun_set *begun;        /* owned; NULL until an event leaves out what step it is about */
     struct session *owner;          /* run.owner as a pointer */
     uint8_t build[HASH_BYTES];      /* that the owner claimed it for */
     uint8_t last_build[HASH_BYTES]; /* of the newest CLAIMED event; zero = none */
@@ -113,5 +115,6 @@ uint8_t *entry_keep_waits(struct entry *e);
 /* Drop a journal that outgrew its limit; the store has it. */
 void entry_trim(struct entry *e);
 void entry_forget_refs(struct entry *e);
+void entry_forget_begun(struct entry *e);
 
 #endif

@@ -26,6 +26,7 @@
 #include "publisher.h"
 #include "reader.h"
 #include "rpc/rpc.h"
+#include "tally.h"
 #include "wire/error.h"
 #include "wire/frame.h"
 
@@ -214,6 +215,7 @@ void core_metrics(struct core *c, aiki_writer *w)
         {"incarnation", "Starts of the server on this store", c->incarnation},
     };
     metrics_write(w);
+    tally_write(w);
     for (size_t i = 0; i < ARRAY_COUNT(gauges); i++) {
         char text[400];
         int n = snprintf(

@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/planted.h"
+#include "begun.h"
 #include "pipeline.h"
 #include "wire/error.h"
 
@@ -378,7 +379,7 @@ static void append(struct pipeline *p, const struct command *c, struct session *
                                     .waits = m->waits,
                                     .events = m->events,
                                     .claim_body = claimed_body(p, s, e)};
-    uint64_t from = e->journal.size_bytes;
+    uint64_t from = e->journal.size_bytes, seq_before = e->run.seq;
     bool was_dirty = e->dirty != 0;
     (void)unit_touch(p, e);
     bool allowed = engine_append(&e->run, &p->now, &a, &e->journal, &effects, &refusal);
@@ -396,8 +397,10 @@ static void append(struct pipeline *p, const struct command *c, struct session *
         answer(p, c, ACK, .run = e->id, .number = m->number, .now_ms = p->now.at_ms);
         return;
     }
-    if (!effects.repeated)
+    if (!effects.repeated) {
         unit_recorded(p, e, from, &effects);
+        begun_tally(p, e, seq_before, m->events);
+    }
     /* A stay that only gave the run back or blocked it has executed nothing. */
     bool executed = m->next != NEXT_BLOCK && (m->next != NEXT_RELEASE || m->events.size_bytes > 0);
     if (!effects.repeated && a.claim_body.size_bytes > 0 && executed)

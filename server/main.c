@@ -23,6 +23,7 @@
 #include "core.h"
 #include "http/http.h"
 #include "quarantine.h"
+#include "store/store.h"
 #include "tokens.h"
 #include "version.h"
 #include "wire/error.h"
@@ -49,6 +50,8 @@ static const struct config_key keys[] = {
     {"log", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error"},
     {"show-config", CONFIG_TEXT, "", 0, 0,
      "only print the settings: values, origins with where each comes from, or json"},
+    {"migrate", CONFIG_FLAG, NULL, 0, 0, "only bring the store to the schema of this release"},
+    {"dry-run", CONFIG_FLAG, NULL, 0, 0, "with --migrate: try it and take it back"},
     {"ready-fd", CONFIG_INT, "-1", -1, 1 << 20, "descriptor told in JSON where it serves"},
 };
 
@@ -67,7 +70,8 @@ static void print_help(void)
 {
     printf("aiki-server - keeps the record of every run and hands work out\n\n"
            "  aiki-server --store sqlite:/var/lib/aiki/aiki.db --redis redis://127.0.0.1:6379\n"
-           "  aiki-server --config /etc/aiki/server.conf\n\n"
+           "  aiki-server --config /etc/aiki/server.conf\n"
+           "  aiki-server --migrate --dry-run --store sqlite:/var/lib/aiki/aiki.db\n\n"
            "Settings, also as variables (AIKI_LEASE_MS) and lines of a file (lease-ms = 5000):\n");
     config_print_help(keys, ARRAY_COUNT(keys));
     printf("  %-26s %s\n  %-26s %s\n", "--help", "print this and exit", "--version",
@@ -122,6 +126,8 @@ static aiki_status check_settings(const struct config *c, aiki_error *err)
     if (config_positional_count(c) > 0)
         return error_set(err, AIKI_INVALID, "unexpected argument \"%.100s\"; --help lists settings",
                          config_positional(c, 0));
+    if (config_flag(c, "dry-run") && !config_flag(c, "migrate"))
+        return error_set(err, AIKI_INVALID, "dry-run goes with migrate (%s)", config_origin(c, "dry-run"));
     if (!log_level_parse(config_text(c, "log"), &level))
         return error_set(err, AIKI_INVALID,
                          "log must be debug, info, warn or error, found \"%.60s\" (%s)",
@@ -307,6 +313,23 @@ static int run(struct config *c)
     return code;
 }
 
+/* A server does the same when it opens the store; this tells before, and does it while none runs. */
+static int migrate(const struct config *c)
+{
+    const char *url = config_text(c, "store");
+    bool dry_run = config_flag(c, "dry-run");
+    struct store_migration m;
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (store_migrate(url, dry_run, &m, &err) != AIKI_OK)
+        return fail(&err, EXIT_FAILED);
+    if (m.from == m.to)
+        printf("%s: schema %lld, nothing to do\n", url, (long long)m.to);
+    else
+        printf("%s: schema %lld, %s schema %lld\n", url, (long long)m.from,
+               dry_run ? "can be brought to" : "is now", (long long)m.to);
+    return fflush(stdout) == 0 ? EXIT_ENDED : EXIT_FAILED;
+}
+
 int main(int argc, char *argv[])
 {
     struct config *c;
@@ -329,7 +352,7 @@ int main(int argc, char *argv[])
     if (code == EXIT_ENDED && show[0] != '\0')
         code = config_show(c, show, &err) == AIKI_OK ? EXIT_ENDED : fail(&err, EXIT_USAGE);
     else if (code == EXIT_ENDED)
-        code = run(c);
+        code = config_flag(c, "migrate") ? migrate(c) : run(c);
     config_destroy(c);
     return code;
 }

@@ -282,6 +282,7 @@ static void roll_back_run(struct pipeline *p, struct dirty *d)
         e->journal.size_bytes = d->journal_size_before;
     e->dirty = 0;
     entry_forget_refs(e); /* may know references that are not on record */
+    entry_forget_begun(e);
     if (e->owner != d->owner_before)
         run_set_owner(e, d->owner_before);
     if (d->timer)

@@ -12,9 +12,11 @@
  */
 #include "store/sqlite.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "store/checks.h"
@@ -73,11 +75,12 @@ static aiki_status read_marks(struct sqlite_store *s, aiki_error *err)
 
 static aiki_status open_database(struct sqlite_store *s, const char *path, aiki_error *err)
 {
+    struct store_migration migration;
     aiki_status st = sqlite_file_claim(path, &s->file, err);
     if (st == AIKI_OK)
         st = sql_open(&s->conn, s->file.path, false, err);
     if (st == AIKI_OK)
-        st = schema_apply(&s->conn, err);
+        st = schema_apply(&s->conn, false, &migration, err);
     if (st == AIKI_OK)
         st = sql_script(&s->conn, "UPDATE meta SET value = value + 1 WHERE name = 'incarnation'",
                         err);
@@ -110,6 +113,24 @@ static aiki_status sqlite_open(struct store **ret, const char *url, aiki_error *
     }
     *ret = &s->base;
     return AIKI_OK;
+}
+
+static aiki_status sqlite_migrate(const char *url, bool dry_run, struct store_migration *ret,
+                                  aiki_error *err)
+{
+    const char *path = url + strlen("sqlite:");
+    struct sqlite_file file = {.lock_fd = -1};
+    struct sqlite_conn conn = {.db = NULL};
+    if (access(path, F_OK) != 0) /* opening it would make one */
+        return error_set(err, AIKI_NOT_FOUND, "%s: %s", path, strerror(errno));
+    aiki_status st = sqlite_file_claim(path, &file, err);
+    if (st == AIKI_OK)
+        st = sql_open(&conn, file.path, false, err);
+    if (st == AIKI_OK)
+        st = schema_apply(&conn, dry_run, ret, err);
+    sql_close(&conn);
+    sqlite_file_release(&file);
+    return st;
 }
 
 static void sqlite_close(struct store *s)
@@ -507,6 +528,7 @@ const struct store_ops store_sqlite = {
     .scheme = "sqlite",
     .open = sqlite_open,
     .close = sqlite_close,
+    .migrate = sqlite_migrate,
     .open_reader = sqlite_open_reader,
     .close_reader = sqlite_close_reader,
     .commit = sqlite_commit,

@@ -88,12 +88,16 @@ static aiki_status apply_steps(struct sqlite_conn *c, int64_t from, aiki_error *
     return st;
 }
 
-aiki_status schema_apply(struct sqlite_conn *c, aiki_error *err)
+aiki_status schema_apply(struct sqlite_conn *c, bool dry_run, struct store_migration *ret,
+                         aiki_error *err)
 {
     int64_t version;
     aiki_status st = read_version(c, &version, err);
-    if (st != AIKI_OK || version == SCHEMA_VERSION)
+    if (st != AIKI_OK)
         return st;
+    *ret = (struct store_migration){.from = version, .to = SCHEMA_VERSION};
+    if (version == SCHEMA_VERSION)
+        return AIKI_OK;
     if (version < 0 || version > SCHEMA_VERSION)
         return error_set(err, AIKI_UNSUPPORTED,
                          "%s has schema %" PRId64 ", this server speaks up to %d: use the newer "
@@ -103,7 +107,7 @@ aiki_status schema_apply(struct sqlite_conn *c, aiki_error *err)
     if (st == AIKI_OK)
         st = apply_steps(c, version, err);
     if (st == AIKI_OK)
-        st = sql_script(c, "COMMIT", err);
+        st = sql_script(c, dry_run ? "ROLLBACK" : "COMMIT", err);
     if (st != AIKI_OK && !sqlite3_get_autocommit(c->db))
         (void)sql_script(c, "ROLLBACK", NULL); /* the first failure is the one to tell */
     return st;

@@ -102,6 +102,11 @@ struct list_filter {
 typedef bool (*store_run_fn)(void *arg, const struct run_row *row);
 typedef bool (*store_workflow_fn)(void *arg, const struct workflow_row *row);
 
+/* Schemas of a store by their number: as it is, and as this release has it. 0: there is nothing. */
+struct store_migration {
+    int64_t from, to;
+};
+
 struct store_ops {
     const char *scheme; /* "sqlite", "memory" */
     /* url: "sqlite:PATH" or "memory:". Creates or migrates the schema, takes an exclusive lock
@@ -109,6 +114,11 @@ struct store_ops {
      * raises the incarnation. */
     aiki_status (*open)(struct store **ret, const char *url, aiki_error *err);
     void (*close)(struct store *s); /* NULL is a no-op */
+    /* What open does to the schema, and nothing else. A dry run does it, too, and takes it back.
+     * AIKI_NOT_FOUND when there is no store, AIKI_CONFLICT when a server uses it, AIKI_UNSUPPORTED
+     * when it is of a newer release. NULL: nothing outlives the process. */
+    aiki_status (*migrate)(const char *url, bool dry_run, struct store_migration *ret,
+                           aiki_error *err);
     /* A second connection for lists and histories, [the thread that uses it]. */
     aiki_status (*open_reader)(struct store *s, struct store_reader **ret, aiki_error *err);
     void (*close_reader)(struct store_reader *r);
@@ -179,5 +189,8 @@ extern const struct store_ops store_sqlite, store_memory;
 /* By the scheme of the url. AIKI_UNSUPPORTED names the schemes there are. */
 aiki_status store_open(struct store **ret, const char *url, aiki_error *err);
 void store_close(struct store *s);
+/* As store_ops.migrate, by the scheme of the url. */
+aiki_status store_migrate(const char *url, bool dry_run, struct store_migration *ret,
+                          aiki_error *err);
 
 #endif
