@@ -6,6 +6,7 @@
  *   aiki-runtime --check FILE           would this file be served?
  *   aiki-runtime --replay FILE          what would the open runs do with it?
  */
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -129,6 +130,7 @@ static int be_child(const char *fd_text, const char *label)
         return EXIT_ORPHAN;
     }
     (void)close_range((unsigned)fd + 1, UINT_MAX, 0); /* the broker opens all with O_CLOEXEC */
+    (void)fcntl(fd, F_SETFD, FD_CLOEXEC);             /* it is there: the broker sees what execs end */
     return child_main(fd);
 }
 

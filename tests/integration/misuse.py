@@ -1,0 +1,170 @@
+"""Plugin code that blocks, forks, becomes another program, leaves things behind, jumps and throws: what it
+costs is its own attempt or its process, never the host, and never a run that only was there.
+"""
+import pathlib
+
+import pytest
+
+from harness import SANITIZED, plugin, until
+
+PATIENCE_S = 60
+
+
+def misuse(stack, how, where="task", workflow="misuse"):
+    return stack.start(workflow, {"how": how, "path": str(stack.directory / f"{how}-{where}"), "where": where})
+
+
+def of_kind(stack, run, kind):
+    return [e for e in stack.history(run) if e["kind"] == kind]
+
+
+def healthy(stack, count=6):
+    """Of the same plugin and of another one."""
+    mark = stack.directory / "nothing-to-do"
+    mark.write_text("x")
+    value = {"how": "nothing", "path": str(mark)}
+    return [stack.start("misuse", value) for _ in range(count)] + [stack.start("hello", {"name": "Ada"})]
+
+
+def check_healthy(stack, runs):
+    for run in runs:
+        assert stack.outcome(run, PATIENCE_S)["state"] == "completed"
+        assert [e for e in of_kind(stack, run, "crashed") if e["charged"]] == []
+        assert {e["attempt"] for e in of_kind(stack, run, "step_done")} == {1}
+
+
+def processes_of(stack):
+    """Whatever executes with the environment of this test, the runtime itself aside."""
+    def is_ours(pid):
+        try:
+            return f"MISUSE={stack.directory}".encode() in (pid / "environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+    found = {int(p.name) for p in pathlib.Path("/proc").iterdir() if p.name.isdigit() and is_ours(p)}
+    return found - {stack.runtime.pid}
+
+
+@pytest.fixture
+def served(stacks):
+    s = stacks(plugins=["misuse", "hello"], start=False)
+    s.start_redis()
+    s.start_server()
+    s.start_runtime(0, env={"MISUSE": str(s.directory)})
+    return s
+
+
+def test_what_blocks_in_a_task_costs_its_attempt_and_its_process(served):
+    s = served
+    runs = [misuse(s, how) for how in ("sleep", "read", "deadlock")]
+    others = healthy(s)
+    for run in runs:
+        assert s.result(run) == {"attempt": 2}
+        failed, = of_kind(s, run, "attempt_failed")
+        assert failed["error"]["code"] == "TIMEOUT_START_TO_CLOSE"
+        assert of_kind(s, run, "crashed") == []
+    check_healthy(s, others)
+
+
+@pytest.mark.heavy
+def test_what_blocks_in_a_workflow_fails_its_run(served):
+    s = served
+    run = misuse(s, "deadlock", "workflow")
+    assert s.outcome(run, PATIENCE_S)["error"]["code"] == "WORKFLOW_STUCK"
+    check_healthy(s, healthy(s))
+
+
+@pytest.mark.parametrize("where", ["task", "workflow"])
+def test_a_copy_that_comes_back_from_fork_ends_and_nothing_else_does(served, where):
+    s = served
+    before = s.runtime.children()
+    run = misuse(s, "fork", where)
+    assert s.result(run) == {"attempt": 1}
+    until(lambda: "FORKED in misuse" in s.runtime.log.read_text(), "it says so")
+    until(lambda: processes_of(s) == set(before), "it is gone")
+    assert s.runtime.children() == before and of_kind(s, run, "crashed") == []
+    check_healthy(s, healthy(s))
+
+
+def test_a_copy_that_crashes_is_not_the_process(served):
+    s = served
+    before = s.runtime.children()
+    run = misuse(s, "forked_crash")
+    assert s.result(run) == {"attempt": 1}
+    assert s.runtime.children() == before and of_kind(s, run, "crashed") == []
+    check_healthy(s, healthy(s))
+
+
+@pytest.mark.parametrize("how", ["daemon", "execve"])
+def test_nothing_goes_on_of_a_process_that_left(served, how):
+    s = served
+    run = misuse(s, how)
+    assert s.outcome(run, PATIENCE_S)["state"] == "completed"
+    event = of_kind(s, run, "crashed")[0]
+    assert (event["step"], event["name"]) == ("task", "misuse")
+    assert event["error"]["code"] == ("CRASH_EXIT" if how == "daemon" else "CRASH_KILLED"), event
+    check_healthy(s, healthy(s))
+    until(lambda: processes_of(s) == set(s.runtime.children()) and len(s.runtime.children()) == 2,
+          "neither the copy nor the other program is there")
+
+
+def test_threads_and_handlers_that_are_left_behind_do_not_keep_a_build(served, tmp_path):
+    s = served
+    for how in ("leave_thread", "leave_handlers"):
+        assert s.result(misuse(s, how)) == {"attempt": 1}
+    rebuilt = tmp_path / "rebuilt.so"  # a loader does not look at what follows an ELF file
+    rebuilt.write_bytes(plugin("misuse").read_bytes() + b"\n")
+    old = s.runtime.children()
+    s.drop("misuse", rebuilt)
+    until(lambda: len(s.runtime.children()) == 2 and s.runtime.children() != old, "its process is another one")
+    log = s.runtime.log.read_text()
+    assert "has ended" in log and "while it drained" not in log and "CRASH" not in log
+    check_healthy(s, healthy(s))
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer checks each jump and each block, and ends the process itself")
+@pytest.mark.parametrize("how", ["scribble", "longjmp"])
+def test_a_process_that_is_not_sound_any_more_gives_no_wrong_result(served, how):
+    s = served
+    bad = misuse(s, how)
+    others = [run for _ in range(5) for run in healthy(s)]
+    for run in others:  # some may have been the first to meet what the other left
+        assert s.outcome(run, PATIENCE_S)["state"] == "completed"
+        assert s.outcome(run)["output"] in ({"attempt": 1}, {"greeting": "Hello, Ada!"})
+    assert s.outcome(bad, PATIENCE_S)["state"] in ("completed", "failed")
+    assert s.runtime.alive() and s.server.alive()
+
+
+@pytest.mark.parametrize("where", ["task", "workflow"])
+def test_a_frame_larger_than_the_guard_is_a_stack_overflow(served, where):
+    s = served
+    run = misuse(s, "jump", where)
+    assert s.result(run) == {"attempt": 1}
+    event, = of_kind(s, run, "crashed")
+    assert event["error"]["code"] == "CRASH_STACK_OVERFLOW" and event["charged"], event
+    assert (event["step"], event["name"]) == (where, "misuse")
+    assert event["error"]["stack"][0].startswith("jump_over_guard+0x"), event
+    check_healthy(s, healthy(s))
+
+
+@pytest.mark.parametrize("where", ["task", "workflow"])
+def test_an_exception_that_leaves_a_step_is_its_crash(stacks, tmp_path, where):
+    s = stacks(plugins=["crash-cpp", "hello"])
+    run = s.start("crash-cpp", {"path": str(tmp_path / "mark"), "where": where})
+    assert s.result(run) == {"path": str(tmp_path / "mark")}
+    event, = of_kind(s, run, "crashed")
+    assert event["charged"] and (event["step"], event["name"]) == (where, "crash-cpp"), event
+    assert (event["error"]["code"], event["error"]["details"]["signal"]) == ("CRASH_SIGNAL", 6), event
+    assert any("throw_once" in line for line in event["error"]["stack"]), event
+    assert "nobody catches this" in s.runtime.log.read_text()
+
+
+def test_a_workflow_that_asks_the_clock_is_blocked_and_says_where(served):
+    s = served
+    assert "fickle@1.0.0 calls clock_gettime" in s.runtime.log.read_text(), "told when it was taken in"
+    mark = s.directory / "fickle"
+    mark.write_text("x")
+    run = s.start("fickle", {"how": "x", "path": str(mark)})
+    until(lambda: s.state(run) == "blocked", "it is blocked")
+    error = s.run(run)["error"]
+    assert error["code"] == "NONDETERMINISM" and "misuse" in error["message"], error
+    assert len(of_kind(s, run, "step_done")) == 1, "nothing was recorded twice"
