@@ -18,14 +18,6 @@ def pytest_runtest_makereport(item, call):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "heavy: too slow for the sanitizer build")
-    config.addinivalue_line("markers", "exact: counts what a lost session repeats")
-
-
-def pytest_collection_modifyitems(items):
-    if harness.LOSES_SESSIONS:
-        for item in items:
-            if item.get_closest_marker("exact"):
-                item.add_marker(pytest.mark.skip(reason=f"sessions are lost in mode {harness.MODE}"))
 
 
 @pytest.fixture

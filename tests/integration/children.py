@@ -114,7 +114,6 @@ def test_a_child_of_another_plugin(stacks):
     chain.check(s.history(run))
 
 
-@pytest.mark.exact
 def test_a_child_that_nobody_serves_ends_when_it_is_not_taken_up_in_time(stacks):
     """Stalled at once, and ended with the name of what nobody serves; the limit outlives the server."""
     s = stacks(plugins=["family", "waits"])

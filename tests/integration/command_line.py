@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import pytest
-from harness import AIKI, until
+from harness import AIKI, ASKS, until
 
 OK, INCOMPLETE, USAGE, UNREACHABLE, NOT_FOUND, CONFLICT, TIMED_OUT = 0, 1, 2, 3, 4, 5, 124
 NO_RUN = "01JD2V7Q8X3M5N7P9R1S3T5V7W"
@@ -214,7 +214,6 @@ def test_waiting_times_out_and_the_run_goes_on(stacks):
     assert json.loads(s.aiki("runs", "result", run, "--wait").stdout) == {"ok": True}
 
 
-@pytest.mark.exact
 def test_a_run_nobody_serves_says_so(stacks):
     s = stacks(plugins=["hello"])
     s.remove("hello")
@@ -382,7 +381,6 @@ def test_inspect_and_watch_tell_the_story(stacks):
     assert [(s[3], s[4]) for s in steps] == [("2", "ok")]
 
 
-@pytest.mark.exact
 def test_inspect_says_what_it_waits_for_and_who_else_asked(stacks):
     s = stacks(plugins=["waits"])
     start = ["workflows", "trigger", "approve", "--input", '{"timeout_ms":600000}', "--key", "k"]
@@ -393,11 +391,10 @@ def test_inspect_says_what_it_waits_for_and_who_else_asked(stacks):
     assert (wait["kind"], wait["name"]) == ("signal", "decision") and wait["since"] < wait["expires"]
     shown = s.aiki("runs", "inspect", run).stdout
     assert "waits for signal decision since" in shown and "until" in shown
-    assert "by aiki" in shown and "absorbed  1 more start" in shown
+    assert "by aiki" in shown and f"absorbed  {ASKS} more start" in shown
     assert "signal decision\t" in shown and "\topen\t" in shown
 
 
-@pytest.mark.exact
 def test_versions_say_how_many_runs_need_them(stacks):
     s = stacks(plugins=["waits"])
     runs = [s.start("approve", {"timeout_ms": 600000}) for _ in range(3)]

@@ -25,8 +25,13 @@ def executed_once(s, run, steps, repeated_at_most):
     executions = ledger(s).executions(run)
     assert sorted(executions) == list(range(steps))
     extra = sum(len(stamps) - 1 for stamps in executions.values())
-    assert extra <= repeated_at_most, executions
+    assert extra <= repeated_at_most + s.taken_away(), executions
     chain.check(s.history(run))
+
+
+def counted(s):
+    """When the executions began that count. One before it, of a run that was taken away, may not have ended."""
+    return sorted({(run, step): ns for run, step, _, _, ns in ledger(s).lines()}.values())
 
 
 def alive(pid):
@@ -36,13 +41,13 @@ def alive(pid):
         return False
 
 
-@pytest.mark.exact
 def test_no_more_runs_than_slots_at_a_time(stacks):
     s = stacks(plugins=["ledger"], runtime_args=["--slots", "4"])
     runs = [start_ledger(s, 1, 100) for _ in range(24)]
     for run in runs:
         assert s.result(run) == {"steps": 1}
-    stamps = sorted(ns for _, _, _, _, ns in ledger(s).lines())
+        executed_once(s, run, 1, repeated_at_most=0)
+    stamps = counted(s)
     assert len(stamps) == 24
     for first, fifth in zip(stamps, stamps[4:]):
         assert fifth - first >= 99_000_000, "a fifth run began before one of four had ended"
@@ -52,7 +57,6 @@ def in_flight(stamps, at_ns, task_ns):
     return sum(at_ns - task_ns < ns <= at_ns for ns in stamps)
 
 
-@pytest.mark.exact
 def test_slots_change_while_it_serves(stacks):
     """Fifty runs queued: never more than 5, then than 9, then than 2 at a time."""
     s = stacks(plugins=["ledger"], start=False)
@@ -81,7 +85,7 @@ def test_slots_change_while_it_serves(stacks):
     for run in runs:
         assert s.result(run) == {"steps": 1}
         executed_once(s, run, 1, repeated_at_most=0)
-    stamps = started()
+    stamps = counted(s)
     assert len(stamps) == 50
     task_ns = 99_000_000
     at_once = [(ns, in_flight(stamps, ns, task_ns)) for ns in stamps]
@@ -197,18 +201,18 @@ def test_a_killed_broker_takes_its_children_along(stacks):
     assert not set(left) & set((s.directory / "state0/cache").rglob("*.so")), "they were not swept"
 
 
-@pytest.mark.exact
 def test_sigterm_lets_resident_runs_finish(stacks):
     s = stacks(plugins=["ledger"])
     run = start_ledger(s, 10, 50)
     until(ledger(s).lines, "the run has begun")
     assert s.runtime.stop() == 0
+    if s.taken_away():
+        s.start_runtime(1)  # what was taken from it while it drained is for somebody else
     assert s.result(run) == {"steps": 10}
     executed_once(s, run, 10, repeated_at_most=0)
     assert list((s.directory / "state0/cache").rglob("*.so")) == []
 
 
-@pytest.mark.exact
 def test_what_is_not_done_within_drain_ms_moves_to_another_worker(stacks):
     for drain_ms in ("0", "200"):
         s = stacks(plugins=["ledger"], runtime_args=["--drain-ms", drain_ms])
@@ -275,7 +279,6 @@ def test_flushall_under_load_loses_nothing(stacks):
         assert s.result(run) == {"steps": 2}
 
 
-@pytest.mark.exact
 def test_the_server_goes_and_comes_back(stacks):
     s = stacks(plugins=["ledger"])
     runs = [start_ledger(s, 30, 10) for _ in range(10)]
@@ -290,7 +293,6 @@ def test_the_server_goes_and_comes_back(stacks):
     assert s.runtime.children() == children, "a lost server is no reason to replace processes"
 
 
-@pytest.mark.exact
 def test_idle_a_worker_hardly_talks_to_redis(stacks):
     s = stacks(plugins=["hello", "ledger", "order-processing"])
     s.result(s.start("hello", {"name": "x"}))
@@ -299,9 +301,11 @@ def test_idle_a_worker_hardly_talks_to_redis(stacks):
         stats = s.redis_command("INFO", "stats").splitlines()
         return int(next(x for x in stats if x.startswith("total_commands_processed")).split(":")[1])
 
-    before = commands()
-    threading.Event().wait(12)  # the subject is time that passes
-    assert commands() - before <= 12
+    def passes_time():
+        before = commands()
+        threading.Event().wait(12)  # the subject is time that passes
+        return commands() - before
+    assert s.undisturbed(passes_time) <= 12
 
 
 def test_started_before_everything_else_it_waits_and_serves(stacks):

@@ -4,7 +4,6 @@ Within a process the next attempt has the last details. Of those said in the las
 died the record may know an older state: details go to the record when the first one is said and then at
 intervals (at least a second), not with every beat.
 """
-import pytest
 from harness import until
 
 
@@ -29,7 +28,6 @@ def test_beats_do_not_fill_the_history(common, trace):
     assert 1 <= sum(e["kind"] == "heartbeat" for e in common.history(run)) <= 10
 
 
-@pytest.mark.exact
 def test_details_outlive_the_process(stacks):
     s = stacks(plugins=["heartbeats"])
     trace = s.directory / "trace"

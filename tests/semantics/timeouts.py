@@ -3,7 +3,6 @@
 A timeout is a failed attempt with a code of its own. That of an attempt is repeated by the policy; those of
 the whole call are final.
 """
-import pytest
 from harness import until
 
 HOUR_MS = 3_600_000
@@ -35,16 +34,20 @@ def test_schedule_to_close_is_for_the_whole_call_and_keeps_the_last_failure(comm
     assert len(failed(common, run)) == 1, "it is final, whatever the policy still allows"
 
 
-@pytest.mark.exact
 def test_schedule_to_start_gives_up_a_call_that_nobody_takes(stacks):
     s = stacks(plugins=["timeouts"], runtime_args=["--task-threads", "1"])
-    busy = s.start("timeouts", {"ms": HOUR_MS})
-    until(lambda: s.state(busy) == "running", "it has the only thread")
-    run = s.start("timeouts", {"ms": 0, "schedule_to_start_ms": 200})
-    document = s.outcome(run)
-    assert document["error"]["code"] == "TIMEOUT_SCHEDULE_TO_START"
-    assert failed(s, run) == [], "there was no attempt"
-    assert s.state(busy) == "running"
+    def calls_meanwhile():
+        busy = s.start("timeouts", {"ms": HOUR_MS})
+        until(lambda: s.state(busy) == "running", "it has the only thread")
+        run = s.start("timeouts", {"ms": 0, "schedule_to_start_ms": 200})
+        document = s.outcome(run)
+        found = document["error"], failed(s, run), s.state(busy)
+        s.request("POST", f"/v1/runs/{busy}/terminate", {})
+        return found
+    error, attempts, busy_is = s.undisturbed(calls_meanwhile)
+    assert error["code"] == "TIMEOUT_SCHEDULE_TO_START"
+    assert attempts == [], "there was no attempt"
+    assert busy_is == "running"
 
 
 def test_the_workflow_has_a_default_for_its_tasks_and_the_call_may_say_otherwise(common):

@@ -32,8 +32,10 @@ SANITIZED = "sanitize" in BUILD.name
 # A condition that lasts for all tests (tests/modes): lease-200, or one of FAULT_MODES in base/fault.h.
 MODE = os.environ.get("AIKI_TEST_MODE", "")
 MODE_ENV = {"AIKI_FAULT_MODE": MODE} if MODE and not MODE.startswith("lease-") else {}
-# A lost session gives its runs back, and what was under way is executed again.
+# A lost session gives its runs back, and what was under way is executed again: Stack.taken_away.
 LOSES_SESSIONS = MODE == "drop-first-reply" or MODE.startswith("lease-")
+# How often a command asks the server for the same thing: a new process loses its first answers.
+ASKS = 2 if MODE == "drop-first-reply" else 1
 PATIENCE_S = 60 if SANITIZED or MODE else 30
 TERMINAL = {"completed", "failed", "cancelled", "timed_out", "terminated"}
 
@@ -424,6 +426,29 @@ class Stack:
             if not page.get("next"):
                 return events
             after = page["next"]
+
+    # -- what a mode that loses sessions adds ------------------------------------------------
+
+    def taken_away(self):
+        """How many runs such a mode has taken from their owners. What was under way in them and not on record is
+        executed again; so whoever counts executions allows for this many more. Otherwise 0: the count is exact."""
+        if not LOSES_SESSIONS:
+            return 0
+        return sum(map(int, re.findall(r"is gone; its (\d+) runs are offered", self.server.log.read_text())))
+
+    def check_trace(self, text, expected):
+        """Tasks left these marks. One may be there more than once, in its place, for each time a run was taken away."""
+        assert 0 <= len(text) - len(expected) <= self.taken_away(), text
+        assert re.fullmatch("".join(re.escape(mark) + "+" for mark in expected), text), text
+
+    def undisturbed(self, scenario):
+        """What scenario() found when no session was lost meanwhile, for what such a loss would change altogether."""
+        for _ in range(20 if LOSES_SESSIONS else 1):
+            before = self.metrics()["aiki_sessions_opened_total"]
+            found = scenario()
+            if not LOSES_SESSIONS or self.metrics()["aiki_sessions_opened_total"] == before:
+                return found
+        raise AssertionError(f"a session was lost each time; the last time this was found: {found}")
 
     def metrics(self):
         out = {}
