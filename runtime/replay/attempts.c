@@ -198,10 +198,10 @@ static bool is_announced(const struct step *s)
     return s->policy->at_most_once && s->begun_attempt > s->attempt;
 }
 
-/* Recorded as begun, and not begun yet. */
+/* Recorded as begun, and not begun yet. Cancelled ones may still stand in the queue. */
 static struct step *next_announced(struct step *s)
 {
-    while (s != NULL && !is_announced(s))
+    while (s != NULL && (s->phase != PHASE_HELD || !is_announced(s)))
         s = s->next;
     return s;
 }

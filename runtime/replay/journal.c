@@ -231,7 +231,7 @@ static aiki_status load_step(struct journal *j, const struct event *e, aiki_erro
     j->required += !s->required;
     s->required = true;
     if (e->kind == EVENT_WARNED) {
-        s->warned |= (uint8_t)e->as.step.warned;
+        s->warned |= BUG(warned_forgotten) ? 0 : (uint8_t)e->as.step.warned;
         return AIKI_OK;
     }
     if (e->kind == EVENT_STEP_DONE)

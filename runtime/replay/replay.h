@@ -187,7 +187,7 @@ void replay_leave(struct replay *r, struct step *s);
 bool replay_should_park(const struct replay *r, int64_t now_ms);
 /* Whether there is something to send (NEXT_CONTINUE) and nothing under way. */
 bool replay_should_append(const struct replay *r);
-/* The last event: COMPLETED, FAILED or BLOCKED. */
+/* The last event of a stay whose code has returned: COMPLETED, FAILED, CANCELLED or RUN_RETRIED. */
 void replay_write_end(struct replay *r, const struct event *e);
 /* New events in order; with announce, tasks under way are announced behind them. Valid until
  * replay_append_end, which counts them as sent. */

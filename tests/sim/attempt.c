@@ -74,6 +74,13 @@ static void leave_result(struct stay *s, struct step *step, const struct executi
     uint64_t number = (uint64_t)(x - sim.executions);
     struct outcome_of o = outcome(x, step);
     aiki_writer_init_fixed(&w, memory, sizeof(memory));
+    if (o.good && !schema_output_passes(s, step, o.value)) {
+        (void)error_code(&err, AIKI_SCHEMA, "SCHEMA", "%llu", (unsigned long long)number);
+        error_write(&w, &err);
+        replay_attempt_failed(&s->replay, step, stay_copy(s, aiki_writer_view(&w)), true, 0,
+                              (aiki_view){NULL, 0}, 0, host_now_ms(host_of(s)));
+        return;
+    }
     if (o.good) {
         aiki_mp_array(&w, 2);
         aiki_mp_uint(&w, o.value);

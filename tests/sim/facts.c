@@ -96,6 +96,29 @@ static bool may_end_early(const struct sim_run *r, int64_t since_ms)
     return HAS(OTHER_BUILD) /* whose duration may differ */ || fact_was_woken(r, since_ms);
 }
 
+/* A value that was taken: what became of it fits the mode of the build that took it. */
+void fact_check_schema(const struct sim_run *r, const struct event *e, const struct fact_step *s, uint64_t what)
+{
+    uint32_t mode = sim.programs[r->build][r->workflow].schema_modes[s->name];
+    bool misfit = USES(SCHEMAS) && schema_misfit(s->value);
+    bool fails = misfit && mode == AIKI_SCHEMA_STRICT, warns = misfit && mode == AIKI_SCHEMA_WARN;
+    if ((e->as.step.outcome == OUTCOME_FAILED) != fails)
+        wrong(r, e, fails ? "a value passed that does not fit" : "a value was refused that fits");
+    if (warns && (s->warned & what) == 0)
+        wrong(r, e, "a value passed that does not fit, and the history does not say so");
+}
+
+/* Once for each value of a step. It may have been given up since. */
+static void warned(struct sim_run *r, const struct event *e)
+{
+    struct fact_step *s = fact_find(r, &e->as.step.address, e->as.step.nth);
+    if (s == NULL || !s->done)
+        s = step_of(r, e);
+    if ((s->warned & e->as.step.warned) != 0)
+        wrong(r, e, "the history says so already");
+    s->warned |= e->as.step.warned;
+}
+
 static void signal_done(struct sim_run *r, const struct event *e, struct fact_step *s)
 {
     uint64_t seq = first_number(e->as.step.value);
@@ -115,6 +138,7 @@ static void signal_done(struct sim_run *r, const struct event *e, struct fact_st
         signal->taken = true;
         s->value = signal->value;
         s->signal = i + 1;
+        fact_check_schema(r, e, s, WARNED_INPUT);
         return;
     }
     if (!timed_out)
@@ -484,6 +508,8 @@ static void blocked(const struct sim_run *r, const struct event *e)
         wrong(r, e, "its reason does not decode");
     if (strcmp(err.code, "WORKFLOW_CRASHED") == 0 && r->code_crashes[r->build] < CRASHES_DEFAULT)
         wrong(r, e, "its crash budget is not used up");
+    if (strcmp(err.code, "SCHEMA_MISMATCH") == 0 && (!HAS(OTHER_BUILD) || !USES(SCHEMAS)))
+        wrong(r, e, "what is on record is what its only build took");
     if (strcmp(err.code, "QUARANTINED") == 0 && !quarantine_was(r->build))
         wrong(r, e, "nothing of its build was ever quarantined");
 }
@@ -491,7 +517,7 @@ static void blocked(const struct sim_run *r, const struct event *e)
 static bool is_of_step(uint64_t kind)
 {
     return kind == EVENT_STEP_BEGUN || kind == EVENT_ATTEMPT_FAILED || kind == EVENT_STEP_DONE ||
-           kind == EVENT_ATTEMPT_DONE || kind == EVENT_HEARTBEAT;
+           kind == EVENT_ATTEMPT_DONE || kind == EVENT_HEARTBEAT || kind == EVENT_WARNED;
 }
 
 static bool is_of_owner(const struct event *e)
@@ -564,6 +590,7 @@ void fact_event(struct sim_run *r, const struct event *e)
     case EVENT_CANCEL_SEEN: cancel_seen(r, e); break;
     case EVENT_CRASHED: fact_crashed(r, e); break;
     case EVENT_JOINED: join_noted(r, e); break;
+    case EVENT_WARNED: warned(r, e); break;
     case EVENT_BLOCKED: blocked(r, e); break;
     case EVENT_UNBLOCKED: memset(r->code_crashes, 0, sizeof(r->code_crashes)); break;
     case EVENT_RUN_RETRIED: retried(r, e); break;

@@ -22,6 +22,7 @@ struct fact_step {
     int64_t due_at_ms, next_at_ms, since_ms, done_at_ms;
     uint64_t outcome, kept_outcome, value;
     bool with_error;
+    uint64_t warned;          /* WARNED_* */
     uint64_t signal;          /* index + 1 in signals */
     uint64_t begun_attempt, begun_epoch; /* of the last HEARTBEAT */
     bool beat;                /* which had details */
@@ -160,6 +161,7 @@ void fact_task_done(struct sim_run *r, const struct event *e, struct fact_step *
 void fact_attempt_done(struct sim_run *r, const struct event *e, struct fact_step *s);
 void fact_attempt_failed(struct sim_run *r, const struct event *e, struct fact_step *s);
 void fact_crashed(struct sim_run *r, const struct event *e);
+void fact_check_schema(const struct sim_run *r, const struct event *e, const struct fact_step *s, uint64_t what);
 /* How often a step has crashed under a build in this pass, and whether that is too often. */
 bool fact_is_crashed_out(const struct sim_run *r, const struct address *a, uint64_t nth, uint32_t name,
                          uint32_t build);

@@ -38,6 +38,8 @@ static const char *const bug_names[] = {
 #undef PLANTED_TEXT
 };
 
+enum { KIND_SIZE = 600 };
+
 struct options {
     uint64_t from, count, faults, primitives;
     bool has_faults, has_primitives, verbose, shrink;
@@ -81,29 +83,58 @@ static struct config config_of(uint64_t seed, const struct options *o)
     return c;
 }
 
+static char sought[KIND_SIZE]; /* kind of the failure that is made smaller */
+
 /* ---- shrinking ------------------------------------------------------------------------------- */
 
-/* In a process of its own: an assert, a crash or an endless loop is a failure like any other. */
-static bool fails(const struct config *c)
+/* What a failure is about: its text without the numbers in it. */
+static void kind_of(const char *why, char kind[KIND_SIZE])
+{
+    size_t n = 0;
+    for (; *why != '\0' && n + 1 < KIND_SIZE; why++)
+        if (strchr("0123456789abcdef-", *why) == NULL)
+            kind[n++] = *why;
+    kind[n] = '\0';
+}
+
+static void play_quietly(struct config c, int out)
+{
+    uint64_t trace;
+    char kind[KIND_SIZE] = "";
+    c.verbose = false;
+    (void)close(STDERR_FILENO);
+    if (world_play(&c, &trace))
+        _exit(0);
+    kind_of(sim.why, kind);
+    (void)!write(out, kind, strlen(kind));
+    _exit(1);
+}
+
+/* In a process of its own: an assert, a crash or an endless loop is a failure like any other. It has to be
+ * the one that was found (kind; empty: the process ended otherwise), not just any. */
+static bool fails(const struct config *c, const char *kind)
 {
     enum { SECONDS_MAX = 60 };
+    int ends[2], status = 0;
+    char said[KIND_SIZE] = "";
     (void)fflush(stdout);
+    if (pipe(ends) != 0)
+        return false;
     pid_t pid = fork();
     if (pid == 0) {
-        uint64_t trace;
         (void)alarm(SECONDS_MAX);
-        struct config quiet = *c;
-        quiet.verbose = false;
-        (void)close(STDERR_FILENO);
-        _exit(world_play(&quiet, &trace) ? 0 : 1);
+        play_quietly(*c, ends[1]);
     }
-    int status = 0;
-    return pid > 0 && waitpid(pid, &status, 0) == pid && status != 0;
+    (void)close(ends[1]);
+    ssize_t n = read(ends[0], said, sizeof(said) - 1); /* it is written at once, or not at all */
+    said[n > 0 ? n : 0] = '\0';
+    (void)close(ends[0]);
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status != 0 && strcmp(said, kind) == 0;
 }
 
 static bool keep_if_fails(struct config *c, struct config smaller)
 {
-    if (!fails(&smaller))
+    if (!fails(&smaller, sought))
         return false;
     *c = smaller;
     return true;
@@ -164,6 +195,7 @@ static void shrink(struct config *c)
 static void report(const struct config *found, const struct options *o)
 {
     struct config c = *found;
+    kind_of(sim.why, sought);
     if (o->shrink)
         shrink(&c);
     printf("again: tools/sim --seed %llu --runs %u --ops %u --runtimes %u --clients %u --rate %u",

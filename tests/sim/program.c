@@ -161,6 +161,16 @@ static void make_limits(struct rng *g, struct program *p)
     p->on_cancel = (enum on_cancel)rng_below(g, 3);
 }
 
+/* What the second build lets pass the first does not refuse: else nobody could go on with some runs. */
+static void make_modes(struct rng *g, struct program *p, const struct program *first)
+{
+    for (uint32_t name = 0; name < NAMES && USES(SCHEMAS); name++) {
+        p->schema_modes[name] = (uint32_t)rng_below(g, 3);
+        if (first != NULL && first->schema_modes[name] == AIKI_SCHEMA_STRICT)
+            p->schema_modes[name] = AIKI_SCHEMA_STRICT;
+    }
+}
+
 /* The same program with one operation replaced, left out or put in: what a new build may do. */
 static void mutate(struct maker *m, struct program *p)
 {
@@ -200,10 +210,10 @@ static void tell(uint32_t build, uint32_t workflow)
              ways[p->on_cancel]);
     for (uint32_t i = 0; i < NAMES; i++)
         sim_note("  task %s: start-to-close %lld schedule-to-start %lld schedule-to-close %lld "
-                 "heartbeat %lld crashes %u%s%s", task_name(i), (long long)p->tasks[i].start_to_close_ms,
+                 "heartbeat %lld crashes %u schema %u%s%s", task_name(i), (long long)p->tasks[i].start_to_close_ms,
                  (long long)p->tasks[i].schedule_to_start_ms,
                  (long long)p->tasks[i].schedule_to_close_ms, (long long)p->tasks[i].heartbeat_ms,
-                 p->tasks[i].crashes_max, p->tasks[i].once ? " once" : "",
+                 p->tasks[i].crashes_max, p->schema_modes[i], p->tasks[i].once ? " once" : "",
                  p->tasks[i].isolated ? " isolated" : "");
     for (uint32_t i = 0; i < p->count; i++)
         tell_op("  op", i, &p->ops[i]);
@@ -234,7 +244,9 @@ void programs_make(void)
         struct maker m = {.g = {rng_next(&sim.program_rng)}, .workflow = w, .children_left = CHILDREN_MAX};
         make_program(&m, &sim.programs[0][w]);
         sim.programs[1][w] = sim.programs[0][w];
+        make_modes(&m.g, &sim.programs[0][w], NULL);
         mutate(&m, &sim.programs[1][w]);
+        make_modes(&m.g, &sim.programs[1][w], &sim.programs[0][w]);
         for (uint32_t build = 0; build < BUILDS && w < sim.config.workflows; build++)
             tell(build, w);
     }

@@ -47,6 +47,7 @@ struct program {
     uint32_t cleanup_count;
     enum on_cancel on_cancel;
     struct task_limits tasks[NAMES];
+    uint32_t schema_modes[NAMES]; /* AIKI_SCHEMA_*, of signals and tasks */
     uint32_t passes_max;
     int64_t pass_delay_ms, run_timeout_ms;
 };

@@ -21,6 +21,7 @@ struct stay {
     bool given_up;              /* an append was not recorded: handed back by its number */
     bool alone, wants_alone;    /* no other run is in its process; it was handed back to be that */
     bool orderly;               /* it hands the run back by itself */
+    bool mismatch;              /* its code has come to a recorded value that does not fit */
     bool held_back;             /* it comes to what its build may not execute: back when the rest has ended */
     aiki_view why;              /* the build that was asked first does not execute it: error map */
     uint64_t serial;            /* names this use of the struct */
@@ -93,6 +94,15 @@ void stay_pump(struct stay *s);
 uint64_t number_in(aiki_view value);
 
 void runtime_release(struct stay *s, aiki_view events);
+
+/* ---- schemas.c ---- */
+
+/* The judge of signals; the arg is the stay. */
+aiki_view schema_judge(void *arg, struct step *step);
+/* False: the attempt has failed for good. */
+bool schema_output_passes(struct stay *s, struct step *step, uint64_t value);
+/* False: what is on record does not fit this build. */
+bool schema_record_passes(struct stay *s, struct step *step);
 
 /* ---- crash.c ---- */
 

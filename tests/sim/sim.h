@@ -104,6 +104,7 @@ enum {
     X(SHARED, "shared")         /* children that runs have in common */     \
     X(ISOLATED, "isolated")     /* tasks with a process of their own */     \
     X(QUARANTINE, "quarantine") /* of code that crashes */                  \
+    X(SCHEMAS, "schemas")       /* strict, warn or off */                   \
     X(SMALL_UNITS, "small-units") /* families closed in several */          \
     X(DEADLINE, "deadline")                                                 \
     X(PAGES, "pages")           /* journals of many */
@@ -297,6 +298,9 @@ bool runtime_frozen_until(uint32_t peer, int64_t *ret_until_ms);
 void runtimes_calm(uint32_t build);
 /* What the runtime was told is quarantined of that build, and whether it serves that. */
 uint32_t runtime_quarantined(uint32_t peer, uint32_t build, bool *ret_registered);
+
+/* schemas.c: a value that is not what is expected. */
+bool schema_misfit(uint64_t value);
 
 /* quarantines.c: what is quarantined, by what is on record. One bit for each task and workflow. */
 void quarantine_begin(void);

@@ -80,6 +80,8 @@ struct stay *stay_new(struct runtime *rt, uint32_t run, uint64_t epoch)
     s->epoch = epoch;
     replay_init(&s->replay, (struct replay_memory){stay_alloc, s});
     s->replay.run = sim.runs[run].id;
+    s->replay.judge = schema_judge;
+    s->replay.judge_arg = s;
     return s;
 }
 
@@ -374,6 +376,8 @@ static uint32_t on_call(void *arg, const struct op *op)
         aiki_mp_uint(&input, op->input);
         call.input = aiki_writer_view(&input);
     }
+    if (op->kind == OP_SIGNAL && USES(SCHEMAS))
+        call.expects = s->interp.program;
     if (op->kind == OP_TASK)
         call.policy = attempt_policy(s, op);
     if (is_child) {
@@ -416,9 +420,10 @@ uint64_t number_in(aiki_view value)
 static enum step_status on_look(void *arg, uint32_t future, uint64_t *ret_value)
 {
     struct stay *s = arg;
-    const struct step *step = replay_future(&s->replay, future);
+    struct step *step = replay_future(&s->replay, future);
     if (step->phase != PHASE_SHOWN)
         return STEP_PENDING;
+    s->mismatch |= !schema_record_passes(s, step);
     bool text = step->kind == STEP_SLEEP || step->detached;
     *ret_value = text ? 0 : number_in(step->value);
     return step_status_of(step->outcome, step->error.size_bytes > 0);
@@ -503,8 +508,15 @@ static void idle(struct stay *s)
 
 static void resume(struct stay *s)
 {
+    aiki_error err = {.struct_size = sizeof(err)};
     const struct machine m = {s, on_call, on_await, on_awaited, on_look, on_side, on_cancel, on_protect};
-    switch (interp_go(&s->interp, s->input, &m)) {
+    enum interp_status status = interp_go(&s->interp, s->input, &m);
+    if (s->mismatch) {
+        (void)error_code(&err, AIKI_SCHEMA, "SCHEMA_MISMATCH", "what is on record does not fit this build");
+        unfit(s, &err);
+        return;
+    }
+    switch (status) {
     case INTERP_WAITS: return;
     case INTERP_RETURNED: finish(s); return;
     case INTERP_BROKEN: violation("run %u: the interpreter is out of step", s->run);

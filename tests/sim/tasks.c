@@ -197,6 +197,13 @@ static bool check_failure(const struct sim_run *r, const struct event *e, const 
             wrong(r, e, "its crash budget is not used up");
         return true;
     }
+    if (strcmp(err.code, "SCHEMA") == 0) {
+        struct fact_step judged = *s;
+        (void)executed(r, e, s, strtoull(err.message, NULL, 10));
+        judged.value = outcome(r, e, s).value;
+        fact_check_schema(r, e, &judged, WARNED_OUTPUT);
+        return true;
+    }
     if (strcmp(err.code, "NO") != 0)
         return check_timeout(r, e, s, err.code);
     struct outcome_of o = outcome(r, e, s);
@@ -215,6 +222,7 @@ static void check_success(const struct sim_run *r, const struct event *e, struct
     const struct execution *x = executed(r, e, s, execution);
     if (!o.good || s->value != o.value)
         wrong(r, e, "its result is not what it returned");
+    fact_check_schema(r, e, s, WARNED_OUTPUT);
     /* A stopped host may take a result first and look at its clock then; and a quarter late is in time. */
     int64_t limit_ms = t->start_to_close_ms;
     if (x->in_calm && limit_ms != 0 && o.takes_ms > limit_ms + limit_ms / 4 + SKEW_MS)

@@ -496,6 +496,24 @@ static void an_attempt_is_left_to_another_process(void **state)
     world_end(w);
 }
 
+/* Recorded as begun and not begun when the code fails: the next pass executes it. */
+static void another_pass_begins_what_was_announced(void **state)
+{
+    struct world *w = *state;
+    const struct event again = {.kind = EVENT_RUN_RETRIED,
+                                .as.run_retried = {.attempt = 2, .next_at_ms = 1}};
+    world_begin(w, once);
+    begin_stay(w);
+    (void)append(w, false);
+    replay_write_end(&w->r, &again);
+    (void)append(w, false);
+    fiber_destroy(w->fiber);
+    run_to_end(w, NEVER);
+    assert_int_equal(w->result, OUTCOME_OK);
+    assert_int_equal(effects_of(w, "pay", 0), 1);
+    world_end(w);
+}
+
 /* Recorded as begun, a task that is made at most once is given back: it was not, and may be yet. */
 static void a_pause_before_an_attempt_at_most_once(void **state)
 {
@@ -794,6 +812,7 @@ int main(void)
         cmocka_unit_test(a_paused_run_ends_what_it_began),
         cmocka_unit_test(a_pause_before_an_attempt_at_most_once),
         cmocka_unit_test(an_attempt_is_left_to_another_process),
+        cmocka_unit_test(another_pass_begins_what_was_announced),
         cmocka_unit_test(results_of_a_pause_are_kept),
         cmocka_unit_test(kept_results_outlive_requests),
         cmocka_unit_test(a_sleeper_is_woken),
