@@ -30,7 +30,7 @@ enum {
     BUILD_RESTART_MS_MIN = 100,
     BUILD_RESTART_MS_MAX = 10000,
     BUILD_END_MS = 1000, /* beyond drain_ms until a process that still runs is killed */
-    SOLO_MAX = 4, /* processes with one run in them */
+    SOLO_MAX = 4, /* processes with one run in them; as many more may be ending */
     BUILD_TRIES_MAX = 16, /* builds a run is tried with, one after the other */
     KEPT_PER_FILE_MAX = 8, /* older builds of a file; beyond that the oldest goes */
     KEPT_LOOK_MS = 1000,   /* between looks at what kept builds are needed for */
@@ -109,8 +109,8 @@ struct build *builds_find_other(struct builds *bs, const struct build_wanted *w,
 struct build *builds_find_alone(struct builds *bs, const uint8_t *hash, bool *ret_later);
 /* Code of a build is not to be executed any more, or again: told to its processes now and later. */
 void builds_quarantine(struct builds *bs, const struct frame *f);
-/* A run has left it; a process for one run ends. */
-void build_left(struct build *b);
+/* A run has left it; a process for one run ends. True: and there may be room for another one. */
+bool build_left(struct build *b);
 /* Connection of its process, serving or draining, or NULL. */
 struct conn *build_conn(struct build *b);
 const uint8_t *build_hash(const struct build *b); /* BUILD_BYTES */

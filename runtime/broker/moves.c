@@ -114,7 +114,7 @@ void moves_unfit(struct relay *r, struct build *b, const struct frame *f)
         return;
     run->build = NULL;
     run->moving = true;
-    build_left(b);
+    (void)build_left(b); /* who waits for its place is told when it has ended */
     if (run->move == NULL && (run->move = move_create()) == NULL) {
         session_renew(r->session, "out of memory"); /* gives everything back */
         return;

@@ -68,14 +68,15 @@ static void drop_in_child(struct run *run)
     if (c != NULL)
         conn_send(c, DROP, 0, .run = run->id);
     if (run->build != NULL)
-        build_left(run->build);
+        (void)build_left(run->build); /* who waits for its place is told when it has ended */
 }
 
 static void end_stay(struct relay *r, struct run *run)
 {
-    if (run->build != NULL)
-        build_left(run->build);
+    bool made_room = run->build != NULL && build_left(run->build);
     runs_remove(&r->runs, run);
+    if (made_room)
+        moves_solo_free(r);
     relay_left(r);
 }
 

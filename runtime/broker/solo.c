@@ -13,26 +13,29 @@
 #include "base/log.h"
 
 /* What its bytes can be had from. */
-static struct build *find_bytes(struct builds *bs, const uint8_t *hash, unsigned *ret_solos)
+static struct build *find_bytes(struct builds *bs, const uint8_t *hash)
 {
-    struct build *of = NULL;
-    *ret_solos = 0;
-    for (struct build *b = bs->all; b != NULL; b = b->next) {
-        if (b->solo)
-            (*ret_solos)++;
-        else if (memcmp(b->hash, hash, BUILD_BYTES) == 0)
-            of = b;
-    }
-    return of;
+    for (struct build *b = bs->all; b != NULL; b = b->next)
+        if (!b->solo && memcmp(b->hash, hash, BUILD_BYTES) == 0)
+            return b;
+    return NULL;
+}
+
+/* A process that ends takes no part any more: the next one starts meanwhile. */
+static bool has_room(const struct builds *bs)
+{
+    unsigned serving = 0, ending = 0;
+    for (const struct build *b = bs->all; b != NULL; b = b->next)
+        *(b->state == SOLO ? &serving : &ending) += b->solo;
+    return serving < SOLO_MAX && ending < SOLO_MAX;
 }
 
 struct build *builds_find_alone(struct builds *bs, const uint8_t *hash, bool *ret_later)
 {
     char copy[CACHE_PATH_SIZE];
     aiki_error err = {.struct_size = sizeof(err)};
-    unsigned solos;
-    struct build *of = find_bytes(bs, hash, &solos);
-    *ret_later = of != NULL && solos >= SOLO_MAX;
+    struct build *of = find_bytes(bs, hash);
+    *ret_later = of != NULL && !has_room(bs);
     if (of == NULL || *ret_later || bs->draining)
         return NULL;
     if (cache_link(bs->cache, of->copy, of->hash, copy, &err) != AIKI_OK) {
@@ -48,10 +51,12 @@ struct build *builds_find_alone(struct builds *bs, const uint8_t *hash, bool *re
     return b;
 }
 
-void build_left(struct build *b)
+bool build_left(struct build *b)
 {
-    if (b->state == SOLO)
+    bool alone = b->state == SOLO;
+    if (alone)
         build_drain(b);
+    return alone;
 }
 
 void solo_ready(struct build *b)
