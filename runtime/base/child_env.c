@@ -1,9 +1,10 @@
-/* child_env.c - what of our environment is for plugin code. */
+/* child_env.c - what of our environment is for plugin code, and how much of the processor. */
 #include "base/child_env.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static bool is_for_children(const char *variable)
@@ -25,4 +26,9 @@ char **child_environment(void)
         if (is_for_children(environ[i]))
             env[kept++] = environ[i];
     return env;
+}
+
+void child_give_way(pid_t pid)
+{
+    (void)setpriority(PRIO_PROCESS, (id_t)pid, CHILD_LOOK_NICE); /* what is missing then is only haste */
 }

@@ -386,6 +386,8 @@ aiki_status proc_spawn(struct proc **ret, uv_loop_t *loop, struct conn_loop *con
         return error_code(err, AIKI_UNAVAILABLE, "SPAWN", "cannot start a child for %s: %s",
                           options->label, rc != 0 ? uv_strerror(rc) : "out of memory");
     }
+    if (options->mode == CHILD_GATE)
+        child_give_way(p->process.pid);
     uv_read_start((uv_stream_t *)&p->out.pipe, on_alloc, on_output);
     uv_read_start((uv_stream_t *)&p->err.pipe, on_alloc, on_output);
     uv_timer_start(&p->timer, on_load_limit, PROC_LOAD_MS, 0);

@@ -99,6 +99,8 @@ static int spawn(struct probe *p, const char *executable, const int ends[3])
         (rc = posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO)) == 0 &&
         (rc = posix_spawn_file_actions_adddup2(&actions, ends[2], PROBE_FD)) == 0)
         rc = posix_spawn(&p->pid, executable, &actions, &attributes, args, env);
+    if (rc == 0)
+        child_give_way(p->pid);
     (void)posix_spawnattr_destroy(&attributes);
     (void)posix_spawn_file_actions_destroy(&actions);
     return rc;

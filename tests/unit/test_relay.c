@@ -54,9 +54,10 @@ const struct verdict *build_verdict(const struct build *b)
 {
     return b->verdict;
 }
-void build_left(struct build *b)
+bool build_left(struct build *b)
 {
     (void)b;
+    return false;
 }
 void build_kill(struct build *b)
 {
