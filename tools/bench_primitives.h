@@ -23,9 +23,11 @@ enum {
 #define PRIMITIVES(X)                                                 \
     X(task,   "a task, inline",               NOBODY)                 \
     X(pool,   "a task in a thread",           NOBODY)                 \
+    X(retry,  "a task that fails once",       NOBODY)                 \
     X(side,   "a side value",                 NOBODY)                 \
     X(sleep,  "a sleep of 1 ms",              NOBODY)                 \
     X(child,  "a child that does nothing",    NOBODY)                 \
+    X(shared, "a child shared with others",   NOBODY)                 \
     X(group,  "one of ten tasks at once",     NOBODY)                 \
     X(signal, "a signal that is waited for",  SIGNALS)                \
     X(cancel, "a request to end a waiting run", CANCELS)

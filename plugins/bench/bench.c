@@ -5,9 +5,10 @@
  *   bench-fanout  {"width": N}: N tasks at once
  *   bench-wait    waits for the signal `go`
  *   bench-history {"steps": N}: N steps one after the other, then waits for `go`
- *   bench-each    {"task": N, "pool": N, "side": N, "sleep": N, "signal": N, "child": N, "group":
- * N}: of each so many one after the other, but those of the group at once bench-hold    a task that
- * does not return in the process that recorded its number a step before
+ *   bench-each    {"task": N, "pool": N, "retry": N, "side": N, "sleep": N, "signal": N, "child": N,
+ *                 "shared": N, "group": N}: of each so many one after the other, but those of the
+ *                 group at once; shared are children that all runs have in common
+ *   bench-hold    a task that does not return in the process that recorded its number a step before
  *
  * Payloads are passed on as they are: this is the raw layer, without records.
  */
@@ -20,6 +21,14 @@ enum { STEPS = 3, WIDTH_MAX = 10000, STEPS_MAX = 99999, EACH_MAX = 100 };
 
 static aiki_status noop(aiki_call *call, aiki_view input)
 {
+    return call->api->output(call, input);
+}
+
+/* Fails once. */
+static aiki_status second(aiki_call *call, aiki_view input)
+{
+    if (aiki_attempt(call) == 1)
+        return aiki_fail(call, "FIRST", "the first attempt fails");
     return call->api->output(call, input);
 }
 
@@ -95,6 +104,20 @@ static aiki_status call_number(aiki_run *run, const char *task, int64_t number, 
     return aiki_task(run, task, aiki_writer_view(&w), NULL, err);
 }
 
+/* One run for each number, whoever asks. */
+static aiki_status call_shared(aiki_run *run, int64_t number, aiki_error *err)
+{
+    static const uint8_t empty_map = 0x80;
+    char key[] = "bench-00";
+    aiki_future future;
+    aiki_child_options options = {.struct_size = (uint32_t)sizeof(options), .shared = 1, .key = key};
+    key[6] = (char)('0' + number / 10 % 10);
+    key[7] = (char)('0' + number % 10);
+    AIKI_TRY(aiki_child_start(run, "bench-each", "", (aiki_view){&empty_map, 1}, &options, &future,
+                              err));
+    return aiki_await(run, future, NULL, err);
+}
+
 static aiki_status call_group(aiki_run *run, int64_t width, aiki_error *err)
 {
     aiki_future futures[EACH_MAX];
@@ -107,10 +130,12 @@ static aiki_status call_group(aiki_run *run, int64_t width, aiki_error *err)
 #define EACH(F, R)                                                                                 \
     COUNT(F, R, task)                                                                              \
     COUNT(F, R, pool)                                                                              \
+    COUNT(F, R, retry)                                                                             \
     COUNT(F, R, side)                                                                              \
     COUNT(F, R, sleep)                                                                             \
     COUNT(F, R, signal)                                                                            \
     COUNT(F, R, child)                                                                             \
+    COUNT(F, R, shared)                                                                            \
     COUNT(F, R, group)
 AIKI_RECORD(each, EACH);
 
@@ -124,6 +149,8 @@ static aiki_status bench_each(aiki_run *run, const struct each *in, struct aiki_
         AIKI_TRY(call_number(run, "noop", i, err));
     for (int64_t i = 0; i < in->pool; i++)
         AIKI_TRY(call_number(run, "noop-pool", i, err));
+    for (int64_t i = 0; i < in->retry; i++)
+        AIKI_TRY(call_number(run, "second", i, err));
     for (int64_t i = 0; i < in->side; i++)
         AIKI_TRY(aiki_random(run, &unused, err));
     for (int64_t i = 0; i < in->sleep; i++)
@@ -132,6 +159,8 @@ static aiki_status bench_each(aiki_run *run, const struct each *in, struct aiki_
         AIKI_TRY(aiki_wait_signal(run, "go", AIKI_FOREVER_MS, NULL, err));
     for (int64_t i = 0; i < in->child; i++)
         AIKI_TRY(aiki_child(run, "bench-each", "", (aiki_view){&empty_map, 1}, NULL, err));
+    for (int64_t i = 0; i < in->shared; i++)
+        AIKI_TRY(call_shared(run, i, err));
     return call_group(run, in->group, err);
 }
 AIKI_WORKFLOW_TYPED(bench_each, "bench-each", "1.0.0", each, aiki_nothing);
@@ -173,4 +202,5 @@ AIKI_PLUGIN("bench", "1.0.0",
                            AIKI_WORKFLOW("bench-hold", "1.0.0", bench_hold), bench_fanout_workflow,
                            bench_history_workflow, bench_each_workflow),
             AIKI_TASKS(AIKI_TASK("noop", noop, AIKI_INLINE), AIKI_TASK("noop-pool", noop),
+                       AIKI_TASK("second", second, AIKI_INLINE, AIKI_FIXED_DELAY(2, 1)),
                        AIKI_TASK("whoami", whoami, AIKI_INLINE), AIKI_TASK("hold", hold)));

@@ -443,6 +443,8 @@ def test_bench_measures_and_reports(stacks):
     assert costs["run"]["commits"] >= 1 and costs["run"]["events"] >= 3
     assert all(costs[what]["events"] >= 1 for what in ("task", "side", "group")), costs
     assert {"pool", "sleep", "child", "signal", "cancel"} < set(costs)
+    assert costs["retry"]["events"] >= 2, "a failed attempt and a result"
+    assert costs["child"]["events"] > costs["shared"]["events"] >= 2, "one run for all who ask"
     assert not document(s, "runs", "list", "--state", "awaiting_signal"), "it left runs behind"
     assert "recovery" not in report, "it killed what is not its own"
     shown = s.aiki(*few, "--pool").stdout
