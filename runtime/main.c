@@ -97,7 +97,8 @@ static void print_help(void)
     printf("  %-26s %s\n  %-26s %s\n", "--help", "this text", "--version", "the release");
     printf("\nSIGTERM: takes no new runs, lets resident ones finish within drain-ms, gives the\n"
            "others back, ends. A second one ends it at once. kill -9 loses nothing either.\n"
-           "SIGHUP, with --config: reads the file again; slots, drain-ms and log change at once.\n\n"
+           "SIGHUP, with --config: reads the file again; slots, drain-ms, log and what is said of\n"
+           "plugins change at once, and signatures are checked anew.\n\n"
            "examples:\n"
            "  aiki-runtime --plugins ./plugins\n"
            "  aiki-runtime --plugins /srv/aiki/plugins --server 10.0.0.5:9090 "
@@ -212,13 +213,23 @@ static void set_log_level(const struct config *c)
 static struct broker_limits limits_of(const struct config *c)
 {
     return (struct broker_limits){.slots = (uint64_t)config_int(c, "slots"),
-                                  .drain_ms = (uint64_t)config_int(c, "drain-ms")};
+                                  .drain_ms = (uint64_t)config_int(c, "drain-ms"),
+                                  .gate = config_text(c, "gate"),
+                                  .admit = admit_options_of(c)};
+}
+
+static aiki_status check_all(const struct config *c, aiki_error *err)
+{
+    aiki_status st = check_settings(c, err);
+    return st == AIKI_OK ? check_sandbox(c, err) : st;
 }
 
 static bool on_hangup(struct broker_limits *ret_limits, void *arg)
 {
-    static const char *const live[] = {"slots", "drain-ms", "log", NULL};
-    static const struct reload_rules rules = {keys, ARRAY_COUNT(keys), live, check_settings};
+    static const char *const live[] = {"slots",       "drain-ms",    "log",
+                                        "gate",        "determinism", "plugin-keys",
+                                        "plugin-owner-check", "sandbox", NULL};
+    static const struct reload_rules rules = {keys, ARRAY_COUNT(keys), live, check_all};
     struct config *c = arg;
     if (!reload_settings(c, &rules))
         return false;
@@ -245,9 +256,7 @@ static aiki_status serve(struct config *c, const char *state_dir, aiki_error *er
                 .key = config_text(c, "tls-key"),
                 .ca = config_text(c, "tls-ca")},
         .space = config_text(c, "namespace"),
-        .gate = config_text(c, "gate"),
         .executable = OWN_EXECUTABLE,
-        .admit = admit_options_of(c),
         .task_threads = (uint64_t)config_int(c, "task-threads"),
         .wait_timeout_ms = config_int(c, "wait-timeout-ms"),
         .oom_events = config_text(c, "oom-events"),

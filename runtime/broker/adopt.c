@@ -22,6 +22,8 @@ struct adoption {
     uint8_t hash[BUILD_BYTES];
     char file[WATCH_NAME_SIZE];
     char path[CACHE_PATH_SIZE], draft[CACHE_PATH_SIZE];
+    char *keys_dir; /* owned: settings may change meanwhile */
+    unsigned policy;
     int64_t since_mono_ms;
     struct admission result;
     aiki_status status;
@@ -42,6 +44,11 @@ static void admit_on_pool(uv_work_t *work)
     /* It was probed when it came; the state directory is nobody else's since. */
     const struct admit_options options = {.any_owner = true};
     a->status = admit_copy(a->path, a->draft, &options, &a->result, &a->err);
+    keep_read_signature(a->path, &a->result.signature);
+    if (a->status == AIKI_OK && a->keys_dir[0] != '\0')
+        a->status = keys_check_copy(a->keys_dir, a->result.copy, &a->result.signature, &a->err);
+    if (a->status == AIKI_DENIED)
+        (void)unlink(a->result.copy);
 }
 
 static void adopt(struct builds *bs, struct adoption *a)
@@ -52,7 +59,10 @@ static void adopt(struct builds *bs, struct adoption *a)
     }
     if (a->status != AIKI_OK) {
         log_warn("intake", "the kept build %s is not used: %s", a->path, a->err.message);
-        keep_remove(bs->keep, a->hash);
+        if (a->status == AIKI_DENIED)
+            policy_revoke(bs, a->hash, &a->err);
+        if (a->status != AIKI_DENIED || !policy_has_no_keys(&a->err))
+            keep_remove(bs->keep, a->hash);
         return;
     }
     if (is_known(bs, a->hash)) {
@@ -60,13 +70,18 @@ static void adopt(struct builds *bs, struct adoption *a)
         return;
     }
     struct build *b = build_create(bs, a->file, a->hash, a->result.copy);
-    if (b != NULL)
-        kept_adopt(b, a->since_mono_ms);
+    if (b == NULL)
+        return;
+    b->signature = a->result.signature;
+    kept_adopt(b, a->since_mono_ms);
+    if (a->policy != bs->policy)
+        policy_check_anew(b);
 }
 
 static void cleanup_adoption(struct adoption **a)
 {
     admission_deinit(&(*a)->result);
+    free((*a)->keys_dir);
     free(*a);
 }
 
@@ -92,9 +107,13 @@ static void consider(const uint8_t build[BUILD_BYTES], const char *file, const c
     struct builds *bs = arg;
     if (is_known(bs, build))
         return;
+    const char *keys_dir = bs->options.admit.keys_dir;
     struct adoption *a = calloc(1, sizeof(*a));
-    if (a == NULL)
+    if (a == NULL || (a->keys_dir = strdup(keys_dir != NULL ? keys_dir : "")) == NULL) {
+        free(a);
         return; /* it stays where it is */
+    }
+    a->policy = bs->policy;
     admission_init(&a->result);
     a->owner = bs;
     a->err.struct_size = sizeof(a->err);
@@ -106,7 +125,7 @@ static void consider(const uint8_t build[BUILD_BYTES], const char *file, const c
     if (uv_queue_work(bs->loop, &a->work, admit_on_pool, on_admitted) == 0)
         bs->adopting++;
     else
-        free(a);
+        cleanup_adoption(&a);
 }
 
 void adopt_all(struct builds *bs)

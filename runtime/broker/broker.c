@@ -204,8 +204,9 @@ static void on_hangup(uv_signal_t *s, int number)
     if (b->state != SERVING || !b->options->on_hangup(&limits, b->options->arg))
         return;
     set_slots(b, limits.slots);
-    b->limits.drain_ms = limits.drain_ms;
+    b->limits = limits;
     builds_set_drain_ms(b->builds, limits.drain_ms);
+    builds_set_policy(b->builds, limits.gate, &limits.admit);
 }
 
 /* ---- what the parts report ----------------------------------------------------------------- */
@@ -292,6 +293,12 @@ static struct build *find_other_build(const struct build_wanted *w, bool *ret_la
 {
     struct broker *b = arg;
     return builds_find_other(b->builds, w, ret_later);
+}
+
+static bool is_revoked(const uint8_t *hash, aiki_error *ret, void *arg)
+{
+    struct broker *b = arg;
+    return builds_is_revoked(b->builds, hash, ret);
 }
 
 static struct build *find_alone(const uint8_t *hash, bool *ret_later, void *arg)
@@ -393,6 +400,7 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
 {
     static const struct relay_callbacks relay_callbacks = {.find_other = find_other_build,
                                                            .find_alone = find_alone,
+                                                           .is_revoked = is_revoked,
                                                            .on_left = on_left,
                                                            .on_closed = on_part_closed};
     static const struct consumer_callbacks consumer_callbacks = {.on_ticket = on_ticket,
@@ -413,9 +421,9 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
     const struct builds_options builds_options = {.plugins_dir = o->plugins_dir,
                                                   .state_dir = o->state_dir,
                                                   .executable = o->executable,
-                                                  .admit = o->admit,
+                                                  .admit = o->limits.admit,
                                                   .space = o->space,
-                                                  .gate = o->gate,
+                                                  .gate = o->limits.gate,
                                                   .task_threads = o->task_threads,
                                                   .wait_timeout_ms = o->wait_timeout_ms,
                                                   .oom_events = o->oom_events,

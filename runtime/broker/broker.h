@@ -14,9 +14,11 @@
 
 enum { BROKER_END_MS = 2000 };
 
-/* What may change while it serves. */
+/* What may change while it serves. Texts: borrowed until the next change. */
 struct broker_limits {
     uint64_t slots, drain_ms;
+    const char *gate; /* policies of replay gates; see gate.h */
+    struct admit_options admit;
 };
 
 /* Borrowed for the length of broker_run. */
@@ -24,10 +26,8 @@ struct broker_options {
     const char *plugins_dir, *state_dir;
     const char *server, *redis_url;
     const char *name, *token, *token_file, *space;
-    const char *gate; /* policies of replay gates; see gate.h */
     struct tls_files tls; /* for a server at tls:HOST:PORT */
     const char *executable; /* for children: started with --child */
-    struct admit_options admit;
     uint64_t task_threads;
     const char *oom_events;  /* file with the kernel's count of kills for want of memory; empty = found */
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */

@@ -539,6 +539,8 @@ void build_start(struct builds *bs, struct plugin_file *f, const struct admissio
     struct build *b = build_create(bs, f->name, a->build, a->copy);
     if (b == NULL)
         return;
+    b->signature = a->signature;
+    policy_allow(bs, b->hash);
     admission_write_warnings(a, &b->warnings);
     log_warnings(b);
     file_drop_candidate(f);

@@ -1,6 +1,6 @@
 /* builds.c - the files of the plugins directory and what became of each.
  *
- *   watch --changed--> admit, on a pool thread --copy--> candidate build --registered--> serving
+ *   watch --changed--> admit, on a thread --copy--> candidate build --registered--> serving
  *     |                    +--refused--> kept, told to every session
  *     +--removed--> serving build drains
  *
@@ -22,9 +22,12 @@
 #include "wire/message.h"
 
 struct admit_job {
-    uv_work_t work;
+    struct crew_job work;
     struct builds *owner;
     struct plugin_file *file;
+    char *keys_dir, *sandbox; /* owned: settings may change meanwhile */
+    struct admit_options options;
+    unsigned policy;
     char path[CACHE_PATH_SIZE], draft[CACHE_PATH_SIZE];
     uint8_t known[KNOWN_BUILDS_MAX][BUILD_BYTES]; /* zero: none */
     struct admission result;
@@ -239,29 +242,30 @@ static void admitted(struct builds *bs, struct plugin_file *f, const struct admi
     }
 }
 
-static void admit_on_pool(uv_work_t *work)
+static void admit_on_thread(struct crew_job *work)
 {
     struct admit_job *job = container_of(work, struct admit_job, work);
-    struct admit_options options = job->owner->options.admit;
-    for (unsigned i = 0; i < KNOWN_BUILDS_MAX; i++)
-        options.known[i] = job->known[i];
-    job->status = admit_file(job->path, job->draft, &options, &job->result, &job->err);
+    job->status = admit_file(job->path, job->draft, &job->options, &job->result, &job->err);
 }
 
 static void cleanup_admit_job(struct admit_job **job)
 {
+    if (*job == NULL)
+        return;
     admission_deinit(&(*job)->result);
+    free((*job)->keys_dir);
+    free((*job)->sandbox);
     free(*job);
 }
 
-static void on_admit_done(uv_work_t *work, int status)
+static void on_admit_done(struct crew_job *work)
 {
     AUTO(admit_job) struct admit_job *job = container_of(work, struct admit_job, work);
     struct builds *bs = job->owner;
     struct plugin_file *f = job->file;
-    (void)status; /* never cancelled */
     bs->admitting--;
     f->admitting = false;
+    f->look_again |= job->policy != bs->policy;
     if ((bs->draining || f->look_again || f->removed) && job->status == AIKI_OK && !job->result.known)
         (void)unlink(job->result.copy);
     if (bs->draining) {
@@ -277,34 +281,56 @@ static void on_admit_done(uv_work_t *work, int status)
     builds_settle(bs);
 }
 
+/* NULL: out of memory. */
+static struct admit_job *create_job(struct builds *bs, struct plugin_file *f)
+{
+    const struct admit_options *o = &bs->options.admit;
+    AUTO(admit_job) struct admit_job *job = calloc(1, sizeof(*job));
+    if (job == NULL)
+        return NULL;
+    admission_init(&job->result);
+    job->keys_dir = strdup(o->keys_dir != NULL ? o->keys_dir : "");
+    job->sandbox = strdup(o->sandbox != NULL ? o->sandbox : "");
+    if (job->keys_dir == NULL || job->sandbox == NULL)
+        return NULL;
+    if (f->serving != NULL)
+        memcpy(job->known[0], f->serving->hash, BUILD_BYTES);
+    if (f->candidate != NULL)
+        memcpy(job->known[1], f->candidate->hash, BUILD_BYTES);
+    job->options = *o;
+    job->options.keys_dir = job->keys_dir;
+    job->options.sandbox = job->sandbox;
+    for (unsigned i = 0; i < KNOWN_BUILDS_MAX; i++)
+        job->options.known[i] = job->known[i];
+    job->owner = bs;
+    job->file = f;
+    job->policy = bs->policy;
+    job->err.struct_size = sizeof(job->err);
+    struct admit_job *made = job;
+    job = NULL;
+    return made;
+}
+
 static void look_at(struct builds *bs, struct plugin_file *f)
 {
     f->look_again = f->admitting;
     if (f->admitting)
         return;
-    struct admit_job *job = calloc(1, sizeof(*job));
+    AUTO(admit_job) struct admit_job *job = create_job(bs, f);
     if (job == NULL) {
         log_error("intake", "plugin %s: out of memory", f->name);
         return;
     }
-    admission_init(&job->result);
-    if (f->serving != NULL)
-        memcpy(job->known[0], f->serving->hash, BUILD_BYTES);
-    if (f->candidate != NULL)
-        memcpy(job->known[1], f->candidate->hash, BUILD_BYTES);
-    job->owner = bs;
-    job->file = f;
-    job->err.struct_size = sizeof(job->err);
     cache_draft_path(bs->cache, job->draft);
     int n = snprintf(job->path, sizeof(job->path), "%s/%s", bs->options.plugins_dir, f->name);
-    if (n >= (int)sizeof(job->path) ||
-        uv_queue_work(bs->loop, &job->work, admit_on_pool, on_admit_done) != 0) {
+    if (n >= (int)sizeof(job->path)) {
         log_error("intake", "plugin %s: its path is too long", f->name);
-        free(job);
         return;
     }
     f->admitting = true;
     bs->admitting++;
+    crew_run(&bs->crew, &job->work, admit_on_thread, on_admit_done);
+    job = NULL; /* on_admit_done's */
 }
 
 static void on_changed(const char *name, void *arg)
@@ -352,6 +378,12 @@ static void on_stillborn(uv_handle_t *h)
     free(container_of((uv_timer_t *)h, struct builds, look));
 }
 
+static void on_crew_stillborn(void *arg)
+{
+    struct builds *bs = arg;
+    uv_close((uv_handle_t *)&bs->look, on_stillborn);
+}
+
 aiki_status builds_create(struct builds **ret, uv_loop_t *loop, struct conn_loop *conns,
                           struct session *session, const struct builds_options *options,
                           const struct builds_callbacks *cb, void *arg, aiki_error *err)
@@ -368,6 +400,11 @@ aiki_status builds_create(struct builds **ret, uv_loop_t *loop, struct conn_loop
     oom_init(&bs->oom, options->oom_events);
     bs->cb = *cb;
     bs->arg = arg;
+    int rc = crew_init(&bs->crew, loop);
+    if (rc != 0) {
+        free(bs);
+        return error_set(err, AIKI_NOMEM, "builds: %s", uv_strerror(rc));
+    }
     uv_timer_init(loop, &bs->look);
     aiki_status st = cache_create(&bs->cache, options->state_dir, err);
     if (st == AIKI_OK)
@@ -377,7 +414,7 @@ aiki_status builds_create(struct builds **ret, uv_loop_t *loop, struct conn_loop
     if (st != AIKI_OK) {
         keep_destroy(bs->keep);
         cache_destroy(bs->cache);
-        uv_close((uv_handle_t *)&bs->look, on_stillborn);
+        crew_close(&bs->crew, on_crew_stillborn, bs);
         return st;
     }
     *ret = bs;
@@ -428,11 +465,18 @@ static void on_look_closed(uv_handle_t *h)
     on_closed(closed_arg);
 }
 
+static void on_crew_closed(void *arg)
+{
+    struct builds *bs = arg;
+    uv_close((uv_handle_t *)&bs->look, on_look_closed);
+}
+
 static void on_watch_closed(void *arg)
 {
     struct builds *bs = arg;
     quarantine_forget_all(bs); /* memory; no process is left to be told */
-    uv_close((uv_handle_t *)&bs->look, on_look_closed);
+    policy_forget_all(bs);
+    crew_close(&bs->crew, on_crew_closed, bs);
 }
 
 void builds_close(struct builds *bs)

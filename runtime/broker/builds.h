@@ -120,6 +120,11 @@ const struct verdict *build_verdict(const struct build *b);
 /* It broke the protocol: its process is killed, on_lost follows. */
 void build_kill(struct build *b);
 
+/* From now on, for new files and processes; with keys, every build is checked anew. All texts are borrowed
+ * until the next call. */
+void builds_set_policy(struct builds *bs, const char *gate, const struct admit_options *admit);
+/* Whether a build is not started any more because its signature is good no longer, and why. hash NULL: any. */
+bool builds_is_revoked(struct builds *bs, const uint8_t *hash, aiki_error *ret);
 /* For processes that are told to end from now on. */
 void builds_set_drain_ms(struct builds *bs, uint64_t drain_ms);
 /* No new files, no restarts; every process drains. on_drained follows. */

@@ -11,6 +11,7 @@
 #include "broker/oom.h"
 #include "broker/proc.h"
 #include "intake/admit.h"
+#include "intake/crew.h"
 #include "intake/keep.h"
 #include "intake/watch.h"
 #include "wire/keys.h"
@@ -28,6 +29,7 @@ struct build {
     uint8_t hash[BUILD_BYTES];
     char label[LABEL_SIZE];
     char *copy;             /* owned; the file is unlinked with the build */
+    struct build_signature signature;
     struct proc *proc;      /* NULL between a death and its replacement */
     uint64_t oom_count;     /* when proc began */
     bool ready;             /* proc has said READY */
@@ -66,7 +68,7 @@ struct plugin_file {
     struct plugin_file *next;
     char name[WATCH_NAME_SIZE];
     struct build *serving, *candidate; /* borrowed from builds.all */
-    bool admitting;                    /* a pool thread reads it */
+    bool admitting;                    /* a thread reads it */
     bool look_again;                   /* it changed meanwhile */
     bool removed;                      /* it was removed meanwhile */
     unsigned unstable;                 /* times in a row that it changed while it was read */
@@ -97,7 +99,10 @@ struct builds {
     struct build *all;
     struct quarantine *quarantines;
     struct oom oom;
-    unsigned admitting;
+    struct crew crew;   /* who looks at files */
+    unsigned policy;    /* how often it was set */
+    struct revoked *revoked;
+    unsigned admitting; /* files, and builds that are checked anew */
     struct keep *keep;
     unsigned adopting; /* builds of an earlier process that are read */
     bool adopted;      /* all of them were found */
@@ -184,6 +189,18 @@ void adopt_all(struct builds *bs);
 
 void solo_ready(struct build *b);
 void solo_gone(struct build *b, const struct proc_end *end, const char *text);
+
+/* ---- policy.c ---- */
+
+/* Its signature is not good any more: what runs are told that need it. */
+void policy_revoke(struct builds *bs, const uint8_t *hash, const aiki_error *why);
+/* It was let in anew. */
+void policy_allow(struct builds *bs, const uint8_t *hash);
+void policy_forget_all(struct builds *bs);
+/* There are no keys to check with: that speaks against no build. */
+bool policy_has_no_keys(const aiki_error *err);
+/* Is it signed still? If not it is withdrawn. */
+void policy_check_anew(const struct build *b);
 
 /* ---- quarantine.c ---- */
 

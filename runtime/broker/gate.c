@@ -50,6 +50,7 @@ struct gate {
     struct conn_loop *conns;
     struct session *session;
     struct gate_options options;
+    char *sandbox; /* owned: settings may change meanwhile */
     gate_done_fn on_done;
     void *arg;
     uv_timer_t limit;
@@ -89,6 +90,7 @@ static void free_if_unused(struct gate *g)
     buf_deinit(&g->findings);
     buf_deinit(&g->worst);
     free(g->asked);
+    free(g->sandbox);
     free(g);
 }
 
@@ -539,7 +541,10 @@ aiki_status gate_start(struct gate **ret, uv_loop_t *loop, struct conn_loop *con
                        gate_done_fn on_done, void *arg, aiki_error *err)
 {
     struct gate *g = calloc(1, sizeof(*g));
-    if (g == NULL || (g->asked = calloc(options->route_count + 1, sizeof(*g->asked))) == NULL) {
+    if (g == NULL || (g->asked = calloc(options->route_count + 1, sizeof(*g->asked))) == NULL ||
+        (g->sandbox = view_dup(options->sandbox)) == NULL) {
+        if (g != NULL)
+            free(g->asked);
         free(g);
         return error_set(err, AIKI_NOMEM, "gate of %s", options->label);
     }
@@ -547,6 +552,7 @@ aiki_status gate_start(struct gate **ret, uv_loop_t *loop, struct conn_loop *con
     g->conns = conns;
     g->session = session;
     g->options = *options;
+    g->options.sandbox = view_of(g->sandbox);
     g->on_done = on_done;
     g->arg = arg;
     g->last = &g->first;

@@ -43,7 +43,7 @@ struct gate_route {
 /* Borrowed until the gate is over. */
 struct gate_options {
     const char *executable, *label, *path, *file;
-    aiki_view sandbox; /* base/sandbox.h */
+    aiki_view sandbox; /* base/sandbox.h; copied */
     uint8_t build[BUILD_BYTES];
     enum gate_policy policy;
     const struct gate_route *routes;

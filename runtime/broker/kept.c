@@ -225,7 +225,8 @@ static void start_looking(struct builds *bs)
 void kept_begin(const struct build *b)
 {
     aiki_error err = {.struct_size = sizeof(err)};
-    if (keep_add(b->owner->keep, b->hash, b->file_name, b->copy, &err) != AIKI_OK)
+    if (keep_add(b->owner->keep, b->hash, b->file_name, b->copy, &b->signature, &err) !=
+        AIKI_OK)
         log_warn("intake", "plugin %s: a restart of this runtime will not have it: %s", b->label,
                  err.message);
 }
@@ -247,6 +248,7 @@ void kept_add(const struct build *before)
         return;
     }
     b->state = KEPT;
+    b->signature = before->signature;
     b->since_mono_ms = clock_mono_ms();
     b->kept.pause_ms = KEPT_LOOK_MS;
     b->kept.ask_at_mono_ms = b->since_mono_ms + KEPT_LOOK_MS;

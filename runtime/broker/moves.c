@@ -48,6 +48,29 @@ static void note_tried(struct move *move, const struct build *b)
         memcpy(w->tried[w->tried_count++], build_hash(b), BUILD_BYTES);
 }
 
+static bool is_revoked(const struct relay *r, const uint8_t *hash, aiki_error *ret)
+{
+    return r->cb.is_revoked != NULL && r->cb.is_revoked(hash, ret, r->arg);
+}
+
+/* The build that would fit was here, and may not be started: that is the reason, the difference is what
+ * led to it. */
+static void explain_revoked(struct relay *r, struct move *move)
+{
+    char hex[BUILD_HEX_SIZE];
+    aiki_error why = AIKI_ERROR_INIT, err = AIKI_ERROR_INIT, cause = AIKI_ERROR_INIT;
+    if (!is_revoked(r, move->wanted.last, &why))
+        return;
+    build_hex(move->wanted.last, hex);
+    (void)error_code(&err, AIKI_DENIED, "BUILD_REVOKED",
+                     "build %.8s executed it last and is not started any more: %s; a build that fits "
+                     "lets it go on", hex, why.message);
+    if (error_read(aiki_writer_view(&move->error), &cause, NULL, NULL) == AIKI_OK)
+        err.cause = &cause;
+    buf_clear(&move->error, 0);
+    error_write(&move->error, &err);
+}
+
 /* No build here fits. Its row is to name the newest, whose return alone changes nothing. */
 static void give_up(struct relay *r, struct run *run)
 {
@@ -63,6 +86,7 @@ static void give_up(struct relay *r, struct run *run)
     if (move->wanted.tried_count > 1)
         conn_send(c, MOVED, 0, .run = run->id, .epoch = run->epoch,
                   .build = {move->wanted.tried[0], BUILD_BYTES});
+    explain_revoked(r, move);
     relay_block(r, run, aiki_writer_view(&move->error));
 }
 
@@ -126,7 +150,7 @@ void moves_unfit(struct relay *r, struct build *b, const struct frame *f)
     if (move->error.size_bytes == 0)
         aiki_mp_raw(&move->error, m.error.data, m.error.size_bytes);
     note_tried(move, b);
-    if (find_other(r, move, &later) == NULL && !later)
+    if (find_other(r, move, &later) == NULL && !later && !is_revoked(r, NULL, NULL))
         give_up(r, run);
     else
         read_journal(r, run);

@@ -25,6 +25,8 @@ struct relay_callbacks {
     struct build *(*find_other)(const struct build_wanted *w, bool *ret_later, void *arg);
     /* A process for one run alone, see builds_find_alone. May be NULL, then no run asks for that. */
     struct build *(*find_alone)(const uint8_t *hash, bool *ret_later, void *arg);
+    /* Whether a build (NULL: any) is not started any more, and why. May be NULL: none is. */
+    bool (*is_revoked)(const uint8_t *hash, aiki_error *ret, void *arg);
     /* A stay has ended; nothing is held or being claimed any more when `held` is 0. */
     void (*on_left)(uint64_t held, void *arg);
     void (*on_closed)(void *arg);

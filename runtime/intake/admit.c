@@ -140,6 +140,17 @@ static bool is_known(const struct admit_options *o, const uint8_t build[BUILD_BY
     return false;
 }
 
+/* It is read in any case: keys may be asked for later. */
+static aiki_status check_signature(aiki_view bytes, const char *path, const struct admit_options *o,
+                                   struct admission *a, aiki_error *err)
+{
+    bool asked = o->keys_dir != NULL && o->keys_dir[0] != '\0';
+    aiki_status st = keys_read_signature(path, &a->signature, asked ? err : NULL);
+    if (!asked)
+        return AIKI_OK;
+    return st == AIKI_OK ? keys_check(o->keys_dir, &a->signature, bytes, err) : st;
+}
+
 static aiki_status check_bytes(aiki_view bytes, const char *path, const struct admit_options *o,
                                struct admission *a, aiki_error *err)
 {
@@ -150,9 +161,7 @@ static aiki_status check_bytes(aiki_view bytes, const char *path, const struct a
     aiki_status st = elf_check(bytes, err);
     if (st == AIKI_OK)
         st = check_run_path(elf_run_path(bytes), o, a, err);
-    if (st == AIKI_OK && o->keys_dir != NULL && o->keys_dir[0] != '\0')
-        st = keys_check(o->keys_dir, path, bytes, err);
-    return st;
+    return st == AIKI_OK ? check_signature(bytes, path, o, a, err) : st;
 }
 
 static aiki_status map_copy(int fd, uint64_t size, aiki_view *ret, aiki_error *err)

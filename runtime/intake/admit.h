@@ -13,6 +13,7 @@
 #include <aiki/status.h>
 
 #include "intake/cache.h"
+#include "intake/keys.h"
 #include "intake/probe.h"
 
 enum { PLUGIN_BYTES_MAX = 256 * 1024 * 1024, WARNINGS_MAX = 32, KNOWN_BUILDS_MAX = 2 };
@@ -31,6 +32,7 @@ struct admit_options {
 struct admission {
     uint8_t build[BUILD_BYTES]; /* zero when the file could not be read */
     char copy[CACHE_PATH_SIZE]; /* the caller unlinks it when its last user has ended */
+    struct build_signature signature; /* unknown when there is none, or it is no signature */
     bool known;              /* it is one of options->known; there is no copy, no answer */
     struct probe_answer answer;
     aiki_writer warnings;    /* owned: error maps, one behind the other */

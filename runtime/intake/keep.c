@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,8 @@
 #include "base/log.h"
 #include "wire/error.h"
 #include "wire/hash.h"
+
+#define SIGNATURE_NAME ".signature"
 
 enum { SCOPE_BYTES = 8, SCOPE_HEX_SIZE = 2 * SCOPE_BYTES + 1 };
 
@@ -63,15 +66,41 @@ static bool build_path(const struct keep *k, const uint8_t build[BUILD_BYTES],
     return snprintf(ret, CACHE_PATH_SIZE, "%s/%s", k->directory, hex) < CACHE_PATH_SIZE;
 }
 
+/* Whole or not there, and before the plugin: a directory without one is not used. */
+static bool write_signature(const char *directory, const struct build_signature *signature)
+{
+    char draft[CACHE_PATH_SIZE], path[CACHE_PATH_SIZE];
+    if (!signature->known)
+        return true;
+    errno = ENAMETOOLONG;
+    if (snprintf(draft, sizeof(draft), "%s/" SIGNATURE_NAME ".%d", directory, (int)getpid()) >= (int)sizeof(draft) ||
+        snprintf(path, sizeof(path), "%s/" SIGNATURE_NAME, directory) >= (int)sizeof(path))
+        return false;
+    AUTO(close_fd) int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    return fd >= 0 && write(fd, signature->bytes, SIGNATURE_BYTES) == SIGNATURE_BYTES &&
+           rename(draft, path) == 0;
+}
+
+void keep_read_signature(const char *path, struct build_signature *ret)
+{
+    char name[CACHE_PATH_SIZE];
+    const char *slash = strrchr(path, '/');
+    ret->known = false;
+    if (snprintf(name, sizeof(name), "%.*s/" SIGNATURE_NAME, (int)(slash - path), path) >= (int)sizeof(name))
+        return;
+    AUTO(close_fd) int fd = open(name, O_RDONLY | O_CLOEXEC);
+    ret->known = fd >= 0 && read(fd, ret->bytes, SIGNATURE_BYTES) == SIGNATURE_BYTES;
+}
+
 aiki_status keep_add(struct keep *k, const uint8_t build[BUILD_BYTES], const char *file,
-                     const char *copy, aiki_error *err)
+                     const char *copy, const struct build_signature *signature, aiki_error *err)
 {
     char directory[CACHE_PATH_SIZE], path[CACHE_PATH_SIZE];
     errno = ENAMETOOLONG;
     if (build_path(k, build, directory) &&
         snprintf(path, sizeof(path), "%s/%s", directory, file) < (int)sizeof(path) &&
         (mkdir(directory, 0700) == 0 || errno == EEXIST) &&
-        (link(copy, path) == 0 || errno == EEXIST))
+        write_signature(directory, signature) && (link(copy, path) == 0 || errno == EEXIST))
         return AIKI_OK;
     return error_code(err, AIKI_UNAVAILABLE, "CACHE_WRITE", "cannot keep %s: %s", copy,
                       strerror(errno));

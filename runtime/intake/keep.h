@@ -1,6 +1,7 @@
 /* intake/keep.h - copies of builds that outlive this process. [loop]
  *
- *   STATE/kept/SCOPE/BUILD/FILE      a second name of the copy that is executed
+ *   STATE/kept/SCOPE/BUILD/FILE         a second name of the copy that is executed
+ *   STATE/kept/SCOPE/BUILD/.signature   what it was signed with, as it is
  *
  * A build is kept from the moment it serves until the server knows no open run that it executed
  * last, so that a runtime that is killed in between still has it. SCOPE stands for the plugins
@@ -11,14 +12,18 @@
 #define INTAKE_KEEP_H
 
 #include "intake/cache.h"
+#include "intake/keys.h"
 
 struct keep;
 aiki_status keep_create(struct keep **ret, const char *state_dir, const char *plugins_dir,
                         const char *space, aiki_error *err);
 void keep_destroy(struct keep *k);
-/* copy: of that build, under the same STATE. Known already: nothing happens. */
+/* copy: of that build, under the same STATE; signature: it came with, if any. Known already: nothing
+ * happens. */
 aiki_status keep_add(struct keep *k, const uint8_t build[BUILD_BYTES], const char *file,
-                     const char *copy, aiki_error *err);
+                     const char *copy, const struct build_signature *signature, aiki_error *err);
+/* What it came with. path: as keep_each tells it. [any] */
+void keep_read_signature(const char *path, struct build_signature *ret);
 void keep_remove(struct keep *k, const uint8_t build[BUILD_BYTES]);
 /* Everything that is kept; age_ms: since it was added. fn may not add or remove. */
 void keep_each(struct keep *k,

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -23,24 +24,24 @@ static bool read_text(int fd, char text[SIGNATURE_FILE_BYTES_MAX], uint64_t *ret
     return n > 0 && n < SIGNATURE_FILE_BYTES_MAX;
 }
 
-static bool read_signature(const char *path, uint8_t ret[SIGNATURE_BYTES], aiki_error *err)
+aiki_status keys_read_signature(const char *path, struct build_signature *ret, aiki_error *err)
 {
     char sig_path[PATH_SIZE], text[SIGNATURE_FILE_BYTES_MAX];
     uint64_t size = 0;
     (void)snprintf(sig_path, sizeof(sig_path), "%s.sig", path); /* cut: then it is not found */
     AUTO(close_fd) int fd = open(sig_path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0) {
-        (void)error_code(err, AIKI_DENIED, "UNSIGNED",
-                         "no signature %.120s: %s; sign it with aiki plugins sign", sig_path,
-                         strerror(errno));
-        return false;
-    }
-    if (read_text(fd, text, &size) &&
-        signature_read_text((aiki_view){(const uint8_t *)text, size}, ret, SIGNATURE_BYTES))
-        return true;
-    (void)error_code(err, AIKI_DENIED, "BAD_SIGNATURE",
-                     "%.160s is not one line of base64 with 64 bytes; sign the plugin again", sig_path);
-    return false;
+    ret->known = false;
+    if (fd < 0)
+        return error_code(err, AIKI_DENIED, "UNSIGNED",
+                          "no signature %.120s: %s; sign it with aiki plugins sign", sig_path,
+                          strerror(errno));
+    ret->known = read_text(fd, text, &size) &&
+                 signature_read_text((aiki_view){(const uint8_t *)text, size}, ret->bytes,
+                                     SIGNATURE_BYTES);
+    if (ret->known)
+        return AIKI_OK;
+    return error_code(err, AIKI_DENIED, "BAD_SIGNATURE",
+                      "%.160s is not one line of base64 with 64 bytes; sign the plugin again", sig_path);
 }
 
 static aiki_status unusable(const char *path, const char *why, aiki_error *err)
@@ -93,19 +94,20 @@ static aiki_status try_each(DIR *d, const char *keys_dir, const uint8_t signatur
     return AIKI_PENDING;
 }
 
-aiki_status keys_check(const char *keys_dir, const char *path, aiki_view bytes, aiki_error *err)
+aiki_status keys_check(const char *keys_dir, const struct build_signature *signature, aiki_view bytes,
+                       aiki_error *err)
 {
-    uint8_t signature[SIGNATURE_BYTES];
     unsigned count = 0;
     aiki_error inner = AIKI_ERROR_INIT;
     if (trust_directory(keys_dir, &inner) != AIKI_OK)
         return unusable(keys_dir, inner.message, err);
-    if (!read_signature(path, signature, err))
-        return AIKI_DENIED;
+    if (!signature->known)
+        return error_code(err, AIKI_DENIED, "UNSIGNED",
+                          "it came without a signature; sign it with aiki plugins sign");
     DIR *d = opendir(keys_dir);
     if (d == NULL)
         return unusable(keys_dir, strerror(errno), err);
-    aiki_status st = try_each(d, keys_dir, signature, bytes, &count, err);
+    aiki_status st = try_each(d, keys_dir, signature->bytes, bytes, &count, err);
     closedir(d);
     if (st != AIKI_PENDING)
         return st;
@@ -113,4 +115,20 @@ aiki_status keys_check(const char *keys_dir, const char *path, aiki_view bytes, 
                       "its signature is of other bytes, or by none of the %u keys in %.100s; sign it "
                       "again with one of them",
                       count, keys_dir);
+}
+
+aiki_status keys_check_copy(const char *keys_dir, const char *copy,
+                            const struct build_signature *signature, aiki_error *err)
+{
+    struct stat about;
+    AUTO(close_fd) int fd = open(copy, O_RDONLY | O_CLOEXEC);
+    void *map = MAP_FAILED;
+    if (fd >= 0 && fstat(fd, &about) == 0 && about.st_size > 0)
+        map = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (map == MAP_FAILED)
+        return error_set(err, AIKI_UNAVAILABLE, "the copy %s cannot be read", copy);
+    aiki_view bytes = {map, (uint64_t)about.st_size};
+    aiki_status st = keys_check(keys_dir, signature, bytes, err);
+    (void)munmap(map, (size_t)about.st_size); /* mapped above */
+    return st;
 }

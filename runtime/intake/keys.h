@@ -9,10 +9,24 @@
 
 #include <aiki/status.h>
 
+#include "wire/signature.h"
+
 enum { KEYS_MAX = 64 };
 
-/* Is `path`.sig a signature of these bytes by one of the keys? AIKI_DENIED: UNSIGNED, BAD_SIGNATURE,
- * KEYS_UNUSABLE. */
-aiki_status keys_check(const char *keys_dir, const char *path, aiki_view bytes, aiki_error *err);
+/* What came with a file, kept with its copy. */
+struct build_signature {
+    uint8_t bytes[SIGNATURE_BYTES];
+    bool known;
+};
+
+/* `path`.sig. AIKI_DENIED: UNSIGNED, BAD_SIGNATURE. */
+aiki_status keys_read_signature(const char *path, struct build_signature *ret, aiki_error *err);
+/* Is it a signature of these bytes by one of the keys? AIKI_DENIED: UNSIGNED (it is not known),
+ * BAD_SIGNATURE, KEYS_UNUSABLE. */
+aiki_status keys_check(const char *keys_dir, const struct build_signature *signature, aiki_view bytes,
+                       aiki_error *err);
+/* The same for a private copy. AIKI_UNAVAILABLE: it cannot be read. */
+aiki_status keys_check_copy(const char *keys_dir, const char *copy,
+                            const struct build_signature *signature, aiki_error *err);
 
 #endif

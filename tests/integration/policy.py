@@ -1,0 +1,205 @@
+"""What settings say of plugins, changed while they are served: a reload does it, for what is here as well."""
+import errno
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from harness import PATIENCE_S, ROOT, plugin, until
+
+
+class Settings:
+    """A settings file of a runtime, and its reload."""
+
+    def __init__(self, s, **values):
+        self.s, self.path = s, s.directory / "runtime.conf"
+        self.write(values)
+        s.start_redis()
+        s.start_server()
+        self.start()
+
+    def write(self, values):
+        self.path.write_text("".join(f"{name.replace('_', '-')} = {value}\n" for name, value in values.items()))
+
+    def start(self):
+        self.s.start_runtime(args=["--config", self.path])
+
+    def change(self, **values):
+        self.write(values)
+        self.s.runtime.send(signal.SIGHUP)
+
+
+def builds(s, *states):
+    return [p["build"] for p in s.get("/v1/plugins")["plugins"] if p["state"] in states]
+
+
+def refusal(s, file):
+    errors = [p["error"]["code"] for p in s.get("/v1/plugins")["plugins"] if p["file"] == file and p.get("error")]
+    return errors[0] if errors else None
+
+
+def waiting_run(s):
+    run = s.start("change", {})
+    until(lambda: s.state(run) == "awaiting_signal", "it waits")
+    return run
+
+
+def test_a_gate_that_is_strict_no_more_lets_the_file_in(stacks):
+    s = stacks(plugins=["hello"], start=False)
+    s.drop("change", plugin("change-original"))
+    settings = Settings(s, gate="strict")
+    run = waiting_run(s)
+    s.drop("change", plugin("change-added-before"))
+    until(lambda: refusal(s, "change.so") == "GATE_REFUSED", "it is refused")
+    before = builds(s, "serving")
+    settings.change(gate="strict,change.so=safe")
+    until(lambda: len(builds(s, "kept")) == 1 and builds(s, "serving") != before, "it serves")
+    s.signal(run, "go", None)
+    assert s.result(run) == 3, "with the build before"
+    settings.change(gate="stricter")
+    until(lambda: "gate must be safe" in s.runtime.log.read_text(), "nonsense changes nothing")
+    assert s.result(s.start("hello", {"name": "still"}))
+
+
+def test_what_was_not_deterministic_enough_is(stacks):
+    s = stacks(plugins=["hello"], start=False)
+    settings = Settings(s, determinism="strict")
+    s.drop("confined")  # its workflow forks
+    until(lambda: refusal(s, "confined.so") == "NOT_DETERMINISTIC", "it is refused")
+    settings.change(determinism="warn")
+    until(lambda: refusal(s, "confined.so") is None and len(builds(s, "serving")) == 2, "it serves")
+
+
+def test_a_sandbox_is_entered_by_processes_from_now_on(stacks):
+    s = stacks(plugins=["confined"], start=False)
+    settings = Settings(s, sandbox="off")
+
+    def read():
+        return s.result(s.start("confined", {"what": "read", "path": "/etc/passwd"}))["errno_was"]
+
+    assert read() == 0
+    settings.change(sandbox="on")
+    until(lambda: "sandbox has changed" in s.runtime.log.read_text(), "it was heard")
+    assert read() == 0, "by the process that is there"
+    os.kill(s.runtime.children()[0], signal.SIGKILL)
+    until(lambda: read() == errno.EACCES, "the next one is confined")
+
+
+# ---- keys ----------------------------------------------------------------------------------------
+
+@pytest.fixture
+def signed(stacks):
+    """One run that only the first of two builds fits, both signed by keys of their own."""
+    s = stacks(start=False)
+    s.keys = s.directory / "keys"
+    s.keys.mkdir()
+    for name in ("first", "second"):
+        s.aiki("plugins", "keygen", s.directory / name)
+        shutil.copyfile(s.directory / f"{name}.pub", s.keys / f"{name}.pub")
+
+    def put(variant, key):
+        """The signature first, so that both are there when the file is looked at."""
+        aside = s.directory / f"{variant}.so"
+        shutil.copyfile(plugin(variant), aside)
+        s.aiki("plugins", "sign", aside, "--key", s.directory / f"{key}.key")
+        os.rename(f"{aside}.sig", s.plugins / "change.so.sig")
+        os.rename(aside, s.plugins / "change.so")
+
+    s.put = put
+    put("change-original", "first")
+    s.settings = Settings(s, plugin_keys=s.keys)
+    s.parked = waiting_run(s)
+    before = builds(s, "serving")
+    put("change-added-before", "second")
+    until(lambda: builds(s, "kept") == before and builds(s, "serving"), "the second one serves, the first is kept")
+    return s
+
+
+def is_blocked_by_the_key(s):
+    s.signal(s.parked, "go", None)
+    row = until(lambda: (r := s.run(s.parked))["state"] == "blocked" and r, "its run is blocked")
+    assert row["error"]["code"] == "BUILD_REVOKED" and "none of the 1 keys" in row["error"]["message"], row
+    assert row["error"]["cause"]["code"] == "DIVERGED" or "recorded" in row["error"]["cause"]["message"], row
+
+
+def comes_back(s):
+    """The old file, signed anew."""
+    s.put("change-original", "second")
+    assert s.result(s.parked) == 3
+
+
+def test_a_kept_build_whose_key_is_gone_is_not_started_any_more(signed):
+    s = signed
+    (s.keys / "first.pub").unlink()
+    s.runtime.send(signal.SIGHUP)
+    until(lambda: not builds(s, "kept"), "it is kept no longer")
+    assert "is not started any more: BAD_SIGNATURE" in s.runtime.log.read_text()
+    assert len(builds(s, "serving")) == 1, "the other key is still there"
+    is_blocked_by_the_key(s)
+    comes_back(s)
+
+
+def test_nor_by_a_runtime_that_starts(signed):
+    s = signed
+    s.runtime.kill()
+    (s.keys / "first.pub").unlink()
+    s.settings.start()
+    until(lambda: "is not used: its signature" in s.runtime.log.read_text(), "it is not adopted")
+    is_blocked_by_the_key(s)
+    comes_back(s)
+
+
+def test_a_restarted_runtime_has_what_is_still_signed(signed):
+    s = signed
+    s.runtime.kill()
+    s.settings.start()
+    s.signal(s.parked, "go", None)
+    assert s.result(s.parked) == 3
+
+
+def test_a_serving_build_whose_key_is_gone_drains(signed):
+    s = signed
+    (s.keys / "second.pub").unlink()
+    s.runtime.send(signal.SIGHUP)
+    until(lambda: refusal(s, "change.so") == "BAD_SIGNATURE" and not builds(s, "serving"), "its file is refused")
+    late = s.start("change", {})
+    shutil.copyfile(s.directory / "second.pub", s.keys / "second.pub")
+    s.runtime.send(signal.SIGHUP)
+    until(lambda: s.state(late) == "awaiting_signal", "it is back with its key")
+
+
+def test_a_mistake_in_the_keys_takes_nothing_away(signed):
+    s = signed
+    (s.keys / "bad.pub").write_text("short")
+    s.runtime.send(signal.SIGHUP)
+    until(lambda: "builds that are here already go on" in s.runtime.log.read_text(), "it says so")
+    assert len(builds(s, "serving")) == 1 and len(builds(s, "kept")) == 1
+    s.signal(s.parked, "go", None)
+    assert s.result(s.parked) == 3
+
+
+# ---- files that hang -------------------------------------------------------------------------------
+
+def probes(s):
+    """Their parents are threads of the runtime."""
+    return sum(len(path.read_text().split()) for path in pathlib.Path(f"/proc/{s.runtime.pid}/task").glob("*/children"))
+
+
+def test_fifty_files_that_hang_do_not_delay_a_good_one(stacks, tmp_path):
+    s = stacks()
+    source, hanging = tmp_path / "hangs.c", tmp_path / "hangs.so"
+    source.write_text("#include <unistd.h>\n__attribute__((constructor)) static void hang(void) { for (;;) pause(); }\n")
+    subprocess.run(["cc", "-shared", "-fPIC", f"-I{ROOT}/abi/include", source, "-o", hanging], check=True)
+    for i in range(50):
+        s.drop(f"hangs{i}", hanging)
+    until(lambda: probes(s) >= 50, "all of them hang")
+    began = time.monotonic()
+    s.drop("hello")
+    until(lambda: builds(s, "serving"), "the good one serves")
+    assert time.monotonic() - began < 4, "a hanging one takes 5 s until it is refused"
+    assert s.result(s.start("hello", {"name": "meanwhile"}))
+    until(lambda: s.runtime.log.read_text().count("LOAD_TIMEOUT") == 50, "each is refused", patience_s=2 * PATIENCE_S)
