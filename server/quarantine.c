@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/planted.h"
 #include "pipeline.h"
@@ -211,9 +212,11 @@ void quarantine_settle(struct pipeline *p)
         if (x->on_record)
             continue;
         x->on_record = true;
+        fault_point(server_quarantine_before);
         (void)sodium_bin2hex(build, sizeof(build), x->of.build, HASH_BYTES);
         if (record(p, x, false, &err) != AIKI_OK)
             log_error("registry", "a quarantine holds until the next restart only: %s", err.message);
+        fault_point(server_quarantine_after);
         log_error("registry",
                   "%s %s of build %.12s is quarantined: %u crashes within %lld ms; aiki plugins "
                   "unquarantine %.12s",
@@ -238,9 +241,11 @@ static bool is_meant(const struct culprit *of, aiki_view build_hex, aiki_view na
 static aiki_status lift(struct pipeline *p, size_t i, aiki_error *err)
 {
     struct quarantine *q = &p->quarantine;
+    fault_point(server_lift_before);
     aiki_status status = record(p, &q->on[i], true, err);
     if (status != AIKI_OK)
         return status;
+    fault_point(server_lift_after);
     for (size_t k = 0; k < q->suspected_count; k++)
         if (same(&q->suspected[k].of, &q->on[i].of))
             q->suspected[k] = q->suspected[--q->suspected_count];

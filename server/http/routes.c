@@ -264,7 +264,7 @@ static aiki_status prepare_query(struct call *c, aiki_error *err)
     struct aiki_id id;
     const char *variable = c->variables[0];
     bool by_id = variable != NULL && strstr(c->route->path, "/{id}") != NULL;
-    bool by_build = strcmp(c->route->query, "builds.get") == 0;
+    bool by_build = variable != NULL && strstr(c->route->path, "/{build}") != NULL;
     buf_init(&args);
     aiki_status status = by_id ? call_read_id(c, &id, err) : AIKI_OK;
     if (status != AIKI_OK)

@@ -9,6 +9,9 @@ MOVES = ["child.unfit.sent", "runtime.moved.sent", "runtime.unfit.read"]
 # Only reached when a new build is replayed against open runs: tests/fault/gates.py.
 GATES = ["runtime.gate.assigned", "server.gate.journal"]
 
+# Only reached when a build crashes too often: tests/fault/quarantines.py.
+QUARANTINES = ["server.lift.after", "server.lift.before", "server.quarantine.after", "server.quarantine.before"]
+
 
 def owner_of(point):
     return point.split(".")[0]
