@@ -76,6 +76,8 @@ static const struct config_key keys[] = {
      "new builds that open runs do not fit: safe serves them, strict refuses, off does not look; "
      "also for some files: safe,billing.so=strict"},
     {"log", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error"},
+    {"metrics", CONFIG_TEXT, "", 0, 0,
+     "IP:PORT where GET /metrics is answered, such as 127.0.0.1:9095; empty: nowhere"},
     {"ready-fd", CONFIG_INT, "-1", -1, INT_MAX,
      "write one line of JSON to this descriptor once the plugins found at start serve"},
     {"show-config", CONFIG_TEXT, NULL, 0, 0,
@@ -256,6 +258,7 @@ static aiki_status serve(struct config *c, const char *state_dir, aiki_error *er
                 .key = config_text(c, "tls-key"),
                 .ca = config_text(c, "tls-ca")},
         .space = config_text(c, "namespace"),
+        .metrics = config_text(c, "metrics"),
         .executable = OWN_EXECUTABLE,
         .task_threads = (uint64_t)config_int(c, "task-threads"),
         .wait_timeout_ms = config_int(c, "wait-timeout-ms"),

@@ -31,6 +31,7 @@
 #include "base/secret.h"
 #include "broker/builds.h"
 #include "broker/consumer.h"
+#include "broker/exporter.h"
 #include "broker/relay.h"
 #include "broker/session.h"
 #include "wire/error.h"
@@ -47,6 +48,7 @@ struct broker {
     struct builds *builds;
     struct consumer *consumer;
     struct relay *relay;
+    struct exporter *exporter; /* NULL: nobody asked for metrics */
     struct broker_limits limits;
     uv_signal_t on_term, on_int, on_hangup;
     uv_timer_t limit; /* of DRAINING */
@@ -60,12 +62,14 @@ struct broker {
 /* ---- ready --------------------------------------------------------------------------------- */
 
 /* Whoever started this process waits for one line. */
-static void tell_parent(int fd, const char *session, unsigned serving, unsigned refused)
+static void tell_parent(int fd, const char *session, unsigned serving, unsigned refused,
+                        const char *metrics)
 {
-    char line[256];
+    char line[512];
     int size = snprintf(line, sizeof(line),
-                        "{\"pid\":%d,\"session\":\"%s\",\"plugins\":%u,\"refused\":%u}\n",
-                        (int)getpid(), session, serving, refused);
+                        "{\"pid\":%d,\"session\":\"%s\",\"plugins\":%u,\"refused\":%u,"
+                        "\"metrics\":\"%s\"}\n",
+                        (int)getpid(), session, serving, refused, metrics);
     if (write(fd, line, (size_t)size) != size)
         log_warn("broker", "nobody reads --ready-fd %d: %s", fd, strerror(errno));
     if (fd > STDERR_FILENO)
@@ -84,7 +88,8 @@ static void ready_check(struct broker *b)
     log_info("broker", "ready: %u plugin%s, %u refused", serving, serving == 1 ? "" : "s", refused);
     id_text(session_id(b->session), session);
     if (b->options->ready_fd >= 0)
-        tell_parent(b->options->ready_fd, session, serving, refused);
+        tell_parent(b->options->ready_fd, session, serving, refused,
+                    b->exporter != NULL ? exporter_address(b->exporter) : "");
 }
 
 /* ---- ending -------------------------------------------------------------------------------- */
@@ -117,6 +122,10 @@ static void on_session_closed(void *arg)
     if (b->consumer != NULL) {
         b->parts_open++;
         consumer_close(b->consumer);
+    }
+    if (b->exporter != NULL) {
+        b->parts_open++;
+        exporter_close(b->exporter, on_part_closed, b);
     }
     if (b->builds != NULL) {
         b->parts_open++;
@@ -355,6 +364,17 @@ static void on_left(uint64_t held, void *arg)
     drained_check(b);
 }
 
+/* ---- metrics ------------------------------------------------------------------------------- */
+
+static void write_metrics(aiki_writer *w, void *arg)
+{
+    const struct broker *b = arg;
+    stats_put(w, "session_up", "gauge", "Whether the server knows this runtime", b->session_up);
+    stats_put(w, "slots", "gauge", "Runs that may be resident at a time", b->limits.slots);
+    stats_put(w, "slots_busy", "gauge", "Runs that are resident, or on their way", relay_held(b->relay));
+    builds_write_metrics(b->builds, w);
+}
+
 /* ---- beginning ----------------------------------------------------------------------------- */
 
 static aiki_status set_up_tls(struct broker *b, aiki_error *err)
@@ -395,7 +415,8 @@ static aiki_status create_link_to_server(struct broker *b, aiki_error *err)
     return st;
 }
 
-/* Builds come last: a half-made broker can be taken down without draining them. */
+/* Builds come last: a half-made broker can be taken down without draining them; nobody asks for
+ * metrics before the loop runs. */
 static aiki_status create_parts(struct broker *b, aiki_error *err)
 {
     static const struct relay_callbacks relay_callbacks = {.find_other = find_other_build,
@@ -436,6 +457,8 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
                              err);
     if (st == AIKI_OK)
         relay_set_consumer(b->relay, b->consumer);
+    if (st == AIKI_OK && o->metrics[0] != '\0')
+        st = exporter_start(&b->exporter, &b->loop, o->metrics, write_metrics, b, err);
     if (st == AIKI_OK)
         st = builds_create(&b->builds, &b->loop, b->conns, b->session, &builds_options,
                            &builds_callbacks, b, err);

@@ -26,6 +26,7 @@ struct broker_options {
     const char *plugins_dir, *state_dir;
     const char *server, *redis_url;
     const char *name, *token, *token_file, *space;
+    const char *metrics; /* IP:PORT of GET /metrics; empty = off */
     struct tls_files tls; /* for a server at tls:HOST:PORT */
     const char *executable; /* for children: started with --child */
     uint64_t task_threads;

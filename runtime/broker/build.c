@@ -379,6 +379,7 @@ void build_restart(struct build *b)
 
 static void replace_process(struct build *b, const struct proc_end *end, const char *text)
 {
+    b->owner->stats.restarts++;
     if (end->was_ready && end->exit_code == CHILD_EXIT_STUCK) {
         log_warn("child", "%s ended because of code that did not stop; replaced at once", b->label);
         b->owner->cb.on_routes(b->owner->arg);

@@ -102,6 +102,7 @@ void file_refuse_with(struct builds *bs, struct plugin_file *f, const uint8_t *h
     if (f->refused && memcmp(f->refused_hash, hash, BUILD_BYTES) == 0 &&
         is_same_error(f, &e))
         return; /* looked at again, with the same result */
+    stats_refused(&bs->stats, e.code);
     log_error("intake", "plugin %s refused: %s: %s%s", f->name, e.code, e.message,
               f->serving != NULL ? "; the build before it keeps serving" : "");
     buf_clear(&f->refusal, 0);

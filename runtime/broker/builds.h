@@ -91,6 +91,11 @@ void builds_session_up(struct builds *bs);
 bool builds_is_settled(const struct builds *bs);
 void builds_count(const struct builds *bs, unsigned *ret_serving, unsigned *ret_refused);
 
+/* Prometheus text about files, builds and processes. */
+void builds_write_metrics(const struct builds *bs, aiki_writer *w);
+/* One metric of a runtime without labels, HELP and TYPE before it. */
+void stats_put(aiki_writer *w, const char *name, const char *type, const char *help, uint64_t value);
+
 /* Each workflow version that can be executed now, with the build that does. */
 void builds_each_route(struct builds *bs,
                        void (*fn)(void *arg, struct build *b, aiki_view workflow,

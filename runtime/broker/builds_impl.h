@@ -86,6 +86,21 @@ struct quarantine {
     char name[NAME_BYTES_MAX + 1];
 };
 
+/* Refusal codes that are counted one by one, for stats.c; further ones are "other". */
+enum { STATS_CODES_MAX = 64 };
+
+struct code_count {
+    char code[AIKI_CODE_SIZE];
+    uint64_t count;
+};
+
+/* Since the start of this process. */
+struct build_stats {
+    struct code_count codes[STATS_CODES_MAX];
+    unsigned code_count;
+    uint64_t other_codes, restarts, gate_moves, gate_stays, gate_crashes;
+};
+
 struct builds {
     uv_loop_t *loop;
     struct conn_loop *conns;
@@ -103,6 +118,7 @@ struct builds {
     unsigned policy;    /* how often it was set */
     struct revoked *revoked;
     unsigned admitting; /* files, and builds that are checked anew */
+    struct build_stats stats;
     struct keep *keep;
     unsigned adopting; /* builds of an earlier process that are read */
     bool adopted;      /* all of them were found */
@@ -184,6 +200,11 @@ bool kept_serves(const struct build *b, const struct gate_route *route);
 
 /* What an earlier process kept; once. */
 void adopt_all(struct builds *bs);
+
+/* ---- stats.c ---- */
+
+/* A file was refused with this code. */
+void stats_refused(struct build_stats *s, const char *code);
 
 /* ---- solo.c ---- */
 

@@ -48,6 +48,9 @@ static void on_gate_done(const struct gate_result *result, void *arg)
     b->gate = NULL;
     if (result->lost)
         return; /* builds_session_up goes on */
+    b->owner->stats.gate_moves += result->move;
+    b->owner->stats.gate_stays += result->stay;
+    b->owner->stats.gate_crashes += result->crashed;
     buf_clear(&b->gate_report, 0);
     if (result->open > 0)
         aiki_mp_raw(&b->gate_report, result->report.data, result->report.size_bytes);
