@@ -151,18 +151,15 @@ static void count_end(struct pipeline *p, struct entry *e, uint64_t seq_before,
         tally_add(task, outcome_of(event), category_of(event->as.step.error), e->build);
 }
 
-void begun_tally(struct pipeline *p, struct entry *e, uint64_t seq_before, aiki_view events)
+void begun_tally(struct pipeline *p, struct entry *e, uint64_t seq_before)
 {
-    aiki_reader r;
-    struct event event;
-    aiki_view body;
-    aiki_reader_init(&r, events);
-    while (event_read_new(&r, &event, &body, NULL) == AIKI_OK) {
-        if (event.kind == EVENT_CRASHED)
-            count_crash(e, &event);
-        else if (event.kind == EVENT_STEP_DONE || event.kind == EVENT_ATTEMPT_FAILED)
-            count_end(p, e, seq_before, &event);
+    for (size_t i = 0; i < p->fresh_count; i++) {
+        const struct event *event = &p->fresh[i];
+        if (event->kind == EVENT_CRASHED)
+            count_crash(e, event);
+        else if (event->kind == EVENT_STEP_DONE || event->kind == EVENT_ATTEMPT_FAILED)
+            count_end(p, e, seq_before, event);
         if (e->begun != NULL)
-            follow(e->begun, &event);
+            follow(e->begun, event);
     }
 }

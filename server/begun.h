@@ -28,8 +28,8 @@ struct begun_set {
 };
 
 void begun_destroy(struct begun_set *set); /* NULL is a no-op */
-/* Count how attempts ended, of new events of the run that were accepted; its last event before them
- * is seq_before. */
-void begun_tally(struct pipeline *p, struct entry *e, uint64_t seq_before, aiki_view events);
+/* Count how attempts ended, of p->fresh, new events of the run that were accepted; its last event before
+ * them is seq_before. */
+void begun_tally(struct pipeline *p, struct entry *e, uint64_t seq_before);
 
 #endif

@@ -317,8 +317,10 @@ void command_moved(struct pipeline *p, const struct command *c, aiki_view payloa
 
 /* ---- append ---------------------------------------------------------------------------------- */
 
-/* Every event must decode: a replay is going to depend on it. *ret_family: one is about a child. */
-static aiki_status check_events(aiki_view events, bool *ret_family, aiki_error *err)
+/* Every event must decode: a replay is going to depend on it. They are in p->fresh then. *ret_family:
+ * one is about a child. */
+static aiki_status check_events(struct pipeline *p, aiki_view events, bool *ret_family,
+                                aiki_error *err)
 {
     aiki_reader r;
     struct event event;
@@ -326,9 +328,14 @@ static aiki_status check_events(aiki_view events, bool *ret_family, aiki_error *
     aiki_status status = AIKI_OK;
     aiki_reader_init(&r, events);
     *ret_family = false;
+    p->fresh_count = 0;
     while (status == AIKI_OK && aiki_reader_left(&r) > 0) {
         status = event_read_new(&r, &event, &body, err);
-        *ret_family |= status == AIKI_OK && child_is_concerned(&event);
+        if (status != AIKI_OK)
+            break;
+        *ret_family |= child_is_concerned(&event);
+        p->fresh = array_grow(p->fresh, &p->fresh_capacity, p->fresh_count, sizeof(*p->fresh));
+        p->fresh[p->fresh_count++] = event;
     }
     return status;
 }
@@ -399,7 +406,7 @@ static void append(struct pipeline *p, const struct command *c, struct session *
     }
     if (!effects.repeated) {
         unit_recorded(p, e, from, &effects);
-        begun_tally(p, e, seq_before, m->events);
+        begun_tally(p, e, seq_before);
     }
     /* A stay that only gave the run back or blocked it has executed nothing. */
     bool executed = m->next != NEXT_BLOCK && (m->next != NEXT_RELEASE || m->events.size_bytes > 0);
@@ -429,7 +436,7 @@ void command_append(struct pipeline *p, const struct command *c, aiki_view paylo
         return;
     aiki_status status = msg_APPEND_read(payload, &m, &err);
     if (status == AIKI_OK)
-        status = check_events(m.events, &family, &err);
+        status = check_events(p, m.events, &family, &err);
     if (status == AIKI_OK)
         status = run_load(p, &m.run, &e, &err);
     if (status != AIKI_OK)

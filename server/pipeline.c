@@ -472,6 +472,7 @@ void pipeline_deinit(struct pipeline *p)
     outcome_destroy(p->outcome);
     free(p->parcel_of_slot);
     free(p->parties);
+    free(p->fresh);
     buf_deinit(&p->scratch);
     buf_deinit(&p->body);
 }

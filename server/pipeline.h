@@ -165,6 +165,8 @@ struct pipeline {
     bool alone;                    /* deciding again one by one after a refusal */
     bool stopping;
     uint64_t claim_bytes_max, page_bytes_max; /* CLAIM_, PAGE_BYTES_MAX; less in tests */
+    struct event *fresh;           /* of the append at hand */
+    size_t fresh_count, fresh_capacity;
     aiki_writer scratch, body;
 };
 

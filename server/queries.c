@@ -389,6 +389,8 @@ static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, 
         return runs_get(p, &args, w, err);
     if (view_is(m->what, "workflows.get"))
         return workflows_get(p, &args, w, err);
+    if (view_is(m->what, "tasks.get"))
+        return view_task(w, &p->registry, args.workflow, err);
     if (view_is(m->what, "plugins.get"))
         return plugins_get(p, &args, w, err);
     if (view_is(m->what, "builds.get"))
@@ -397,6 +399,8 @@ static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, 
         return plugins_unquarantine(p, &args, w, err);
     if (view_is(m->what, "workflows.list"))
         workflows_list(p, w);
+    else if (view_is(m->what, "tasks.list"))
+        view_tasks(w, &p->registry);
     else if (view_is(m->what, "workers.list"))
         workers_list(p, w);
     else if (view_is(m->what, "plugins.list"))
@@ -409,7 +413,7 @@ static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, 
         return error_set(
             err, AIKI_INVALID,
             "unknown query; there are runs.list runs.get runs.history runs.tree runs.sample "
-            "runs.journal letters.list letters.get workflows.list workflows.get builds.get workers.list plugins.list plugins.get "
+            "runs.journal letters.list letters.get tasks.list tasks.get workflows.list workflows.get builds.get workers.list plugins.list plugins.get "
             "plugins.unquarantine server.stats");
     return AIKI_OK;
 }

@@ -426,6 +426,12 @@ void view_flow(aiki_writer *w, const struct flow *f, bool schemas)
     put_schema(w, "output", d.output);
 }
 
+void view_put_schema(struct view_map *m, const char *name, aiki_view schema)
+{
+    put_schema(m->w, name, schema);
+    m->count++;
+}
+
 void view_session(aiki_writer *w, const struct session *s, int64_t now_ms)
 {
     uint64_t served = 0;
@@ -450,7 +456,7 @@ void view_session(aiki_writer *w, const struct session *s, int64_t now_ms)
     }
 }
 
-static const char *plugin_state(const struct plugin *plugin)
+const char *view_plugin_state(const struct plugin *plugin)
 {
     if (plugin->error != NULL)
         return "refused";
@@ -477,7 +483,7 @@ void view_plugin(aiki_writer *w, const struct plugin *plugin)
                               NULL); /* read before: it decodes */
     aiki_mp_map(w, 15);
     put_text(w, "file", view_of(plugin->file));
-    put_text(w, "state", view_of(plugin_state(plugin)));
+    put_text(w, "state", view_of(view_plugin_state(plugin)));
     put_time(w, "since", plugin->since_at_ms);
     put_uint(w, "open", plugin_open(plugin));
     put(w, "build");

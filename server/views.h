@@ -42,6 +42,8 @@ void view_put_time(struct view_map *m, const char *name, int64_t at_ms);
 void view_put_raw(struct view_map *m, const char *name, aiki_view value);
 void view_put_payload(struct view_map *m, const char *name, aiki_view payload);
 void view_put_id(struct view_map *m, const char *name, const struct aiki_id *id);
+/* As JSON Schema; nil when there is none. */
+void view_put_schema(struct view_map *m, const char *name, aiki_view schema);
 /* An array of retry.h as the map people write; nil when empty. */
 void view_put_retry(struct view_map *m, const char *name, aiki_view retry);
 
@@ -58,5 +60,10 @@ void view_event(aiki_writer *w, const struct aiki_id *run, const struct event *e
 void view_flow(aiki_writer *w, const struct flow *f, bool schemas);
 void view_session(aiki_writer *w, const struct session *s, int64_t now_ms);
 void view_plugin(aiki_writer *w, const struct plugin *plugin);
+/* "serving", "kept", "draining" or "refused" */
+const char *view_plugin_state(const struct plugin *plugin);
+/* {"tasks": [...]}, and one of them with its schemas; view_task.c. AIKI_NOT_FOUND. */
+void view_tasks(aiki_writer *w, const struct registry *r);
+aiki_status view_task(aiki_writer *w, const struct registry *r, aiki_view name, aiki_error *err);
 
 #endif

@@ -50,7 +50,7 @@ const struct command *const commands[] = {
     &cmd_runs_result,  &cmd_runs_tree,      &cmd_runs_signal,    &cmd_runs_cancel,
     &cmd_runs_terminate, &cmd_runs_pause,   &cmd_runs_resume,    &cmd_runs_wake,
     &cmd_runs_retry,   &cmd_letters_list,   &cmd_letters_show,   &cmd_letters_redrive,
-    &cmd_letters_drop, &cmd_workers_list,   &cmd_plugins_list,   &cmd_plugins_show,
+    &cmd_letters_drop, &cmd_tasks_list,    &cmd_tasks_show,     &cmd_workers_list,   &cmd_plugins_list,   &cmd_plugins_show,
     &cmd_plugins_check, &cmd_plugins_gate,  &cmd_plugins_unquarantine,
     &cmd_plugins_keygen, &cmd_plugins_sign,
     &cmd_config_show,  &cmd_bench,          &cmd_help,           &cmd_version,

@@ -12,6 +12,7 @@ extern const struct command cmd_runs_cancel, cmd_runs_terminate, cmd_runs_pause,
     cmd_runs_wake, cmd_runs_retry;
 extern const struct command cmd_workers_list, cmd_plugins_list, cmd_plugins_check, cmd_plugins_show,
     cmd_plugins_gate, cmd_plugins_unquarantine, cmd_plugins_keygen, cmd_plugins_sign;
+extern const struct command cmd_tasks_list, cmd_tasks_show;
 extern const struct command cmd_letters_list, cmd_letters_show, cmd_letters_redrive, cmd_letters_drop;
 extern const struct command cmd_config_show;
 

@@ -61,6 +61,8 @@ static const struct route routes[] = {
     {"GET", "/v1/workflows", "workflows.list", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/workflows/{name}", "workflows.get", prepare_query, {{"version", PARAM_TEXT, 0}},
      false, LOCAL_NONE, 0},
+    {"GET", "/v1/tasks", "tasks.list", prepare_query, {{0}}, false, LOCAL_NONE, 0},
+    {"GET", "/v1/tasks/{name}", "tasks.get", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"POST", "/v1/workflows/{name}/runs", NULL, prepare_start, {{0}}, true, LOCAL_NONE, 0},
     {"GET", "/v1/builds/{build}", "builds.get", prepare_query, {{0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/workers", "workers.list", prepare_query, {{0}}, false, LOCAL_NONE, 0},
@@ -145,7 +147,7 @@ aiki_status call_route(struct call *c, const char *method, char ret_allow[ANSWER
     }
     if (allow == NULL)
         return error_code(err, AIKI_NOT_FOUND, "NO_SUCH_PATH",
-                          "there is no such path; there are / /v1/runs /v1/dead-letters /v1/workflows /v1/builds "
+                          "there is no such path; there are / /v1/runs /v1/dead-letters /v1/workflows /v1/tasks /v1/builds "
                           "/v1/workers /v1/plugins /v1/server /healthz /readyz /metrics");
     (void)snprintf(ret_allow, ANSWER_ALLOW_SIZE, "%s", allow);
     return error_code(err, AIKI_UNSUPPORTED, "METHOD_NOT_ALLOWED",

@@ -7,7 +7,7 @@ import pytest
 from harness import AIKI, ROOT
 from doc_text import command_lines, documents
 
-GROUPED = {"workflows", "runs", "plugins", "workers", "dead-letters"}
+GROUPED = {"workflows", "runs", "plugins", "workers", "dead-letters", "tasks"}
 
 
 # aiki at the start of a line, of a command substitution, or behind a pipe.

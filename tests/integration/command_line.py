@@ -47,7 +47,7 @@ COMMANDS = ["dev", "bench", "version", "help", "workflows list", "workflows show
             "runs list", "runs inspect", "runs watch", "runs wait", "runs result", "runs signal",
             "runs tree", "runs cancel", "runs terminate", "runs pause", "runs resume", "runs wake",
             "runs retry",
-            "dead-letters list", "dead-letters show", "dead-letters redrive", "dead-letters drop",
+            "tasks list", "tasks show", "dead-letters list", "dead-letters show", "dead-letters redrive", "dead-letters drop",
             "workers list", "plugins list", "plugins check", "config show"]
 
 
