@@ -305,11 +305,14 @@ static void rescan_soon(struct watch *w)
         uv_timer_start(&w->rescan, on_rescan, WATCH_QUIET_MS, WATCH_RESCAN_MS);
 }
 
-/* Owner or mode changed, not the bytes: nobody is writing. */
+/* Owner or mode changed, not the bytes: nobody is writing. Of a name in doubt it is not known what it was: it may
+ * just have been mended. */
 static bool changed_hands(struct watch *w, const char *text)
 {
     struct identity now;
     const struct name *n = find(w, text);
+    if (n != NULL && n->present && n->reported.size < 0)
+        return true;
     return n != NULL && n->present && look(w, text, &now) && now.inode == n->reported.inode &&
            now.modified.tv_sec == n->reported.modified.tv_sec &&
            now.modified.tv_nsec == n->reported.modified.tv_nsec &&

@@ -164,7 +164,8 @@ def test_mended_modes_are_noticed_and_the_override_is_logged(stacks):
     until(lambda: (error_of(s, "hello.so") or {}).get("code") == "UNTRUSTED_MODE", "it is refused")
     assert s.metrics()["aiki_plugins_refused_total"] >= 1
     target.chmod(0o644)
-    until(lambda: serves(s, "hello.so") and not error_of(s, "hello.so"), "it serves once its mode is mended")
+    until(lambda: serves(s, "hello.so") and not error_of(s, "hello.so"), "it serves once its mode is mended",
+          patience_s=15)  # not only at the next rescan
     assert s.runtime.stop() == 0
     target.chmod(0o666)
     s.start_runtime(args=["--plugin-owner-check", "off"])
