@@ -84,7 +84,7 @@ aiki_status waiter_add(struct pipeline *p, struct entry *e, peer_id peer, uint32
 aiki_status watcher_add(struct pipeline *p, struct entry *e, const struct command *c,
                         uint64_t after_seq, uint64_t limit, int64_t timeout_ms, aiki_error *err)
 {
-    struct waiter *w;
+    struct waiter *w = NULL;
     if (p->watcher_open_count >= WATCHERS_MAX)
         return error_code(err, AIKI_UNAVAILABLE, "OVERLOADED",
                           "WATCHERS_MAX: %d requests watch histories already; ask without wait",

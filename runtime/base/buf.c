@@ -44,6 +44,12 @@ void buf_clear(aiki_writer *w, uint64_t keep_bytes_max)
     w->status = AIKI_OK;
 }
 
+void buf_reserve(aiki_writer *w, uint64_t bytes)
+{
+    if (w->status == AIKI_OK && bytes > w->capacity_bytes && !grow(w, bytes))
+        w->status = AIKI_NOMEM;
+}
+
 void buf_consume(aiki_writer *w, uint64_t n)
 {
     uint64_t left = n < w->size_bytes ? w->size_bytes - n : 0;

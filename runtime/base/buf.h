@@ -10,6 +10,8 @@ void buf_init(aiki_writer *w);
 void buf_deinit(aiki_writer *w);
 /* Forget the content, keep the memory (memory over keep_bytes_max is given back). */
 void buf_clear(aiki_writer *w, uint64_t keep_bytes_max);
+/* Room for so many bytes in all, so that a buffer that is going to be filled grows once. */
+void buf_reserve(aiki_writer *w, uint64_t bytes);
 /* Drop the first n bytes. */
 void buf_consume(aiki_writer *w, uint64_t n);
 /* The bytes now belong to the caller, who frees them; the writer is empty. */

@@ -57,6 +57,25 @@ static void clear_keeps_what_is_small(void **state)
     assert_int_equal(w.status, AIKI_OK);
 }
 
+/* What comes in then moves nothing. */
+static void reserved_room_is_kept(void **state)
+{
+    (void)state;
+    AUTO(buf) aiki_writer w;
+    buf_init(&w);
+    buf_reserve(&w, 3000);
+    const uint8_t *room = w.data;
+    assert_non_null(room);
+    assert_int_equal(w.size_bytes, 0);
+    (void)aiki_mp_room(&w, 3000);
+    assert_ptr_equal(w.data, room);
+    buf_reserve(&w, 100); /* there is more than that */
+    assert_ptr_equal(w.data, room);
+    assert_int_equal(w.status, AIKI_OK);
+    buf_reserve(&w, UINT64_MAX);
+    assert_int_equal(w.status, AIKI_NOMEM);
+}
+
 static void consume_drops_the_front(void **state)
 {
     (void)state;
@@ -123,7 +142,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grows_from_nothing),       cmocka_unit_test(absurd_size_is_refused),
-        cmocka_unit_test(clear_keeps_what_is_small), cmocka_unit_test(consume_drops_the_front),
+        cmocka_unit_test(clear_keeps_what_is_small), cmocka_unit_test(reserved_room_is_kept),
+        cmocka_unit_test(consume_drops_the_front),
         cmocka_unit_test(take_moves_ownership),     cmocka_unit_test(views_compare_by_content),
         cmocka_unit_test(utf8_is_strict),
     };
