@@ -13,7 +13,9 @@
 #include "reader_impl.h"
 #include "wire/error.h"
 
-enum { SAMPLE_MS_MAX = 300, JOURNAL_PAGE_BYTES = 1024 * 1024 };
+enum { SAMPLE_MS_MAX = 300, SAMPLE_ROWS_MAX = 20000, JOURNAL_PAGE_BYTES = 1024 * 1024 };
+/* Where older ones are looked for, and how many rows are read at each place. */
+enum { SAMPLE_PLACES = 16, SAMPLE_PLACE_ROWS = 64 };
 
 struct pick {
     struct aiki_id id;
@@ -21,18 +23,27 @@ struct pick {
     uint64_t seq;
 };
 
-/* Every row seen is as likely to be in it as every other (Vitter's algorithm R). */
+/* Every row seen is as likely to be in it as every other (Vitter's algorithm R). When there are more than can be
+ * read, the older ones get the share of the sample that they have of the run numbers:
+ *
+ *   newest |<-- SAMPLE_ROWS_MAX rows, all of them -->|..#..|.....#|#.....|...#..| oldest
+ *                                                     one place by lot in each of SAMPLE_PLACES parts
+ */
 struct sample {
     aiki_view build; /* that asks; its own runs are no question */
     struct pick *picks; /* owned */
     uint64_t limit, count, seen;
-    uint64_t last_no;
+    uint64_t first_no, last_no;
+    uint64_t floor_no; /* rows up to this one are not for it */
     uint32_t rows;
 };
 
 static bool sample_row(void *arg, const struct run_row *row)
 {
     struct sample *s = arg;
+    if (row->no <= s->floor_no)
+        return false;
+    s->first_no = s->first_no == 0 ? row->no : s->first_no;
     s->last_no = row->no;
     s->rows++;
     if (row->build.size_bytes != HASH_BYTES || view_equal(row->build, s->build))
@@ -66,6 +77,75 @@ static void write_sample(aiki_writer *doc, const struct sample *s, bool whole)
     view_map_end(&m);
 }
 
+static aiki_status read_newest(struct reader *r, struct list_filter *filter, struct sample *s,
+                               int64_t until_ms, bool *ret_whole, aiki_error *err)
+{
+    uint64_t rows = 0;
+    do {
+        s->rows = 0;
+        aiki_status status = r->connection->ops->list(r->connection, filter, sample_row, s, err);
+        if (status != AIKI_OK)
+            return status;
+        filter->before_no = s->last_no;
+        rows += s->rows;
+    } while (s->rows == STORE_LIST_MAX && rows < SAMPLE_ROWS_MAX && clock_mono_ms() < until_ms);
+    *ret_whole = s->rows < STORE_LIST_MAX;
+    return AIKI_OK;
+}
+
+static uint64_t by_lot(uint64_t below)
+{
+    uint64_t n;
+    randombytes_buf(&n, sizeof(n));
+    return below > 0 ? n % below : 0; /* run numbers are far too few for the bias to count */
+}
+
+/* Who stays is chosen by lot. */
+static void make_room(struct sample *s, uint64_t keep)
+{
+    for (; s->count > keep; s->count--)
+        s->picks[by_lot(s->count)] = s->picks[s->count - 1];
+}
+
+/* Of the runs in (low, high]: some behind a place by lot, or the newest where too few are. */
+static aiki_status read_place(struct reader *r, const struct list_filter *filter, struct sample *s,
+                              uint64_t low, uint64_t high, aiki_error *err)
+{
+    struct list_filter here = *filter;
+    here.limit = SAMPLE_PLACE_ROWS;
+    here.before_no = low + 2 + by_lot(high - low);
+    aiki_status status = r->connection->ops->list(r->connection, &here, sample_row, s, err);
+    if (status != AIKI_OK || s->count == s->limit || here.before_no == high + 1)
+        return status;
+    s->count = s->seen = 0;
+    here.before_no = high + 1;
+    return r->connection->ops->list(r->connection, &here, sample_row, s, err);
+}
+
+static aiki_status read_places(struct reader *r, const struct list_filter *filter, struct sample *s,
+                               int64_t until_ms, aiki_error *err)
+{
+    uint64_t older = s->last_no - 1;
+    uint64_t share = s->limit * older / s->first_no; /* at most SAMPLE_RUNS_MAX runs, so it fits */
+    make_room(s, s->limit - share);
+    for (uint64_t i = 0; i < SAMPLE_PLACES && clock_mono_ms() < until_ms; i++) {
+        uint64_t low = older * i / SAMPLE_PLACES, high = older * (i + 1) / SAMPLE_PLACES;
+        uint64_t quota = share * (i + 1) / SAMPLE_PLACES - share * i / SAMPLE_PLACES;
+        struct sample place = {.build = s->build,
+                               .picks = s->picks + s->count,
+                               .limit = quota < s->limit - s->count ? quota : s->limit - s->count,
+                               .floor_no = low};
+        if (place.limit == 0 || high == low)
+            continue;
+        aiki_status status = read_place(r, filter, &place, low, high, err);
+        if (status != AIKI_OK)
+            return status;
+        s->count += place.count;
+        s->seen += place.seen;
+    }
+    return AIKI_OK;
+}
+
 aiki_status runs_sample(struct reader *r, const struct query_args *a, aiki_writer *doc,
                         aiki_error *err)
 {
@@ -89,16 +169,13 @@ aiki_status runs_sample(struct reader *r, const struct query_args *a, aiki_write
                                  .state_mask = reader_open_states(),
                                  .limit = STORE_LIST_MAX};
     int64_t until_ms = clock_mono_ms() + SAMPLE_MS_MAX;
-    do {
-        s.rows = 0;
-        aiki_status status =
-            r->connection->ops->list(r->connection, &filter, sample_row, &s, err);
-        if (status != AIKI_OK)
-            return status;
-        filter.before_no = s.last_no;
-    } while (s.rows == STORE_LIST_MAX && clock_mono_ms() < until_ms);
-    write_sample(doc, &s, s.rows < STORE_LIST_MAX);
-    return AIKI_OK;
+    bool whole = false;
+    aiki_status status = read_newest(r, &filter, &s, until_ms, &whole, err);
+    if (status == AIKI_OK && !whole)
+        status = read_places(r, &filter, &s, until_ms, err);
+    if (status == AIKI_OK)
+        write_sample(doc, &s, whole);
+    return status;
 }
 
 /* ---- runs.journal ---------------------------------------------------------------------------- */

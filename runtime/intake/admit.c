@@ -242,9 +242,23 @@ struct findings {
     aiki_error last; /* status AIKI_OK: nothing was found yet */
 };
 
-static void on_found(const char *symbol, const char *what, void *arg)
+/* It may be called, or not: never more than a warning. */
+static void on_maybe(struct findings *f, const char *symbol, const char *what, uint64_t table)
+{
+    aiki_error found = AIKI_ERROR_INIT;
+    (void)error_code(&found, AIKI_INVALID, "NOT_DETERMINISTIC",
+                     "%s refers to a table at 0x%llx with %.60s: %s, if it is called", f->workflow,
+                     (unsigned long long)table, symbol, what);
+    warn(f->admission, &found);
+}
+
+static void on_found(const char *symbol, const char *what, uint64_t table, void *arg)
 {
     struct findings *f = arg;
+    if (table != 0) {
+        on_maybe(f, symbol, what, table);
+        return;
+    }
     if (f->strict && f->last.status != AIKI_OK)
         return; /* the first one refuses it */
     (void)error_code(&f->last, AIKI_INVALID, "NOT_DETERMINISTIC", "%s calls %.60s: %s", f->workflow,

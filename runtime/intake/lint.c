@@ -1,7 +1,7 @@
 /* lint.c - a call graph out of machine code, as far as it can be had without a disassembler.
  *
  *   .eh_frame_hdr --> all functions, sorted
- *   relocations   --> slots that hold an imported function
+ *   relocations   --> slots that hold an imported function; pointers in data
  *   code          --> stubs of the linkage table (jump through a slot): a start that is an import
  *
  * x86-64: any four bytes of a function, taken as a distance from their end, that lead exactly to a start
@@ -35,7 +35,8 @@ struct lint {
     uint32_t *todo;   /* owned: indices of functions still to be looked into */
     struct slot *slots; /* owned, sorted by address: what is of interest */
     uint8_t *slot_seen;
-    size_t function_count, todo_count, slot_count;
+    uint64_t *pointers; /* owned, sorted: addresses of all pointers in data, the linkage table's apart */
+    size_t function_count, todo_count, slot_count, pointer_count;
 };
 
 /* ---- tables -------------------------------------------------------------------------------- */
@@ -95,6 +96,16 @@ static bool read_functions(struct lint *l)
     return false;
 }
 
+/* In an object of the plugin. What the linker makes itself has types of its own. */
+static bool is_pointer(const Elf64_Rela *r)
+{
+#if defined(__x86_64__)
+    return ELF64_R_TYPE(r->r_info) == R_X86_64_64 || ELF64_R_TYPE(r->r_info) == R_X86_64_RELATIVE;
+#else
+    return ELF64_R_TYPE(r->r_info) == R_AARCH64_ABS64 || ELF64_R_TYPE(r->r_info) == R_AARCH64_RELATIVE;
+#endif
+}
+
 static bool read_slots(struct lint *l)
 {
     const struct image *m = &l->image;
@@ -104,9 +115,12 @@ static bool read_slots(struct lint *l)
         count++;
     l->slots = calloc(count + 1, sizeof(*l->slots));
     l->slot_seen = calloc(count + 1, 1);
-    if (l->slots == NULL || l->slot_seen == NULL)
+    l->pointers = calloc(count + 1, sizeof(*l->pointers));
+    if (l->slots == NULL || l->slot_seen == NULL || l->pointers == NULL)
         return false;
     for (uint64_t i = 0; elf_relocation(m, i, &r); i++) {
+        if (is_pointer(&r))
+            l->pointers[l->pointer_count++] = r.r_offset;
         if (ELF64_R_SYM(r.r_info) == 0)
             continue;
         Elf64_Sym s = elf_symbol(m, ELF64_R_SYM(r.r_info));
@@ -115,6 +129,7 @@ static bool read_slots(struct lint *l)
             l->slots[l->slot_count++] = (struct slot){r.r_offset, name};
     }
     qsort(l->slots, l->slot_count, sizeof(*l->slots), compare_u64);
+    qsort(l->pointers, l->pointer_count, sizeof(*l->pointers), compare_u64);
     return true;
 }
 
@@ -136,6 +151,7 @@ void lint_destroy(struct lint *l)
     free(l->todo);
     free(l->slots);
     free(l->slot_seen);
+    free(l->pointers);
     free(l);
 }
 
@@ -208,23 +224,36 @@ struct search {
     struct lint *lint;
     lint_fn fn;
     void *arg;
+    bool tables; /* look at these alone */
 };
 
-static void take_slot(struct search *s, uint64_t address)
+static void take_slot(struct search *s, uint64_t address, uint64_t table)
 {
     struct lint *l = s->lint;
     const struct slot *slot = find(address, l->slots, l->slot_count, sizeof(*slot));
     if (slot == NULL || l->slot_seen[slot - l->slots])
         return;
     l->slot_seen[slot - l->slots] = 1;
-    s->fn(slot->symbol, lint_what(slot->symbol), s->arg);
+    s->fn(slot->symbol, lint_what(slot->symbol), table, s->arg);
+}
+
+/* The pointers from here on that stand one behind the other. */
+static void take_table(struct search *s, uint64_t address)
+{
+    const struct lint *l = s->lint;
+    const uint64_t *first = find(address, l->pointers, l->pointer_count, sizeof(*first));
+    if (first == NULL)
+        return;
+    size_t left = l->pointer_count - (size_t)(first - l->pointers);
+    for (size_t i = 0; i < left && i < LINT_TABLE_MAX && first[i] == address + i * sizeof(*first); i++)
+        take_slot(s, first[i], address);
 }
 
 static void take_stub(struct search *s, uint64_t address)
 {
     uint64_t slot = slot_of_stub(s->lint, address);
     if (slot != 0)
-        take_slot(s, slot);
+        take_slot(s, slot, 0);
 }
 
 static void take_start(struct search *s, uint64_t address)
@@ -246,7 +275,10 @@ static void take_code(struct search *s, const uint8_t *code, uint64_t address, u
         bool jumps = i > 0 && (code[i - 1] == 0xe8 || code[i - 1] == 0xe9);
         if (jumps)
             take_stub(s, to);
-        take_slot(s, to);
+        if (s->tables)
+            take_table(s, to);
+        else
+            take_slot(s, to, 0);
         take_start(s, to);
     }
 }
@@ -273,13 +305,17 @@ static void take_function(struct search *s, const struct function *f)
 
 void lint_entry(struct lint *l, uint64_t entry, lint_fn fn, void *arg)
 {
-    struct search s = {l, fn, arg};
+    struct search s = {l, fn, arg, false};
     memset(l->seen, 0, l->function_count);
     memset(l->slot_seen, 0, l->slot_count);
     l->todo_count = 0;
     take_start(&s, entry);
     while (l->todo_count > 0)
         take_function(&s, &l->functions[l->todo[--l->todo_count]]);
+    s.tables = true; /* what is certain has been said, and is not said again */
+    for (size_t i = 0; i < l->function_count; i++)
+        if (l->seen[i])
+            take_function(&s, &l->functions[i]);
 }
 
 void lint_imports(aiki_view file, lint_fn fn, void *arg)
@@ -291,6 +327,6 @@ void lint_imports(aiki_view file, lint_fn fn, void *arg)
         Elf64_Sym s = elf_symbol(&m, i);
         const char *name = elf_text(&m, s.st_name);
         if (s.st_shndx == SHN_UNDEF && lint_what(name) != NULL)
-            fn(name, lint_what(name), arg);
+            fn(name, lint_what(name), 0, arg);
     }
 }

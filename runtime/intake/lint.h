@@ -7,19 +7,23 @@
  *   workflow's function --direct calls, addresses taken in code--> functions of the file --> imports
  *
  * in machine code, bounded by the function table that unwinding needs (.eh_frame_hdr; strip keeps it).
- * Not seen: calls through pointers in data (C++ virtual functions), and what other libraries call.
+ * A table of pointers in data counts for what it holds of imports when code refers to its place; whether they are
+ * called nobody knows, so that is told apart. Not seen: tables of functions of the file itself (C++ virtual
+ * functions), and what other libraries call.
  * A file without that table: all its imports count when it has no task, none when it has.
- * It allocates; limits LINT_FUNCTIONS_MAX, beyond which the file is not looked into.
+ * It allocates; limits LINT_FUNCTIONS_MAX, beyond which the file is not looked into, and LINT_TABLE_MAX pointers of a
+ * table.
  */
 #ifndef INTAKE_LINT_H
 #define INTAKE_LINT_H
 
 #include <aiki/status.h>
 
-enum { LINT_FUNCTIONS_MAX = 1000000 };
+enum { LINT_FUNCTIONS_MAX = 1000000, LINT_TABLE_MAX = 256 };
 
-/* Imported functions that are found, each once for an entry; both texts borrowed. */
-typedef void (*lint_fn)(const char *symbol, const char *what, void *arg);
+/* Imported functions that are found, each once for an entry; both texts borrowed. table: 0, or where the table of
+ * pointers is that has it: then it is not known whether it is called. */
+typedef void (*lint_fn)(const char *symbol, const char *what, uint64_t table, void *arg);
 
 struct lint;
 /* file: passed by elf_check, borrowed for the object's life. NULL: out of memory, or no such table. */

@@ -266,14 +266,27 @@ static struct pair find_pair(const struct replay *r)
     return p;
 }
 
-static const char *cause_of(const struct pair *p)
+/* Whether the journal has calls of that name with more than one input: then another one is as likely. */
+static bool has_several_inputs(const struct replay *r, const struct step *s)
+{
+    for (const struct step *o = r->journal.first_recorded; o != NULL; o = o->next_recorded)
+        if (o->kind == s->kind && same(o->name, s->name) && !same(o->input, s->input))
+            return true;
+    return false;
+}
+
+static const char *cause_of(const struct replay *r, const struct pair *p)
 {
     if (p->recorded == NULL)
         return "the code returned before it saw a recorded result";
     if (p->taken == NULL)
         return "a step was removed";
     switch (p->likeness) {
-    case SAME_NAME: return p->recorded->nth != p->taken->nth ? "a step was added" : "the input changed";
+    case SAME_NAME:
+        if (p->recorded->nth != p->taken->nth)
+            return "a step was added";
+        return has_several_inputs(r, p->recorded) ? "a step was inserted, or the input changed"
+                                                  : "the input changed";
     case SAME_INPUT: return "the name changed";
     case SAME_KIND: return p->recorded->input.size_bytes == 0 ? "the name changed"
                                                               : "a step was inserted or replaced";
@@ -317,7 +330,7 @@ static void write_details(const struct replay *r, const struct pair *p, aiki_err
     write_step(&w, "recorded", p->recorded);
     write_step(&w, "code", p->taken);
     aiki_mp_str(&w, "cause");
-    aiki_mp_str(&w, cause_of(p));
+    aiki_mp_str(&w, cause_of(r, p));
     aiki_mp_str(&w, "remedy");
     aiki_mp_str(&w, REMEDY ", or start new runs under a new workflow version");
     if (w.status == AIKI_OK)
@@ -370,6 +383,6 @@ void replay_explain(const struct replay *r, aiki_error *err)
     step_text(p.taken, d.path, d.taken, taken_text);
     (void)error_code(err, AIKI_DIVERGED, "NONDETERMINISM",
                      "recorded: %s; the code now asks for: %s; likely %s. To continue, " REMEDY,
-                     recorded_text, taken_text, cause_of(&p));
+                     recorded_text, taken_text, cause_of(r, &p));
     write_details(r, &p, err);
 }

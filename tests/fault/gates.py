@@ -1,10 +1,11 @@
 """A replay gate with a kill in the middle: the build serves all the same, and runs end as they should."""
 import json
+import subprocess
 
 import pytest
 
 import chain
-from harness import HttpError, plugin, until
+from harness import ROOT, HttpError, plugin, until
 from points import GATES, owner_of
 
 RUNS = 6
@@ -78,7 +79,7 @@ def test_off_does_not_look(parked):
     s, runs = parked(runtime_args=["--gate", "off"])
     original = change_is(s, "serving")
     s.drop("change", plugin("change-added-before"))
-    until(lambda: change_is(s, "serving") != original, "it serves")
+    until(lambda: len(change_is(s, "serving")) == 1 and change_is(s, "serving") != original, "it alone serves")
     assert [p["gate"] for p in s.get("/v1/plugins")["plugins"] if p["state"] == "serving"] == [None]
     all_end(s, runs, 3)
 
@@ -94,6 +95,30 @@ def test_more_runs_than_are_replayed(parked):
     assert report["open"] == RUNS + 300 and report["stay"] == report["replayed"] == 200 and report["unknown"] == 106
     assert len(report["findings"]) == 20 and report["took_ms"] < 5000
     all_end(s, runs + more, 3)
+
+
+def test_time_is_over_before_all_are_replayed(parked, tmp_path):
+    """What could not be replayed in time speaks neither for nor against a build, whatever the policy."""
+    s, runs = parked(runtime_args=("--gate", "strict"))
+    more = [s.start("change", {}) for _ in range(15)]
+    for run in more:
+        until(lambda: s.state(run) == "awaiting_signal", "it waits")
+    slow = tmp_path / "slow.so"
+    source = tmp_path / "slow.c"
+    source.write_text((ROOT / "tests/support/plugins/change.c").read_text().replace(
+        "    uint64_t steps = 0;\n    (void)input;\n", """    uint64_t steps = 0;
+    (void)input;
+    for (volatile long i = 0; i < 400L * 1000 * 1000; i++)
+        continue;
+"""))
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", f"-I{ROOT}/abi/include", source, "-o", slow],
+                   check=True)
+    original = change_is(s, "serving")
+    s.drop("change", slow)
+    until(lambda: len(change_is(s, "serving")) == 1 and change_is(s, "serving") != original, "it alone serves")
+    report = [p["gate"] for p in s.get("/v1/plugins")["plugins"] if p["state"] == "serving"][0]
+    assert report["policy"] == "strict" and report["stay"] == report["crashed"] == 0, report
+    assert report["unknown"] > 0 and report["unknown"] + report["replayed"] == report["open"] == RUNS + 15, report
 
 
 def test_the_same_answer_before_it_is_deployed(parked):

@@ -1,8 +1,10 @@
 """A run that the newest build does not fit, with a kill on its way to the build that does."""
+import subprocess
+
 import pytest
 
 import chain
-from harness import plugin, until
+from harness import ROOT, plugin, until
 from points import MOVES, owner_of
 
 RUNS = 5
@@ -67,6 +69,54 @@ def test_a_restarted_runtime_still_has_the_older_build(parked):
     until(lambda: len(s.get("/v1/plugins")["plugins"]) == 1, "the older build is not needed any more")
     until(lambda: len(list((s.directory / "state0/kept").rglob("*.so"))) == 1, "nor kept")
     assert len(s.runtime.children()) == 1
+
+
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_killed_while_the_older_build_drains(stacks, tmp_path, restarts):
+    """Runs are resident in a process that drains, their code fits no other build, and the runtime is gone: with it
+    goes the process, but not the build."""
+    def body(name, steps):
+        source, target = tmp_path / f"{name}.c", tmp_path / f"{name}.so"
+        source.write_text(f"""#include "pair.h"
+#include <unistd.h>
+static aiki_status held(aiki_call *call, aiki_view in)
+{{
+    while (access("{tmp_path}/open", F_OK) != 0)
+        (void)usleep(5000);
+    return call->api->output(call, in);
+}}
+PAIR_FUNCTION(work, {steps})
+AIKI_PLUGIN("pair", "1.0.0", AIKI_WORKFLOWS(AIKI_WORKFLOW("pair", "1.0.0", work)),
+            PAIR_TASKS(, AIKI_TASK("held", held)));
+""")
+        subprocess.run(["cc", "-shared", "-fPIC", "-fvisibility=hidden", f"-I{ROOT}/abi/include",
+                        f"-I{ROOT}/tests/support/plugins", source, "-o", target], check=True)
+        return target
+
+    s = stacks(start=False)
+    s.drop("pair", body("old", 'TASK("a"); TASK("held"); TASK("b");'))
+    s.start_redis()
+    s.start_server()
+    s.start_runtime(0)
+    runs = [s.start("pair", {}) for _ in range(RUNS)]
+    for run in runs:
+        until(lambda: any(e["kind"] == "step_done" for e in s.history(run)), "its first step is on record")
+    old = serving(s)
+    s.drop("pair", body("new", 'TASK("x"); TASK("a"); TASK("held"); TASK("b");'))
+    until(lambda: serving(s) not in ([], old), "the new build serves")
+    until(lambda: [p["build"] for p in s.get("/v1/plugins")["plugins"] if p["state"] == "draining"] == old, "the old one drains")
+    for _ in range(restarts):
+        s.runtime.kill()
+        s.start_runtime(0)
+    (tmp_path / "open").touch()
+    for run in runs:
+        assert s.result(run) == "aheldb", "by the old build, from its record"
+        events = s.history(run)
+        chain.check(events)
+        assert sum(e["kind"] == "step_done" for e in events) == 3, "nothing is on record twice"
+        assert not [e for e in events if e["kind"] == "blocked"]
+    late = s.start("pair", {})
+    assert s.result(late) == "xaheldb"
 
 
 def test_a_build_replaced_while_the_runtime_was_down(parked):

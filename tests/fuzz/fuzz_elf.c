@@ -5,9 +5,10 @@
 #include "intake/elf.h"
 #include "intake/lint.h"
 
-static void on_import(const char *symbol, const char *what, void *arg)
+static void on_import(const char *symbol, const char *what, uint64_t table, void *arg)
 {
     CHECK(symbol[0] != '\0' && what[0] != '\0');
+    (void)table;
     (void)arg;
 }
 

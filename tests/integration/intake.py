@@ -83,6 +83,59 @@ def test_calls_of_workflow_code_are_told_from_those_of_tasks(tmp_path, build):
     assert warned(check(tmp_path, compiled(tmp_path, "pure", *options, cc=cc))) == []
 
 
+POINTERS = """
+#include <aiki/plugin.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+typedef long (*fn)(long *);
+struct table { fn one, two; };
+static fn single = (fn)(void *)time;
+static struct table several = {(fn)(void *)labs, (fn)(void *)rand};
+static const struct table of_tasks = {(fn)(void *)getpid, (fn)(void *)random};
+static struct table *volatile chosen;
+static aiki_status task(aiki_call *call, aiki_view in)
+{
+    (void)call; (void)in;
+    return of_tasks.two(NULL) ? AIKI_OK : AIKI_FAILED;
+}
+static aiki_status flow(aiki_run *run, aiki_view in, aiki_error *err)
+{
+    (void)in; (void)err;
+#ifdef SINGLE
+    return single(NULL) > 5 ? aiki_run_fail(run, "X", "y") : AIKI_OK;
+#else
+    (void)single;
+    chosen = &several;
+    return chosen->two(NULL) > 5 ? aiki_run_fail(run, "X", "y") : AIKI_OK;
+#endif
+}
+AIKI_PLUGIN("pointers", "1.0.0", AIKI_WORKFLOWS(AIKI_WORKFLOW("flow", "1.0.0", flow)), AIKI_TASKS(AIKI_TASK("t", task)));
+"""
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=" ".join)
+def test_calls_through_pointers_are_found(tmp_path, build):
+    cc, *options = build
+    if shutil.which(cc) is None or ("-fuse-ld=lld" in options and shutil.which("ld.lld") is None):
+        pytest.skip(f"no {build}")
+
+    def built(*more):
+        source, out = tmp_path / "pointers.c", tmp_path / "pointers.so"
+        source.write_text(POINTERS)
+        subprocess.run([cc, "-shared", "-fPIC", "-fvisibility=hidden", f"-I{ROOT}/abi/include", "-o", out, source,
+                        *options, *more], check=True)
+        return out
+
+    table = check(tmp_path, built(), "--determinism", "strict")
+    assert code(table) is None, "whether it is called is not known: a warning, also in strict mode"
+    (warning,) = table["warnings"]
+    assert warning["code"] == "NOT_DETERMINISTIC" and "flow@1.0.0 refers to a table at 0x" in warning["message"]
+    assert "with rand:" in warning["message"] and "if it is called" in warning["message"]
+    single = check(tmp_path, built("-DSINGLE"), "--determinism", "strict")
+    assert code(single) == "NOT_DETERMINISTIC" or warned(single), single
+
+
 def test_strict_refuses_it_by_the_symbols_name(tmp_path):
     impure = compiled(tmp_path, "impure", "-DIMPURE", "-O2")
     refused = check(tmp_path, impure, "--determinism", "strict")

@@ -326,6 +326,56 @@ static void the_step_of_a_child_names_its_run(void **state)
     buf_deinit(&options);
 }
 
+/* ---- samples for gates --------------------------------------------------------------------- */
+
+/* Far more open runs than a sample reads: old and new ones are in it as there are of them. */
+static void a_sample_has_old_runs_and_new_ones(void **state)
+{
+    enum { RUNS = 40000, OLD = RUNS / 4, PICKS = 200 };
+    uint8_t old_build[HASH_BYTES], new_build[HASH_BYTES];
+    struct fixture *f = *state;
+    memset(old_build, 0xaa, sizeof(old_build));
+    memset(new_build, 0xbb, sizeof(new_build));
+    for (int i = 0; i < RUNS; i++) {
+        struct draft d;
+        draft_init(&d, ++f->last_no);
+        d.write.row.state = RUN_SLEEPING;
+        d.write.row.build = (aiki_view){i < OLD ? old_build : new_build, HASH_BYTES};
+        draft_save(f->store, &d);
+        draft_deinit(&d);
+    }
+    const char *text = ask(f, "runs.sample", "{\"workflow\":\"order\",\"version\":\"1.0.0\",\"limit\":200}");
+    unsigned of_old = count_of(text, "\"build\":\"aaaa"), of_new = count_of(text, "\"build\":\"bbbb");
+    assert_non_null(strstr(text, "\"whole\":false"));
+    assert_int_equal(of_old + of_new, PICKS);
+    assert_in_range(of_old, PICKS / 8, PICKS / 2); /* 50 of them are expected */
+    unsigned distinct = 0;
+    for (const char *at = text; (at = strstr(at, "\"id\":\"")) != NULL; at++) {
+        char id[6 + AIKI_ID_TEXT_SIZE];
+        snprintf(id, sizeof(id), "%.*s", 6 + AIKI_ID_TEXT_SIZE - 1, at);
+        distinct += count_of(text, id) == 1;
+    }
+    assert_int_equal(distinct, PICKS);
+}
+
+static void a_small_sample_is_whole(void **state)
+{
+    uint8_t build[HASH_BYTES];
+    struct fixture *f = *state;
+    memset(build, 0xaa, sizeof(build));
+    for (int i = 0; i < 30; i++) {
+        struct draft d;
+        draft_init(&d, ++f->last_no);
+        d.write.row.state = RUN_SLEEPING;
+        d.write.row.build = (aiki_view){build, HASH_BYTES};
+        draft_save(f->store, &d);
+        draft_deinit(&d);
+    }
+    const char *text = ask(f, "runs.sample", "{\"workflow\":\"order\",\"version\":\"1.0.0\",\"limit\":20}");
+    assert_non_null(strstr(text, "\"total\":30,\"whole\":true"));
+    assert_int_equal(count_of(text, "\"id\":\""), 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,6 +387,8 @@ int main(void)
         CASE(cancelling_is_shown_and_found),
         CASE(new_events_are_shown),
         CASE(the_step_of_a_child_names_its_run),
+        CASE(a_sample_has_old_runs_and_new_ones),
+        CASE(a_small_sample_is_whole),
 #undef CASE
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

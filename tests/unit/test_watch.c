@@ -221,9 +221,12 @@ static void modes_and_signatures_count(void **state)
     watch_doubt(f->watch, "a.so");
     assert_int_equal(chmod(f->dir, 0750), 0); /* it rescans */
     run_until(f, &f->changed, 4);
+    watch_doubt(f->watch, "a.so");
+    assert_int_equal(chmod(path_of(f, "a.so", path), 0600), 0); /* what was doubted is mended */
+    run_until(f, &f->changed, 5);
     put(f, "b.so.sig", "of nothing");
     put(f, "c.so", "2");
-    run_until(f, &f->changed, 5);
+    run_until(f, &f->changed, 6);
     assert_string_equal(f->last, "c.so");
 }
 
