@@ -26,8 +26,10 @@
 #include "broker/broker.h"
 #include "broker/check.h"
 #include "broker/gate.h"
+#include "broker/limits.h"
 #include "broker/rehearse.h"
 #include "child/child.h"
+#include "child/print.h"
 #include "child/probe.h"
 #include "child/sandbox.h"
 #include "child/stack.h"
@@ -75,6 +77,11 @@ static const struct config_key keys[] = {
     {"gate", CONFIG_TEXT, "safe", 0, 0,
      "new builds that open runs do not fit: safe serves them, strict refuses, off does not look; "
      "also for some files: safe,billing.so=strict"},
+#define LIMIT_KEY(name, setting, unit, least, most, fallback) \
+    {setting, CONFIG_TEXT, fallback, 0, 0,                    \
+     unit " of a plugin's process; 0 = no limit; also for some files: 0,billing.so=1000"},
+    LIMITS(LIMIT_KEY)
+#undef LIMIT_KEY
     {"log", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error"},
     {"metrics", CONFIG_TEXT, "", 0, 0,
      "IP:PORT where GET /metrics is answered, such as 127.0.0.1:9095; empty: nowhere"},
@@ -126,7 +133,6 @@ static int be_child(const char *fd_text, const char *label)
                   fd_text);
         return EXIT_ORPHAN;
     }
-    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* what plugins print is in the log line by line */
     (void)setrlimit(RLIMIT_CORE, &no_core); /* lowering cannot fail */
     if (blame_attach(fd + 1) != AIKI_OK) {
         log_error("child", "no page on descriptor %d", fd + 1);
@@ -134,6 +140,7 @@ static int be_child(const char *fd_text, const char *label)
     }
     (void)close_range((unsigned)fd + 1, UINT_MAX, 0); /* the broker opens all with O_CLOEXEC */
     (void)fcntl(fd, F_SETFD, FD_CLOEXEC);             /* it is there: the broker sees what execs end */
+    print_tagged();
     return child_main(fd);
 }
 
@@ -160,6 +167,14 @@ static aiki_status check_choice(const struct config *c, const char *key, const c
                      found, config_origin(c, key));
 }
 
+static struct limits_settings limits_settings_of(const struct config *c)
+{
+    struct limits_settings s;
+    for (unsigned i = 0; i < LIMIT_COUNT; i++)
+        s.of[i] = config_text(c, limit_setting((enum limit)i));
+    return s;
+}
+
 static aiki_status check_settings(const struct config *c, aiki_error *err)
 {
     int level;
@@ -167,7 +182,10 @@ static aiki_status check_settings(const struct config *c, aiki_error *err)
         return error_set(err, AIKI_INVALID,
                          "log must be debug, info, warn or error, found \"%.60s\" (%s)",
                          config_text(c, "log"), config_origin(c, "log"));
+    const struct limits_settings limits = limits_settings_of(c);
     aiki_status st = gate_policy_check(config_text(c, "gate"), err);
+    if (st == AIKI_OK)
+        st = limits_check(&limits, (uint64_t)config_int(c, "task-threads"), err);
     if (st == AIKI_OK)
         st = check_choice(c, "plugin-owner-check", "on", "off", err);
     if (st == AIKI_OK)
@@ -261,6 +279,7 @@ static aiki_status serve(struct config *c, const char *state_dir, aiki_error *er
         .metrics = config_text(c, "metrics"),
         .executable = OWN_EXECUTABLE,
         .task_threads = (uint64_t)config_int(c, "task-threads"),
+        .child_limits = limits_settings_of(c),
         .wait_timeout_ms = config_int(c, "wait-timeout-ms"),
         .oom_events = config_text(c, "oom-events"),
         .limits = limits_of(c),

@@ -126,6 +126,19 @@ void command_unregister(struct pipeline *p, const struct command *c, aiki_view p
         answer(p, c, OK, .count = registry_withdraw(&p->registry, s, m.build));
 }
 
+void command_usage(struct pipeline *p, const struct command *c, aiki_view payload)
+{
+    struct msg_USAGE m;
+    aiki_error err = {.struct_size = sizeof(err)};
+    struct session *s = session_of(p, c);
+    if (s == NULL)
+        return;
+    if (msg_USAGE_read(payload, &m, &err) != AIKI_OK)
+        answer_refusal(p, c, &err);
+    else
+        answer(p, c, OK, .count = registry_used(s, &m, p->now.at_ms));
+}
+
 void command_refused(struct pipeline *p, const struct command *c, aiki_view payload)
 {
     struct msg_REFUSAL m;

@@ -342,6 +342,7 @@ void command_decide(struct pipeline *p, const struct command *c, aiki_view paylo
     case WIRE_REGISTER: command_register(p, c, payload); break;
     case WIRE_UNREGISTER: command_unregister(p, c, payload); break;
     case WIRE_MOVED: command_moved(p, c, payload); break;
+    case WIRE_USAGE: command_usage(p, c, payload); break;
     case WIRE_REFUSAL: command_refused(p, c, payload); break;
     case WIRE_STREAM_RESET: command_stream_reset(p, c, payload); break;
     case COMMAND_OFFER:

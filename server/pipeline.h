@@ -280,6 +280,7 @@ void command_append(struct pipeline *p, const struct command *c, aiki_view paylo
 void command_register(struct pipeline *p, const struct command *c, aiki_view payload);
 void command_unregister(struct pipeline *p, const struct command *c, aiki_view payload);
 void command_moved(struct pipeline *p, const struct command *c, aiki_view payload);
+void command_usage(struct pipeline *p, const struct command *c, aiki_view payload);
 void command_refused(struct pipeline *p, const struct command *c, aiki_view payload);
 void command_stream_reset(struct pipeline *p, const struct command *c, aiki_view payload);
 void command_offer(struct pipeline *p, const struct offer_scan *scan);

@@ -512,3 +512,19 @@ bool registry_withdraw(struct registry *r, struct session *s, aiki_view build)
     plugin_destroy(p);
     return true;
 }
+
+bool registry_used(struct session *s, const struct msg_USAGE *m, int64_t now_ms)
+{
+    struct plugin *p = find_plugin(s, m->build, (aiki_view){NULL, 0}, false);
+    if (p == NULL)
+        return false;
+    p->usage = (struct plugin_usage){.at_ms = now_ms,
+                                     .pid = m->pid,
+                                     .memory_bytes = m->memory_bytes,
+                                     .files = m->files,
+                                     .threads = m->threads,
+                                     .cpu_ms = m->cpu_ms,
+                                     .replaced = m->replaced};
+    (void)log_clean(m->why, p->usage.why, sizeof(p->usage.why));
+    return true;
+}

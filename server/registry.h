@@ -15,9 +15,16 @@
 #include "wire/descriptor.h"
 #include "wire/schema.h"
 
-enum { FLOWS_MAX = 20000, PLUGINS_PER_SESSION_MAX = 1000 };
+enum { FLOWS_MAX = 20000, PLUGINS_PER_SESSION_MAX = 1000, USAGE_WHY_SIZE = 160 };
 
 struct flow;
+
+/* What the process of a build uses, as its runtime last said. */
+struct plugin_usage {
+    int64_t at_ms; /* 0: it has not said anything */
+    uint64_t pid, memory_bytes, files, threads, cpu_ms, replaced;
+    char why[USAGE_WHY_SIZE]; /* the last one was replaced */
+};
 
 /* A build that a session serves, or a file it refused. */
 struct plugin {
@@ -36,6 +43,7 @@ struct plugin {
     int64_t since_at_ms;         /* in that role */
     uint8_t *gate;               /* owned: report of its replay gate (runtime/broker/gate.h), or NULL */
     uint64_t gate_size_bytes;
+    struct plugin_usage usage;
 };
 
 /* Open runs of a flow that one build executed last. */
@@ -125,6 +133,8 @@ aiki_status registry_refused(struct registry *r, struct session *s, const struct
                              aiki_error *err);
 /* False: it did not serve that build. */
 bool registry_withdraw(struct registry *r, struct session *s, aiki_view build);
+/* False: it does not have that build. */
+bool registry_used(struct session *s, const struct msg_USAGE *m, int64_t now_ms);
 void flow_row(const struct registry *r, const struct flow *f, struct workflow_row *ret_row);
 /* Move a run between the counters; 0 = it was or is not open. */
 void flow_count(struct flow *f, uint32_t from_state, uint32_t to_state, int64_t now_ms);

@@ -474,6 +474,24 @@ static uint64_t plugin_open(const struct plugin *plugin)
     return open;
 }
 
+static void put_process(aiki_writer *w, const struct plugin_usage *u)
+{
+    put(w, "process");
+    if (u->at_ms == 0) {
+        aiki_mp_nil(w);
+        return;
+    }
+    aiki_mp_map(w, 8);
+    put_uint(w, "pid", u->pid);
+    put_uint(w, "memory_bytes", u->memory_bytes);
+    put_uint(w, "files", u->files);
+    put_uint(w, "threads", u->threads);
+    put_uint(w, "cpu_ms", u->cpu_ms);
+    put_uint(w, "replaced", u->replaced);
+    put_text(w, "why", view_of(u->why));
+    put_time(w, "at", u->at_ms);
+}
+
 void view_plugin(aiki_writer *w, const struct plugin *plugin)
 {
     struct descriptor d;
@@ -481,7 +499,7 @@ void view_plugin(aiki_writer *w, const struct plugin *plugin)
     if (plugin->descriptor != NULL)
         (void)descriptor_read((aiki_view){plugin->descriptor, plugin->descriptor_size_bytes}, &d,
                               NULL); /* read before: it decodes */
-    aiki_mp_map(w, 15);
+    aiki_mp_map(w, 16);
     put_text(w, "file", view_of(plugin->file));
     put_text(w, "state", view_of(view_plugin_state(plugin)));
     put_time(w, "since", plugin->since_at_ms);
@@ -506,4 +524,5 @@ void view_plugin(aiki_writer *w, const struct plugin *plugin)
     put_raw(w, "error", (aiki_view){plugin->error, plugin->error_size_bytes});
     put_raw(w, "gate", (aiki_view){plugin->gate, plugin->gate_size_bytes});
     put_raw(w, "warnings", d.warnings);
+    put_process(w, &plugin->usage);
 }

@@ -142,6 +142,27 @@ static void build_row(struct table *t, aiki_view build, int64_t now_ms)
     table_view(t, doc_text(build, "file"));
 }
 
+/* What its process uses, and why there were others before. */
+static void print_process(aiki_view build)
+{
+    aiki_view process = doc_get(build, "process"), id = doc_text(build, "build");
+    long long replaced = (long long)doc_int(process, "replaced");
+    if (doc_get(process, "pid").size_bytes == 0)
+        return;
+    printf("\nprocess of %.12s on ", id.size_bytes >= 12 ? (const char *)id.data : "?");
+    print_clean(doc_text(build, "worker"));
+    printf(": pid %lld, %lld MiB, %lld descriptors, %lld threads, %.1f s of processor time\n",
+           (long long)doc_int(process, "pid"),
+           (long long)doc_int(process, "memory_bytes") / (1024 * 1024),
+           (long long)doc_int(process, "files"), (long long)doc_int(process, "threads"),
+           (double)doc_int(process, "cpu_ms") / 1000);
+    if (replaced == 0)
+        return;
+    printf("  replaced %lld time%s, the last: ", replaced, replaced == 1 ? "" : "s");
+    print_clean(doc_text(process, "why"));
+    printf("\n");
+}
+
 static int run_show(struct cli *cli)
 {
     static const char *const headers[] = {"BUILD",     "VERSION", "STATE", "SINCE",
@@ -161,6 +182,8 @@ static int run_show(struct cli *cli)
         table_print(&t, "no builds");
         for (struct doc_list l = doc_list(document, "builds"); doc_next(&l);)
             print_gate(l.item);
+        for (struct doc_list l = doc_list(document, "builds"); doc_next(&l);)
+            print_process(l.item);
     }
     aiki_client_free(document.data);
     return code;
@@ -169,7 +192,7 @@ static int run_show(struct cli *cli)
 /* clang-format off */
 const struct command cmd_plugins_show = {
     .group = "plugins", .name = "show", .operands = "NAME", .operand_min = 1, .operand_max = 1,
-    .summary = "builds of a plugin: who holds them, since when, open runs; what the gate found",
+    .summary = "builds of a plugin: who holds them, open runs, what the gate found, what their process uses",
     .examples = "aiki plugins show hello\naiki plugins show hello.so --json", .run = run_show};
 /* clang-format on */
 

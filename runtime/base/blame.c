@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,6 +17,7 @@
 #include "base/clock.h"
 
 enum { EXIT_LOOK_S = 2 };
+enum { TAG_BEGIN = 1, TAG_END = 2 }; /* not in texts that people print */
 
 static struct blame_page *page; /* the child's; set before there are threads */
 static pid_t owner;             /* whose page that is: not that of a process which plugin code forks */
@@ -51,6 +53,46 @@ void blame_destroy(struct blame_page *p)
 {
     if (p != NULL)
         (void)munmap(p, sizeof(*p)); /* mapped by blame_create, so it is there */
+}
+
+/* The text up to `end`, which is skipped. */
+static aiki_view take_word(aiki_view *line, char end)
+{
+    const uint8_t *at = line->size_bytes > 0 ? memchr(line->data, end, line->size_bytes) : NULL;
+    aiki_view word = {line->data, at != NULL ? (uint64_t)(at - line->data) : 0};
+    if (at == NULL)
+        return (aiki_view){NULL, 0};
+    line->data = at + 1;
+    line->size_bytes -= word.size_bytes + 1;
+    return word;
+}
+
+/* 1 to 9 digits. */
+static bool read_number(aiki_view digits, uint32_t *ret)
+{
+    *ret = 0;
+    for (uint64_t i = 0; i < digits.size_bytes; i++) {
+        if (digits.data[i] < '0' || digits.data[i] > '9')
+            return false;
+        *ret = *ret * 10 + (uint32_t)(digits.data[i] - '0');
+    }
+    return digits.size_bytes > 0 && digits.size_bytes < 10;
+}
+
+struct blame_said blame_read_tag(aiki_view line)
+{
+    struct blame_said said = {.attempt = 0};
+    if (line.size_bytes < 2 || line.data[0] != TAG_BEGIN)
+        return said;
+    aiki_view rest = {line.data + 1, line.size_bytes - 1};
+    said.run = take_word(&rest, ' ');
+    bool has_number = read_number(take_word(&rest, ' '), &said.attempt);
+    said.name = take_word(&rest, TAG_END);
+    if (said.run.size_bytes != AIKI_ID_TEXT_SIZE - 1 || !has_number || said.name.data == NULL ||
+        said.name.size_bytes >= BLAME_NAME_SIZE)
+        return (struct blame_said){.attempt = 0};
+    said.size_bytes = (size_t)(rest.data - line.data);
+    return said;
 }
 
 /* ---- child ------------------------------------------------------------------------------- */
@@ -151,6 +193,9 @@ void blame_enter(const struct blame_code *code)
     size_t size = strnlen(code->name, sizeof(s->name) - 1);
     memcpy(s->name, code->name, size);
     s->name[size] = '\0';
+    if (code->attempt > 0) /* this thread alone writes it */
+        atomic_store_explicit(&s->attempts, atomic_load_explicit(&s->attempts, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
     atomic_store_explicit(&s->busy, 1, memory_order_release);
 }
 
@@ -163,6 +208,16 @@ void blame_leave(int64_t mono_ms)
     }
     atomic_store_explicit(&mine->left_mono_ms, mono_ms, memory_order_relaxed);
     atomic_store_explicit(&mine->busy, 0, memory_order_release);
+}
+
+size_t blame_tag(char text[BLAME_TAG_SIZE])
+{
+    char run[AIKI_ID_TEXT_SIZE];
+    if (mine == NULL || atomic_load_explicit(&mine->busy, memory_order_relaxed) == 0)
+        return 0;
+    id_text(&mine->run, run);
+    int n = snprintf(text, BLAME_TAG_SIZE, "%c%s %u %s%c", TAG_BEGIN, run, mine->attempt, mine->name, TAG_END);
+    return n > 0 && n < BLAME_TAG_SIZE ? (size_t)n : 0;
 }
 
 /* ---- the end ----------------------------------------------------------------------------- */

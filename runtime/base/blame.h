@@ -32,7 +32,8 @@ enum {
     BLAME_DEATHS_MAX = 64, /* whoever else crashes in the same instant stays a suspect */
     BLAME_STOP_MS_MAX = 250,
     BLAME_FOREIGN = BLAME_SLOTS, /* a thread that the plugin itself made */
-    BLAME_EXIT_COPY = 72 /* of a forked process that came back from plugin code */
+    BLAME_EXIT_COPY = 72, /* of a forked process that came back from plugin code */
+    BLAME_TAG_SIZE = 192
 };
 /* Not one that plugins, or the runtimes of their languages, are likely to use. */
 #define BLAME_STOP_SIGNAL (SIGRTMAX - 3)
@@ -46,6 +47,7 @@ struct blame_slot {
     uint64_t nth;
     _Atomic int64_t left_mono_ms; /* when it was last left; 0 = never */
     char name[BLAME_NAME_SIZE];   /* of task or workflow */
+    _Atomic uint64_t attempts;    /* begun by this thread */
 };
 
 /* What a thread that takes the process down says of it. */
@@ -73,6 +75,13 @@ struct blame_page {
  * errno set. */
 struct blame_page *blame_create(int *ret_fd);
 void blame_destroy(struct blame_page *page); /* NULL is fine */
+/* The tag at the front of a line. The text in it is the child's: not cleaned. */
+struct blame_said {
+    aiki_view run, name; /* as text; borrowed from the line */
+    uint32_t attempt;    /* 0: the workflow's own code */
+    size_t size_bytes;   /* of the tag; 0 = there is none */
+};
+struct blame_said blame_read_tag(aiki_view line);
 
 /* ---- the child's side ---- */
 
@@ -92,6 +101,9 @@ struct blame_code {
 void blame_enter(const struct blame_code *code);
 /* Does not return in a process that plugin code forked. */
 void blame_leave(int64_t mono_ms);
+/* What this thread is executing, to go before a line that it prints: a byte 1, run, attempt, name, a byte
+ * 2. 0 bytes: nothing. Answers the length. [any] */
+size_t blame_tag(char text[BLAME_TAG_SIZE]);
 /* This thread takes the process down, by that signal, or 0: by exit(). Its account, the rest of which
  * it fills itself; NULL: there is no page, or no room on it. Safe in a signal handler. [any] */
 struct blame_death *blame_dying(int signal);

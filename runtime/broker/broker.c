@@ -292,6 +292,12 @@ static void on_build_ready(struct build *build, void *arg)
     relay_build_ready(b->relay, build);
 }
 
+static void on_build_replaced(struct build *build, struct build *by, void *arg)
+{
+    struct broker *b = arg;
+    relay_build_replaced(b->relay, build, by);
+}
+
 static bool build_is_used(struct build *build, void *arg)
 {
     struct broker *b = arg;
@@ -433,6 +439,7 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
                                                              .on_lost = on_child_lost,
                                                              .on_dropped = on_build_dropped,
                                                              .on_ready = on_build_ready,
+                                                             .on_replaced = on_build_replaced,
                                                              .is_used = build_is_used,
                                                              .on_solo_free = on_solo_free,
                                                              .on_settled = on_settled,
@@ -446,6 +453,7 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
                                                   .space = o->space,
                                                   .gate = o->limits.gate,
                                                   .task_threads = o->task_threads,
+                                                  .child_limits = o->child_limits,
                                                   .wait_timeout_ms = o->wait_timeout_ms,
                                                   .oom_events = o->oom_events,
                                                   .drain_ms = o->limits.drain_ms};

@@ -10,6 +10,7 @@
 #include <aiki/status.h>
 
 #include "base/tls.h"
+#include "broker/limits.h"
 #include "intake/admit.h"
 
 enum { BROKER_END_MS = 2000 };
@@ -31,6 +32,7 @@ struct broker_options {
     const char *executable; /* for children: started with --child */
     uint64_t task_threads;
     const char *oom_events;  /* file with the kernel's count of kills for want of memory; empty = found */
+    struct limits_settings child_limits; /* what plugins' processes may use */
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     struct broker_limits limits;
     int ready_fd; /* gets one JSON line when the session is up and the plugins found at start

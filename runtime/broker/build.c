@@ -112,6 +112,7 @@ void build_bury(struct build *b)
         session_forget(bs->session, b->correlation);
     if (b->kept.correlation != 0)
         session_forget(bs->session, b->kept.correlation);
+    recycle_stop(b);
     if (bs->draining || b->state == KEPT)
         build_unregister(b);
     if (kept != NULL && !bs->draining)
@@ -138,11 +139,12 @@ void build_drain(struct build *b)
         return;
     gate_stop(b->gate);
     b->gate = NULL;
+    recycle_stop(b);
     b->state = DRAINING;
     b->since_mono_ms = clock_mono_ms();
     struct conn *c = build_conn(b);
     if (c != NULL) { /* 0 would be: without limit */
-        conn_send(c, DRAIN, 0, .grace_ms = grace_ms > 0 ? grace_ms : 1);
+        conn_send(c, DRAIN, 0, .grace_ms = grace_ms > 0 ? grace_ms : 1, .leave = b->wear.worn_mono_ms != 0);
         uv_timer_start(&b->timer, on_drain_limit, grace_ms + BUILD_END_MS, 0);
     } else if (b->proc != NULL) {
         proc_kill(b->proc); /* not loaded yet, or dying */
@@ -316,6 +318,10 @@ static void on_proc_ready(struct proc *p, aiki_view descriptor, void *arg)
         solo_ready(b);
         return;
     }
+    if (b->state == SPARE) {
+        recycle_ready(b);
+        return;
+    }
     if (b->state != LOADING) { /* a replacement: same bytes, same descriptor */
         b->owner->cb.on_routes(b->owner->arg);
         return;
@@ -351,6 +357,16 @@ static void on_proc_frame(struct proc *p, const struct frame *f, void *arg)
     b->owner->cb.on_frame(b, f, b->owner->arg);
 }
 
+static void on_proc_usage(struct proc *p, const struct usage *u, const struct limit_hit *hit,
+                          void *arg)
+{
+    struct build *b = arg;
+    (void)p;
+    recycle_tell(b, u);
+    if (hit != NULL)
+        recycle_worn(b, hit);
+}
+
 static void on_restart(uv_timer_t *t)
 {
     struct build *b = container_of(t, struct build, timer);
@@ -380,6 +396,8 @@ void build_restart(struct build *b)
 static void replace_process(struct build *b, const struct proc_end *end, const char *text)
 {
     b->owner->stats.restarts++;
+    b->wear.processes++;
+    (void)snprintf(b->wear.why, sizeof(b->wear.why), "%s", text);
     if (end->was_ready && end->exit_code == CHILD_EXIT_STUCK) {
         log_warn("child", "%s ended because of code that did not stop; replaced at once", b->label);
         b->owner->cb.on_routes(b->owner->arg);
@@ -426,7 +444,7 @@ static void tell_lost(struct build *b, const struct proc_end *end)
 static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
 {
     struct build *b = arg;
-    char text[128];
+    char text[PROC_END_TEXT_SIZE];
     aiki_error err = {.struct_size = sizeof(err)};
     (void)p;
     b->proc = NULL;
@@ -447,6 +465,7 @@ static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
     case SERVING: replace_process(b, end, text); break;
     case KEPT: kept_gone(b, end, text); break;
     case SOLO: solo_gone(b, end, text); break;
+    case SPARE: recycle_gone(b, text); break;
     case DRAINING:
         if (!end->was_ready)
             log_debug("child", "%s %s after it was refused", b->label, text);
@@ -464,6 +483,7 @@ static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
 static const struct proc_callbacks proc_callbacks = {.on_ready = on_proc_ready,
                                                      .on_refused = on_proc_refused,
                                                      .on_frame = on_proc_frame,
+                                                     .on_usage = on_proc_usage,
                                                      .on_gone = on_proc_gone};
 
 void build_start_process(struct build *b)
@@ -478,9 +498,12 @@ void build_start_process(struct build *b)
                                          .task_threads = bs->options.task_threads,
                                          .alone = b->solo,
                                          .sandbox = sandbox_of(bs->options.admit.sandbox, b->file_name),
-                                         .wait_timeout_ms = bs->options.wait_timeout_ms};
+                                         .wait_timeout_ms = bs->options.wait_timeout_ms,
+                                         .limits = limits_for(&bs->options.child_limits, b->file_name)};
     b->ended = false;
     b->oom_count = oom_count(&bs->oom);
+    b->wear.since_mono_ms = clock_mono_ms();
+    b->wear.worn_mono_ms = 0;
     if (proc_spawn(&b->proc, bs->loop, bs->conns, &options, &proc_callbacks, b, &err) == AIKI_OK) {
         log_debug("child", "%s: process %d", b->label, proc_pid(b->proc));
         return;

@@ -151,6 +151,8 @@ void builds_session_up(struct builds *bs)
     quarantine_forget_all(bs);
     if (bs->draining)
         return; /* nothing new is wanted */
+    for (struct build *b = bs->all; b != NULL; b = b->next)
+        b->wear.told_mono_ms = 0;
     for (struct plugin_file *f = bs->files; f != NULL; f = f->next) {
         if (f->serving != NULL)
             build_register(f->serving);

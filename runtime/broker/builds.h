@@ -18,6 +18,7 @@
 #include <aiki/status.h>
 #include <uv.h>
 
+#include "broker/limits.h"
 #include "broker/session.h"
 #include "intake/admit.h"
 #include "intake/cache.h"
@@ -34,7 +35,11 @@ enum {
     BUILD_TRIES_MAX = 16, /* builds a run is tried with, one after the other */
     KEPT_PER_FILE_MAX = 8, /* older builds of a file; beyond that the oldest goes */
     KEPT_LOOK_MS = 1000,   /* between looks at what kept builds are needed for */
-    KEPT_ASK_MS_MAX = 30000 /* the server is asked less and less often, down to this */
+    KEPT_ASK_MS_MAX = 30000, /* the server is asked less and less often, down to this */
+    RECYCLE_MS_MIN = 1000,   /* between two replacements of a worn process, as long as they help */
+    RECYCLE_MS_MAX = 300000, /* and when they do not */
+    RECYCLE_QUICK_MS = 1000, /* worn younger than this: it did not help */
+    USAGE_TELL_MS = 2000      /* between two reports to the server on one process */
 };
 
 struct builds;
@@ -60,6 +65,8 @@ struct builds_callbacks {
     void (*on_dropped)(struct build *b, void *arg);
     /* A kept build takes runs now; NULL: more builds are known than before. */
     void (*on_ready)(struct build *b, void *arg);
+    /* Another process of the same build took its place; b drains. */
+    void (*on_replaced)(struct build *b, struct build *by, void *arg);
     /* Whether runs are with it, or on their way to it. */
     bool (*is_used)(struct build *b, void *arg);
     /* A process with one run in it has ended: there is room for another. */
@@ -75,6 +82,7 @@ struct builds_callbacks {
 struct builds_options {
     const char *plugins_dir, *state_dir, *executable, *space, *gate;
     uint64_t task_threads;
+    struct limits_settings child_limits;
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     struct admit_options admit; /* without known */
     const char *oom_events; /* oom_init */

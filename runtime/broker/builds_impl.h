@@ -2,6 +2,7 @@
  *
  * build.c: one build and its process. builds.c: the files they come from, and all of them. kept.c:
  * those that another took the place of, kept for their open runs. solo.c: processes for one run.
+ * recycle.c: a new process in the place of one that is worn.
  */
 #ifndef BROKER_BUILDS_IMPL_H
 #define BROKER_BUILDS_IMPL_H
@@ -16,7 +17,7 @@
 #include "intake/watch.h"
 #include "wire/keys.h"
 
-enum build_state { LOADING, GATING, REGISTERING, SERVING, DRAINING, KEPT, SOLO };
+enum build_state { LOADING, GATING, REGISTERING, SERVING, DRAINING, KEPT, SOLO, SPARE };
 
 enum { LABEL_SIZE = 128 };
 
@@ -56,6 +57,17 @@ struct build {
         bool ending; /* its process was told to end */
         bool wanted; /* again, once it has ended */
     } kept;
+    struct wear {
+        struct build *spare;    /* borrowed: of a worn SERVING one, what is to take its place */
+        struct build *spare_of; /* borrowed: of a SPARE, whose place it takes */
+        int64_t since_mono_ms;  /* the process was started */
+        int64_t worn_mono_ms;   /* it was found worn; 0 = it is not */
+        int64_t next_mono_ms, pause_ms; /* when it may be replaced again; before the one after that */
+        uint64_t processes;        /* that ended and were replaced, since the build serves here */
+        char why[PROC_END_TEXT_SIZE]; /* the last of them; "" = there was none */
+        int64_t told_mono_ms;      /* when the server was last told what it uses; 0 = not by this session */
+        struct usage told;
+    } wear;
     const struct verdict *verdict; /* while on_lost tells of its death; NULL: that charges nobody */
     bool blamed;                   /* there are runs that may have caused that death */
     bool solo;                     /* has no run but one; SOLO, then DRAINING */
@@ -184,6 +196,8 @@ void kept_adopt(struct build *b, int64_t since_mono_ms);
 struct build *kept_find(const struct builds *bs, const uint8_t *hash);
 /* It serves: from now on it outlives this process. */
 void kept_begin(const struct build *b);
+/* Its process ends, with the runs in it or those given back after grace_ms. */
+void kept_end_process(struct build *b, uint64_t grace_ms);
 /* Kept no longer: whoever waits for it is told, its process ends. */
 void kept_drop(struct build *b);
 /* Told to the server, unless it serves as well. */
@@ -222,6 +236,18 @@ void policy_forget_all(struct builds *bs);
 bool policy_has_no_keys(const aiki_error *err);
 /* Is it signed still? If not it is withdrawn. */
 void policy_check_anew(const struct build *b);
+
+/* ---- recycle.c ---- */
+
+/* Its process has come to a limit that asks for another one. */
+void recycle_worn(struct build *b, const struct limit_hit *hit);
+/* A SPARE has loaded, or has ended. */
+void recycle_ready(struct build *spare);
+void recycle_gone(struct build *spare, const char *text);
+/* The build does not serve any more: its spare is not wanted. */
+void recycle_stop(struct build *b);
+/* For `aiki plugins show`, every USAGE_TELL_MS if it has changed. */
+void recycle_tell(struct build *b, const struct usage *u);
 
 /* ---- quarantine.c ---- */
 

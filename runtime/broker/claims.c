@@ -382,11 +382,11 @@ void claims_give_crowd_back(struct relay *r)
         send_claim(r, leave_crowd(r));
 }
 
-void claims_forget_build(struct relay *r, const struct build *b)
+void claims_change_build(struct relay *r, const struct build *b, struct build *to)
 {
     for (struct claim *c = r->active; c != NULL; c = c->next_active)
         if (c->build == b)
-            c->build = NULL;
+            c->build = to;
 }
 
 void claims_drop_waiting(struct relay *r)

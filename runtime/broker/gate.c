@@ -189,7 +189,7 @@ static void give_verdict(struct gate *g, const aiki_writer *error)
 static void crashed(struct gate *g, const struct proc_end *end)
 {
     AUTO(buf) aiki_writer map;
-    char text[128], id[AIKI_ID_TEXT_SIZE];
+    char text[PROC_END_TEXT_SIZE], id[AIKI_ID_TEXT_SIZE];
     aiki_error err = {.struct_size = sizeof(err)};
     buf_init(&map);
     id_text(&g->executing->id, id);
@@ -299,7 +299,8 @@ static aiki_status start_child(struct gate *g, aiki_error *err)
                                          .build = {g->options.build, BUILD_BYTES},
                                          .task_threads = 1,
                                          .sandbox = g->options.sandbox,
-                                         .mode = CHILD_GATE};
+                                         .mode = CHILD_GATE,
+                                         .limits = g->options.limits};
     return proc_spawn(&g->proc, g->loop, g->conns, &options, &callbacks, g, err);
 }
 

@@ -49,6 +49,7 @@ struct gate_options {
     const struct gate_route *routes;
     size_t route_count;
     uint64_t ms_max;
+    struct limits limits; /* of its process */
 };
 
 struct gate_result {

@@ -73,7 +73,8 @@ void build_gate(struct build *b)
                                    .policy = gate_policy_of(bs->options.gate, b->file_name),
                                    .routes = b->routes,
                                    .route_count = b->route_count,
-                                   .ms_max = GATE_MS_MAX};
+                                   .ms_max = GATE_MS_MAX,
+                                   .limits = limits_for(&bs->options.child_limits, b->file_name)};
     if (options.policy == GATE_OFF) {
         begin_registering(b);
         return;

@@ -155,22 +155,22 @@ static void on_end_limit(uv_timer_t *t)
     build_kill(b);
 }
 
-/* Nobody was there for the time between two looks. */
-static void end_process(struct build *b)
+void kept_end_process(struct build *b, uint64_t grace_ms)
 {
     struct conn *c = build_conn(b);
     if (c == NULL)
         return;
     b->kept.ending = true;
-    conn_send(c, DRAIN, 0, .grace_ms = 1);
-    uv_timer_start(&b->timer, on_end_limit, BUILD_END_MS, 0);
+    /* 0 would be: without limit */
+    conn_send(c, DRAIN, 0, .grace_ms = grace_ms > 0 ? grace_ms : 1, .leave = true);
+    uv_timer_start(&b->timer, on_end_limit, grace_ms + BUILD_END_MS, 0);
 }
 
 static void look_at(struct build *b)
 {
     bool used = b->owner->cb.is_used(b, b->owner->arg);
     if (!used && b->kept.idle && b->ready && !b->kept.ending)
-        end_process(b);
+        kept_end_process(b, 0); /* nobody was there for the time between two looks */
     b->kept.idle = !used;
     if (b->kept.correlation == 0 && b->proc == NULL && !used &&
         clock_mono_ms() >= b->kept.ask_at_mono_ms)

@@ -26,18 +26,11 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/output.h"
 #include "wire/error.h"
 #include "wire/message.h"
 
 enum state { LOADING, SERVING, ENDING };
-
-/* stdout or stderr, cut into lines. */
-struct output {
-    struct proc *proc;
-    uv_pipe_t pipe;
-    char line[PROC_LINE_BYTES_MAX];
-    size_t size_bytes;
-};
 
 struct proc {
     uv_loop_t *loop;
@@ -48,21 +41,24 @@ struct proc {
     struct conn *conn; /* NULL once closed */
     uv_process_t process;
     uv_timer_t timer; /* load limit, then exit limit */
-    struct output out, err;
+    uv_timer_t look;  /* at what it uses and prints */
+    struct output output;
+    struct meter meter;
+    struct limit_hit limit; /* end.limit points here once it was ended for that */
     unsigned open_handles;
     bool exited;
     bool stillborn; /* proc_spawn failed and has said so; nobody waits for on_gone */
     struct proc_end end;
     struct blame_page *page; /* owned; end borrows it */
     int64_t since_mono_ms;
-    /* log rate: lines in the second that began at window_mono_ms */
-    int64_t window_mono_ms;
-    unsigned window_lines, dropped_lines;
 };
 
 const char *proc_end_text(const struct proc_end *end, char *buffer, size_t size_bytes)
 {
-    if (end->timed_out)
+    char limit[LIMIT_TEXT_SIZE];
+    if (end->limit != NULL)
+        snprintf(buffer, size_bytes, "was ended: %s", limit_text(end->limit, limit));
+    else if (end->timed_out)
         snprintf(buffer, size_bytes, "did not load within PROC_LOAD_MS (%d ms)", PROC_LOAD_MS);
     else if (end->signal != 0)
         snprintf(buffer, size_bytes, "killed by signal %d (%s)", end->signal,
@@ -74,7 +70,7 @@ const char *proc_end_text(const struct proc_end *end, char *buffer, size_t size_
 
 aiki_status proc_load_failure(const struct proc_end *end, aiki_error *err)
 {
-    char text[128];
+    char text[PROC_END_TEXT_SIZE];
     return error_code(err, AIKI_CRASHED, end->timed_out ? "LOAD_TIMEOUT" : "LOAD_CRASHED",
                       "its process %s while loading it; look at its constructors",
                       proc_end_text(end, text, sizeof(text)));
@@ -88,54 +84,6 @@ struct conn *proc_conn(struct proc *p)
 int proc_pid(const struct proc *p)
 {
     return p->process.pid;
-}
-
-/* ---- log ----------------------------------------------------------------------------------- */
-
-static bool may_log(struct proc *p)
-{
-    int64_t now_ms = clock_mono_ms();
-    if (now_ms - p->window_mono_ms >= 1000) {
-        if (p->dropped_lines > 0)
-            log_warn(p->label, "%u lines dropped: over PROC_LINES_PER_S (%d)", p->dropped_lines,
-                     PROC_LINES_PER_S);
-        p->window_mono_ms = now_ms;
-        p->window_lines = p->dropped_lines = 0;
-    }
-    if (p->window_lines++ < PROC_LINES_PER_S)
-        return true;
-    p->dropped_lines++;
-    return false;
-}
-
-static void log_line(struct output *o)
-{
-    if (o->size_bytes > 0 && may_log(o->proc))
-        log_info(o->proc->label, "%.*s", (int)o->size_bytes, o->line);
-    o->size_bytes = 0;
-}
-
-static void on_log(struct proc *p, const struct frame *f)
-{
-    struct msg_LOG m;
-    aiki_error err;
-    char run[AIKI_ID_TEXT_SIZE];
-    if (msg_LOG_read(f->payload, &m, &err) != AIKI_OK || !may_log(p))
-        return; /* a child's log line is worth no more than that */
-    int level = m.level <= LOG_ERROR ? (int)m.level : LOG_ERROR;
-    int text_bytes =
-        m.text.size_bytes < PROC_LINE_BYTES_MAX ? (int)m.text.size_bytes : PROC_LINE_BYTES_MAX;
-    if (id_is_zero(&m.run)) {
-        log_at(level, p->label, "%.*s", text_bytes, (const char *)m.text.data);
-        return;
-    }
-    id_text(&m.run, run);
-    if (m.task.size_bytes == 0)
-        log_at(level, p->label, "run %s: %.*s", run, text_bytes, (const char *)m.text.data);
-    else
-        log_at(level, p->label, "run %s task %.*s attempt %" PRIu64 ": %.*s", run,
-               (int)(m.task.size_bytes < 128 ? m.task.size_bytes : 128), (const char *)m.task.data,
-               m.attempt, text_bytes, (const char *)m.text.data);
 }
 
 /* ---- ending -------------------------------------------------------------------------------- */
@@ -176,15 +124,13 @@ static void ending(struct proc *p)
         uv_timer_start(&p->timer, on_exit_limit, PROC_EXIT_MS, PROC_EXIT_MS);
         return;
     }
-    log_line(&p->out);
-    log_line(&p->err);
+    output_end(&p->output);
     close_handle(p, (uv_handle_t *)&p->process);
     close_handle(p, (uv_handle_t *)&p->timer);
-    close_handle(p, (uv_handle_t *)&p->out.pipe);
-    close_handle(p, (uv_handle_t *)&p->err.pipe);
+    close_handle(p, (uv_handle_t *)&p->look);
+    close_handle(p, (uv_handle_t *)&p->output.out.pipe);
+    close_handle(p, (uv_handle_t *)&p->output.err.pipe);
 }
-
-static void drain_output(struct output *o);
 
 static void on_exited(uv_process_t *process, int64_t exit_code, int signal)
 {
@@ -192,8 +138,6 @@ static void on_exited(uv_process_t *process, int64_t exit_code, int signal)
     p->exited = true;
     p->end.exit_code = exit_code;
     p->end.signal = signal;
-    drain_output(&p->out);
-    drain_output(&p->err);
     ending(p);
 }
 
@@ -254,50 +198,32 @@ static void on_frame(struct conn *c, const struct frame *f, void *arg)
     else if (f->type == WIRE_REFUSED)
         on_refused(p, f);
     else if (f->type == WIRE_LOG)
-        on_log(p, f);
+        output_frame(&p->output, f);
     else if (p->end.was_ready)
         p->cb.on_frame(p, f, p->arg);
 }
 
-/* ---- output -------------------------------------------------------------------------------- */
+/* ---- limits -------------------------------------------------------------------------------- */
 
-static void take_output(struct output *o, const char *text, size_t size_bytes)
+static void end_over_limit(struct proc *p, const struct limit_hit *hit)
 {
-    for (size_t i = 0; i < size_bytes; i++) {
-        if (text[i] != '\n')
-            o->line[o->size_bytes++] = text[i];
-        if (text[i] == '\n' || o->size_bytes == sizeof(o->line))
-            log_line(o);
-    }
+    p->limit = *hit;
+    p->end.limit = &p->limit;
+    proc_kill(p);
 }
 
-/* The exit may be known before the last words were read. */
-static void drain_output(struct output *o)
+static void on_look(uv_timer_t *t)
 {
-    char buffer[4096];
-    int fd;
-    ssize_t n;
-    if (uv_fileno((uv_handle_t *)&o->pipe, &fd) != 0)
-        return;
-    for (int i = 0; i < 16 && (n = read(fd, buffer, sizeof(buffer))) > 0; i++)
-        take_output(o, buffer, (size_t)n);
-}
-
-static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
-{
-    static char shared[16 * 1024]; /* one loop thread; consumed before the next read */
-    (void)h;
-    (void)suggested;
-    *buf = uv_buf_init(shared, sizeof(shared));
-}
-
-static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
-{
-    struct output *o = container_of((uv_pipe_t *)s, struct output, pipe);
-    if (n > 0)
-        take_output(o, buf->base, (size_t)n);
-    else if (n < 0)
-        uv_read_stop(s);
+    struct proc *p = container_of(t, struct proc, look);
+    struct limit_hit hit;
+    output_look(&p->output);
+    if (p->exited || p->end.limit != NULL)
+        return; /* its number may be another's */
+    bool any = meter_look(&p->meter, p->process.pid, p->page, &hit);
+    if (any && hit.over)
+        end_over_limit(p, &hit);
+    else if (p->state == SERVING && p->cb.on_usage != NULL)
+        p->cb.on_usage(p, &p->meter.now, any ? &hit : NULL, p->arg);
 }
 
 /* ---- spawning ------------------------------------------------------------------------------ */
@@ -314,8 +240,8 @@ static int spawn(struct proc *p, const char *executable, int child_fd, int page_
     char *args[] = {"aiki-runtime", "--child", "3", p->label, NULL};
     uv_stdio_container_t stdio[] = {
         {.flags = UV_IGNORE},
-        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->out.pipe},
-        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->err.pipe},
+        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->output.out.pipe},
+        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->output.err.pipe},
         {.flags = UV_INHERIT_FD, .data.fd = child_fd},
         {.flags = UV_INHERIT_FD, .data.fd = page_fd},
     };
@@ -372,13 +298,13 @@ aiki_status proc_spawn(struct proc **ret, uv_loop_t *loop, struct conn_loop *con
     p->loop = loop;
     p->cb = *cb;
     p->arg = arg;
-    p->out.proc = p->err.proc = p;
-    p->since_mono_ms = clock_mono_ms();
+    p->since_mono_ms = p->meter.since_mono_ms = clock_mono_ms();
+    p->meter.limits = options->limits;
     snprintf(p->label, sizeof(p->label), "%s", options->label);
     uv_timer_init(loop, &p->timer);
-    uv_pipe_init(loop, &p->out.pipe, 0);
-    uv_pipe_init(loop, &p->err.pipe, 0);
-    p->open_handles = 4;
+    uv_timer_init(loop, &p->look);
+    output_init(&p->output, loop, p->label, p->page);
+    p->open_handles = 5;
     p->conn = conn_open_fd(conns, fds[0], &conn_callbacks, p);
     int rc = spawn(p, options->executable, child_fd, page_fd);
     if (rc != 0 || p->conn == NULL) {
@@ -388,15 +314,15 @@ aiki_status proc_spawn(struct proc **ret, uv_loop_t *loop, struct conn_loop *con
     }
     if (options->mode == CHILD_GATE)
         child_give_way(p->process.pid);
-    uv_read_start((uv_stream_t *)&p->out.pipe, on_alloc, on_output);
-    uv_read_start((uv_stream_t *)&p->err.pipe, on_alloc, on_output);
+    output_start(&p->output);
     uv_timer_start(&p->timer, on_load_limit, PROC_LOAD_MS, 0);
+    uv_timer_start(&p->look, on_look, USAGE_LOOK_MS, USAGE_LOOK_MS);
     conn_send(p->conn, LOAD, 0, .path = {(const uint8_t *)options->path, strlen(options->path)},
               .build = options->build,
               .file = {(const uint8_t *)options->file, strlen(options->file)},
               .task_threads_max = options->task_threads, .alone = options->alone,
               .wait_timeout_ms = options->wait_timeout_ms, .mode = options->mode,
-              .sandbox = options->sandbox);
+              .sandbox = options->sandbox, .files_max = options->limits.of[LIMIT_FILES]);
     *ret = p;
     return AIKI_OK;
 }

@@ -3,9 +3,9 @@
  * The broker never runs plugin code; a proc does, and may die at any moment. It gets a
  * socketpair, no credentials (environment cleaned of AIKI_*, no descriptor but 0..3, and 4, the page of
  * blame.h, until it has mapped that), no core
- * dump, and dies with the broker. What it prints goes to the log, a line at a time.
- * Limits: PROC_LOAD_MS until it says READY; PROC_LINES_PER_S lines of log, then a count of those
- * dropped; PROC_LINE_BYTES_MAX a line.
+ * dump, and dies with the broker. What it prints goes to the log (output.h). What it may use is
+ * limited (limits.h): over that it is ended, and before that it is said to be worn.
+ * Limit: PROC_LOAD_MS until it says READY.
  */
 #ifndef BROKER_PROC_H
 #define BROKER_PROC_H
@@ -15,12 +15,11 @@
 
 #include "base/blame.h"
 #include "base/conn.h"
+#include "broker/usage.h"
 
 enum {
     PROC_LOAD_MS = 5000,
-    PROC_EXIT_MS = 2000, /* from the end of its socket to SIGKILL, and the reverse */
-    PROC_LINES_PER_S = 200,
-    PROC_LINE_BYTES_MAX = 2048
+    PROC_EXIT_MS = 2000 /* from the end of its socket to SIGKILL, and the reverse */
 };
 
 struct proc;
@@ -32,6 +31,7 @@ struct proc_end {
     bool timed_out; /* did not load within PROC_LOAD_MS */
     bool was_ready;
     int64_t lived_ms; /* since it was ready, or spawned */
+    const struct limit_hit *limit; /* what it was ended for, or NULL; borrowed as the next */
     const struct blame_page *page; /* who was executing; borrowed until on_gone returns */
 };
 
@@ -41,6 +41,9 @@ struct proc_callbacks {
     void (*on_refused)(struct proc *p, aiki_view error, void *arg);
     /* APPEND and what else it asks for, once ready. */
     void (*on_frame)(struct proc *p, const struct frame *f, void *arg);
+    /* Serving, and looked at: hit is NULL, or what says that it is time for another process. May
+     * be NULL. */
+    void (*on_usage)(struct proc *p, const struct usage *u, const struct limit_hit *hit, void *arg);
     /* Exactly once, last: it is dead and everything it wrote has been delivered. p is gone. */
     void (*on_gone)(struct proc *p, const struct proc_end *end, void *arg);
 };
@@ -56,8 +59,10 @@ struct proc_options {
     int64_t wait_timeout_ms;
     uint64_t mode; /* CHILD_* */
     aiki_view sandbox; /* what it may do: base/sandbox.h */
+    struct limits limits;
 };
 
+enum { PROC_END_TEXT_SIZE = 256 };
 /* Text of an end for log and users: "killed by signal 11 (Segmentation fault)". */
 const char *proc_end_text(const struct proc_end *end, char *buffer, size_t size_bytes);
 /* It ended before it said READY or REFUSED: LOAD_TIMEOUT or LOAD_CRASHED. */

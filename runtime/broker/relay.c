@@ -488,7 +488,7 @@ static void lose(struct run *run, void *arg)
 void relay_build_lost(struct relay *r, struct build *b)
 {
     struct loss loss = {r, b, session_conn(r->session), build_verdict(b)};
-    claims_forget_build(r, b);
+    claims_change_build(r, b, NULL);
     if (loss.conn != NULL) /* otherwise nothing is held */
         runs_each(&r->runs, lose, &loss);
 }
@@ -496,6 +496,11 @@ void relay_build_lost(struct relay *r, struct build *b)
 void relay_build_ready(struct relay *r, struct build *b)
 {
     moves_build_ready(r, b);
+}
+
+void relay_build_replaced(struct relay *r, struct build *b, struct build *by)
+{
+    claims_change_build(r, b, by);
 }
 
 void relay_build_dropped(struct relay *r, struct build *b)

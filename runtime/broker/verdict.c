@@ -145,7 +145,11 @@ static void describe(const struct verdict *v, const struct blamed *b, const char
 {
     int signal = signal_of(v, b);
     char refused[SANDBOX_EXPLAIN_SIZE];
-    if (b->death != NULL && b->death->overflow)
+    char limit[LIMIT_TEXT_SIZE];
+    if (b->death == NULL && v->end->limit != NULL)
+        (void)error_code(err, AIKI_CRASHED, "CRASH_LIMIT", "the process of %s was ended: %s", what,
+                         limit_text(v->end->limit, limit));
+    else if (b->death != NULL && b->death->overflow)
         (void)error_code(err, AIKI_CRASHED, "CRASH_STACK_OVERFLOW",
                          "%s used up its stack and ended its process; put large buffers into memory "
                          "of the host, do without deep recursion",
@@ -193,12 +197,21 @@ static void write_details(const struct verdict *v, const struct blamed *b, aiki_
     const struct blame_slot *s = b->slot;
     bool has_address = b->death != NULL && b->death->has_fault_address;
     bool is_task = s->attempt > 0;
-    aiki_mp_map(w, 3 + (uint64_t)has_address + (uint64_t)is_task);
+    const struct limit_hit *limit = b->death == NULL ? v->end->limit : NULL;
+    uint64_t of_limit = limit != NULL ? 3 : 0;
+    aiki_mp_map(w, 3 + of_limit + (uint64_t)has_address + (uint64_t)is_task);
     aiki_mp_str(w, "signal");
     aiki_mp_int(w, signal_of(v, b));
     put_text(w, "thread", thread_text(v, s, thread));
     aiki_mp_str(w, "suspects");
     aiki_mp_uint(w, b->certain ? 1 : v->count - v->certain);
+    if (limit != NULL) {
+        put_text(w, "setting", limit_setting(limit->limit));
+        aiki_mp_str(w, "limit");
+        aiki_mp_uint(w, limit->allowed);
+        aiki_mp_str(w, "found");
+        aiki_mp_uint(w, limit->found);
+    }
     if (has_address) {
         snprintf(hex, sizeof(hex), "0x%" PRIx64, b->death->fault_address);
         put_text(w, "fault_address", hex);

@@ -190,6 +190,18 @@ static void limit_gate(void)
     (void)setrlimit(RLIMIT_FSIZE, &files);
 }
 
+/* One descriptor too many is refused by the kernel, to the code that asked for it. */
+static void limit_files(uint64_t files_max)
+{
+    struct rlimit l;
+
+    if (files_max == 0 || getrlimit(RLIMIT_NOFILE, &l) != 0)
+        return;
+    l.rlim_max = files_max < l.rlim_max ? files_max : l.rlim_max;
+    l.rlim_cur = l.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &l); /* lowering cannot fail */
+}
+
 /* The watchdog's thread, too, lives in the sandbox, so it is not there before. */
 static aiki_status load_confined(struct child *c, const char *path, aiki_view entry,
                                  aiki_writer *descriptor, aiki_error *err)
@@ -216,6 +228,7 @@ static void load(struct child *c, const struct msg_LOAD *m)
 
     buf_init(&descriptor);
     c->gating = m->mode == CHILD_GATE;
+    limit_files(m->files_max);
     threads = threads > TASK_THREADS_MAX ? TASK_THREADS_MAX : threads;
     if (c->tasks == NULL)
         c->tasks = task_pool_create(c->loop, (uint32_t)threads, on_notes, c);
@@ -254,8 +267,12 @@ static void on_grace_over(uv_timer_t *t)
 static void drain(struct child *c, const struct msg_DRAIN *m)
 {
     c->draining = true;
+    c->leaving |= m->leave;
     if (m->grace_ms > 0)
         (void)uv_timer_start(&c->grace, on_grace_over, m->grace_ms, 0);
+    for (uint32_t i = 0; c->leaving && i < RUN_BUCKETS; i++)
+        for (struct run *r = c->runs[i]; r != NULL; r = r->next)
+            run_pump_soon(r);
     child_settle(c);
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/blame.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "child/fit.h"
 #include "child/watchdog.h"
 #include "wire/error.h"
@@ -176,6 +177,10 @@ static void start_attempt(struct run *r, struct step *s)
         hold_back(r, s);
         return;
     }
+    if (r->child->leaving) {
+        r->held_back = true; /* another process of the build begins it */
+        return;
+    }
     if ((task->def.flags & AIKI_TASK_ISOLATED) != 0 && !r->child->alone) {
         move_to_own_process(r, s);
         return;
@@ -239,6 +244,13 @@ static void park(struct run *r)
     aiki_view events = replay_append_begin(&r->replay, false);
     if (!run_block_if_too_large(r, events.size_bytes + waits.size_bytes))
         run_send_append(r, NEXT_PARK, events, aiki_writer_view(&waits));
+}
+
+/* Nothing of it is executed, and it is to go on elsewhere; what only waits is parked instead. */
+static bool may_leave(const struct run *r)
+{
+    return r->attempts == NULL &&
+           (r->held_back || (r->child->leaving && !replay_should_park(&r->replay, child_now_ms(r->child))));
 }
 
 /* Nothing more to do for now: record what has to be, park if everything left is passive. */
@@ -347,10 +359,12 @@ void run_pump(struct run *r)
         }
         case REPLAY_PAUSED: run_give_back(r); return;
         case REPLAY_IDLE:
-            if (r->held_back && r->attempts == NULL)
-                run_give_back(r);
-            else
+            if (!may_leave(r)) {
                 settle(r);
+                return;
+            }
+            run_give_back(r);
+            fault_point(child_leave_sent);
             return;
         }
     }

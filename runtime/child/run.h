@@ -40,6 +40,7 @@ struct child {
     struct plugin plugin;
     uint8_t build[HASH_BYTES]; /* of the plugin */
     bool loaded, draining;
+    bool leaving; /* draining, and no run begins another task here */
     bool alone; /* the process is for one run */
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     bool gating; /* CHILD_GATE: nothing is executed, each run ends in a verdict */

@@ -2,8 +2,11 @@
 #include "child/task.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/blame.h"
 #include "base/cleanup.h"
@@ -91,10 +94,31 @@ static bool grow_in_arena(aiki_writer *w, uint64_t capacity_min_bytes)
     return true;
 }
 
-static void keep_error(struct attempt *a, const aiki_error *e)
+/* The kernel refuses one more, and code seldom says that this is why it failed. */
+static bool lacks_files(aiki_error *ret_why)
+{
+    struct rlimit l = {0};
+    int fd = dup(STDERR_FILENO);
+
+    if (fd >= 0)
+        (void)close(fd);
+    if (fd >= 0 || errno != EMFILE)
+        return false;
+    (void)getrlimit(RLIMIT_NOFILE, &l); /* its own: cannot fail */
+    (void)error_code(ret_why, AIKI_LIMIT, "CHILD_FILES",
+                     "the process of the plugin has no descriptor left: child-files is %llu",
+                     (unsigned long long)l.rlim_cur);
+    return true;
+}
+
+static void keep_error(struct attempt *a, const aiki_error *error)
 {
     aiki_writer w = {.grow = grow_in_arena, .arg = &a->arena}, stack = w;
+    aiki_error with_cause = *error, why = AIKI_ERROR_INIT;
+    const aiki_error *e = &with_cause;
 
+    if (error->cause == NULL && lacks_files(&why))
+        with_cause.cause = &why;
     stack_write(&stack, (void (*)(void))a->task->def.fn);
     error_write_stack(&w, e, aiki_writer_view(&stack));
     a->error = w.status == AIKI_OK ? aiki_writer_view(&w) : (aiki_view){NULL, 0};

@@ -261,6 +261,7 @@ static unsigned asked_by(uint32_t type)
     case WIRE_JOURNAL:
     case WIRE_APPEND:
     case WIRE_MOVED:
+    case WIRE_USAGE:
     case WIRE_HEARTBEAT:
     case WIRE_STREAM_RESET: return FOR_RUNTIME;
     default: return 0;

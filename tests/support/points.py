@@ -8,6 +8,8 @@ POINTS = sorted(text for _, text in re.findall(r'X\((\w+), *"([^"]+)"\)', (ROOT 
 MOVES = ["child.unfit.sent", "runtime.moved.sent", "runtime.unfit.read"]
 # Only reached when a new build is replayed against open runs: tests/fault/gates.py.
 GATES = ["runtime.gate.assigned", "server.gate.journal"]
+# Only reached when a process is worn: tests/fault/recycling.py.
+RECYCLING = ["child.leave.sent", "runtime.spare.serves", "runtime.spare.started"]
 
 # Only reached when a build crashes too often: tests/fault/quarantines.py.
 QUARANTINES = ["server.lift.after", "server.lift.before", "server.quarantine.after", "server.quarantine.before"]

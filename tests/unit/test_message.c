@@ -197,7 +197,7 @@ static void nil_reads_as_empty(void **state)
 static void damage_is_refused(void **state)
 {
     (void)state;
-    struct msg_DRAIN m = {77};
+    struct msg_DRAIN m = {.grace_ms = 77, .leave = false};
     assert_int_equal(msg_DRAIN_read(BYTES("\x91\xa1x"), &m, NULL), AIKI_CORRUPT);
     assert_int_equal(msg_DRAIN_read(BYTES("\x91\xff"), &m, NULL), AIKI_CORRUPT);
     assert_int_equal(msg_DRAIN_read(BYTES("\x91\xc0"), &m, NULL), AIKI_CORRUPT);
@@ -222,8 +222,8 @@ static void budgets_hold(void **state)
     assert_int_equal(msg_DOCUMENT_read((aiki_view){deep, sizeof(deep)}, &m, &err), AIKI_LIMIT);
     assert_non_null(strstr(err.message, "DOCUMENT"));
 
-    uint8_t tail[sizeof(deep) + 1] = {0x92, 0x01};
-    memcpy(tail + 2, deep + 1, sizeof(deep) - 1);
+    uint8_t tail[sizeof(deep) + 2] = {0x93, 0x01, 0xc2};
+    memcpy(tail + 3, deep + 1, sizeof(deep) - 1);
     assert_int_equal(msg_DRAIN_read((aiki_view){tail, sizeof(tail)}, &skipped, &err), AIKI_LIMIT);
 
     uint64_t size = 6 + AIKI_MP_NODES_MAX + 1;

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/output.h"
 #include "broker/proc.h"
 #include "wire/error.h"
 
@@ -285,7 +286,7 @@ static void a_grandchild_does_not_keep_it_alive(void **state)
     assert_int_equal(f->end.exit_code, 0);
 }
 
-/* Thousands of lines: the log takes PROC_LINES_PER_S of them, and it still gets ready. */
+/* Thousands of lines: the log takes OUTPUT_LINES_PER_S of them, and it still gets ready. */
 static void shouting_is_bounded(void **state)
 {
     struct fixture *f = *state;
@@ -309,7 +310,7 @@ static void shouting_is_bounded(void **state)
     for (int c = fgetc(text); c != EOF; c = fgetc(text))
         lines += c == '\n';
     (void)fclose(text);
-    assert_in_range(lines, PROC_LINES_PER_S, 4 * PROC_LINES_PER_S);
+    assert_in_range(lines, OUTPUT_LINES_PER_S, 4 * OUTPUT_LINES_PER_S);
 }
 
 /* What cannot be started is said at once, and nothing else follows. */

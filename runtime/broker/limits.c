@@ -1,0 +1,125 @@
+/* limits.c - see limits.h. */
+#include "broker/limits.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "wire/error.h"
+
+static const struct kind {
+    const char *setting, *unit;
+    uint64_t least, most;
+} kinds[] = {
+#define LIMIT_KIND(name, setting, unit, least, most, fallback) {setting, unit, least, most},
+    LIMITS(LIMIT_KIND)
+#undef LIMIT_KIND
+};
+
+const char *limit_setting(enum limit limit)
+{
+    return kinds[limit].setting;
+}
+
+static bool parse_number(const char *text, size_t size, const struct kind *kind, uint64_t *ret)
+{
+    uint64_t value = 0;
+    if (size == 0 || size > 9)
+        return false;
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+        value = value * 10 + (uint64_t)(text[i] - '0');
+    }
+    *ret = value;
+    return value == 0 || (value >= kind->least && value <= kind->most);
+}
+
+/* "FILE=NUMBER" or "NUMBER". *ret_file: size 0 when it is about all files. */
+static bool parse_entry(const char *entry, size_t size, const struct kind *kind,
+                        aiki_view *ret_file, uint64_t *ret)
+{
+    const char *equals = memchr(entry, '=', size);
+    size_t name = equals != NULL ? (size_t)(equals - entry) : 0;
+    *ret_file = (aiki_view){(const uint8_t *)entry, name};
+    if (equals == NULL)
+        return parse_number(entry, size, kind, ret);
+    return name > 0 && parse_number(equals + 1, size - name - 1, kind, ret);
+}
+
+/* Replacing a process because its task threads are at work would never end. */
+static aiki_status check_threads(const char *entry, size_t size, uint64_t value,
+                                 uint64_t task_threads, aiki_error *err)
+{
+    if (value == 0 || value >= 2 * task_threads)
+        return AIKI_OK;
+    return error_set(err, AIKI_INVALID,
+                     "child-threads: %.*s is less than twice task-threads (%" PRIu64
+                     "); give it more, or less to that",
+                     (int)(size < 60 ? size : 60), entry, task_threads);
+}
+
+static aiki_status check(enum limit limit, const char *setting, uint64_t task_threads,
+                         aiki_error *err)
+{
+    const struct kind *kind = &kinds[limit];
+    aiki_status st = AIKI_OK;
+    for (const char *at = setting; st == AIKI_OK && *at != '\0';) {
+        size_t size = strcspn(at, ",");
+        aiki_view file;
+        uint64_t value;
+        if (!parse_entry(at, size, kind, &file, &value))
+            st = error_set(err, AIKI_INVALID,
+                           "%s must be 0 or %" PRIu64 " to %" PRIu64 " (%s), and FILE=NUMBER for some "
+                           "files, with commas between, found \"%.*s\"",
+                           kind->setting, kind->least, kind->most, kind->unit,
+                           (int)(size < 60 ? size : 60), at);
+        else if (limit == LIMIT_THREADS)
+            st = check_threads(at, size, value, task_threads, err);
+        at += size + (at[size] == ',');
+    }
+    return st;
+}
+
+aiki_status limits_check(const struct limits_settings *settings, uint64_t task_threads,
+                         aiki_error *err)
+{
+    aiki_status st = AIKI_OK;
+    for (unsigned i = 0; i < LIMIT_COUNT && st == AIKI_OK; i++)
+        st = check((enum limit)i, settings->of[i], task_threads, err);
+    return st;
+}
+
+static uint64_t value_of(const struct kind *kind, const char *setting, const char *file)
+{
+    uint64_t value = 0, of_entry;
+    for (const char *at = setting; *at != '\0';) {
+        size_t size = strcspn(at, ",");
+        aiki_view name;
+        if (parse_entry(at, size, kind, &name, &of_entry)) {
+            if (view_is(name, file))
+                return of_entry;
+            if (name.size_bytes == 0)
+                value = of_entry;
+        }
+        at += size + (at[size] == ',');
+    }
+    return value;
+}
+
+struct limits limits_for(const struct limits_settings *settings, const char *file)
+{
+    struct limits l;
+    for (unsigned i = 0; i < LIMIT_COUNT; i++)
+        l.of[i] = settings->of[i] != NULL ? value_of(&kinds[i], settings->of[i], file) : 0;
+    return l;
+}
+
+const char *limit_text(const struct limit_hit *hit, char text[LIMIT_TEXT_SIZE])
+{
+    const struct kind *kind = &kinds[hit->limit];
+    (void)snprintf(text, LIMIT_TEXT_SIZE, "%" PRIu64 " %s, %s is %" PRIu64, hit->found, kind->unit,
+                   kind->setting, hit->allowed);
+    return text;
+}

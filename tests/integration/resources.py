@@ -1,0 +1,194 @@
+"""What a plugin's process may use, what becomes of one that uses more, and what it prints."""
+import pathlib
+import re
+
+import pytest
+
+from harness import SANITIZED, until
+
+MANY = ["--quarantine-crashes", "0"]  # for tests that crash a lot and are not about that
+SMALL = ["--child-memory", "160"]
+
+
+def greedy(s, what, amount=0, **more):
+    return s.start("greedy", {"what": what, "amount": amount, **more})
+
+
+def crashed(s, run):
+    return [e for e in s.history(run) if e["kind"] == "crashed"]
+
+
+def log(s):
+    return s.runtime.log.read_text(errors="replace")
+
+
+def process(s, file="greedy.so"):
+    return next(p["process"] for p in s.get("/v1/plugins")["plugins"]
+                if p["file"] == file and p["state"] == "serving")
+
+
+def replaced(s):
+    return log(s).count("another process takes its place")
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's process has another size")
+def test_who_takes_too_much_memory_is_named_with_limit_and_setting(stacks):
+    s = stacks(plugins=["greedy", "hello"], server_args=MANY, runtime_args=SMALL)
+    run = greedy(s, "memory", 400, ms=60000)
+    outcome = s.outcome(run)
+    assert outcome["state"] == "failed" and outcome["error"]["code"] == "STEP_CRASHED", outcome
+    ends = crashed(s, run)
+    assert [e["charged"] for e in ends] == [False, True, True, True], "first it was not certain who"
+    for e in ends:
+        error = e["error"]
+        assert error["code"] == "CRASH_LIMIT" and "child-memory is 160" in error["message"], error
+        assert error["details"]["setting"] == "child-memory" and error["details"]["limit"] == 160
+        assert error["details"]["found"] > 160, error
+    assert s.result(s.start("hello", {"name": "you"}))
+    assert re.search(r"greedy.so@\w+ was ended: \d+ MiB of memory, child-memory is 160", log(s))
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's process has another size")
+def test_a_leak_costs_a_process_now_and_then_and_no_attempt(stacks):
+    s = stacks(plugins=["greedy"], runtime_args=["--child-memory", "96"])
+    runs = [greedy(s, "memory", 1, ms=50, times=100) for _ in range(2)]
+    for run in runs:
+        assert s.result(run)["times"] == 100
+        history = s.history(run)
+        assert not crashed(s, run) and all(e["attempt"] == 1 for e in history if e["kind"] == "step_done")
+    assert replaced(s) >= 2, "200 MiB do not fit into one of 96"
+    until(lambda: len(s.runtime.children()) == 1, "the worn ones have ended")
+    shown = until(lambda: (p := process(s)) and p["replaced"] >= 2 and p, "it is told")
+    assert "child-memory is 96" in shown["why"], shown
+    text = s.aiki("plugins", "show", "greedy").stdout
+    assert "child-memory is 96" in text and "MiB" in text, text
+
+
+def test_no_descriptor_is_left(stacks):
+    s = stacks(plugins=["greedy"], runtime_args=["--child-files", "128"])
+    run = greedy(s, "files", 10000)
+    error = s.outcome(run)["error"]
+    assert error["code"] == "NO_FILE", error
+    assert error["cause"]["code"] == "CHILD_FILES" and "child-files is 128" in error["cause"]["message"], error
+    until(lambda: replaced(s) == 1, "the process is replaced")
+    assert "child-files is 128" in log(s)
+    assert s.result(greedy(s, "files", 10)) == {"times": 1, "processes": 1}
+
+
+@pytest.mark.parametrize("what, reason", [("files", "child-files is 512"), ("threads", "child-threads is 256")])
+def test_what_leaks_slowly_is_replaced_between_tasks(stacks, what, reason):
+    s = stacks(plugins=["greedy"], runtime_args=["--child-files", "512", "--child-threads", "256"])
+    runs = [greedy(s, what, 5, ms=20, times=60) for _ in range(2)]
+    for run in runs:
+        assert s.result(run)["times"] == 60
+        assert all(e["attempt"] == 1 for e in s.history(run) if e["kind"] == "step_done")
+    assert replaced(s) >= 1 and reason in log(s), "600 do not fit into one process"
+
+
+def test_too_many_threads_end_the_process(stacks):
+    s = stacks(plugins=["greedy"], server_args=MANY, runtime_args=["--child-threads", "128"])
+    run = greedy(s, "threads", 300, ms=60000)
+    assert s.outcome(run)["error"]["code"] == "STEP_CRASHED"
+    error = crashed(s, run)[-1]["error"]
+    assert error["code"] == "CRASH_LIMIT" and error["details"]["setting"] == "child-threads", error
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer keeps the stacks")
+def test_threads_that_nobody_joins_are_a_leak_of_memory(stacks):
+    s = stacks(plugins=["greedy"], runtime_args=["--child-memory", "40"])
+    for _ in range(3):
+        s.result(greedy(s, "unjoined", 700, ms=300, times=2))
+    until(lambda: "child-memory is 40" in log(s), "their stacks are counted")
+    assert s.result(greedy(s, "unjoined", 1))
+
+
+def test_processor_time_over_a_window(stacks):
+    s = stacks(plugins=["greedy"], server_args=MANY, runtime_args=["--child-cpu", "2"])
+    run = greedy(s, "time", 60000)
+    event, = until(lambda: crashed(s, run), "it is ended", patience_s=60)
+    assert event["error"]["code"] == "CRASH_LIMIT" and "child-cpu is 2" in event["error"]["message"]
+    s.request("POST", f"/v1/runs/{run}/terminate", {})
+
+
+def test_a_number_of_tasks_and_an_age(stacks):
+    s = stacks(plugins=["greedy", "hello"], runtime_args=["--child-tasks", "20", "--child-age", "0,hello.so=1"])
+    assert s.result(greedy(s, "nothing", ms=20, times=90))["times"] == 90
+    until(lambda: "tasks, child-tasks is 20; another process" in log(s), "tasks are counted")
+    until(lambda: "seconds of age, child-age is 1; another process" in log(s), "time passes")
+    assert s.result(s.start("hello", {"name": "you"}))
+
+
+def test_a_file_may_have_limits_of_its_own(stacks):
+    s = stacks(plugins=["greedy"], runtime_args=["--child-files", "64,greedy.so=256"])
+    error = s.outcome(greedy(s, "files", 10000))["error"]
+    assert "child-files is 256" in error["cause"]["message"], error
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's process has another size")
+def test_isolated_tasks_have_the_same_limits(stacks):
+    s = stacks(plugins=["greedy"], server_args=MANY, runtime_args=SMALL)
+    run = greedy(s, "memory", 400, ms=60000, apart=True)
+    assert s.outcome(run)["error"]["code"] == "STEP_CRASHED"
+    ends = crashed(s, run)
+    assert {(e["charged"], e["error"]["code"]) for e in ends} == {(True, "CRASH_LIMIT")}, ends
+    assert replaced(s) == 0
+
+
+@pytest.mark.parametrize("setting, value, words", [
+    ("child-memory", "5", "child-memory must be 0 or 32 to"),
+    ("child-files", "many", "child-files must be 0 or 64 to"),
+    ("child-threads", "100", "child-threads: 100 is less than twice task-threads (64)"),
+    ("child-cpu", "10,x.so=", "child-cpu must be"),
+    ("child-tasks", "-1", "child-tasks must be"),
+    ("child-age", "=3", "child-age must be")])
+def test_a_limit_that_makes_no_sense_is_refused_by_name(stacks, setting, value, words):
+    s = stacks(start=False)
+    runtime = s.start_runtime(args=[f"--{setting}", value], wait=False)
+    until(lambda: not runtime.alive(), "it ends")
+    assert words in log(s)
+
+
+# ---- what it prints --------------------------------------------------------------------------
+
+
+def test_lines_say_which_run_and_task_printed_them(stacks):
+    s = stacks(plugins=["greedy"])
+    runs = {greedy(s, "print", 4, ms=100, text=f"word{i}x"): f"word{i}x" for i in range(6)}
+    for run, word in runs.items():
+        s.result(run)
+        until(lambda: log(s).count(word) >= 4, "four lines")
+        lines = [line for line in log(s).splitlines() if word in line]
+        assert len(lines) == 4
+        assert all(f"run {run} task take attempt 1: {word}" in line and "greedy.so@" in line for line in lines), lines
+
+
+def test_what_is_written_past_stdio_is_a_guess_and_says_so(stacks):
+    s = stacks(plugins=["greedy"])
+    run = greedy(s, "raw", 1, ms=1000, text="alone")
+    s.result(run)
+    assert f"perhaps run {run} task take attempt 1: alone" in log(s)
+    assert "\\x80\\x01\\x02\\x00\\x1b[31m" in log(s), "binary is escaped"
+    runs = [greedy(s, "raw", 0, ms=1500, text="together") for _ in range(3)]
+    for run in runs:
+        s.result(run)
+    assert re.search(r"one of [23] runs: together", log(s))
+
+
+@pytest.mark.heavy
+def test_a_gigabyte_of_output_disturbs_nobody(stacks):
+    s = stacks(plugins=["greedy", "hello"])
+    broker = pathlib.Path(f"/proc/{s.runtime.pid}/status")
+
+    def resident():
+        return int(re.search(r"VmRSS:\s+(\d+)", broker.read_text())[1])
+    s.result(s.start("hello", {"name": "you"}))
+    before = resident()
+    loud = greedy(s, "raw", 1000000, text="a gigabyte")
+    done = 0
+    while s.state(loud) != "completed":
+        assert s.result(s.start("hello", {"name": "you"}), patience_s=5) == {"greeting": "Hello, you!"}
+        done += 1
+    assert done >= 20, "others go on meanwhile"
+    assert resident() < before + 4096, "nothing of it is kept"
+    assert re.search(r"\d+ lines dropped: over OUTPUT_LINES_PER_S \(200\)", log(s))
+    assert s.runtime.log.stat().st_size < 60 * 1024 * 1024
