@@ -70,7 +70,7 @@ def test_no_descriptor_is_left(stacks):
     error = s.outcome(run)["error"]
     assert error["code"] == "NO_FILE", error
     assert error["cause"]["code"] == "CHILD_FILES" and "child-files is 128" in error["cause"]["message"], error
-    until(lambda: replaced(s) == 1, "the process is replaced")
+    until(lambda: replaced(s) == 1 and re.search(r"greedy.so@\w+ has ended", log(s)), "the process is replaced")
     assert "child-files is 128" in log(s)
     assert s.result(greedy(s, "files", 10)) == {"times": 1, "processes": 1}
 
