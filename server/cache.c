@@ -253,6 +253,8 @@ void cache_rest(struct cache *c, struct entry *e)
     if (held)
         return;
     enum rest rest = e->rest = rest_of(&e->run);
+    if (rest == REST_PARKED)
+        buf_fit(&e->journal);
     e->charged_bytes = entry_bytes(e);
     c->resting[rest].bytes += e->charged_bytes;
     chain_append(&c->resting[rest].runs, &e->resting);

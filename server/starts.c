@@ -17,8 +17,8 @@
 #include "wire/frame.h"
 #include "wire/retry.h"
 
-/* The whole journal of most runs: growing it bit by bit costs more than what some leave empty. */
-enum { JOURNAL_BYTES_FIRST = 2048 };
+/* The journal of most runs is longer: growing it bit by bit costs more than what some leave empty. */
+enum { JOURNAL_BYTES_FIRST = 1024 };
 
 static const uint8_t nil_value = 0xc0;
 

@@ -50,6 +50,17 @@ void buf_reserve(aiki_writer *w, uint64_t bytes)
         w->status = AIKI_NOMEM;
 }
 
+void buf_fit(aiki_writer *w)
+{
+    if (w->size_bytes == 0 || w->size_bytes == w->capacity_bytes)
+        return;
+    uint8_t *data = realloc(w->data, w->size_bytes);
+    if (data == NULL)
+        return; /* it stays as large as it is */
+    w->data = data;
+    w->capacity_bytes = w->size_bytes;
+}
+
 void buf_consume(aiki_writer *w, uint64_t n)
 {
     uint64_t left = n < w->size_bytes ? w->size_bytes - n : 0;

@@ -12,6 +12,8 @@ void buf_deinit(aiki_writer *w);
 void buf_clear(aiki_writer *w, uint64_t keep_bytes_max);
 /* Room for so many bytes in all, so that a buffer that is going to be filled grows once. */
 void buf_reserve(aiki_writer *w, uint64_t bytes);
+/* Give back what the content does not need; for buffers that are kept long. */
+void buf_fit(aiki_writer *w);
 /* Drop the first n bytes. */
 void buf_consume(aiki_writer *w, uint64_t n);
 /* The bytes now belong to the caller, who frees them; the writer is empty. */

@@ -57,7 +57,7 @@ static void clear_keeps_what_is_small(void **state)
     assert_int_equal(w.status, AIKI_OK);
 }
 
-/* What comes in then moves nothing. */
+/* What comes in then moves nothing; what is left over can be given back. */
 static void reserved_room_is_kept(void **state)
 {
     (void)state;
@@ -72,6 +72,10 @@ static void reserved_room_is_kept(void **state)
     buf_reserve(&w, 100); /* there is more than that */
     assert_ptr_equal(w.data, room);
     assert_int_equal(w.status, AIKI_OK);
+    (void)aiki_mp_room(&w, 1);
+    buf_fit(&w);
+    assert_int_equal(w.capacity_bytes, 3001);
+    assert_int_equal(w.size_bytes, 3001);
     buf_reserve(&w, UINT64_MAX);
     assert_int_equal(w.status, AIKI_NOMEM);
 }

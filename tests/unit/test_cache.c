@@ -106,8 +106,10 @@ static void parked_ones_have_little_room(void **state)
     for (uint64_t no = 2; no < MANY; no++) {
         struct entry *e = add(f, no, "");
         e->run.state = states[no % ARRAY_COUNT(states)];
+        buf_reserve(&e->journal, 2 * BIG);
         assert_non_null(aiki_mp_room(&e->journal, BIG));
         cache_rest(&f->cache, e);
+        assert_int_equal(e->journal.capacity_bytes, BIG); /* what it would grow by is given back */
         assert_true(f->cache.resting[REST_PARKED].bytes <= CACHE_PARKED_BYTES_MAX);
     }
     assert_non_null(cache_find_no(&f->cache, 1));
