@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "wire/error.h"
 #include "wire/hash.h"
@@ -77,8 +78,10 @@ static bool write_signature(const char *directory, const struct build_signature 
         snprintf(path, sizeof(path), "%s/" SIGNATURE_NAME, directory) >= (int)sizeof(path))
         return false;
     AUTO(close_fd) int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    return fd >= 0 && write(fd, signature->bytes, SIGNATURE_BYTES) == SIGNATURE_BYTES &&
-           rename(draft, path) == 0;
+    bool done = fd >= 0 && write(fd, signature->bytes, SIGNATURE_BYTES) == SIGNATURE_BYTES &&
+                rename(draft, path) == 0;
+    fault_point(runtime_kept_signed);
+    return done;
 }
 
 void keep_read_signature(const char *path, struct build_signature *ret)

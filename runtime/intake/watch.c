@@ -234,7 +234,7 @@ void watch_doubt(struct watch *w, const char *text)
 {
     struct name *n = find(w, text);
     if (n != NULL)
-        n->reported.size = -1; /* which nothing equals; its owner and mode are still those that were seen */
+        n->reported = (struct identity){.size = -1}; /* which nothing equals */
 }
 
 /* By path, so that a directory swapped in under the same name is followed. */

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from harness import PATIENCE_S, ROOT, plugin, until
+from points import SIGNED
 
 
 class Settings:
@@ -151,6 +152,19 @@ def test_nor_by_a_runtime_that_starts(signed):
     until(lambda: "is not used: its signature" in s.runtime.log.read_text(), "it is not adopted")
     is_blocked_by_the_key(s)
     comes_back(s)
+
+
+@pytest.mark.parametrize("point", SIGNED)
+def test_killed_while_a_signed_build_is_kept(signed, point):
+    """The signature is on disk and the build is not, or the other way round: neither is lost, nothing is let in."""
+    s = signed
+    s.runtime.kill()
+    s.start_runtime(env={"AIKI_FAULT": f"{point}=kill@1"}, args=["--config", s.settings.path], wait=False)
+    until(lambda: not s.runtime.alive(), f"{point} is passed")
+    s.settings.start()
+    s.signal(s.parked, "go", None)
+    assert s.result(s.parked) == 3
+    assert len(builds(s, "serving")) == 1
 
 
 def test_a_restarted_runtime_has_what_is_still_signed(signed):

@@ -14,6 +14,9 @@ RECYCLING = ["child.leave.sent", "runtime.spare.serves", "runtime.spare.started"
 # Only reached when a build crashes too often: tests/fault/quarantines.py.
 QUARANTINES = ["server.lift.after", "server.lift.before", "server.quarantine.after", "server.quarantine.before"]
 
+# Only reached when a build that was signed begins to serve: tests/integration/policy.py.
+SIGNED = ["runtime.kept.signed"]
+
 
 def owner_of(point):
     return point.split(".")[0]
