@@ -505,6 +505,7 @@ void relay_build_replaced(struct relay *r, struct build *b, struct build *by)
 
 void relay_build_dropped(struct relay *r, struct build *b)
 {
+    claims_change_build(r, b, NULL); /* it had no process to lose, perhaps */
     moves_build_dropped(r, b);
 }
 

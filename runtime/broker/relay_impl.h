@@ -76,7 +76,7 @@ bool claims_read_again(struct relay *r, const struct run *run);
 void claims_read_on(struct relay *r);
 /* The session has ended, and with it their stay. */
 void claims_drop_unread(struct relay *r);
-/* What was claimed for one process goes to another; NULL: its process is dead. */
+/* What was claimed for one process goes to another; NULL: it is gone, or its process is. */
 void claims_change_build(struct relay *r, const struct build *b, struct build *to);
 /* Waiting ones are dropped: still pending in Redis, the server offers them again. */
 void claims_drop_waiting(struct relay *r);
