@@ -78,7 +78,7 @@ def test_no_descriptor_is_left(stacks):
 @pytest.mark.parametrize("what, reason", [("files", "child-files is 512"), ("threads", "child-threads is 256")])
 def test_what_leaks_slowly_is_replaced_between_tasks(stacks, what, reason):
     s = stacks(plugins=["greedy"], runtime_args=["--child-files", "512", "--child-threads", "256"])
-    runs = [greedy(s, what, 5, ms=20, times=60) for _ in range(2)]
+    runs = [greedy(s, what, 5, ms=100, times=60) for _ in range(2)]  # a look is every 250 ms
     for run in runs:
         assert s.result(run)["times"] == 60
         assert all(e["attempt"] == 1 for e in s.history(run) if e["kind"] == "step_done")
