@@ -157,6 +157,14 @@ static aiki_status sequence_threads(aiki_run *run, aiki_view input, aiki_error *
     return finish(run, count);
 }
 
+/* A nap of n milliseconds that may take 3 s. */
+static aiki_status hurried(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    const aiki_task_options options = {.struct_size = (uint32_t)sizeof(options),
+                                       .start_to_close_ms = 3000};
+    return aiki_task_with(run, "nap", input, &options, NULL, err);
+}
+
 /* input n: n naps side by side, all awaited. */
 static aiki_status fan(aiki_run *run, aiki_view input, aiki_error *err)
 {
@@ -473,7 +481,7 @@ AIKI_PLUGIN(
         AIKI_WORKFLOW("bottomless", "1.0.0", bottomless), AIKI_WORKFLOW("aborts", "1.0.0", aborts),
         AIKI_WORKFLOW("careless", "1.0.0", careless), AIKI_WORKFLOW("held-up", "1.0.0", held_up),
         AIKI_WORKFLOW("patience", "1.0.0", patience), AIKI_WORKFLOW("spins", "1.0.0", spins),
-        AIKI_WORKFLOW("crowd", "1.0.0", crowd),
+        AIKI_WORKFLOW("crowd", "1.0.0", crowd), AIKI_WORKFLOW("hurried", "1.0.0", hurried),
         AIKI_WORKFLOW("bad-calls", "1.0.0", bad_calls),
         AIKI_WORKFLOW("short-options", "1.0.0", short_options)),
     AIKI_TASKS(AIKI_TASK("twice", twice, AIKI_INLINE), AIKI_TASK("nap", nap),

@@ -286,6 +286,27 @@ static void keys_name_the_call(void **state)
     assert_int_equal(broker_stop(&other), 0);
 }
 
+/* A host that was stopped learns late what time it is: that is put right, and is no time that an attempt
+ * took. */
+static void a_late_clock_is_put_right(void **state)
+{
+    enum { LATE_MS = 60000 };
+    struct book k, other;
+
+    open_book_number(&k, "hurried", 1500);
+    open_book_number(&other, "patience", 0);
+    assign(*state, &k);
+    engine_base_ms += LATE_MS;
+    assign(*state, &other); /* what time it is comes along */
+    broker_send(*state, DROP, .run = other.id);
+    assert_int_equal(serve(*state, &k), NEXT_FINISH);
+    engine_base_ms -= LATE_MS;
+    assert_int_equal(k.last_kind, EVENT_COMPLETED);
+    assert_int_equal(count_events(&k, EVENT_ATTEMPT_FAILED), 0);
+    close_book(&k);
+    close_book(&other);
+}
+
 /* A far retry parks; the next process goes on with the next attempt number. */
 static void far_retries_park(void **state)
 {
@@ -537,6 +558,7 @@ int main(void)
         STEPS_CASE(attempts_are_retried),
         STEPS_CASE(keys_name_the_call),
         STEPS_CASE(far_retries_park),
+        STEPS_CASE(a_late_clock_is_put_right),
         STEPS_CASE(final_and_unknown_fail_at_once),
         STEPS_CASE(side_values_are_recorded),
         STEPS_CASE(divergence_gives_back),

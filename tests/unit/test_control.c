@@ -384,6 +384,37 @@ static void a_failed_run_is_retried(void **state)
     assert_int_equal(state_of(f, run), RUN_STALLED);
 }
 
+/* A step whose first event is a sign of life (it is executed at most once) is found by its name, too. */
+static void a_run_is_retried_from_a_step_that_began_with_a_heartbeat(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id run = start(f);
+    uint64_t epoch = claim(f, RUNTIME);
+    const struct event beat = {.kind = EVENT_HEARTBEAT,
+                               .as.step = {.address = {{1}}, .identity_kind = STEP_TASK,
+                                           .name = view_of("pay"), .attempt = 1}};
+    const struct event done = {.kind = EVENT_STEP_DONE,
+                               .as.step = {.address = {{1}}, .attempt = 1,
+                                           .value = {answer42, sizeof(answer42)}}};
+    aiki_writer events;
+    buf_init(&events);
+    event_write_new(&events, &beat);
+    event_write_new(&events, &done);
+    say(f, RUNTIME, APPEND, 3, .run = run, .epoch = epoch, .number = 1, .next = NEXT_CONTINUE,
+        .events = aiki_writer_view(&events));
+    buf_deinit(&events);
+    turn(f);
+    ask_append(f, RUNTIME, 4, &(struct said){.run = run, .epoch = epoch, .number = 2,
+                                             .next = NEXT_FINISH, .kind = EVENT_FAILED});
+    turn(f);
+    forget(f);
+    struct msg_OK ok;
+    say(f, CLIENT, CONTROL, 61, .run = run, .action = CONTROL_RETRY, .step = view_of("pay"));
+    turn(f);
+    expect(f, CLIENT, 61, OK, &ok);
+    assert_int_equal(ok.count, 1);
+}
+
 /* A drop is on record once, outlives a restart, and is over when the run goes on. */
 static void a_failed_run_is_dropped(void **state)
 {
@@ -471,6 +502,7 @@ int main(void)
         CASE(a_request_with_a_reference_counts_once),
         CASE(a_retry_with_a_reference_is_one_pass),
         CASE(a_failed_run_is_retried),
+        CASE(a_run_is_retried_from_a_step_that_began_with_a_heartbeat),
         CASE(a_failed_run_is_dropped),
         CASE(requests_that_make_no_sense),
         CASE(a_refused_request_changes_nothing),

@@ -582,6 +582,27 @@ static void a_child_is_awaited(void **state)
     }
 }
 
+/* A step that joined another run is over when it is told of that end, by its own id; and who is joined
+ * meanwhile sees nothing of it. */
+static void a_joined_child_is_awaited(void **state)
+{
+    struct world *w = *state;
+    const struct event joined = {.kind = EVENT_JOINED, .as.joined = {.parent = {{9}}, .child = {{8}}}};
+    struct aiki_id holder = {{7}};
+    world_begin(w, one_child);
+    assert_int_equal(stay(w), STAY_PARKED);
+    struct found begun = find(w, EVENT_STEP_BEGUN);
+    keep_event(w, &joined);
+    end_child(w, &holder, RUN_COMPLETED, 9); /* nobody here asked for that one by this id */
+    assert_int_equal(stay(w), STAY_PARKED);
+    end_child(w, &begun.child, RUN_COMPLETED, 7);
+    end_child(w, &begun.child, RUN_COMPLETED, 7); /* joined twice: told twice, the same */
+    keep_event(w, &joined);
+    run_to_end(w, 1);
+    assert_int_equal(w->result, 7 + 2);
+    world_end(w);
+}
+
 static void a_detached_child_is_not(void **state)
 {
     struct world *w = *state;
@@ -817,6 +838,7 @@ int main(void)
         cmocka_unit_test(kept_results_outlive_requests),
         cmocka_unit_test(a_sleeper_is_woken),
         cmocka_unit_test(a_child_is_awaited),
+        cmocka_unit_test(a_joined_child_is_awaited),
         cmocka_unit_test(a_detached_child_is_not),
         cmocka_unit_test(an_end_behind_the_request_is_seen_after_it),
         cmocka_unit_test(a_child_nobody_waits_for_is_recorded),
