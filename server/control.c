@@ -139,13 +139,18 @@ static bool is_place(const struct history *h, const struct event *e)
     return false;
 }
 
+/* Any of these may be the first event of a step, which has its name. */
+static bool is_of_step(uint64_t kind)
+{
+    return kind == EVENT_STEP_BEGUN || kind == EVENT_ATTEMPT_FAILED || kind == EVENT_HEARTBEAT ||
+           kind == EVENT_STEP_DONE || kind == EVENT_ATTEMPT_DONE || kind == EVENT_WARNED;
+}
+
 static void note_event(struct history *h, const struct event *e)
 {
     if (e->kind == EVENT_RUN_RETRIED)
         h->attempts++;
-    if (h->step.size_bytes == 0 || h->from_seq != 0 ||
-        (e->kind != EVENT_STEP_BEGUN && e->kind != EVENT_ATTEMPT_FAILED &&
-         e->kind != EVENT_HEARTBEAT && e->kind != EVENT_STEP_DONE && e->kind != EVENT_ATTEMPT_DONE))
+    if (h->step.size_bytes == 0 || h->from_seq != 0 || !is_of_step(e->kind))
         return;
     if (e->as.step.identity_kind != 0 && view_equal(e->as.step.name, h->step)) {
         h->places = array_grow(h->places, &h->place_capacity, h->place_count, sizeof(*h->places));

@@ -541,15 +541,20 @@ static void check_order(const struct sim_run *r, const struct event *e)
         wrong(r, e, "its epoch writes and was never claimed");
 }
 
-static void tell(const struct sim_run *r, const struct event *e)
+/* Behind the event: what its step is called stands in the first that speaks of it. */
+static void tell(struct sim_run *r, const struct event *e)
 {
-    bool step = is_of_step(e->kind);
-    sim_note("run %u event %llu: %s %s %.*s nth %llu outcome %llu", fact_run_number(r),
-             (unsigned long long)e->seq, event_kind_name(e->kind),
-             step ? step_kind_name(e->as.step.identity_kind) : "",
-             step ? (int)e->as.step.name.size_bytes : 0, (const char *)e->as.step.name.data,
-             step ? (unsigned long long)e->as.step.nth : 0,
-             step ? (unsigned long long)e->as.step.outcome : 0);
+    const struct fact_step *s = is_of_step(e->kind) ? fact_find(r, &e->as.step.address, e->as.step.nth) : NULL;
+    if (s == NULL) {
+        sim_note("run %u event %llu: %s", fact_run_number(r), (unsigned long long)e->seq,
+                 event_kind_name(e->kind));
+        return;
+    }
+    sim_note("run %u event %llu: %s %s %s nth %llu input %llu outcome %llu", fact_run_number(r),
+             (unsigned long long)e->seq, event_kind_name(e->kind), step_kind_name(s->kind),
+             s->kind == STEP_CHILD ? workflow_name(s->name) : task_name(s->name),
+             (unsigned long long)s->nth, (unsigned long long)s->input,
+             (unsigned long long)e->as.step.outcome);
 }
 
 static void cancel_seen(struct sim_run *r, const struct event *e)
@@ -569,10 +574,9 @@ static void dropped(struct sim_run *r, const struct event *e)
     r->dropped_ever++;
 }
 
-void fact_event(struct sim_run *r, const struct event *e)
+static void take_event(struct sim_run *r, const struct event *e)
 {
     check_order(r, e);
-    tell(r, e);
     r->seq = e->seq;
     r->epoch = e->epoch;
     if (event_is_arrival(e->kind)) {
@@ -602,4 +606,11 @@ void fact_event(struct sim_run *r, const struct event *e)
     case EVENT_TERMINATED: ended(r, e); break;
     default: break; /* says nothing that is checked here */
     }
+}
+
+void fact_event(struct sim_run *r, const struct event *e)
+{
+    take_event(r, e);
+    if (sim.config.verbose)
+        tell(r, e);
 }

@@ -384,13 +384,14 @@ static void a_failed_run_is_retried(void **state)
     assert_int_equal(state_of(f, run), RUN_STALLED);
 }
 
-/* A step whose first event is a sign of life (it is executed at most once) is found by its name, too. */
-static void a_run_is_retried_from_a_step_that_began_with_a_heartbeat(void **state)
+/* A step whose first event is no beginning is found by its name, too: a sign of life, when it is executed at
+ * most once, or a warning about its value. */
+static void retry_from_step_with(struct fixture *f, uint64_t first_kind)
 {
-    struct fixture *f = *state;
+    forget(f);
     struct aiki_id run = start(f);
     uint64_t epoch = claim(f, RUNTIME);
-    const struct event beat = {.kind = EVENT_HEARTBEAT,
+    const struct event beat = {.kind = first_kind,
                                .as.step = {.address = {{1}}, .identity_kind = STEP_TASK,
                                            .name = view_of("pay"), .attempt = 1}};
     const struct event done = {.kind = EVENT_STEP_DONE,
@@ -413,6 +414,12 @@ static void a_run_is_retried_from_a_step_that_began_with_a_heartbeat(void **stat
     turn(f);
     expect(f, CLIENT, 61, OK, &ok);
     assert_int_equal(ok.count, 1);
+}
+
+static void a_run_is_retried_from_whatever_a_step_began_with(void **state)
+{
+    retry_from_step_with(*state, EVENT_HEARTBEAT);
+    retry_from_step_with(*state, EVENT_WARNED);
 }
 
 /* A drop is on record once, outlives a restart, and is over when the run goes on. */
@@ -502,7 +509,7 @@ int main(void)
         CASE(a_request_with_a_reference_counts_once),
         CASE(a_retry_with_a_reference_is_one_pass),
         CASE(a_failed_run_is_retried),
-        CASE(a_run_is_retried_from_a_step_that_began_with_a_heartbeat),
+        CASE(a_run_is_retried_from_whatever_a_step_began_with),
         CASE(a_failed_run_is_dropped),
         CASE(requests_that_make_no_sense),
         CASE(a_refused_request_changes_nothing),
