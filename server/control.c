@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/planted.h"
 #include "pipeline.h"
 #include "wire/error.h"
 
@@ -284,7 +285,7 @@ static aiki_status control_once(struct pipeline *p, struct entry *e, const struc
         status = refs_learn(p, e, err);
     if (status != AIKI_OK)
         return status;
-    if (m->ref.size_bytes > 0 && refs_know(e, m->action, m->ref)) {
+    if (m->ref.size_bytes > 0 && refs_know(e, m->action, m->ref) && !BUG(reference_ignored)) {
         *ret_repeated = true;
         return AIKI_OK;
     }

@@ -117,7 +117,7 @@ static void fail_unknown(struct replay *r, struct step *s)
 
 static bool of_two_builds(const struct step *s)
 {
-    return s->crashes > 0 && s->crashed_elsewhere;
+    return s->crashes > 0 && s->crashed_elsewhere && !BUG(two_builds_unseen);
 }
 
 /* The crash budget is none of the retry policy's business: a process that dies is replaced and the

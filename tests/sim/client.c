@@ -17,6 +17,7 @@ struct request {
     uint32_t run, number;       /* number: of the signal; CONTROL_* */
     uint32_t correlation;       /* of the try under way, 0 = none */
     uint32_t name;
+    uint64_t ref;               /* the same for all its tries */
     int64_t next_ms;
     bool answered;
 };
@@ -41,7 +42,7 @@ static void add(uint32_t run, enum request_kind kind, uint32_t number, uint32_t 
     struct client *c = client_of_run(run);
     c->requests = array_grow(c->requests, &c->capacity, c->count, sizeof(*c->requests));
     c->requests[c->count++] = (struct request){
-        .kind = kind, .run = run, .number = number, .name = name, .next_ms = at_ms};
+        .kind = kind, .run = run, .number = number, .name = name, .next_ms = at_ms, .ref = ++sim.requests};
 }
 
 /* ---- asking ---------------------------------------------------------------------------------- */
@@ -86,8 +87,12 @@ static void say_signal(struct client *c, const struct request *q)
 static void say_control(struct client *c, const struct request *q)
 {
     aiki_view step = view_of(q->name < NAMES ? task_name(q->name) : "");
+    char ref[24] = "";
+    if (USES(REFERENCE))
+        (void)snprintf(ref, sizeof(ref), "%llu", (unsigned long long)q->ref);
     line_say(peer_of(c), CONTROL, q->correlation, .run = sim.runs[q->run].id, .action = q->number,
-             .reason = step, .actor = view_of("sim"), .step = q->number == CONTROL_RETRY ? step : view_of(""));
+             .reason = step, .actor = view_of("sim"), .step = q->number == CONTROL_RETRY ? step : view_of(""),
+             .ref = view_of(ref));
 }
 
 /* What of that build crashed too often may try again. */
@@ -236,7 +241,7 @@ static void on_fault(struct request *q, const struct msg_FAULT *m)
     if (q->kind == REQUEST_LIFT && strcmp(err.code, "NOT_QUARANTINED") == 0)
         return;
     if (q->kind == REQUEST_CONTROL) {
-        oracle_refused(q->run, q->number, err.code);
+        oracle_refused(q->run, q->number, q->ref, err.code);
         return;
     }
     violation("run %u: request of kind %d is refused: %s %s", q->run, (int)q->kind, err.code,
@@ -266,7 +271,7 @@ static void on_ok(struct request *q, const struct msg_OK *m)
     struct sim_run *r = &sim.runs[q->run];
     uint32_t found = 0;
     if (q->kind == REQUEST_CONTROL) {
-        oracle_requested(q->run, q->number, m->count);
+        oracle_requested(q->run, q->number, q->ref, m->count);
         return;
     }
     if (q->kind != REQUEST_SIGNAL)

@@ -7,6 +7,7 @@
  *   times     no start before its time, no end by a deadline that has not passed
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -277,12 +278,40 @@ static void child_ended(struct sim_run *r, const struct event *e)
         .value = state == RUN_COMPLETED ? first_number(e->as.child_done.output) : 0};
 }
 
+bool fact_has_ref(const struct sim_run *r, uint64_t ref)
+{
+    for (uint32_t i = 0; i < r->ref_count; i++)
+        if (r->refs[i] == ref)
+            return true;
+    return false;
+}
+
+static void note_ref(struct sim_run *r, const struct event *e, aiki_view text)
+{
+    char digits[24];
+    (void)snprintf(digits, sizeof(digits), "%.*s", (int)text.size_bytes, (const char *)text.data);
+    uint64_t ref = strtoull(digits, NULL, 10);
+    if (ref == 0)
+        return;
+    if (fact_has_ref(r, ref))
+        wrong(r, e, "the request is on record already");
+    FACT_GROW(r->refs, r->ref_count, r->ref_capacity);
+    r->refs[r->ref_count++] = ref;
+}
+
 static void arrived(struct sim_run *r, const struct event *e)
 {
     r->arrival_seq = e->seq;
+    if (e->kind == EVENT_SIGNAL) {
+        signal_came(r, e);
+        return;
+    }
+    if (e->kind == EVENT_CHILD_DONE) {
+        child_ended(r, e);
+        return;
+    }
+    note_ref(r, e, e->as.control.ref);
     switch (e->kind) {
-    case EVENT_SIGNAL: signal_came(r, e); return;
-    case EVENT_CHILD_DONE: child_ended(r, e); return;
     case EVENT_CANCEL_REQUESTED:
         if (r->cancel_requested)
             wrong(r, e, "it was asked to end already");
@@ -367,6 +396,7 @@ static void check_request(struct sim_run *r, const struct event *e)
 static void retried(struct sim_run *r, const struct event *e)
 {
     bool by_policy = e->as.run_retried.next_at_ms != 0;
+    note_ref(r, e, e->as.run_retried.ref);
     if (by_policy)
         check_policy(r, e);
     else
@@ -598,12 +628,18 @@ static void take_event(struct sim_run *r, const struct event *e)
     case EVENT_BLOCKED: blocked(r, e); break;
     case EVENT_UNBLOCKED: memset(r->code_crashes, 0, sizeof(r->code_crashes)); break;
     case EVENT_RUN_RETRIED: retried(r, e); break;
-    case EVENT_DROPPED: dropped(r, e); break;
+    case EVENT_DROPPED:
+        note_ref(r, e, e->as.control.ref);
+        dropped(r, e);
+        break;
     case EVENT_COMPLETED:
     case EVENT_FAILED:
     case EVENT_CANCELLED:
     case EVENT_TIMED_OUT:
-    case EVENT_TERMINATED: ended(r, e); break;
+    case EVENT_TERMINATED:
+        note_ref(r, e, e->kind == EVENT_TERMINATED ? e->as.control.ref : (aiki_view){NULL, 0});
+        ended(r, e);
+        break;
     default: break; /* says nothing that is checked here */
     }
 }

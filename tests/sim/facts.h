@@ -113,6 +113,8 @@ struct sim_run {
     uint32_t first_child, next_child; /* NOBODY */
     struct fact_end *ends;
     uint32_t end_count, end_capacity;
+    uint64_t *refs;            /* of the requests that changed something */
+    uint32_t ref_count, ref_capacity;
     struct fact_join *joins;
     uint32_t join_count, join_capacity;
     uint64_t crashed_seq;      /* of its last CRASHED event */
@@ -165,6 +167,7 @@ void fact_check_schema(const struct sim_run *r, const struct event *e, const str
 /* How often a step has crashed under a build in this pass, and whether that is too often. */
 bool fact_is_crashed_out(const struct sim_run *r, const struct address *a, uint64_t nth, uint32_t name,
                          uint32_t build);
+bool fact_has_ref(const struct sim_run *r, uint64_t ref);
 void fact_heartbeat(struct sim_run *r, const struct event *e, struct fact_step *s);
 /* joins.c: children that runs have in common, as family_after. */
 void join_noted(struct sim_run *r, const struct event *e);

@@ -255,9 +255,12 @@ void oracle_result(uint32_t run, const struct msg_RESULT *m)
 }
 
 /* Whatever came after it: it was on record when it was answered. */
-void oracle_requested(uint32_t run, uint64_t action, uint64_t count)
+void oracle_requested(uint32_t run, uint64_t action, uint64_t ref, uint64_t count)
 {
     const struct sim_run *r = &sim.runs[run];
+    if (USES(REFERENCE) && fact_has_ref(r, ref) != (count == 1))
+        violation("run %u: request %llu is said to have changed %llu, by the record it %s", run,
+                  (unsigned long long)action, (unsigned long long)count, count == 1 ? "has not" : "has");
     bool terminated = (r->ended_as >> RUN_TERMINATED & 1) != 0;
     bool done = true;
     switch (action) {
@@ -273,9 +276,11 @@ void oracle_requested(uint32_t run, uint64_t action, uint64_t count)
         violation("run %u: request %llu is acknowledged and not on record", run, (unsigned long long)action);
 }
 
-void oracle_refused(uint32_t run, uint64_t action, const char *code)
+void oracle_refused(uint32_t run, uint64_t action, uint64_t ref, const char *code)
 {
     const struct sim_run *r = &sim.runs[run];
+    if (fact_has_ref(r, ref))
+        violation("run %u: request %llu is refused, and it is on record", run, (unsigned long long)action);
     bool retry = action == CONTROL_RETRY;
     bool drop = action == CONTROL_DROP;
     bool right = (!retry && !drop && strcmp(code, "RUN_ENDED") == 0 && r->ended_as != 0) ||

@@ -133,6 +133,7 @@ void runs_free(void)
         free(sim.runs[i].ends);
         free(sim.runs[i].crashes);
         free(sim.runs[i].joins);
+        free(sim.runs[i].refs);
     }
     free(sim.runs);
     free(sim.run_places);

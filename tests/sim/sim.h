@@ -95,6 +95,7 @@ enum {
     X(WAKE, "wake")                                                         \
     X(CANCEL, "cancel")                                                     \
     X(TERMINATE, "terminate")                                               \
+    X(REFERENCE, "reference")   /* with which a repeated request counts once */ \
     X(REDO, "redo")             /* a run that failed is tried again */      \
     X(DELAY, "delay")           /* starts later */                          \
     X(UNTIL, "until")           /* sleeps that end at a time */             \
@@ -182,8 +183,8 @@ void oracle_page(uint32_t run, uint64_t epoch, uint64_t seq);
 void oracle_waits(uint32_t run, const struct replay *r);
 void oracle_result(uint32_t run, const struct msg_RESULT *m);
 /* A request was answered with OK, or refused. */
-void oracle_requested(uint32_t run, uint64_t action, uint64_t count);
-void oracle_refused(uint32_t run, uint64_t action, const char *code);
+void oracle_requested(uint32_t run, uint64_t action, uint64_t ref, uint64_t count);
+void oracle_refused(uint32_t run, uint64_t action, uint64_t ref, const char *code);
 /* Nothing was disturbed for a while: who waits has a reason to. */
 void oracle_quiet(void);
 void oracle_end(void);
@@ -226,7 +227,7 @@ struct world {
     struct config config;
     int64_t now_ms, faults_end_ms;
     bool calm;
-    uint64_t trace, serial, handled;
+    uint64_t trace, serial, handled, requests;
     struct rng faults, net, work, program_rng;
     struct sim_event *heap;
     size_t heap_count, heap_capacity;

@@ -171,13 +171,15 @@ void fact_crashed(struct sim_run *r, const struct event *e)
 bool fact_is_crashed_out(const struct sim_run *r, const struct address *a, uint64_t nth, uint32_t name,
                          uint32_t build)
 {
-    uint32_t max = sim.programs[build][r->workflow].tasks[name].crashes_max, count = 0;
+    uint32_t max = sim.programs[build][r->workflow].tasks[name].crashes_max, count = 0, elsewhere = 0;
     for (uint32_t i = 0; i < r->crash_count; i++) {
         const struct fact_crash *c = &r->crashes[i];
-        count += c->nth == nth && c->pass == r->passes && c->build == build &&
-                 memcmp(&c->address, a, sizeof(*a)) == 0;
+        bool counts = c->nth == nth && c->pass == r->passes && memcmp(&c->address, a, sizeof(*a)) == 0;
+        count += counts && c->build == build;
+        elsewhere += counts && c->build != build;
     }
-    return count >= (max != 0 ? max : CRASHES_DEFAULT);
+    /* What crashes two builds is in the input. */
+    return count >= (max != 0 ? max : CRASHES_DEFAULT) || (count > 0 && elsewhere > 0);
 }
 
 /* ---- ends ------------------------------------------------------------------------------------ */
