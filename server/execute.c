@@ -353,16 +353,6 @@ static aiki_status check_events(struct pipeline *p, aiki_view events, bool *ret_
     return status;
 }
 
-static void note_crashes(struct pipeline *p, const struct aiki_id *run, aiki_view events)
-{
-    aiki_reader r;
-    struct event event;
-    aiki_view body;
-    aiki_reader_init(&r, events);
-    while (event_read_new(&r, &event, &body, NULL) == AIKI_OK)
-        quarantine_note(p, run, &event);
-}
-
 /* Of the event that goes in front of the first append of a stay. */
 static aiki_view claimed_body(struct pipeline *p, const struct session *s, const struct entry *e)
 {
@@ -429,12 +419,13 @@ static void append(struct pipeline *p, const struct command *c, struct session *
     o->kind = OWED_ACK;
     o->number = m->number;
     o->parked = m->next == NEXT_PARK;
+    o->crashed = !effects.repeated && m->next == NEXT_RELEASE && m->events.size_bytes > 0;
+    o->offset = from;
+    o->size_bytes = e->journal.size_bytes - from;
     if (family && !effects.repeated)
         children_begin(p, e, m->events);
     if (effects.retried)
         children_note(p, e, FOLLOW_RETRIED);
-    if (!effects.repeated && m->next == NEXT_RELEASE && m->events.size_bytes > 0)
-        note_crashes(p, &e->id, m->events);
 }
 
 void command_append(struct pipeline *p, const struct command *c, aiki_view payload)
@@ -458,5 +449,4 @@ void command_append(struct pipeline *p, const struct command *c, aiki_view paylo
         append(p, c, s, e, &m, family);
     if (e != NULL)
         cache_rest(&p->cache, e);
-    quarantine_settle(p);
 }

@@ -96,9 +96,9 @@ struct owed {
     struct entry *entry;
     uint64_t number;         /* ACK: of the append. OK: count */
     bool created, want_result;
-    bool parked;
+    bool parked, crashed;    /* ACK: how that append ended */
     aiki_error *error;       /* FAULT; owned */
-    uint64_t offset, size_bytes; /* NOTIFY: the event in entry->journal */
+    uint64_t offset, size_bytes; /* in entry->journal: NOTIFY: the event; ACK, crashed: its events */
     uint64_t epoch;
 };
 

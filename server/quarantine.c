@@ -206,7 +206,6 @@ void quarantine_settle(struct pipeline *p)
     if (!q->changed)
         return;
     q->changed = false;
-    unit_finish(p); /* what follows is not part of any unit that may be rolled back */
     for (size_t i = 0; i < q->count; i++) {
         struct quarantined *x = &q->on[i];
         if (x->on_record)

@@ -55,9 +55,9 @@ struct quarantine {
 void quarantine_deinit(struct quarantine *q);
 /* What is on record. */
 aiki_status quarantine_restore(struct pipeline *p, aiki_error *err);
-/* An event of a run was accepted; only CRASHED ones are looked at. */
+/* An event of a run was committed; only CRASHED ones are looked at. */
 void quarantine_note(struct pipeline *p, const struct aiki_id *run, const struct event *e);
-/* After the command: write and tell what quarantine_note decided. */
+/* Behind a commit: write and tell what quarantine_note decided. */
 void quarantine_settle(struct pipeline *p);
 /* A session has registered the build. */
 struct session;

@@ -163,6 +163,16 @@ void unit_changed(struct pipeline *p, struct entry *e, uint64_t from,
 
 /* ---- settle ---------------------------------------------------------------------------------- */
 
+/* What is on record counts: an append that is refused, or decided again, does not count twice. */
+static void note_crashes(struct pipeline *p, const struct owed *o)
+{
+    aiki_reader r;
+    struct event event;
+    aiki_reader_init(&r, (aiki_view){o->entry->journal.data + o->offset, o->size_bytes});
+    while (event_read_stored(&r, &event, NULL) == AIKI_OK)
+        quarantine_note(p, &o->entry->id, &event);
+}
+
 static void pay(struct pipeline *p, const struct owed *o)
 {
     struct entry *e = o->entry;
@@ -172,6 +182,8 @@ static void pay(struct pipeline *p, const struct owed *o)
     case OWED_ACK:
         if (o->parked)
             fault_point(server_park_committed);
+        if (o->crashed)
+            note_crashes(p, o);
         answer(p, &c, ACK, .run = e->id, .number = o->number, .now_ms = p->now.at_ms);
         break;
     case OWED_OK: answer(p, &c, OK, .count = o->number); break;
@@ -407,6 +419,7 @@ void unit_commit(struct pipeline *p)
     if (status == AIKI_OK) {
         fault_point(server_reply_before);
         settle(p);
+        quarantine_settle(p);
         return;
     }
     if (!is_refusal(status))
@@ -427,6 +440,7 @@ void unit_commit(struct pipeline *p)
     free(commands);
     p->batch = batch;
     p->index = index;
+    quarantine_settle(p);
 }
 
 void unit_finish(struct pipeline *p)

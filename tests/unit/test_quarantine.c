@@ -95,6 +95,20 @@ static void what_crashes_is_quarantined(void **state)
     assert_int_equal(told(f, RUNTIME), true);
 }
 
+/* A crash that the store refuses to record at first counts once it is on record, and once. */
+static void what_is_not_on_record_does_not_count(void **state)
+{
+    struct fixture *f = *state;
+    f->p.quarantine.crashes_max = 3;
+    crash_new(f);
+    forget(f);
+    memory_store_fail_commit(f->store, AIKI_UNAVAILABLE, 1); /* behind the start: the crash */
+    crash_new(f);
+    assert_int_equal(told(f, RUNTIME), -1);
+    crash_new(f);
+    assert_int_equal(told(f, RUNTIME), true);
+}
+
 /* A runtime that has no such build at the moment, and may have it again in this session, is told, too. */
 static void a_lift_is_told_to_all(void **state)
 {
@@ -119,6 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(what_crashes_is_quarantined),
         CASE(a_lift_is_told_to_all),
+        CASE(what_is_not_on_record_does_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
