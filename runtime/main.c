@@ -34,6 +34,7 @@
 #include "child/sandbox.h"
 #include "child/stack.h"
 #include "intake/cache.h"
+#include "intake/watch.h"
 #include "wire/error.h"
 #include "wire/hash.h"
 
@@ -44,6 +45,8 @@ enum { EXIT_USAGE = 2, EXIT_ORPHAN = 71 };
 
 static const struct config_key keys[] = {
     {"plugins", CONFIG_TEXT, NULL, 0, 0, "directory of plugins (.so) to serve; watched"},
+    {"plugins-ignore", CONFIG_TEXT, "", 0, 0,
+     "files there that are none, as patterns: *-test.so,old-*"},
     {"server", CONFIG_TEXT, "127.0.0.1:9090", 0, 0, "aiki-server: HOST:PORT, tls:HOST:PORT or unix:PATH"},
     {"redis", CONFIG_TEXT, "redis://127.0.0.1:6379", 0, 0,
      "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or unix:PATH"},
@@ -187,6 +190,8 @@ static aiki_status check_settings(const struct config *c, aiki_error *err)
     if (st == AIKI_OK)
         st = limits_check(&limits, (uint64_t)config_int(c, "task-threads"), err);
     if (st == AIKI_OK)
+        st = watch_patterns_check(config_text(c, "plugins-ignore"), err);
+    if (st == AIKI_OK)
         st = check_choice(c, "plugin-owner-check", "on", "off", err);
     if (st == AIKI_OK)
         st = sandbox_check(config_text(c, "sandbox"), err);
@@ -266,6 +271,7 @@ static aiki_status serve(struct config *c, const char *state_dir, aiki_error *er
         name = host;
     const struct broker_options options = {
         .plugins_dir = config_text(c, "plugins"),
+        .ignore = config_text(c, "plugins-ignore"),
         .state_dir = state_dir,
         .server = config_text(c, "server"),
         .redis_url = config_text(c, "redis"),

@@ -447,6 +447,7 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
                                                              .on_closed = on_part_closed};
     const struct broker_options *o = b->options;
     const struct builds_options builds_options = {.plugins_dir = o->plugins_dir,
+                                                  .ignore = o->ignore,
                                                   .state_dir = o->state_dir,
                                                   .executable = o->executable,
                                                   .admit = o->limits.admit,

@@ -25,6 +25,7 @@ struct broker_limits {
 /* Borrowed for the length of broker_run. */
 struct broker_options {
     const char *plugins_dir, *state_dir;
+    const char *ignore;  /* files that are no plugins; watch_ignore */
     const char *server, *redis_url;
     const char *name, *token, *token_file, *space;
     const char *metrics; /* IP:PORT of GET /metrics; empty = off */

@@ -414,6 +414,8 @@ aiki_status builds_create(struct builds **ret, uv_loop_t *loop, struct conn_loop
         st = keep_create(&bs->keep, options->state_dir, options->plugins_dir, options->space, err);
     if (st == AIKI_OK)
         st = watch_create(&bs->watch, loop, options->plugins_dir, &watch_callbacks, bs, err);
+    if (st == AIKI_OK)
+        watch_ignore(bs->watch, options->ignore);
     if (st != AIKI_OK) {
         keep_destroy(bs->keep);
         cache_destroy(bs->cache);

@@ -81,6 +81,7 @@ struct builds_callbacks {
 /* Borrowed for the object's life. */
 struct builds_options {
     const char *plugins_dir, *state_dir, *executable, *space, *gate;
+    const char *ignore; /* patterns of watch_ignore */
     uint64_t task_threads;
     struct limits_settings child_limits;
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */

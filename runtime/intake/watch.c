@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,7 @@ struct name {
 struct watch {
     uv_loop_t *loop;
     char *dir;
+    const char *ignore; /* patterns, borrowed; or NULL */
     struct watch_callbacks cb;
     void *arg;
     int inotify_fd, watch_id;
@@ -67,6 +69,47 @@ static bool is_plugin_name(const char *text)
 {
     size_t n = strlen(text);
     return text[0] != '.' && n > 3 && n < WATCH_NAME_SIZE && strcmp(text + n - 3, ".so") == 0;
+}
+
+/* The next pattern of a list; false at its end. *at moves behind it. */
+static bool next_pattern(const char **at, char ret[WATCH_NAME_SIZE])
+{
+    *at += strspn(*at, ", ");
+    size_t n = strcspn(*at, ", ");
+    if (n == 0 || n >= WATCH_NAME_SIZE)
+        return false;
+    memcpy(ret, *at, n);
+    ret[n] = '\0';
+    *at += n;
+    return true;
+}
+
+static bool is_wanted(const struct watch *w, const char *text)
+{
+    char pattern[WATCH_NAME_SIZE];
+    if (!is_plugin_name(text))
+        return false;
+    for (const char *at = w->ignore; at != NULL && next_pattern(&at, pattern);)
+        if (fnmatch(pattern, text, 0) == 0)
+            return false;
+    return true;
+}
+
+void watch_ignore(struct watch *w, const char *patterns)
+{
+    w->ignore = patterns;
+}
+
+aiki_status watch_patterns_check(const char *patterns, aiki_error *err)
+{
+    const char *at = patterns;
+    char pattern[WATCH_NAME_SIZE];
+    while (next_pattern(&at, pattern))
+        continue;
+    if (*at != '\0')
+        return error_set(err, AIKI_INVALID, "plugins-ignore: a pattern is longer than %d bytes: %.40s...",
+                         WATCH_NAME_SIZE - 1, at);
+    return AIKI_OK;
 }
 
 /* "hello.so" of "hello.so.sig". */
@@ -272,7 +315,7 @@ static void scan(struct watch *w)
         n->seen = false;
     for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
         struct identity now;
-        if (!is_plugin_name(e->d_name) || !look(w, e->d_name, &now))
+        if (!is_wanted(w, e->d_name) || !look(w, e->d_name, &now))
             continue;
         struct name *n = find_or_add(w, e->d_name);
         if (n == NULL)
@@ -327,7 +370,7 @@ static void on_name(struct watch *w, const char *text, uint32_t mask)
             watch_again(w, plugin);
         return;
     }
-    if (!is_plugin_name(text) || ((mask & IN_CREATE) && !is_link(w, text)) ||
+    if (!is_wanted(w, text) || ((mask & IN_CREATE) && !is_link(w, text)) ||
         ((mask & IN_ATTRIB) && !changed_hands(w, text)))
         return;
     if (is_symlink(w, text))

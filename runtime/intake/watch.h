@@ -6,7 +6,7 @@
  * when the directory itself is moved, deleted or opened to others, when a link on the way to it or to a
  * plugin is switched (links.h), and every WATCH_RESCAN_MS backs the events up. A signature, NAME.so.sig,
  * that comes or changes makes its plugin be looked at.
- * Dot-files and names without .so are ignored. Limit: WATCH_NAMES_MAX plugins; more are not looked
+ * Dot-files, names without .so and what watch_ignore names are ignored. Limit: WATCH_NAMES_MAX plugins; more are not looked
  * at, and the log says so.
  */
 #ifndef INTAKE_WATCH_H
@@ -32,6 +32,11 @@ struct watch_callbacks {
 /* AIKI_NOT_FOUND when dir is not a directory. Nothing is reported before watch_start. */
 aiki_status watch_create(struct watch **ret, uv_loop_t *loop, const char *dir,
                          const struct watch_callbacks *cb, void *arg, aiki_error *err);
+/* Files that are not looked at: patterns (glob(7)) with commas between them, such as "*-test.so,old-*",
+ * checked before and borrowed for the watch's life. Before watch_start. */
+void watch_ignore(struct watch *w, const char *patterns);
+/* AIKI_INVALID: one is longer than a name can be. [any] */
+aiki_status watch_patterns_check(const char *patterns, aiki_error *err);
 /* Reports, from inside this call, every plugin that is there now. */
 void watch_start(struct watch *w);
 /* Look at a name again soon: it changed while it was read. */

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from harness import RUNTIME, SANITIZED, HttpError, until
+from harness import RUNTIME, SANITIZED, HttpError, plugin, until
 
 
 def test_tasks_are_listed_with_the_runtimes_that_serve_them(stacks):
@@ -31,6 +31,20 @@ def test_tasks_are_listed_with_the_runtimes_that_serve_them(stacks):
     assert refused.value.status == 404 and refused.value.code == "TASK_NOT_FOUND"
     s.runtimes[1].stop()
     until(lambda: len(s.get("/v1/tasks/attempt")["served_by"]) == 1, "who is gone serves nothing")
+
+
+def test_files_that_match_a_pattern_are_no_plugins(stacks):
+    s = stacks(start=False, runtime_args=["--plugins-ignore", "old-*,*-test.so"])
+    s.drop("hello")
+    s.drop("old-hello", plugin("waits"))
+    s.drop("flaky-test", plugin("flaky"))
+    s.start_redis()
+    s.start_server()
+    s.start_runtime(0)
+    s.drop("slow-test", plugin("slow"))
+    s.drop("values")
+    until(lambda: {p["file"] for p in s.get("/v1/plugins")["plugins"]} >= {"hello.so", "values.so"}, "they serve")
+    assert {p["file"] for p in s.get("/v1/plugins")["plugins"]} == {"hello.so", "values.so"}
 
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer opens files of its own")

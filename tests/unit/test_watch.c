@@ -355,6 +355,27 @@ static void no_instance_is_refused(void **state)
     assert_int_equal(close(again), 0);
 }
 
+/* What a pattern names is not looked at, whenever it comes. */
+static void what_is_ignored_is_not_reported(void **state)
+{
+    struct fixture *f = *state;
+    aiki_error err = AIKI_ERROR_INIT;
+    char long_pattern[WATCH_NAME_SIZE + 1];
+    memset(long_pattern, 'x', sizeof(long_pattern) - 1);
+    long_pattern[sizeof(long_pattern) - 1] = '\0';
+    assert_int_equal(watch_patterns_check(long_pattern, &err), AIKI_INVALID);
+    assert_int_equal(watch_patterns_check("old-*, *-test.so", &err), AIKI_OK);
+    watch_ignore(f->watch, "old-*, *-test.so");
+    close(open_new(f, "old-one.so"));
+    close(open_new(f, "one.so"));
+    watch_start(f->watch);
+    assert_int_equal(f->changed, 1);
+    close(open_new(f, "two-test.so"));
+    close(open_new(f, "two.so"));
+    run_until(f, &f->changed, 2);
+    assert_string_equal(f->last, "two.so");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -370,6 +391,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_directory_that_is_gone_is_looked_for, setup, teardown),
         cmocka_unit_test_setup_teardown(a_missing_directory_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(no_instance_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_ignored_is_not_reported, setup, teardown),
     };
     log_init("test", LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
