@@ -62,6 +62,7 @@ static void start_spare(struct build *b)
         return;
     }
     spare->state = SPARE;
+    spare->signature = b->signature;
     spare->wear.spare_of = b;
     b->wear.spare = spare;
     build_start_process(spare);

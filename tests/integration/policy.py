@@ -186,6 +186,21 @@ def test_a_serving_build_whose_key_is_gone_drains(signed):
     until(lambda: s.state(late) == "awaiting_signal", "it is back with its key")
 
 
+def test_the_process_in_the_place_of_a_worn_one_is_as_signed(signed):
+    s = signed
+    s.runtime.kill()
+    s.settings.write({"plugin_keys": s.keys, "child_tasks": 2})
+    s.settings.start()
+    for _ in range(4):
+        waiting_run(s)
+    until(lambda: "another process takes its place" in s.runtime.log.read_text(), "it is worn")
+    (s.keys / "first.pub").unlink()
+    s.runtime.send(signal.SIGHUP)
+    until(lambda: "is not started any more" in s.runtime.log.read_text(), "the kept one is withdrawn")
+    waiting_run(s)
+    assert s.runtime.log.read_text().count("is not started any more") == 1 and refusal(s, "change.so") is None
+
+
 def test_a_mistake_in_the_keys_takes_nothing_away(signed):
     s = signed
     (s.keys / "bad.pub").write_text("short")
