@@ -53,6 +53,7 @@ def served(stacks):
     return s
 
 
+@pytest.mark.exact
 def test_what_blocks_in_a_task_costs_its_attempt_and_its_process(served):
     s = served
     runs = [misuse(s, how) for how in ("sleep", "read", "deadlock")]
@@ -123,8 +124,8 @@ def test_threads_and_handlers_that_are_left_behind_do_not_keep_a_build(served, t
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer checks each jump and each block, and ends the process itself")
 @pytest.mark.parametrize("how", ["scribble", "longjmp"])
-def test_a_process_that_is_not_sound_any_more_gives_no_wrong_result(served, how):
-    s = served
+def test_a_process_that_is_not_sound_any_more_gives_no_wrong_result(stacks, how):
+    s = stacks(plugins=["leaper" if how == "longjmp" else "misuse", "hello"])
     bad = misuse(s, how)
     others = [run for _ in range(5) for run in healthy(s)]
     for run in others:  # some may have been the first to meet what the other left
