@@ -539,7 +539,7 @@ static aiki_view capture_uuid(struct run *r, aiki_writer *w)
 
 static aiki_status api_now(aiki_run *handle, int64_t *ret_at_ms, aiki_error *err)
 {
-    aiki_reader value;
+    aiki_reader value = {.status = AIKI_OK};
     aiki_status st = host_side(run_of(handle), SIDE_NOW, capture_now, &value, err);
 
     if (st != AIKI_OK)
@@ -553,7 +553,7 @@ static aiki_status api_now(aiki_run *handle, int64_t *ret_at_ms, aiki_error *err
 
 static aiki_status api_random(aiki_run *handle, uint64_t *ret_value, aiki_error *err)
 {
-    aiki_reader value;
+    aiki_reader value = {.status = AIKI_OK};
     aiki_status st = host_side(run_of(handle), SIDE_RANDOM, capture_random, &value, err);
 
     if (st != AIKI_OK)
