@@ -156,12 +156,12 @@ void builds_session_up(struct builds *bs)
     for (struct plugin_file *f = bs->files; f != NULL; f = f->next) {
         if (f->serving != NULL)
             build_register(f->serving);
+        if (f->refused) /* what serves is older, and a candidate newer: its registration ends the refusal */
+            tell_refusal(bs, f);
         if (f->candidate != NULL && f->candidate->state == GATING && f->candidate->gate == NULL)
             build_gate(f->candidate);
         else if (f->candidate != NULL && f->candidate->state == REGISTERING)
             build_register(f->candidate);
-        if (f->refused)
-            tell_refusal(bs, f);
     }
     kept_session_up(bs);
     adopt_all(bs);

@@ -223,7 +223,11 @@ static void on_timer(uv_timer_t *t)
 static void arm_timer(struct run *r)
 {
     int64_t wake = replay_wake_at_ms(&r->replay);
+    int64_t linger = r->linger_until_ms;
 
+    /* Once that is over the run parks; if not now, because an append is under way, when it is back. */
+    if (linger > child_now_ms(r->child) && (wake == 0 || wake > linger))
+        wake = linger;
     if (wake == 0) {
         (void)uv_timer_stop(&r->timer);
         return;
@@ -253,10 +257,28 @@ static bool may_leave(const struct run *r)
            (r->held_back || (r->child->leaving && !replay_should_park(&r->replay, child_now_ms(r->child))));
 }
 
+/* A long run that waits for something from outside stays a while: what comes then, as one of many
+ * signals does, need not pay for a replay of all that was before it. */
+static bool lingers(struct run *r, int64_t now_ms)
+{
+    uint64_t events = r->journal_seq + r->replay.events_acked;
+
+    if (events < LINGER_EVENTS_MIN || r->child->draining || r->child->leaving ||
+        !replay_awaits_arrival(&r->replay, LINGER_WAITS_MAX))
+        return false;
+    if (r->linger_until_ms == 0) {
+        uint64_t linger_ms = events / LINGER_EVENTS_PER_MS;
+        r->linger_until_ms = now_ms + (int64_t)(linger_ms < LINGER_MS_MAX ? linger_ms : LINGER_MS_MAX);
+    }
+    return now_ms < r->linger_until_ms;
+}
+
 /* Nothing more to do for now: record what has to be, park if everything left is passive. */
 static void settle(struct run *r)
 {
-    if (replay_should_park(&r->replay, child_now_ms(r->child))) {
+    int64_t now_ms = child_now_ms(r->child);
+
+    if (replay_should_park(&r->replay, now_ms) && !lingers(r, now_ms)) {
         park(r);
         return;
     }
@@ -329,6 +351,7 @@ void run_pump(struct run *r)
         }
         switch (replay_next(&r->replay, child_now_ms(r->child), &s)) {
         case REPLAY_RESUME:
+            r->linger_until_ms = 0;
             if (r->replay.interrupted)
                 run_stop_unwanted(r);
             watchdog_enter(r->child->watchdog, r, NULL);

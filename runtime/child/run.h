@@ -29,6 +29,10 @@ enum {
     RUNS_WARM_MAX = 1024, /* kept with their first chunk of memory for the next runs */
     RUN_BUCKETS = 4096,
     INLINE_TASKS_A_TURN_MAX = 32, /* then other runs get the thread */
+    LINGER_EVENTS_MIN = 200,     /* a run of fewer parks at once: to replay it costs next to nothing */
+    LINGER_EVENTS_PER_MS = 40,   /* others wait here about ten times as long as a replay of them takes */
+    LINGER_MS_MAX = 500,
+    LINGER_WAITS_MAX = 100,      /* more are recorded as one with the park, and looked through at each turn */
     ATTEMPT_GRACE_MS = 1000, /* from a timeout until an attempt that does not return costs the process */
     LOG_UNSENT_BYTES_MAX = 8 * 1024 * 1024 /* log lines are lost while more than this waits to leave */
 };
@@ -87,6 +91,7 @@ struct run {
     bool wait_is_setting;    /* and that is how this runtime is set */
     struct fiber *fiber;
     aiki_error *mismatch; /* in the arena: what is on record does not fit this build */
+    int64_t linger_until_ms; /* it waits here until then, and parks; 0 = it does not wait, or not here */
     bool capturing; /* inside the function of a side value */
     bool held_back; /* a task of it may not be executed here: it leaves when the others have ended */
     bool acted;     /* something was executed in this stay: an attempt, a side value */

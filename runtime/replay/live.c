@@ -431,6 +431,19 @@ bool replay_should_park(const struct replay *r, int64_t now_ms)
     return true;
 }
 
+bool replay_awaits_arrival(const struct replay *r, uint32_t waits_max)
+{
+    bool found = false;
+    uint32_t count = 0;
+
+    for (const struct step *s = r->waiting.first; s != NULL; s = s->next) {
+        found |= s->kind == STEP_SIGNAL || s->kind == STEP_CHILD;
+        if (++count > waits_max)
+            return false;
+    }
+    return found;
+}
+
 /* What is under way when something else is recorded is recorded with it: after a crash it is
  * matched, not taken for new. What does not fit any more waits for the next append. */
 static void announce_running(struct replay *r)

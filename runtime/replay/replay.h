@@ -185,6 +185,9 @@ void replay_take_back(struct replay *r);
 void replay_leave(struct replay *r, struct step *s);
 /* Whether everything the run waits for is passive, so that it should be parked now. */
 bool replay_should_park(const struct replay *r, int64_t now_ms);
+/* Whether something that comes from outside may end the wait, and not time alone, and the run waits for no
+ * more than so many things. */
+bool replay_awaits_arrival(const struct replay *r, uint32_t waits_max);
 /* Whether there is something to send (NEXT_CONTINUE) and nothing under way. */
 bool replay_should_append(const struct replay *r);
 /* The last event of a stay whose code has returned: COMPLETED, FAILED, CANCELLED or RUN_RETRIED. */

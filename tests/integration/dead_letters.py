@@ -131,10 +131,14 @@ def test_an_input_that_crashes_two_builds_is_a_letter(stacks):
     """One crash in each of two builds: the third attempt is not made, though either budget has room."""
     s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "0"])
     first = build_of(s, "crash")
-    run = s.start("crash", {"how": "null", "times": 99, "path": str(s.directory / "marks"), "ms": 1000})
-    until(lambda: s.state(run) == "running", "it runs")
-    s.request("POST", f"/v1/runs/{run}/pause")
-    until(lambda: s.state(run) == "paused", "it crashed and is paused")
+
+    def crashes_once():
+        run = s.start("crash", {"how": "null", "times": 99, "path": str(s.directory / "marks"), "ms": 1000})
+        until(lambda: s.state(run) == "running", "it runs")
+        s.request("POST", f"/v1/runs/{run}/pause")
+        until(lambda: s.state(run) == "paused", "it crashed and is paused")
+        return run
+    run = s.undisturbed(crashes_once)
     assert sum(e["kind"] == "crashed" for e in s.history(run)) == 1
     s.drop("crash", plugin("crash-next"))
     until(lambda: build_of(s, "crash") != first, "the next build serves")

@@ -56,10 +56,14 @@ def served(stacks):
 @pytest.mark.exact
 def test_what_blocks_in_a_task_costs_its_attempt_and_its_process(served):
     s = served
-    runs = [misuse(s, how) for how in ("sleep", "read", "deadlock")]
-    others = healthy(s)
+
+    def block():
+        runs = [misuse(s, how) for how in ("sleep", "read", "deadlock")]
+        others = healthy(s)
+        return runs, others, [s.result(run) for run in runs]
+    runs, others, answers = s.undisturbed(block)
+    assert answers == [{"attempt": 2}] * 3
     for run in runs:
-        assert s.result(run) == {"attempt": 2}
         failed, = of_kind(s, run, "attempt_failed")
         assert failed["error"]["code"] == "TIMEOUT_START_TO_CLOSE"
         assert of_kind(s, run, "crashed") == []
