@@ -171,12 +171,21 @@ static void make_modes(struct rng *g, struct program *p, const struct program *f
     }
 }
 
-/* The same program with one operation replaced, left out or put in: what a new build may do. */
+/* All waits take another time. */
+static void make_others_long(struct rng *g, struct program *p)
+{
+    for (uint32_t i = 0; i < p->count; i++)
+        if (p->ops[i].kind == OP_SLEEP || p->ops[i].kind == OP_SIGNAL)
+            p->ops[i].ms = p->ops[i].ms < 0 && rng_permille(g, 500) ? -1 : some_wait_ms(g);
+}
+
+/* The same program with one operation replaced, left out or put in, or with other times: what a new build
+ * may do. */
 static void mutate(struct maker *m, struct program *p)
 {
     struct rng *g = &m->g;
     uint32_t at = (uint32_t)rng_below(g, p->count);
-    uint64_t how = rng_below(g, 3);
+    uint64_t how = rng_below(g, 4);
     if (how == 0 && p->count > 1) {
         memmove(&p->ops[at], &p->ops[at + 1], (p->count - at - 1) * sizeof(p->ops[0]));
         p->count--;
@@ -184,8 +193,10 @@ static void mutate(struct maker *m, struct program *p)
         memmove(&p->ops[at + 1], &p->ops[at], (p->count - at) * sizeof(p->ops[0]));
         p->count++;
         p->ops[at] = make_op(m);
-    } else {
+    } else if (how == 2) {
         p->ops[at] = make_op(m);
+    } else {
+        make_others_long(g, p);
     }
 }
 
