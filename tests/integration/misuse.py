@@ -53,7 +53,6 @@ def served(stacks):
     return s
 
 
-@pytest.mark.exact
 def test_what_blocks_in_a_task_costs_its_attempt_and_its_process(served):
     s = served
 
