@@ -132,6 +132,4 @@ def test_without_a_build_before_the_runs_are_blocked_and_say_why(stacks):
     s.remove("verge-bad")
     s.drop("verge", plugin("verge-good"))  # a mended build is what resolves it
     for run in runs:
-        outcome = s.outcome(run)
-        assert outcome["state"] == "completed" or outcome["error"]["code"] == "STEP_CRASHED", outcome
-    assert s.result(late) == {"ok": True}
+        assert s.result(run) == {"ok": True}

@@ -1,4 +1,5 @@
-/* verge.c - one task behind a sleep; with -DBAD it takes its process down. */
+/* verge.c - one task behind a sleep; with -DBAD it takes its process down. A call may do that so often that no run
+ * uses up its own budget before other runs have come to the task at all: what ends it is the quarantine. */
 #include <stdlib.h>
 
 #include <aiki/record.h>
@@ -18,7 +19,7 @@ static aiki_status edge(aiki_call *call, const struct verge_input *in, struct ve
     out->ok = true;
     return AIKI_OK;
 }
-AIKI_TASK_TYPED(edge, "edge", verge_input, verge_output);
+AIKI_TASK_TYPED_WITH(edge, "edge", verge_input, verge_output, AIKI_CRASHES(1000));
 
 static aiki_status verge(aiki_run *run, const struct verge_input *in, struct verge_output *out,
                          aiki_error *err)
