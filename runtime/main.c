@@ -46,7 +46,7 @@ enum { EXIT_USAGE = 2, EXIT_ORPHAN = 71 };
 static const struct config_key keys[] = {
     {"plugins", CONFIG_TEXT, NULL, 0, 0, "directory of plugins (.so) to serve; watched"},
     {"plugins-ignore", CONFIG_TEXT, "", 0, 0,
-     "files there that are none, as patterns: *-test.so,old-*"},
+     "files and directories there that are none, as patterns: *-test.so,old-*"},
     {"server", CONFIG_TEXT, "127.0.0.1:9090", 0, 0, "aiki-server: HOST:PORT, tls:HOST:PORT or unix:PATH"},
     {"redis", CONFIG_TEXT, "redis://127.0.0.1:6379", 0, 0,
      "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or unix:PATH"},

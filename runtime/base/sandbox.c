@@ -117,7 +117,12 @@ aiki_status sandbox_check(const char *setting, aiki_error *err)
 
 aiki_view sandbox_of(const char *setting, const char *path)
 {
-    const char *slash = strrchr(path, '/'), *file = slash != NULL ? slash + 1 : path;
+    const char *slash = strrchr(path, '/');
+    return sandbox_of_plugin(setting, slash != NULL ? slash + 1 : path);
+}
+
+aiki_view sandbox_of_plugin(const char *setting, const char *file)
+{
     aiki_view of_all = {NULL, 0};
     struct entry e;
     while (setting != NULL && next_entry(&setting, &e)) {

@@ -36,8 +36,10 @@ struct sandbox {
 /* AIKI_INVALID with what is expected and the entry that is not it. */
 aiki_status sandbox_check(const char *setting, aiki_error *err);
 /* The entry for that file, without its name: "on network". Borrowed from setting; empty: off. setting:
- * NULL is off; path: of the file, or its name. */
+ * NULL is off; path: of a file anywhere, whose last part is what the entry names. */
 aiki_view sandbox_of(const char *setting, const char *path);
+/* The same for a plugin that is served: the entry names its whole path relative to the plugins directory. */
+aiki_view sandbox_of_plugin(const char *setting, const char *file);
 /* The strictest mode that any file has. */
 enum sandbox_mode sandbox_strictest(const char *setting);
 /* An entry as sandbox_of gave it. False: it is none. */

@@ -497,7 +497,7 @@ void build_start_process(struct build *b)
                                          .build = hash_view(b->hash),
                                          .task_threads = bs->options.task_threads,
                                          .alone = b->solo,
-                                         .sandbox = sandbox_of(bs->options.admit.sandbox, b->file_name),
+                                         .sandbox = sandbox_of_plugin(bs->options.admit.sandbox, b->file_name),
                                          .wait_timeout_ms = bs->options.wait_timeout_ms,
                                          .limits = limits_for(&bs->options.child_limits, b->file_name)};
     b->ended = false;

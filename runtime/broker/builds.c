@@ -330,6 +330,7 @@ static void look_at(struct builds *bs, struct plugin_file *f)
         log_error("intake", "plugin %s: its path is too long", f->name);
         return;
     }
+    job->options.name = job->path + strlen(bs->options.plugins_dir) + 1;
     f->admitting = true;
     bs->admitting++;
     crew_run(&bs->crew, &job->work, admit_on_thread, on_admit_done);

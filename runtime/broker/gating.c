@@ -69,7 +69,7 @@ void build_gate(struct build *b)
                                    .label = b->label,
                                    .path = b->copy,
                                    .file = b->file_name,
-                                   .sandbox = sandbox_of(bs->options.admit.sandbox, b->file_name),
+                                   .sandbox = sandbox_of_plugin(bs->options.admit.sandbox, b->file_name),
                                    .policy = gate_policy_of(bs->options.gate, b->file_name),
                                    .routes = b->routes,
                                    .route_count = b->route_count,

@@ -318,14 +318,18 @@ static aiki_status look_into_copy(bool strict, struct admission *a, aiki_error *
     return st;
 }
 
+static aiki_view sandbox_for(const struct admit_options *o, const char *path)
+{
+    return o->name != NULL ? sandbox_of_plugin(o->sandbox, o->name) : sandbox_of(o->sandbox, path);
+}
+
 aiki_status admit_file(const char *path, const char *draft_path,
                        const struct admit_options *options, struct admission *ret, aiki_error *err)
 {
     aiki_status st = admit_copy(path, draft_path, options, ret, err);
     if (st != AIKI_OK || ret->known)
         return st;
-    st = probe_run(options->executable, ret->copy, sandbox_of(options->sandbox, path), &ret->answer,
-                   err);
+    st = probe_run(options->executable, ret->copy, sandbox_for(options, path), &ret->answer, err);
     if (st == AIKI_OK)
         st = look_into_copy(options->strict, ret, err);
     if (st != AIKI_OK)

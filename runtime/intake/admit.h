@@ -23,6 +23,7 @@ struct admit_options {
     const char *executable; /* this program, for the probe */
     const char *keys_dir;   /* who may sign; empty or NULL: signatures are not asked for */
     const char *sandbox;    /* the setting: base/sandbox.h */
+    const char *name;       /* relative to the plugins directory; NULL: a file that is only checked */
     bool any_owner;         /* owners and modes only warn */
     bool strict;            /* what workflow code must not call refuses the file */
     /* Builds that need not be looked at again: the copy is not made final. */

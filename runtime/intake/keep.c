@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/percent.h"
 #include "wire/error.h"
 #include "wire/hash.h"
 
@@ -95,13 +96,30 @@ void keep_read_signature(const char *path, struct build_signature *ret)
     ret->known = fd >= 0 && read(fd, ret->bytes, SIGNATURE_BYTES) == SIGNATURE_BYTES;
 }
 
+/* The path of a plugin as the name of one file. False: too long. */
+static bool flatten(const char *file, char ret[NAME_MAX + 1])
+{
+    size_t size = 0;
+    for (const char *at = file; *at != '\0'; at++) {
+        bool is_plain = *at != '/' && *at != '%';
+        if (size + (is_plain ? 1 : 3) > NAME_MAX)
+            return false;
+        if (is_plain)
+            ret[size++] = *at;
+        else
+            size += (size_t)snprintf(ret + size, 4, "%%%02X", (unsigned)*at);
+    }
+    ret[size] = '\0';
+    return true;
+}
+
 aiki_status keep_add(struct keep *k, const uint8_t build[BUILD_BYTES], const char *file,
                      const char *copy, const struct build_signature *signature, aiki_error *err)
 {
-    char directory[CACHE_PATH_SIZE], path[CACHE_PATH_SIZE];
+    char directory[CACHE_PATH_SIZE], path[CACHE_PATH_SIZE], name[NAME_MAX + 1];
     errno = ENAMETOOLONG;
-    if (build_path(k, build, directory) &&
-        snprintf(path, sizeof(path), "%s/%s", directory, file) < (int)sizeof(path) &&
+    if (build_path(k, build, directory) && flatten(file, name) &&
+        snprintf(path, sizeof(path), "%s/%s", directory, name) < (int)sizeof(path) &&
         (mkdir(directory, 0700) == 0 || errno == EEXIST) &&
         write_signature(directory, signature) && (link(copy, path) == 0 || errno == EEXIST))
         return AIKI_OK;
@@ -173,14 +191,18 @@ void keep_each(struct keep *k,
         return;
     for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
         uint8_t build[BUILD_BYTES];
-        char directory[CACHE_PATH_SIZE], path[CACHE_PATH_SIZE], file[NAME_MAX + 1];
+        char directory[CACHE_PATH_SIZE], path[CACHE_PATH_SIZE], name[NAME_MAX + 1], file[NAME_MAX + 1];
         struct stat s;
         if (!parse_build(e->d_name, build) || !build_path(k, build, directory))
             continue;
-        if (!find_file(directory, file))
+        if (!find_file(directory, name)) {
             remove_directory(directory);
-        else if (stat(directory, &s) == 0 &&
-                 snprintf(path, sizeof(path), "%s/%s", directory, file) < (int)sizeof(path))
+            continue;
+        }
+        if (!percent_decode(name, strlen(name), file, sizeof(file)))
+            (void)snprintf(file, sizeof(file), "%s", name); /* kept before names were flattened */
+        if (stat(directory, &s) == 0 &&
+            snprintf(path, sizeof(path), "%s/%s", directory, name) < (int)sizeof(path))
             fn(build, file, path, age_ms(&s), arg);
     }
     closedir(d);

@@ -1,6 +1,7 @@
 /* intake/keep.h - copies of builds that outlive this process. [loop]
  *
- *   STATE/kept/SCOPE/BUILD/FILE         a second name of the copy that is executed
+ *   STATE/kept/SCOPE/BUILD/FILE         a second name of the copy that is executed; a slash in it as %2F,
+ *                                       a % as %25
  *   STATE/kept/SCOPE/BUILD/.signature   what it was signed with, as it is
  *
  * A build is kept from the moment it serves until the server knows no open run that it executed

@@ -93,11 +93,11 @@ static bool is_needed(const struct links *l, int watch_id)
     return false;
 }
 
-void links_end(struct links *l, int own_id)
+void links_end(struct links *l, bool (*is_other)(int watch_id, const void *arg), const void *arg)
 {
     unsigned kept = 0;
     for (unsigned i = 0; i < l->count; i++)
-        if (!l->all[i].used && l->all[i].watch_id != own_id && !is_needed(l, l->all[i].watch_id))
+        if (!l->all[i].used && !is_other(l->all[i].watch_id, arg) && !is_needed(l, l->all[i].watch_id))
             (void)inotify_rm_watch(l->inotify_fd, l->all[i].watch_id); /* gone already: fine */
     for (unsigned i = 0; i < l->count; i++)
         if (l->all[i].used)

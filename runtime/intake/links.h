@@ -23,11 +23,11 @@ struct links {
     } all[LINKS_MAX];
 };
 
-/* A round: begin, each path, end. What no path of the round needs is no longer watched; own_id is a
- * watch of somebody else's on the same inotify_fd, which stays. */
+/* A round: begin, each path, end. What no path of the round needs is no longer watched, but for the
+ * watches of somebody else's on the same inotify_fd. */
 void links_begin(struct links *l);
 void links_add(struct links *l, const char *path);
-void links_end(struct links *l, int own_id);
+void links_end(struct links *l, bool (*is_other)(int watch_id, const void *arg), const void *arg);
 bool links_match(const struct links *l, int watch_id, const char *name);
 
 #endif

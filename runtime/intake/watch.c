@@ -3,12 +3,15 @@
  *   inotify event --> name.due = now + quiet --timer--> stat: there?   --> on_changed
  *   rescan: there and different, or gone  --^                 missing? --> due = now + absent,
  *                                                             still missing? --> on_removed
+ *
+ * A name is the path of a file relative to the plugins directory.
  */
 #include "intake/watch.h"
 
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +23,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "intake/folders.h"
 #include "intake/links.h"
 #include "wire/error.h"
 
@@ -55,20 +59,36 @@ struct watch {
     void *arg;
     int inotify_fd, watch_id;
     struct links links;
+    struct folders folders; /* below dir */
     uv_poll_t poll;
     uv_timer_t due, rescan;
     struct name *names;
     unsigned name_count, open_handles;
     bool over_limit; /* said so already */
+    bool started;    /* what is found now came just now, and may be on its way still */
     bool closing;
     void (*on_closed)(void *arg);
     void *closed_arg;
 };
 
+static const char *last_part(const char *text)
+{
+    const char *slash = strrchr(text, '/');
+    return slash != NULL ? slash + 1 : text;
+}
+
 static bool is_plugin_name(const char *text)
 {
-    size_t n = strlen(text);
-    return text[0] != '.' && n > 3 && n < WATCH_NAME_SIZE && strcmp(text + n - 3, ".so") == 0;
+    size_t n = strlen(last_part(text));
+    return last_part(text)[0] != '.' && n > 3 && strlen(text) < WATCH_NAME_SIZE &&
+           strcmp(last_part(text) + n - 3, ".so") == 0;
+}
+
+/* "shop/hello.so" of "shop" and "hello.so"; folder "": the directory itself. False: too long. */
+static bool join(const char *folder, const char *name, char ret[2 * WATCH_NAME_SIZE])
+{
+    return snprintf(ret, 2 * WATCH_NAME_SIZE, "%s%s%s", folder, folder[0] != '\0' ? "/" : "", name) <
+           2 * WATCH_NAME_SIZE;
 }
 
 /* The next pattern of a list; false at its end. *at moves behind it. */
@@ -84,15 +104,19 @@ static bool next_pattern(const char **at, char ret[WATCH_NAME_SIZE])
     return true;
 }
 
-static bool is_wanted(const struct watch *w, const char *text)
+/* The whole path or its last part matches; a * matches slashes, too. */
+static bool is_ignored(const struct watch *w, const char *text)
 {
     char pattern[WATCH_NAME_SIZE];
-    if (!is_plugin_name(text))
-        return false;
     for (const char *at = w->ignore; at != NULL && next_pattern(&at, pattern);)
-        if (fnmatch(pattern, text, 0) == 0)
-            return false;
-    return true;
+        if (fnmatch(pattern, text, 0) == 0 || fnmatch(pattern, last_part(text), 0) == 0)
+            return true;
+    return false;
+}
+
+static bool is_wanted(const struct watch *w, const char *text)
+{
+    return is_plugin_name(text) && !is_ignored(w, text);
 }
 
 void watch_ignore(struct watch *w, const char *patterns)
@@ -294,6 +318,12 @@ static void watch_path(struct watch *w)
     w->watch_id = id;
 }
 
+static bool is_ours(int watch_id, const void *arg)
+{
+    const struct watch *w = arg;
+    return watch_id == w->watch_id || folders_find(&w->folders, watch_id) != NULL;
+}
+
 static void follow_links(struct watch *w)
 {
     char path[4096];
@@ -303,7 +333,63 @@ static void follow_links(struct watch *w)
         if (is_symlink(w, n->text) && snprintf(path, sizeof(path), "%s/%s", w->dir, n->text) <
                                        (int)sizeof(path))
             links_add(&w->links, path);
-    links_end(&w->links, w->watch_id);
+    links_end(&w->links, is_ours, w);
+}
+
+/* What a directory that was moved in brings is reported when it was quiet, like files that come. */
+static void found(struct watch *w, const char *text, bool is_new_folder)
+{
+    struct identity now;
+    struct name *n = is_wanted(w, text) && look(w, text, &now) ? find_or_add(w, text) : NULL;
+    if (n == NULL)
+        return;
+    n->seen = true;
+    if (n->due_mono_ms != 0 || (n->present && identity_equal(&n->reported, &now)))
+        return;
+    if (is_new_folder && !n->present)
+        n->due_mono_ms = clock_mono_ms() + WATCH_QUIET_MS;
+    else
+        report(w, n, &now);
+}
+
+/* Its plugins, and the directories in it, which are scanned after it. */
+static void scan_entries(struct watch *w, DIR *d, const char *folder, bool is_new_folder)
+{
+    char text[2 * WATCH_NAME_SIZE];
+    struct stat s;
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        if (e->d_name[0] == '.' || !join(folder, e->d_name, text))
+            continue;
+        /* A directory that calls itself a plugin is refused as one. */
+        if (is_plugin_name(text) || !entry(w, text, &s) || !S_ISDIR(s.st_mode))
+            found(w, text, is_new_folder);
+        else if (!is_ignored(w, text))
+            folders_add(&w->folders, w->dir, text);
+    }
+}
+
+static void scan_folder(struct watch *w, const char *folder)
+{
+    char path[4096];
+    if (snprintf(path, sizeof(path), "%s/%s", w->dir, folder) >= (int)sizeof(path))
+        return; /* folders_add has said so */
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    if (d == NULL) {
+        cleanup_close_fd(&fd);
+        return; /* it went, or folders_add has said so */
+    }
+    scan_entries(w, d, folder, w->started && !folders_had(&w->folders, folder));
+    closedir(d);
+}
+
+static void on_rescan(uv_timer_t *t);
+
+/* Several events of one switch are one rescan. */
+static void rescan_soon(struct watch *w)
+{
+    if (uv_timer_get_due_in(&w->rescan) > WATCH_QUIET_MS)
+        uv_timer_start(&w->rescan, on_rescan, WATCH_QUIET_MS, WATCH_RESCAN_MS);
 }
 
 static void scan(struct watch *w)
@@ -313,23 +399,19 @@ static void scan(struct watch *w)
         return; /* watch_path has said so */
     for (struct name *n = w->names; n != NULL; n = n->next)
         n->seen = false;
-    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
-        struct identity now;
-        if (!is_wanted(w, e->d_name) || !look(w, e->d_name, &now))
-            continue;
-        struct name *n = find_or_add(w, e->d_name);
-        if (n == NULL)
-            continue;
-        n->seen = true;
-        if (n->due_mono_ms == 0 && (!n->present || !identity_equal(&n->reported, &now)))
-            report(w, n, &now);
-    }
+    folders_begin(&w->folders);
+    scan_entries(w, d, "", false);
     closedir(d);
+    for (unsigned i = 0; i < w->folders.count; i++) /* which grows meanwhile */
+        scan_folder(w, w->folders.all[i].path);
+    bool again = folders_end(&w->folders);
     for (struct name *n = w->names; n != NULL; n = n->next)
         if (n->present && !n->seen && n->due_mono_ms == 0)
             n->due_mono_ms = clock_mono_ms();
     follow_links(w);
     arm(w);
+    if (again)
+        rescan_soon(w);
 }
 
 static void on_rescan(uv_timer_t *t)
@@ -339,13 +421,6 @@ static void on_rescan(uv_timer_t *t)
     scan(w);
     if (w->watch_id < 0)
         uv_timer_start(&w->rescan, on_rescan, WATCH_ABSENT_MS, WATCH_RESCAN_MS);
-}
-
-/* Several events of one switch are one rescan. */
-static void rescan_soon(struct watch *w)
-{
-    if (uv_timer_get_due_in(&w->rescan) > WATCH_QUIET_MS)
-        uv_timer_start(&w->rescan, on_rescan, WATCH_QUIET_MS, WATCH_RESCAN_MS);
 }
 
 /* Owner or mode changed, not the bytes: nobody is writing. Of a name in doubt it is not known what it was: it may
@@ -378,19 +453,33 @@ static void on_name(struct watch *w, const char *text, uint32_t mask)
     watch_again(w, text);
 }
 
+/* Of a directory that is watched; NULL: the watch is not one of those. */
+static const char *folder_of(const struct watch *w, int watch_id)
+{
+    return watch_id == w->watch_id ? "" : folders_find(&w->folders, watch_id);
+}
+
+/* Another directory may take its place, there is one more, or a link leads elsewhere. */
+static bool asks_for_rescan(const struct watch *w, const struct inotify_event *e, const char *folder)
+{
+    if (e->len == 0)
+        return folder != NULL && (e->mask & (IN_MOVE_SELF | IN_DELETE_SELF | IN_ATTRIB));
+    return links_match(&w->links, e->wd, e->name) ||
+           (folder != NULL && (e->mask & IN_ISDIR) && e->name[0] != '.' && !is_plugin_name(e->name));
+}
+
 static void on_event(struct watch *w, const struct inotify_event *e)
 {
+    char text[2 * WATCH_NAME_SIZE];
     if (e->mask & IN_Q_OVERFLOW) {
         scan(w);
         return;
     }
-    if (e->len == 0 ? e->wd == w->watch_id && (e->mask & (IN_MOVE_SELF | IN_DELETE_SELF | IN_ATTRIB))
-                    : links_match(&w->links, e->wd, e->name)) {
-        rescan_soon(w); /* another directory may take its place */
-        return;
-    }
-    if (e->len > 0 && e->wd == w->watch_id)
-        on_name(w, e->name, e->mask);
+    const char *folder = folder_of(w, e->wd);
+    if (asks_for_rescan(w, e, folder))
+        rescan_soon(w);
+    else if (e->len > 0 && folder != NULL && join(folder, e->name, text))
+        on_name(w, text, e->mask);
 }
 
 static void on_readable(uv_poll_t *p, int status, int events)
@@ -426,7 +515,8 @@ aiki_status watch_create(struct watch **ret, uv_loop_t *loop, const char *dir,
     w->arg = arg;
     w->watch_id = -1;
     w->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    w->links.inotify_fd = w->inotify_fd;
+    w->links.inotify_fd = w->folders.inotify_fd = w->inotify_fd;
+    w->folders.events = watched_events;
     if (w->inotify_fd < 0 || uv_poll_init(loop, &w->poll, w->inotify_fd) != 0) {
         aiki_status st = error_code(err, AIKI_LIMIT, "INOTIFY",
                                     "plugins: no inotify instance: %s; raise "
@@ -450,6 +540,7 @@ void watch_start(struct watch *w)
     uv_timer_start(&w->rescan, on_rescan, WATCH_RESCAN_MS, WATCH_RESCAN_MS);
     watch_path(w); /* before the scan: what comes in between is seen twice, not never */
     scan(w);
+    w->started = true;
 }
 
 static void on_handle_closed(uv_handle_t *h)

@@ -1,5 +1,7 @@
 /* intake/watch.h - say which plugins of a directory came, changed or went. [loop]
  *
+ * A plugin's name is its path relative to the directory: hello.so, shop/hello.so. Directories in it are looked
+ * into as folders.h says; one that comes, goes or is renamed asks for a rescan.
  * inotify names what to look at; a name is looked at once it was quiet for WATCH_QUIET_MS, so
  * that the several events of one installation count once. A file must be absent for
  * WATCH_ABSENT_MS before it counts as removed: installers delete first. A rescan on overflow,
@@ -32,7 +34,8 @@ struct watch_callbacks {
 /* AIKI_NOT_FOUND when dir is not a directory. Nothing is reported before watch_start. */
 aiki_status watch_create(struct watch **ret, uv_loop_t *loop, const char *dir,
                          const struct watch_callbacks *cb, void *arg, aiki_error *err);
-/* Files that are not looked at: patterns (glob(7)) with commas between them, such as "*-test.so,old-*",
+/* Files that are not looked at: patterns (glob(7)) with commas between them, such as "*-test.so,old-*";
+ * the whole name or its last part matches, and of a directory that matches everything is ignored. They are
  * checked before and borrowed for the watch's life. Before watch_start. */
 void watch_ignore(struct watch *w, const char *patterns);
 /* AIKI_INVALID: one is longer than a name can be. [any] */

@@ -101,10 +101,10 @@ def directory_swapped(source, target):
     shutil.rmtree(old)
 
 
-def another_build(folder):
+def another_build(folder, name="hello"):
     """The same source once more: a loader does not look at what follows an ELF file."""
     path = folder / "another.so"
-    path.write_bytes(plugin("hello").read_bytes() + b"\n")
+    path.write_bytes(plugin(name).read_bytes() + b"\n")
     return path
 
 
@@ -133,6 +133,76 @@ def test_each_way_is_seen(stacks, tmp_path, name):
     until(lambda: len(serving(s)) == 2, "what came later serves, so the same bytes were looked at")
     assert after[0] in serving(s) and builds_taken_in(s) == taken_in, "the same bytes are no new build"
     assert set(children) <= set(s.runtime.children()), "nor a new process"
+
+
+def files(s):
+    return {p["file"] for p in s.get("/v1/plugins")["plugins"] if p["state"] == "serving"}
+
+
+def test_directories_are_looked_into(stacks, tmp_path):
+    """One that is there at the start, one that is moved in with a file inside, one made by hand."""
+    s = stacks(start=False, runtime_args=["--plugins-ignore", "old"])
+    for folder in ("shop/eu", "old"):
+        (s.plugins / folder).mkdir(parents=True)
+        shutil.copyfile(plugin("hello"), s.plugins / folder / "hello.so")
+    outside = s.directory / "outside"
+    outside.mkdir()
+    shutil.copyfile(plugin("waits"), outside / "waits.so")
+    (s.plugins / "link").symlink_to(outside)
+    s.start_redis()
+    s.start_server()
+    s.start_runtime(0)
+    until(lambda: files(s) == {"shop/eu/hello.so"}, "what is in a directory serves")
+    greets(s)
+    aside = s.directory / "aside"
+    aside.mkdir()
+    shutil.copyfile(plugin("ledger"), aside / "ledger.so")
+    os.rename(aside, s.plugins / "moved")
+    until(lambda: files(s) == {"shop/eu/hello.so", "moved/ledger.so"}, "what was moved in serves")
+    (s.plugins / "made").mkdir()
+    shutil.copyfile(plugin("values"), s.plugins / "made/values.so")
+    until(lambda: "made/values.so" in files(s), "what was copied into a new directory serves")
+    before = serving(s)
+    WAYS["rsync"](another_build(tmp_path), s.plugins / "shop/eu/hello.so")
+    until(lambda: len(serving(s)) == 3 and serving(s) != before, "a new build serves")
+    greets(s)
+    assert files(s) == {"shop/eu/hello.so", "moved/ledger.so", "made/values.so"}
+    assert "shop/eu/hello.so" in s.aiki("plugins", "show", "shop/eu/hello.so").stdout
+    assert s.get("/v1/plugins/shop%2Feu%2Fhello.so")["builds"][0]["file"] == "shop/eu/hello.so"
+
+
+def test_a_directory_that_is_renamed_or_removed_takes_its_plugins_along(stacks):
+    s = stacks(plugins=["ledger"])
+    (s.plugins / "shop").mkdir()
+    shutil.copyfile(plugin("hello"), s.plugins / "shop/hello.so")
+    until(lambda: files(s) == {"ledger.so", "shop/hello.so"}, "it serves")
+    os.rename(s.plugins / "shop", s.plugins / "store")
+    until(lambda: files(s) == {"ledger.so", "store/hello.so"}, "it serves by its new name")
+    greets(s)
+    shutil.rmtree(s.plugins / "store")
+    until(lambda: files(s) == {"ledger.so"}, "it went with its directory")
+
+
+def test_a_build_out_of_a_directory_is_kept_for_its_runs(stacks, tmp_path):
+    """Its file and its runtime are gone, and a run that it executed is open."""
+    s = stacks()
+    (s.plugins / "shop").mkdir()
+    shutil.copyfile(plugin("waits"), s.plugins / "shop/100%.so")
+    until(lambda: files(s) == {"shop/100%.so"}, "it serves")
+    run = s.start("approve", {"timeout_ms": 600000})
+    until(lambda: s.state(run) == "awaiting_signal", "the run waits")
+    shutil.rmtree(s.plugins / "shop")
+    until(lambda: not files(s), "it serves no more")
+    s.runtime.kill()
+    assert [path.name for path in (s.directory / "state0/kept").rglob("*.so")] == ["shop%2F100%25.so"]
+    s.start_runtime(0)
+    until(lambda: {p["file"] for p in s.get("/v1/plugins")["plugins"] if p["state"] == "kept"} == {"shop/100%.so"},
+          "the new process has it, by the same name")
+    (s.plugins / "shop").mkdir()
+    shutil.copyfile(another_build(tmp_path, "waits"), s.plugins / "shop/100%.so")
+    until(lambda: files(s) == {"shop/100%.so"}, "a newer build serves, to which the run moves")
+    s.signal(run, "decision", {"ok": True})
+    assert s.result(run)["ok"] is True
 
 
 def test_the_real_linker(stacks, tmp_path):

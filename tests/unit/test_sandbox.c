@@ -37,6 +37,20 @@ static void the_file_decides(void **state)
     assert_int_equal(sandbox_strictest("off,a.so=try"), SANDBOX_TRY);
 }
 
+/* What is served has the entry of its whole path: one of the same name in a directory is another one. */
+static void a_served_plugin_is_named_by_its_whole_path(void **state)
+{
+    static const char setting[] = "try,a.so=off,shop/a.so=on";
+    struct sandbox s;
+    (void)state;
+    assert_true(sandbox_parse(sandbox_of_plugin(setting, "a.so"), &s));
+    assert_int_equal(s.mode, SANDBOX_OFF);
+    assert_true(sandbox_parse(sandbox_of_plugin(setting, "shop/a.so"), &s));
+    assert_int_equal(s.mode, SANDBOX_ON);
+    assert_true(sandbox_parse(sandbox_of_plugin(setting, "else/a.so"), &s));
+    assert_int_equal(s.mode, SANDBOX_TRY);
+}
+
 static void nothing_said_is_off(void **state)
 {
     struct sandbox s;
@@ -91,6 +105,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_file_decides),
+        cmocka_unit_test(a_served_plugin_is_named_by_its_whole_path),
         cmocka_unit_test(nothing_said_is_off),
         cmocka_unit_test(what_is_no_setting_is_named),
         cmocka_unit_test(a_long_path_and_one_too_many_are_refused),

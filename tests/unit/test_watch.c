@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "intake/folders.h"
 #include "intake/watch.h"
 
 enum { PATH_SIZE = 512, PATIENCE_MS = 20000 };
@@ -376,6 +377,104 @@ static void what_is_ignored_is_not_reported(void **state)
     assert_string_equal(f->last, "two.so");
 }
 
+static void shell(const struct fixture *f, const char *commands)
+{
+    char command[4 * PATH_SIZE];
+    snprintf(command, sizeof(command), "cd %s && %s", f->dir, commands);
+    assert_int_equal(system(command), 0);
+}
+
+/* Directories in it are looked into; hidden ones, links to some and what a pattern names are not. */
+static void directories_are_looked_into(void **state)
+{
+    struct fixture *f = *state;
+    watch_ignore(f->watch, "old*,*-test.so");
+    shell(f, "mkdir -p shop/eu .hidden old shop/older outside.d && ln -s outside.d link && "
+             "touch a.so shop/b.so shop/eu/c.so .hidden/d.so old/e.so shop/older/f.so shop/g-test.so");
+    watch_start(f->watch);
+    assert_int_equal(f->changed, 3);
+    put(f, "shop/eu/h.so", "1");
+    run_until(f, &f->changed, 4);
+    assert_string_equal(f->last, "shop/eu/h.so");
+    put(f, "shop/b.so.sig", "signature");
+    run_until(f, &f->changed, 5);
+    assert_string_equal(f->last, "shop/b.so");
+    put(f, "old/i.so", "1");
+    put(f, ".hidden/i.so", "1");
+    put(f, "outside.d/j.so", "1"); /* once, not by the link as well */
+    run_until(f, &f->changed, 6);
+    assert_string_equal(f->last, "outside.d/j.so");
+    take_away(f, "shop/eu/c.so");
+    run_until(f, &f->removed, 1);
+    assert_string_equal(f->last, "shop/eu/c.so");
+    assert_int_equal(f->changed, 6);
+}
+
+/* A directory is created, moved in with files inside, renamed, moved out. */
+static void directories_come_and_go(void **state)
+{
+    struct fixture *f = *state;
+    watch_start(f->watch);
+    shell(f, "mkdir -p new/er && echo 1 > new/er/a.so");
+    run_until(f, &f->changed, 1);
+    assert_string_equal(f->last, "new/er/a.so");
+    shell(f, "mkdir -p .aside/in && echo 1 > .aside/b.so && echo 1 > .aside/in/c.so && mv .aside in");
+    run_until(f, &f->changed, 3);
+    shell(f, "mv in renamed");
+    run_until(f, &f->changed, 5);
+    run_until(f, &f->removed, 2);
+    put(f, "renamed/in/d.so", "1"); /* its watch knows its new name */
+    run_until(f, &f->changed, 6);
+    assert_string_equal(f->last, "renamed/in/d.so");
+    shell(f, "rm -r new && mv renamed .gone");
+    run_until(f, &f->removed, 6);
+    put(f, ".gone/in/d.so", "2"); /* is not watched any more */
+    put(f, "last.so", "1");
+    run_until(f, &f->changed, 7);
+    assert_string_equal(f->last, "last.so");
+}
+
+/* A release directory is swapped: what differs is reported, what is the same path is not removed. */
+static void a_swapped_folder_is_followed(void **state)
+{
+    struct fixture *f = *state;
+    shell(f, "mkdir shop && echo 1 > shop/both.so && echo 1 > shop/old.so");
+    watch_start(f->watch);
+    assert_int_equal(f->changed, 2);
+    shell(f, "mkdir .next && echo 22 > .next/both.so && mv shop .before && mv .next shop");
+    run_until(f, &f->changed, 3);
+    assert_string_equal(f->last, "shop/both.so");
+    run_until(f, &f->removed, 1);
+    assert_string_equal(f->last, "shop/old.so");
+    put(f, "shop/both.so", "333");
+    run_until(f, &f->changed, 4);
+}
+
+/* FOLDERS_MAX and FOLDERS_DEPTH_MAX: what is beyond is passed over, and found when there is room. */
+static void folders_have_limits(void **state)
+{
+    struct fixture *f = *state;
+    char path[PATH_SIZE], name[32];
+    shell(f, "mkdir -p 1/2/3/4/5 && touch 1/2/3/4/a.so 1/2/3/4/5/b.so");
+    watch_start(f->watch);
+    assert_int_equal(f->changed, 1);
+    assert_string_equal(f->last, "1/2/3/4/a.so");
+    put(f, "1/2/3/4/5/c.so", "1");
+    for (int i = 0; i < FOLDERS_MAX; i++) {
+        snprintf(name, sizeof(name), "more%d", i);
+        assert_int_equal(mkdir(path_of(f, name, path), 0700), 0);
+        snprintf(name, sizeof(name), "more%d/d.so", i);
+        put(f, name, "1");
+    }
+    run_until(f, &f->changed, 1 + FOLDERS_MAX - 4); /* those of 1/2/3/4 keep their place */
+    put(f, "1/2/3/4/a.so", "1");
+    run_until(f, &f->changed, 2 + FOLDERS_MAX - 4);
+    assert_string_equal(f->last, "1/2/3/4/a.so");
+    shell(f, "rm -r 1");
+    run_until(f, &f->changed, 2 + FOLDERS_MAX);
+    run_until(f, &f->removed, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +491,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_missing_directory_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(no_instance_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_ignored_is_not_reported, setup, teardown),
+        cmocka_unit_test_setup_teardown(directories_are_looked_into, setup, teardown),
+        cmocka_unit_test_setup_teardown(directories_come_and_go, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_swapped_folder_is_followed, setup, teardown),
+        cmocka_unit_test_setup_teardown(folders_have_limits, setup, teardown),
     };
     log_init("test", LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
