@@ -270,7 +270,7 @@ static void new_events_are_shown(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(controls); i++)
         assert_shows(f,
                      &(struct event){.kind = controls[i],
-                                     .as.control = {view_of("why"), view_of("ann")}},
+                                     .as.control = {.reason = view_of("why"), .actor = view_of("ann")}},
                      "\"reason\":\"why\",\"actor\":\"ann\"");
     assert_shows(f, &(struct event){.kind = EVENT_CANCEL_SEEN}, "\"kind\":\"cancel_seen\"");
     assert_shows(f,
