@@ -15,6 +15,8 @@ enum {
     HISTORY_LIMIT_MAX = 1000,
     TREE_RUNS_MAX = 1000, /* a larger or deeper family is cut, and says so */
     TREE_DEPTH_MAX = 30,
+    TREE_JOINED_MAX = 100, /* calls by a shared key that are looked at in one run */
+    TREE_JOURNAL_BYTES_MAX = 16 * 1024 * 1024,
     SAMPLE_RUNS_MAX = 1000,
     DOCUMENT_BYTES_MAX = 8 * 1024 * 1024 /* a page of history ends early rather than be larger */
 };

@@ -20,7 +20,10 @@ static void tree_row(struct table *t, aiki_view run, int64_t now_ms)
     aiki_view id = doc_text(run, "id");
     table_cell(t, "%s%.*s", indent, (int)id.size_bytes,
                id.data != NULL ? (const char *)id.data : "");
-    table_view(t, doc_text(run, "workflow"));
+    aiki_view workflow = doc_text(run, "workflow");
+    table_cell(t, "%.*s%s", (int)workflow.size_bytes,
+               workflow.data != NULL ? (const char *)workflow.data : "",
+               doc_bool(run, "joined") ? " (joined)" : "");
     table_view(t, doc_text(run, "version"));
     table_view(t, doc_text(run, "state"));
     table_cell(t, "%s", human_age(age, from_ms, now_ms));
@@ -60,7 +63,7 @@ static int run_tree(struct cli *cli)
 /* clang-format off */
 const struct command cmd_runs_tree = {
     .group = "runs", .name = "tree", .operands = "RUN", .operand_min = 1, .operand_max = 1,
-    .summary = "a run with its children and theirs",
+    .summary = "a run with its children and theirs, and the shared runs they joined",
     .examples = "aiki runs tree 01JD2V7Q8X3M5N7P9R1S3T5V7W\n"
                 "aiki runs tree 01JD2V7Q8X3M5N7P9R1S3T5V7W --json | jq '.runs[].state'",
     .run = run_tree};

@@ -61,6 +61,30 @@ def test_a_caller_that_is_cancelled_leaves_it_to_the_others(stacks):
     assert marks(s) == "+d"
 
 
+def test_the_tree_shows_what_was_joined(stacks):
+    s = stacks(plugins=["family"])
+    starter = begin(s, "k", ms=1500)
+    until(lambda: marks(s) == "+", "it is under way")
+    joiner = begin(s, "k", ms=1500)
+    shared = holder(s, "k")["id"]
+    until(lambda: any(e["kind"] == "joined" for e in s.history(shared)), "the second one waits")
+
+    def tree(run):
+        return [(r["id"], r["depth"], r["joined"]) for r in s.get(f"/v1/runs/{run}/tree")["runs"]]
+    for _ in range(2):  # while it waits, and when all have ended
+        assert tree(starter) == [(starter, 0, False), (shared, 1, False)]
+        assert tree(joiner) == [(joiner, 0, False), (shared, 1, True)]
+        drawn = s.aiki("runs", "tree", joiner).stdout.splitlines()
+        assert shared in drawn[2] and "(joined)" in drawn[2] and "(joined)" not in drawn[1]
+        assert [s.result(run)["n"] for run in (starter, joiner)] == [7, 7]
+    late = begin(s, "k", ms=1500)
+    s.result(late)
+    assert tree(late) == [(late, 0, False), (shared, 1, True)]
+    taken = begin(s, "k", n=8)
+    assert s.result(taken)["text"] == "KEY_TAKEN"
+    assert tree(taken) == [(taken, 0, False)], "a conflict is no join"
+
+
 def test_runtime_and_server_may_die(stacks):
     """The attempt that died with its process is made again, as ever; nobody else makes another one."""
     s = stacks(plugins=["family"])
