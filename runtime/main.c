@@ -7,6 +7,7 @@
  *   aiki-runtime --replay FILE          what would the open runs do with it?
  */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -178,6 +179,17 @@ static struct limits_settings limits_settings_of(const struct config *c)
     return s;
 }
 
+/* What the kernel does not give it does not say. */
+static void warn_of_files(const struct config *c)
+{
+    const struct limits_settings limits = limits_settings_of(c);
+    uint64_t asked, most;
+    if (limits_files_lack(&limits, &asked, &most))
+        log_warn("settings", "child-files is %" PRIu64 " (%s), and plugins get %" PRIu64 " descriptors at "
+                 "most, the hard limit of this process; raise that (LimitNOFILE=, ulimit -Hn), or say less",
+                 asked, config_origin(c, "child-files"), most);
+}
+
 static aiki_status check_settings(const struct config *c, aiki_error *err)
 {
     int level;
@@ -293,6 +305,7 @@ static aiki_status serve(struct config *c, const char *state_dir, aiki_error *er
         .on_hangup = config_file(c)[0] != '\0' ? on_hangup : NULL,
         .arg = c,
     };
+    warn_of_files(c);
     /* What whoever started this process left open is not for children. */
     (void)close_range(STDERR_FILENO + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC);
     return broker_run(&options, err);

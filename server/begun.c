@@ -43,7 +43,8 @@ static void add(struct begun_set *set, const struct event *e)
     bool is_task = e->as.step.identity_kind == STEP_TASK;
     if (find(set, e) != NULL)
         return;
-    if (set->count == set->capacity) /* rather than grow because of a step that goes on and on */
+    /* Rather than grow, or find no room, because of a step that goes on and on. */
+    if (set->count == set->capacity || set->count == BEGUN_STEPS_MAX)
         drop_ended(set);
     if (set->count == BEGUN_STEPS_MAX)
         return;

@@ -16,7 +16,7 @@
 
 #include "base/clock.h"
 
-enum { EXIT_LOOK_S = 2 };
+enum { EXIT_LOOK_S = 2, EXITS_AT_ONCE = 8 };
 enum { TAG_BEGIN = 1, TAG_END = 2 }; /* not in texts that people print */
 
 static struct blame_page *page; /* the child's; set before there are threads */
@@ -126,12 +126,31 @@ static _Noreturn void end_copy(void)
     _exit(BLAME_EXIT_COPY);
 }
 
+static atomic_int ends_it; /* the thread that came first */
+
+static void on_exit_called(void);
+
+/* Up to glibc 2.40 several threads may be in exit() at once, and each entry of its list is called by one of
+ * them: the next would find nothing in its way, and end the process before the others are heard. One
+ * entry is there for it, and some for those that come before it is. That the list has grown also keeps
+ * exit() from going on in a part of it that another thread has freed. */
+static bool catch_exits(int count)
+{
+    bool all = true;
+    for (int i = 0; i < count; i++)
+        all &= atexit(on_exit_called) == 0 && at_quick_exit(on_exit_called) == 0;
+    return all;
+}
+
 /* exit() by plugin code, on whatever thread. The child itself ends with _exit. What exit() does next may
  * need a lock of a thread that was stopped: an alarm ends the process then. */
 static void on_exit_called(void)
 {
+    if (page == NULL || getpid() != owner || atomic_load(&ends_it) == gettid())
+        return; /* a forked process; or another entry of the list */
     (void)signal(SIGALRM, SIG_DFL);
     (void)alarm(EXIT_LOOK_S);
+    (void)catch_exits(1); /* without memory those that are left have to do */
     blame_settle(blame_dying(0));
 }
 
@@ -164,8 +183,7 @@ aiki_status blame_attach(int fd)
     if (fstat(fd, &about) == 0 && about.st_size == (off_t)sizeof(struct blame_page))
         map = mmap(NULL, sizeof(struct blame_page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     (void)close(fd);
-    if (map == MAP_FAILED || atexit(on_exit_called) != 0 || at_quick_exit(on_exit_called) != 0 ||
-        pthread_atfork(NULL, NULL, on_copied) != 0 || !can_be_stopped())
+    if (map == MAP_FAILED || !catch_exits(EXITS_AT_ONCE) || pthread_atfork(NULL, NULL, on_copied) != 0 || !can_be_stopped())
         return AIKI_INTERNAL;
     page = map;
     owner = getpid();
@@ -222,13 +240,27 @@ size_t blame_tag(char text[BLAME_TAG_SIZE])
 
 /* ---- the end ----------------------------------------------------------------------------- */
 
-static atomic_int ends_it; /* the thread that came first */
+static atomic_uint closed; /* by the thread that came first: it has heard whoever was to be heard */
+
+/* Its place is not waited for. The process ends a moment later: not by this thread, unless it is the one
+ * that does so. */
+static void come_too_late(unsigned number)
+{
+    if (number < BLAME_DEATHS_MAX)
+        atomic_store(&page->deaths[number].told, 1);
+    if (atomic_load(&ends_it) != gettid())
+        stay();
+}
 
 struct blame_death *blame_dying(int signal)
 {
     if (page == NULL || getpid() != owner)
         return NULL;
     unsigned number = atomic_fetch_add(&page->deaths_taken, 1);
+    if (atomic_load(&closed) != 0) {
+        come_too_late(number);
+        return NULL;
+    }
     if (number >= BLAME_DEATHS_MAX)
         return NULL;
     struct blame_death *d = &page->deaths[number];
@@ -255,10 +287,11 @@ static bool has_died(unsigned slot)
 static bool others_stand_still(bool stop_sent[BLAME_SLOTS])
 {
     unsigned count = atomic_load(&slots_taken);
+    pid_t self = gettid();
     bool all = true;
     for (unsigned i = 0; i < count && i < BLAME_SLOTS; i++) {
         int id = atomic_load(&threads[i]);
-        if (id == 0 || atomic_load(&page->slots[i].stopped) != 0 || has_died(i))
+        if (id == 0 || id == self || atomic_load(&page->slots[i].stopped) != 0 || has_died(i))
             continue;
         all = false;
         if (!stop_sent[i])
@@ -268,13 +301,12 @@ static bool others_stand_still(bool stop_sent[BLAME_SLOTS])
     return all;
 }
 
+/* Who has a place has an account, or will find in a moment that it came too late. */
 static bool all_have_told(void)
 {
-    for (unsigned i = 0, count = death_count(); i < count; i++) {
-        const struct blame_death *d = &page->deaths[i];
-        if (atomic_load(&d->thread) != 0 && atomic_load(&d->told) == 0)
+    for (unsigned i = 0, count = death_count(); i < count; i++)
+        if (atomic_load(&page->deaths[i].told) == 0)
             return false;
-    }
     return true;
 }
 
@@ -286,6 +318,7 @@ static void wait_for_others(void)
     int64_t until_ms = clock_mono_ms() + BLAME_STOP_MS_MAX;
     while (!others_stand_still(stop_sent) && clock_mono_ms() < until_ms)
         (void)nanosleep(&moment, NULL); /* too short is only a further look */
+    atomic_store(&closed, 1); /* before the look: who took a place and did not see it is waited for */
     while (!all_have_told())
         (void)nanosleep(&moment, NULL);
 }

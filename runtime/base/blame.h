@@ -10,6 +10,10 @@
  *   crash --> blame_dying --> stack --> blame_settle: the first stops the others with BLAME_STOP_SIGNAL,
  *             (its account)             waits for them and returns; everybody else stays in there
  *
+ * Once the first has heard everybody the process is closed: who crashes after that leaves no account and
+ * waits for the end. So an account that is there is complete, unless something else ended the process:
+ * _exit(), SIGKILL, a signal whose handler the plugin took away, or the alarm.
+ *
  * So whoever stands still did not crash, and whoever neither crashed nor stood still (a process that
  * was killed, a thread that blocks the signal) may have.
  * Written by one process while the other may look: a slot counts only while it is busy, and is
@@ -58,7 +62,7 @@ struct blame_death {
     uint32_t has_fault_address;
     uint64_t fault_address;
     uint32_t refused;        /* 1 + the system call that its sandbox refused; 0: none */
-    atomic_uint told;        /* nothing more will come */
+    atomic_uint told;        /* nothing more will come; 0: the end came first */
     atomic_uint stack_bytes; /* a msgpack array of texts; 0: there was no time for it */
     uint8_t stack[BLAME_STACK_BYTES_MAX];
 };
@@ -105,7 +109,8 @@ void blame_leave(int64_t mono_ms);
  * 2. 0 bytes: nothing. Answers the length. [any] */
 size_t blame_tag(char text[BLAME_TAG_SIZE]);
 /* This thread takes the process down, by that signal, or 0: by exit(). Its account, the rest of which
- * it fills itself; NULL: there is no page, or no room on it. Safe in a signal handler. [any] */
+ * it fills itself; NULL: there is no page, or no room on it, or this thread ends the process already. Does
+ * not return to others once the process is closed. Safe in a signal handler. [any] */
 struct blame_death *blame_dying(int signal);
 /* Account given. Returns when the process may end, and to the thread that came first only. Safe in a
  * signal handler that has all signals blocked. death: of blame_dying, NULL included. [any] */

@@ -33,7 +33,7 @@ struct claim {
     struct stream *stream;
     struct entry_id entry;
     struct ticket ticket;
-    struct build *build; /* borrowed; named in the CLAIM; NULL when it was lost meanwhile */
+    struct build *build; /* borrowed; named in the CLAIM, or where it will go; NULL when it was lost meanwhile */
     struct claim *next_active, **active_link;
     bool acked;
     bool again;         /* for a run that is held: only its journal is read */
@@ -320,7 +320,7 @@ static void send_claim(struct relay *r, struct claim *claim)
     fault_point(runtime_claim_sent);
 }
 
-bool claims_read_again(struct relay *r, const struct run *run)
+bool claims_read_again(struct relay *r, const struct run *run, struct build *to)
 {
     struct conn *c = session_conn(r->session);
     struct claim *claim = c != NULL ? claim_new(r) : NULL;
@@ -330,6 +330,7 @@ bool claims_read_again(struct relay *r, const struct run *run)
     }
     claim->request.on_answer = on_claim_answer;
     claim->ticket = (struct ticket){.run = run->id, .epoch = run->epoch};
+    claim->build = to;
     claim->acked = claim->again = true;
     uint32_t correlation = session_expect(r->session, &claim->request);
     if (correlation == 0) {

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/buf.h"
 #include "wire/error.h"
@@ -108,11 +109,38 @@ static uint64_t value_of(const struct kind *kind, const char *setting, const cha
     return value;
 }
 
+static uint64_t files_most(void)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_max == RLIM_INFINITY)
+        return UINT64_MAX;
+    return l.rlim_max;
+}
+
+bool limits_files_lack(const struct limits_settings *settings, uint64_t *ret_asked, uint64_t *ret_most)
+{
+    const char *setting = settings->of[LIMIT_FILES] != NULL ? settings->of[LIMIT_FILES] : "";
+    *ret_asked = 0;
+    *ret_most = files_most();
+    for (const char *at = setting; *at != '\0';) {
+        size_t size = strcspn(at, ",");
+        aiki_view file;
+        uint64_t value;
+        if (parse_entry(at, size, &kinds[LIMIT_FILES], &file, &value) && value > *ret_asked)
+            *ret_asked = value;
+        at += size + (at[size] == ',');
+    }
+    return *ret_asked > *ret_most;
+}
+
 struct limits limits_for(const struct limits_settings *settings, const char *file)
 {
     struct limits l;
     for (unsigned i = 0; i < LIMIT_COUNT; i++)
         l.of[i] = settings->of[i] != NULL ? value_of(&kinds[i], settings->of[i], file) : 0;
+    uint64_t most = files_most();
+    if (l.of[LIMIT_FILES] > most)
+        l.of[LIMIT_FILES] = most;
     return l;
 }
 

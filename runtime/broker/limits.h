@@ -47,8 +47,11 @@ const char *limit_setting(enum limit limit);
 /* AIKI_INVALID names the setting and what is wrong. task_threads: what a process has anyway. */
 aiki_status limits_check(const struct limits_settings *settings, uint64_t task_threads,
                          aiki_error *err);
-/* For processes of that file. */
+/* For processes of that file. No number of descriptors is more than this process may have itself. */
 struct limits limits_for(const struct limits_settings *settings, const char *file);
+/* Whether child-files asks for more descriptors than this process may have, which is all that it can give.
+ * *ret_asked: the most that is asked for. */
+bool limits_files_lack(const struct limits_settings *settings, uint64_t *ret_asked, uint64_t *ret_most);
 /* "1540 MiB of memory, child-memory is 2048". Returns text. */
 const char *limit_text(const struct limit_hit *hit, char text[LIMIT_TEXT_SIZE]);
 

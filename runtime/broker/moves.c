@@ -90,15 +90,21 @@ static void give_up(struct relay *r, struct run *run)
     relay_block(r, run, aiki_writer_view(&move->error));
 }
 
-static void read_journal(struct relay *r, struct run *run)
-{
-    run->move->reading = claims_read_again(r, run);
-}
-
 static struct build *find_other(struct relay *r, const struct move *move, bool *ret_later)
 {
     *ret_later = false;
     return r->cb.find_other != NULL ? r->cb.find_other(&move->wanted, ret_later, r->arg) : NULL;
+}
+
+/* Who executed it last is in the journal: only then is it certain where it goes. */
+static void read_journal(struct relay *r, struct run *run)
+{
+    struct move *move = run->move;
+    struct build *to = move->to;
+    bool later;
+    if (to == NULL && !move->alone)
+        to = find_other(r, move, &later);
+    move->reading = claims_read_again(r, run, to);
 }
 
 /* ---- a build does not fit ------------------------------------------------------------------ */

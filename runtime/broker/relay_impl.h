@@ -69,9 +69,10 @@ void claims_send_waiting(struct relay *r);
 void claims_send_crowd(struct relay *r);
 /* All of them: what is granted without a free slot is handed back. */
 void claims_give_crowd_back(struct relay *r);
-/* The journal of a run that is held, once more; moves_go_on gets it. False: it cannot be asked for,
- * and everything is given back. */
-bool claims_read_again(struct relay *r, const struct run *run);
+/* The journal of a run that is held, once more; moves_go_on gets it. to: the build it will go to, as far
+ * as is known by now, or NULL; a long one is not read on while that has too much to read. False: it cannot
+ * be asked for, and everything is given back. */
+bool claims_read_again(struct relay *r, const struct run *run, struct build *to);
 /* Read on as many long journals as may be. */
 void claims_read_on(struct relay *r);
 /* The session has ended, and with it their stay. */

@@ -15,7 +15,7 @@
 #include "base/sandbox.h"
 #include "wire/error.h"
 
-enum { STACK_FRAMES_MAX = 16, STACK_TEXT_BYTES_MAX = 160, THREAD_TEXT_SIZE = 24 };
+enum { STACK_FRAMES_MAX = 16, STACK_TEXT_BYTES_MAX = 160, THREAD_TEXT_SIZE = 24, END_TEXT_SIZE = 40 };
 
 static bool is_busy(const struct blame_slot *s)
 {
@@ -185,6 +185,22 @@ static const char *thread_text(const struct verdict *v, const struct blame_slot 
     return text;
 }
 
+/* Something else ended the process before the thread had said everything: there is no stack. */
+static bool was_cut_short(const struct blame_death *d)
+{
+    return d != NULL && atomic_load_explicit(&d->told, memory_order_acquire) == 0 &&
+           atomic_load_explicit(&d->stack_bytes, memory_order_acquire) == 0;
+}
+
+static const char *end_text(const struct proc_end *end, char text[END_TEXT_SIZE])
+{
+    if (end->signal != 0)
+        snprintf(text, END_TEXT_SIZE, "signal %d", end->signal);
+    else
+        snprintf(text, END_TEXT_SIZE, "exit code %" PRId64, end->exit_code);
+    return text;
+}
+
 static void put_text(aiki_writer *w, const char *key, const char *text)
 {
     aiki_mp_str(w, key);
@@ -193,13 +209,13 @@ static void put_text(aiki_writer *w, const char *key, const char *text)
 
 static void write_details(const struct verdict *v, const struct blamed *b, aiki_writer *w)
 {
-    char thread[THREAD_TEXT_SIZE], hex[2 * ADDRESS_BYTES + 1];
+    char thread[THREAD_TEXT_SIZE], end[END_TEXT_SIZE], hex[2 * ADDRESS_BYTES + 1];
     const struct blame_slot *s = b->slot;
     bool has_address = b->death != NULL && b->death->has_fault_address;
-    bool is_task = s->attempt > 0;
+    bool is_task = s->attempt > 0, is_cut = was_cut_short(b->death);
     const struct limit_hit *limit = b->death == NULL ? v->end->limit : NULL;
     uint64_t of_limit = limit != NULL ? 3 : 0;
-    aiki_mp_map(w, 3 + of_limit + (uint64_t)has_address + (uint64_t)is_task);
+    aiki_mp_map(w, 3 + of_limit + (uint64_t)has_address + (uint64_t)is_task + (uint64_t)is_cut);
     aiki_mp_str(w, "signal");
     aiki_mp_int(w, signal_of(v, b));
     put_text(w, "thread", thread_text(v, s, thread));
@@ -216,6 +232,8 @@ static void write_details(const struct verdict *v, const struct blamed *b, aiki_
         snprintf(hex, sizeof(hex), "0x%" PRIx64, b->death->fault_address);
         put_text(w, "fault_address", hex);
     }
+    if (is_cut)
+        put_text(w, "cut_short", end_text(v->end, end));
     if (is_task) { /* kind, name and input hashed: the same call of any run has the same */
         for (int i = 0; i < ADDRESS_BYTES; i++)
             snprintf(hex + 2 * i, 3, "%02x", s->address.bytes[i]);

@@ -1,10 +1,11 @@
 """What a plugin's process may use, what becomes of one that uses more, and what it prints."""
 import pathlib
 import re
+import subprocess
 
 import pytest
 
-from harness import SANITIZED, until
+from harness import RUNTIME, SANITIZED, until
 
 MANY = ["--quarantine-crashes", "0"]  # for tests that crash a lot and are not about that
 SMALL = ["--child-memory", "160"]
@@ -116,6 +117,19 @@ def test_a_number_of_tasks_and_an_age(stacks):
     until(lambda: "tasks, child-tasks is 20; another process" in log(s), "tasks are counted")
     until(lambda: "seconds of age, child-age is 1; another process" in log(s), "time passes")
     assert s.result(s.start("hello", {"name": "you"}))
+
+
+def test_more_descriptors_than_the_kernel_gives_are_not_promised(stacks):
+    """Said at start with both numbers; what is in force is the lower one, and is what is shown."""
+    s = stacks(start=False)
+    few = ["prlimit", "--nofile=512:512"]
+    with subprocess.Popen([*few, RUNTIME, "--plugins", s.plugins, "--state", s.directory / "few", "--child-files",
+                           "64,greedy.so=4000"], stderr=subprocess.PIPE, text=True) as runtime:
+        try:
+            line = next(line for line in runtime.stderr if "child-files" in line)
+        finally:
+            runtime.kill()
+    assert "WARN" in line and "child-files is 4000" in line and "get 512 descriptors" in line, line
 
 
 def test_a_file_may_have_limits_of_its_own(stacks):

@@ -1,5 +1,6 @@
 /* test_blame.c - who says what on the page when a process ends, each case in a process of its own. */
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -8,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <gnu/libc-version.h>
 
 #include <cmocka.h>
 
@@ -17,6 +21,7 @@
 enum { THREADS = 3, LIMIT_S = 30 };
 
 static pthread_barrier_t all_in_code, all_hit; /* the latter: that crash */
+static struct blame_page *own_page; /* as the child inherits it */
 
 static void enter(uint8_t run)
 {
@@ -63,6 +68,39 @@ static void *exiting(void *arg)
     exit(7);
 }
 
+/* Does not stand still: it calls exit() whatever the others do. */
+static void *exiting_deaf(void *arg)
+{
+    block_all();
+    return exiting(arg);
+}
+
+static unsigned told_count(void)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < BLAME_DEATHS_MAX; i++)
+        count += own_page->deaths[i].told != 0 && own_page->deaths[i].thread != 0;
+    return count;
+}
+
+/* From this release on exit() lets one thread at a time in. */
+static unsigned exits_at_once(void)
+{
+    return strverscmp(gnu_get_libc_version(), "2.41") < 0 ? THREADS - 1 : 1;
+}
+
+/* Its stack takes longer than the others need for their exit(). */
+static void *crashing_long(void *arg)
+{
+    block_all();
+    enter(*(uint8_t *)arg);
+    struct blame_death *d = blame_dying(SIGFPE);
+    while (told_count() < exits_at_once())
+        (void)sched_yield();
+    blame_settle(d);
+    _exit(9);
+}
+
 static void *deaf(void *arg)
 {
     block_all();
@@ -81,6 +119,29 @@ static void *forking(void *arg)
     _exit(9);
 }
 
+/* Crashes when the process is closed, and would end it. */
+static atomic_int may_crash;
+
+static void *late(void *arg)
+{
+    block_all();
+    enter(*(uint8_t *)arg);
+    while (atomic_load(&may_crash) == 0)
+        (void)sched_yield();
+    (void)blame_dying(SIGSEGV);
+    _exit(9);
+}
+
+/* What exit() does behind the account: the other thread crashes now, and has a place that is given up, or
+ * an account. */
+static void wait_for_late(void)
+{
+    const struct timespec moment = {0, 100 * 1000};
+    atomic_store(&may_crash, 1);
+    while (atomic_load(&own_page->deaths[1].told) == 0 && atomic_load(&own_page->deaths[1].thread) == 0)
+        (void)nanosleep(&moment, NULL);
+}
+
 /* Never returns. */
 static void be_child(int fd, void *(*const bodies[THREADS])(void *arg))
 {
@@ -90,6 +151,9 @@ static void be_child(int fd, void *(*const bodies[THREADS])(void *arg))
     for (int i = 0; i < THREADS; i++)
         hit += bodies[i] == crashing;
     (void)alarm(LIMIT_S);
+    for (int i = 0; i < THREADS; i++)
+        if (bodies[i] == late && atexit(wait_for_late) != 0) /* before blame_attach: called after its own */
+            _exit(1);
     if (blame_attach(fd) != AIKI_OK || pthread_barrier_init(&all_in_code, NULL, THREADS) != 0 ||
         (hit > 0 && pthread_barrier_init(&all_hit, NULL, hit) != 0))
         _exit(1);
@@ -104,6 +168,7 @@ static struct blame_page *page_after(void *(*const bodies[THREADS])(void *arg), 
     int fd, status;
     struct blame_page *page = blame_create(&fd);
     assert_non_null(page);
+    own_page = page;
     pid_t pid = fork();
     if (pid == 0)
         be_child(fd, bodies);
@@ -161,6 +226,20 @@ static void who_exits_is_heard(void **state)
     blame_destroy(page);
 }
 
+/* Several threads that call exit() at once, as they find it: whichever is first waits for the others. */
+static void all_who_exit_are_heard(void **state)
+{
+    void *(*const bodies[])(void *) = {exiting_deaf, exiting_deaf, crashing_long};
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        struct blame_page *page = page_after(bodies, 7);
+        own_page = page;
+        assert_int_equal(told_count(), exits_at_once() + 1);
+        assert_int_equal(death_of(page, 3)->told, 1);
+        blame_destroy(page);
+    }
+}
+
 /* A thread that cannot be stopped delays the end, and nobody says that it stood still. */
 static void who_is_deaf_is_not_waited_for_long(void **state)
 {
@@ -169,6 +248,19 @@ static void who_is_deaf_is_not_waited_for_long(void **state)
     (void)state;
     assert_int_equal(slot_of(page, 2)->stopped, 0);
     assert_int_equal(slot_of(page, 3)->stopped, 1);
+    blame_destroy(page);
+}
+
+/* Who crashes once everybody was heard has no account that could be cut short, and ends nothing. */
+static void who_comes_too_late_is_not_heard(void **state)
+{
+    void *(*const bodies[])(void *) = {exiting, late, healthy};
+    struct blame_page *page = page_after(bodies, 7);
+    (void)state;
+    assert_int_equal(page->deaths_taken, 2);
+    assert_non_null(death_of(page, 1));
+    assert_null(death_of(page, 2));
+    assert_int_equal(slot_of(page, 2)->stopped, 0); /* a suspect */
     blame_destroy(page);
 }
 
@@ -201,7 +293,9 @@ int main(void)
         cmocka_unit_test(another_page_is_refused),
         cmocka_unit_test(all_who_crash_are_heard),
         cmocka_unit_test(who_exits_is_heard),
+        cmocka_unit_test(all_who_exit_are_heard),
         cmocka_unit_test(who_is_deaf_is_not_waited_for_long),
+        cmocka_unit_test(who_comes_too_late_is_not_heard),
         cmocka_unit_test(what_a_fork_does_is_not_on_the_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

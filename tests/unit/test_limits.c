@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -58,6 +60,29 @@ static void threads_leave_room_for_task_threads(void **state)
     s.of[LIMIT_THREADS] = "16";
     assert_int_equal(limits_check(&s, TASK_THREADS, NULL), AIKI_OK);
     assert_int_equal(limits_check(&s, TASK_THREADS + 1, NULL), AIKI_INVALID);
+}
+
+/* What the kernel will refuse is not promised: the lower number is in force, and can be told. */
+static void descriptors_are_not_more_than_there_are(void **state)
+{
+    enum { HARD = 200 };
+    struct limits_settings s = defaults();
+    uint64_t asked, most;
+    int status;
+    (void)state;
+    s.of[LIMIT_FILES] = "128,a.so=200,b.so=0,c.so=1000000";
+    pid_t pid = fork(); /* a hard limit that is lowered stays so */
+    if (pid == 0) {
+        const struct rlimit few = {HARD, HARD};
+        bool ok = setrlimit(RLIMIT_NOFILE, &few) == 0 && limits_files_lack(&s, &asked, &most) &&
+                  asked == 1000000 && most == HARD && limits_for(&s, "c.so").of[LIMIT_FILES] == HARD &&
+                  limits_for(&s, "a.so").of[LIMIT_FILES] == HARD && limits_for(&s, "b.so").of[LIMIT_FILES] == 0 &&
+                  limits_for(&s, "x.so").of[LIMIT_FILES] == 128;
+        s.of[LIMIT_FILES] = "128,a.so=200";
+        _exit(ok && !limits_files_lack(&s, &asked, &most) && asked == HARD ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
 }
 
 /* This process is the one that is looked at; it computes, so that it is not idle. */
@@ -186,6 +211,7 @@ int main(void)
         cmocka_unit_test(a_number_for_all_and_others_for_some),
         cmocka_unit_test(nonsense_is_refused_by_name),
         cmocka_unit_test(threads_leave_room_for_task_threads),
+        cmocka_unit_test(descriptors_are_not_more_than_there_are),
         cmocka_unit_test(what_it_uses_is_seen),
         cmocka_unit_test(the_worst_is_said),
         cmocka_unit_test(who_is_gone_uses_nothing),

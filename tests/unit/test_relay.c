@@ -645,6 +645,102 @@ static void a_run_goes_on_with_the_build_it_fits(void **state)
     await_held(f, 0);
 }
 
+static void ignore_frame(struct conn *c, const struct frame *frame, void *arg)
+{
+    (void)c;
+    (void)frame;
+    (void)arg;
+}
+
+/* More than a child is to have unread, for one that does not read. */
+static void congest(struct build *b, const struct aiki_id *run)
+{
+    enum { PIECE_BYTES = 1024 * 1024, SOCKET_BYTES_MAX = 16 * PIECE_BYTES };
+    AUTO(free) uint8_t *piece = calloc(1, PIECE_BYTES);
+    assert_non_null(piece);
+    while (conn_unsent_bytes(b->line) <= RELAY_UNREAD_BYTES_MAX + SOCKET_BYTES_MAX)
+        conn_send(b->line, NOTIFY, 0, .run = *run, .epoch = EPOCH, .event = {piece, PIECE_BYTES});
+}
+
+/* Its long journal is read on once the process that is going to have it has read what it has. */
+static void a_run_that_moves_waits_for_a_child_that_reads(void **state)
+{
+    static const struct conn_callbacks line = {.on_frame = ignore_frame, .on_closed = on_line_closed};
+    struct fixture *f = *state;
+    struct build other = {.assignable = true};
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    other.line = conn_open_fd(f->conns, fds[0], &line, f);
+    struct aiki_id moves = f->run;
+    begin_stay(f, EPOCH);
+    f->run.bytes[1] = 7; /* beside it: news of its end come behind the journal */
+    begin_stay(f, EPOCH);
+    struct aiki_id stays = f->run;
+    f->run = moves;
+    congest(&other, &f->run);
+    f->other = &other;
+    does_not_fit(f);
+    grant(f, await_page_request(f, 0), EPOCH, true, (aiki_view){NULL, 0});
+    conn_send(f->server.conn, NOTIFY, 0, .run = stays, .epoch = EPOCH, .kind = NOTIFY_DROP);
+    f->run = stays;
+    await_drop(f);
+    assert_int_equal(fake_server_waiting(&f->server, WIRE_JOURNAL), 0);
+    assert_true(conn_unsent_bytes(other.line) > RELAY_UNREAD_BYTES_MAX);
+    (void)conn_open_fd(f->conns, fds[1], &line, f); /* now it reads */
+    uint32_t request = await_page_request(f, 0);
+    assert_true(id_equal(&f->run, &moves));
+    grant(f, request, EPOCH, false, view_of("again"));
+    (void)fake_server_await(&f->server, WIRE_MOVED);
+    fake_server_drop(&f->server);
+    await_held(f, 0); /* while `other` is there */
+}
+
+/* A build that is dropped while a claim for it is under way is not looked at again. */
+static void a_claim_forgets_a_build_that_is_dropped(void **state)
+{
+    struct fixture *f = *state;
+    ticket(f, EPOCH);
+    uint32_t claim = await_claim(f, EPOCH);
+    relay_build_dropped(f->relay, &f->build); /* what is there of it now would still take runs */
+    grant(f, claim, EPOCH, false, view_of("journal"));
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+    assert_int_equal(fake_server_waiting(&f->child, WIRE_ASSIGN), 0);
+}
+
+/* The same while its journal is being read, for a claim and for a run that moves there. */
+static void a_journal_under_way_forgets_a_build_that_is_dropped(void **state)
+{
+    struct fixture *f = *state;
+    struct build *gone = calloc(1, sizeof(*gone));
+    assert_non_null(gone);
+    gone->kept = true;
+    f->stream.user = gone;
+    ticket(f, EPOCH);
+    grant(f, await_claim(f, EPOCH), EPOCH, true, (aiki_view){NULL, 0});
+    uint32_t request = await_page_request(f, 0);
+    struct aiki_id claimed = f->run;
+    f->stream.user = &f->build;
+    f->run.bytes[1] = 7;
+    begin_stay(f, EPOCH);
+    f->other = gone;
+    does_not_fit(f);
+    uint32_t again = await_page_request(f, 0);
+    f->other = NULL;
+    relay_build_dropped(f->relay, gone);
+    free(gone); /* a look at it is an error under the address sanitizer */
+    struct aiki_id moves = f->run;
+    grant(f, again, EPOCH, true, (aiki_view){NULL, 0});
+    again = await_page_request(f, 0);
+    grant(f, again, EPOCH, false, view_of("again"));
+    server_acks(f, await_append(f, 1, NEXT_BLOCK), 1);
+    assert_true(id_equal(&f->run, &moves));
+    f->run = claimed;
+    grant(f, request, EPOCH, false, view_of("journal"));
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+}
+
 /* Taken away on its way from one build to another. */
 static void a_run_that_is_taken_away_meanwhile_is_forgotten(void **state)
 {
@@ -745,6 +841,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_damaged_append_costs_the_process, setup, teardown),
         cmocka_unit_test_setup_teardown(a_run_that_fits_nowhere_is_blocked, setup, teardown),
         cmocka_unit_test_setup_teardown(a_run_goes_on_with_the_build_it_fits, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_run_that_moves_waits_for_a_child_that_reads, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_claim_forgets_a_build_that_is_dropped, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_journal_under_way_forgets_a_build_that_is_dropped, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_run_that_is_taken_away_meanwhile_is_forgotten, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_stopping_relay_takes_nothing, setup, teardown),

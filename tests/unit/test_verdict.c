@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -86,6 +87,34 @@ static const char *code_of(struct fixture *f, const struct blamed *s)
     return f->text.code;
 }
 
+static void *give(void *arg, uint64_t size)
+{
+    static _Alignas(max_align_t) uint8_t memory[4096];
+    (void)arg;
+    return size <= sizeof(memory) ? memory : NULL;
+}
+
+/* The text with that name in the details of the event, or NULL. */
+static const char *detail(struct fixture *f, const char *name)
+{
+    static char text[64];
+    aiki_error err = {.struct_size = sizeof(err)};
+    aiki_reader r;
+    assert_int_equal(error_read(f->event.as.crashed.error, &err, give, NULL), AIKI_OK);
+    aiki_reader_init(&r, err.details);
+    for (uint64_t n = aiki_mp_read_map(&r); n > 0; n--) {
+        if (!view_is(aiki_mp_read_str(&r), name)) {
+            aiki_mp_skip(&r);
+            continue;
+        }
+        aiki_view found = aiki_mp_read_str(&r);
+        (void)snprintf(text, sizeof(text), "%.*s", (int)found.size_bytes, (const char *)found.data);
+        return text;
+    }
+    assert_int_equal(r.status, AIKI_OK);
+    return NULL;
+}
+
 /* The thread whose handler left an account is charged; one that stood still by then is not even a suspect. */
 static void who_dies_is_charged(void **state)
 {
@@ -103,6 +132,26 @@ static void who_dies_is_charged(void **state)
     assert_non_null(strstr(f->text.message, "task charge, attempt 3 ended its process by signal 7"));
     assert_true(f->event.as.crashed.charged);
     assert_int_equal(f->event.as.crashed.attempt, 3);
+}
+
+/* Where the account was not at its end when the process was: what ended it. */
+static void an_account_that_was_cut_short_says_by_what(void **state)
+{
+    struct fixture *f = *state;
+    (void)executing(f, 2, 2, 1);
+    struct blame_death *d = account(f, 2, SIGSEGV);
+    (void)code_of(f, judged(f, 2, false));
+    assert_null(detail(f, "cut_short")); /* no frame lay in the plugin */
+    d->told = 0;
+    (void)code_of(f, judged(f, 2, false));
+    assert_string_equal(detail(f, "cut_short"), "signal 11");
+    f->end.signal = 0;
+    f->end.exit_code = 3;
+    (void)code_of(f, judged(f, 2, false));
+    assert_string_equal(detail(f, "cut_short"), "exit code 3");
+    d->stack_bytes = 1; /* all that was to come */
+    (void)code_of(f, judged(f, 2, false));
+    assert_null(detail(f, "cut_short"));
 }
 
 /* Each of those that crash in one instant is charged, with its own signal. */
@@ -227,6 +276,7 @@ int main(void)
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         CASE(who_dies_is_charged),
+        CASE(an_account_that_was_cut_short_says_by_what),
         CASE(all_who_die_are_charged),
         CASE(one_alone_is_charged),
         CASE(several_are_suspects),
