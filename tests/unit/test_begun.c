@@ -168,24 +168,25 @@ static void what_is_no_task_is_not_counted(void **state)
     buf_deinit(&s.events);
 }
 
-/* Suspects are not charged, and not counted. */
+static void crash(struct fixture *f, bool charged, uint64_t attempt)
+{
+    struct stay s;
+    begin(f, &s);
+    add(&s, (struct event){.kind = EVENT_CRASHED,
+                           .as.crashed = {.attempt = attempt, .charged = charged, .name = view_of("crashing"),
+                                          .build = {other_build, HASH_BYTES}}});
+    append_with(f, &s, NEXT_RELEASE);
+    buf_deinit(&s.events);
+}
+
+/* Suspects are not charged, and not counted; the workflow's own code is no task. */
 static void a_charged_crash_is_counted(void **state)
 {
     struct fixture *f = *state;
-    struct stay s;
-    begin(f, &s);
-    struct event crash = {.kind = EVENT_CRASHED,
-                          .as.crashed = {.attempt = 1, .charged = true, .name = view_of("crashing"),
-                                         .build = {other_build, HASH_BYTES}}};
-    add(&s, crash);
-    crash.as.crashed.charged = false;
-    add(&s, crash);
-    crash.as.crashed.charged = true;
-    crash.as.crashed.attempt = 0; /* of the workflow's own code */
-    add(&s, crash);
-    append_with(f, &s, NEXT_RELEASE);
+    crash(f, true, 1);
+    crash(f, false, 1);
+    crash(f, true, 0);
     assert_int_equal(counted("crashing", "crashed"), 1);
-    buf_deinit(&s.events);
 }
 
 static void begin_steps(struct fixture *f, struct stay *s, unsigned from, unsigned count)
