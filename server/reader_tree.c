@@ -1,6 +1,6 @@
 /* reader_tree.c - "runs.tree": a run, its children, theirs, and so on.
  *
- *   {"id", "truncated", "runs": [{"depth": 0, ...}, {"depth": 1, ...}, {"depth": 2, ...}, ...]}
+ *   {"id", "truncated", "unread", "runs": [{"depth": 0, ...}, {"depth": 1, ...}, {"depth": 2, ...}, ...]}
  *
  * Parents come before their children and siblings in the order of their starts, so that the list
  * printed from top to bottom is the tree. Behind its children stand the runs that a run has joined by a
@@ -134,10 +134,16 @@ static aiki_status read_asks(struct tree *t, const struct relative *run, struct 
         t->journal_bytes += page.size_bytes;
         aiki_reader_init(&events, aiki_writer_view(&page));
         while (status == AIKI_OK && aiki_reader_left(&events) > 0)
-            if ((status = event_read_stored(&events, &e, err)) == AIKI_OK)
+            if ((status = event_read_stored(&events, &e, NULL)) == AIKI_OK)
                 note_event(a, &run->id, &e);
+            else
+                status = AIKI_CORRUPT;
         if (status != AIKI_OK || last_seq == at)
             break;
+    }
+    if (status == AIKI_CORRUPT) { /* the family is shown all the same; its history says what is wrong */
+        t->unread = true;
+        status = AIKI_OK;
     }
     t->unread |= a->more;
     return status;
@@ -293,7 +299,8 @@ aiki_status runs_tree(struct reader *r, const struct job *job, const struct quer
         id_text(&id, text);
         view_map_begin(&m, doc);
         view_put_text(&m, "id", view_of(text));
-        view_put_bool(&m, "truncated", t.truncated || t.unread);
+        view_put_bool(&m, "truncated", t.truncated);
+        view_put_bool(&m, "unread", t.unread);
         view_name(&m, "runs");
         aiki_mp_array(doc, t.count);
         aiki_mp_raw(doc, t.rows.data, t.rows.size_bytes);

@@ -43,6 +43,8 @@ static void print_tree(aiki_view document)
     table_print(&t, "");
     if (doc_bool(document, "truncated"))
         fprintf(stderr, "there are more; `aiki runs tree` of a child shows what is below it\n");
+    if (doc_bool(document, "unread"))
+        fprintf(stderr, "not all journals were read for what was joined; `aiki runs inspect` shows one\n");
 }
 
 static int run_tree(struct cli *cli)
