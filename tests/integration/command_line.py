@@ -400,9 +400,12 @@ def test_versions_say_how_many_runs_need_them(stacks):
     runs = [s.start("approve", {"timeout_ms": 600000}) for _ in range(3)]
     for run in runs:
         until(lambda run=run: s.state(run) == "awaiting_signal", "it waits")
-    row = next(line.split("\t") for line in s.aiki("workflows", "list").stdout.splitlines()
-               if line.startswith("approve"))
-    assert row[:4] == ["approve", "1.0.0", "yes", "3"]
+
+    def listed():
+        return next(line.split("\t") for line in s.aiki("workflows", "list").stdout.splitlines()
+                    if line.startswith("approve"))
+    until(lambda: listed()[2] == "yes", "its runtime has a session")
+    assert listed()[:4] == ["approve", "1.0.0", "yes", "3"]
     assert "1.0.0\tyes\t3\t" in s.aiki("workflows", "show", "approve").stdout
 
 

@@ -112,6 +112,11 @@ def serving(s):
     return [p["build"] for p in s.get("/v1/plugins")["plugins"] if p["state"] == "serving"]
 
 
+def served(s, count=1):
+    """The builds that serve, once there are that many: none does while a session is lost."""
+    return until(lambda: len(found := serving(s)) == count and found, f"{count} serve")
+
+
 def greets(s):
     assert s.result(s.start("hello", {"name": "Ada"})) == {"greeting": "Hello, Ada!"}
 
@@ -123,15 +128,15 @@ def builds_taken_in(s):
 @pytest.mark.parametrize("name", WAYS)
 def test_each_way_is_seen(stacks, tmp_path, name):
     s = stacks(plugins=["hello"])
-    before, target = serving(s), s.plugins / "hello.so"
+    before, target = served(s), s.plugins / "hello.so"
     WAYS[name](another_build(tmp_path), target)
     until(lambda: serving(s) not in ([], before), "the new build serves")
     greets(s)
-    after, taken_in, children = serving(s), builds_taken_in(s), sorted(s.runtime.children())
+    after, taken_in, children = served(s), builds_taken_in(s), sorted(s.runtime.children())
     WAYS[name](another_build(tmp_path), target)
     s.drop("other", plugin("ledger"))
-    until(lambda: len(serving(s)) == 2, "what came later serves, so the same bytes were looked at")
-    assert after[0] in serving(s) and builds_taken_in(s) == taken_in, "the same bytes are no new build"
+    both = served(s, 2)  # what came later serves, so the same bytes were looked at
+    assert after[0] in both and builds_taken_in(s) == taken_in, "the same bytes are no new build"
     assert set(children) <= set(s.runtime.children()), "nor a new process"
 
 
@@ -162,7 +167,7 @@ def test_directories_are_looked_into(stacks, tmp_path):
     (s.plugins / "made").mkdir()
     shutil.copyfile(plugin("values"), s.plugins / "made/values.so")
     until(lambda: "made/values.so" in files(s), "what was copied into a new directory serves")
-    before = serving(s)
+    before = served(s, 3)
     WAYS["rsync"](another_build(tmp_path), s.plugins / "shop/eu/hello.so")
     until(lambda: len(serving(s)) == 3 and serving(s) != before, "a new build serves")
     greets(s)
@@ -207,7 +212,7 @@ def test_a_build_out_of_a_directory_is_kept_for_its_runs(stacks, tmp_path):
 
 def test_the_real_linker(stacks, tmp_path):
     s = stacks(plugins=["hello"])
-    before = serving(s)
+    before = served(s)
     subprocess.run(["cc", "-shared", "-fPIC", "-fvisibility=hidden", f"-I{ROOT}/abi/include", "-DANOTHER",
                     ROOT / "plugins/hello/hello.c", "-o", s.plugins / "hello.so"], check=True)
     until(lambda: serving(s) not in ([], before), "the new build serves")
@@ -217,7 +222,7 @@ def test_the_real_linker(stacks, tmp_path):
 def test_more_events_than_the_kernel_keeps(stacks, tmp_path):
     """The event of the file is among those that are lost."""
     s = stacks(plugins=["hello"])
-    before = serving(s)
+    before = served(s)
     kept = int(open("/proc/sys/fs/inotify/max_queued_events").read())
     s.runtime.send(signal.SIGSTOP)
     try:
@@ -235,7 +240,7 @@ def test_more_events_than_the_kernel_keeps(stacks, tmp_path):
 def test_a_change_without_any_event_is_found_in_the_end(stacks, tmp_path):
     """Written by another name in another directory, which nobody watches: WATCH_RESCAN_MS is 30 s."""
     s = stacks(plugins=["hello"])
-    before = serving(s)
+    before = served(s)
     elsewhere = s.directory / "elsewhere.so"
     os.link(s.plugins / "hello.so", elsewhere)
     with open(elsewhere, "ab") as file:

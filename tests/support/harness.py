@@ -445,10 +445,20 @@ class Stack:
 
     def undisturbed(self, scenario):
         """What scenario() found when no session was lost meanwhile, for what such a loss would change altogether."""
-        for _ in range(20 if LOSES_SESSIONS else 1):
-            before = self.metrics()["aiki_sessions_opened_total"]
+        if not LOSES_SESSIONS:
+            return scenario()
+
+        def sessions():
+            now = self.metrics()
+            return now["aiki_sessions_open"], now["aiki_sessions_opened_total"]
+
+        def all_open():
+            now = sessions()
+            return now if now[0] == sum(r.alive() for r in self.runtimes.values()) else None
+        for _ in range(20):
+            before = until(all_open, "every runtime has a session")
             found = scenario()
-            if not LOSES_SESSIONS or self.metrics()["aiki_sessions_opened_total"] == before:
+            if sessions() == before:
                 return found
         raise AssertionError(f"a session was lost each time; the last time this was found: {found}")
 
