@@ -7,6 +7,7 @@
  *
  *   STEP_BEGUN of a shared child whose key is taken (decision 9):
  *     the run that has it is open ------> JOINED on that run; its end is told to all who joined
+ *     it waits for this run itself -----> CHILD_DONE failed, JOIN_CIRCLE (joins.c)
  *     it completed ---------------------> CHILD_DONE at once
  *     it ended otherwise ---------------> it loses the key to a new run
  *
@@ -28,8 +29,6 @@
 #include "wire/canon.h"
 #include "wire/child.h"
 #include "wire/error.h"
-
-enum { JOINED_PAGE_BYTES = 256 * 1024 };
 
 /* The unit at hand cannot be committed. */
 static void spoil(struct pipeline *p, const aiki_error *err)
@@ -126,48 +125,17 @@ static void tell_one(struct pipeline *p, struct entry *e, const struct aiki_id *
     cache_rest(&p->cache, parent);
 }
 
-struct joined {
-    struct aiki_id parent, child;
-};
-
-/* Who has joined e, by its journal. The caller frees them. */
-static struct joined *joined_to(struct pipeline *p, struct entry *e, size_t *ret_count)
-{
-    struct joined *all = NULL;
-    size_t capacity = 0;
-    aiki_error err = {.struct_size = sizeof(err)};
-    struct event event;
-    aiki_view events;
-    aiki_reader r;
-    *ret_count = 0;
-    for (uint64_t seq = 0, last_seq; seq < e->run.seq; seq = last_seq) {
-        aiki_status status = run_journal(p, e, seq, JOINED_PAGE_BYTES, &events, &last_seq, &err);
-        if (status == AIKI_OK && last_seq == seq)
-            status = error_set(&err, AIKI_CORRUPT, "a run has no event %llu",
-                               (unsigned long long)seq + 1);
-        if (status != AIKI_OK) {
-            spoil(p, &err);
-            break;
-        }
-        aiki_reader_init(&r, events);
-        while (event_read_stored(&r, &event, NULL) == AIKI_OK) {
-            if (event.kind != EVENT_JOINED)
-                continue;
-            all = array_grow(all, &capacity, *ret_count, sizeof(*all));
-            all[(*ret_count)++] = (struct joined){event.as.joined.parent, event.as.joined.child};
-        }
-    }
-    return all;
-}
-
 static void tell_end(struct pipeline *p, struct entry *e)
 {
-    size_t count = 0;
+    struct joined *all;
+    size_t count;
+    aiki_error err = {.struct_size = sizeof(err)};
     if (!id_is_zero(&e->parent) && (e->run.flags & RUN_FLAG_DETACHED) == 0)
         tell_one(p, e, &e->parent, &e->id);
     if ((e->run.flags & RUN_FLAG_JOINED) == 0 || BUG(join_untold))
         return;
-    struct joined *all = joined_to(p, e, &count);
+    if (joins_of(p, e, &all, &count, &err) != AIKI_OK)
+        spoil(p, &err);
     for (size_t i = 0; i < count; i++)
         tell_one(p, e, &all[i].parent, &all[i].child);
     free(all);
@@ -383,6 +351,13 @@ static aiki_status join_open(struct pipeline *p, struct entry *parent, struct en
     const struct event joined = {.kind = EVENT_JOINED,
                                  .as.joined = {.parent = parent->id, .child = *id}};
     struct engine_effects effects;
+    bool unread;
+    cache_hold(&p->cache, holder); /* others are loaded meanwhile */
+    aiki_status status = joins_check(p, parent, &holder->id, &unread, err);
+    if (unread)
+        spoil(p, err);
+    if (status != AIKI_OK)
+        return unread ? AIKI_OK : status;
     uint64_t from = holder->journal.size_bytes;
     bool was_dirty = holder->dirty != 0;
     (void)unit_touch(p, holder);

@@ -330,6 +330,19 @@ bool refs_know(const struct entry *e, uint64_t of, aiki_view ref);
 /* It is recorded in the unit at hand. */
 void refs_add(struct entry *e, uint64_t of, aiki_view ref);
 
+/* ---- shared children (joins.c) --------------------------------------------------------------- */
+
+struct joined {
+    struct aiki_id parent, child; /* who waits, and what its step knows the run as */
+};
+/* Who has joined e, by its journal; the caller frees *ret, also after a failure. */
+aiki_status joins_of(struct pipeline *p, struct entry *e, struct joined **ret, size_t *ret_count,
+                     aiki_error *err);
+/* May `asks`, in use, wait for the end of holder? JOIN_CIRCLE: that waits for its end. *ret_unread: the
+ * store did not tell. */
+aiki_status joins_check(struct pipeline *p, struct entry *asks, const struct aiki_id *holder,
+                        bool *ret_unread, aiki_error *err);
+
 /* ---- families (children.c) ------------------------------------------------------------------- */
 
 /* Whether an event that an owner appends is about a child. */

@@ -1,4 +1,6 @@
 """A task with a key of wider scope is executed once, whatever run asks for it, whoever dies meanwhile."""
+import pytest
+
 import chain
 from harness import until
 
@@ -83,6 +85,32 @@ def test_the_tree_shows_what_was_joined(stacks):
     taken = begin(s, "k", n=8)
     assert s.result(taken)["text"] == "KEY_TAKEN"
     assert tree(taken) == [(taken, 0, False)], "a conflict is no join"
+
+
+def circle(s, n, mode, ms):
+    return s.start("circle", {"path": "-", "ms": ms, "n": n, "mode": mode})
+
+
+def circles(s):
+    """The calls that were refused: who called, and the message."""
+    return [(r["id"], e["error"]["message"]) for r in s.get("/v1/runs?workflow=circle")["runs"]
+            for e in s.history(r["id"]) if e["kind"] == "child_done" and e["error"]["code"] == "JOIN_CIRCLE"
+            and not e.get("by") and e["child"] not in {x["id"] for x in s.get("/v1/runs?workflow=circle")["runs"]}]
+
+
+@pytest.mark.parametrize("starts", [1, 2])
+def test_a_circle_is_not_closed(stacks, starts):
+    """a waits for b, which would wait for a: as its parent, or because it has joined it."""
+    s = stacks(plugins=["family"])
+    runs = [circle(s, n, mode, 700) for n, mode in ((0, "b"), (1, "a"))[:starts]]
+    assert [s.outcome(run)["state"] for run in runs] == ["failed"] * starts, "none waits for ever"
+    (caller, message), = circles(s)
+    named = {r["id"]: r["key"] for r in s.get("/v1/runs?workflow=circle")["runs"] if r["id"] in message}
+    assert len(named) == 1 and set(named) != {caller} and set(named.values()) <= {"a", "b"}, message
+    assert sum(e["kind"] == "joined" for r in s.get("/v1/runs?workflow=circle")["runs"]
+               for e in s.history(r["id"])) == starts - 1
+    for run in s.get("/v1/runs?workflow=circle")["runs"]:
+        chain.check(s.history(run["id"]))
 
 
 def test_runtime_and_server_may_die(stacks):

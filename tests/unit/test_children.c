@@ -158,13 +158,19 @@ static void a_hundred_children_come_and_go(void **state)
     assert_true(view_equal(done.as.child_done.output, (aiki_view){answer42, sizeof(answer42)}));
 }
 
+/* A run that is claimed calls something shared and parks. */
+static void share_as(struct fixture *f, struct parent *parent, const char *key, uint8_t byte)
+{
+    begin(f, parent, &(struct brood){.workflow = "order", .count = 1, .next = NEXT_PARK,
+                                     .close_policy = CLOSE_ABANDON, .key = key, .shared = true,
+                                     .input = byte});
+    forget(f);
+}
+
 static void share(struct fixture *f, struct parent *parent, uint8_t byte)
 {
     *parent = start_parent(f);
-    begin(f, parent, &(struct brood){.workflow = "order", .count = 1, .next = NEXT_PARK,
-                                     .close_policy = CLOSE_ABANDON, .key = ":k", .shared = true,
-                                     .input = byte});
-    forget(f);
+    share_as(f, parent, ":k", byte);
 }
 
 /* How the step of that parent ended; its state is 0 when it has not. */
@@ -224,6 +230,76 @@ static void a_long_run_is_not_joined(void **state)
     assert_int_equal(error_read(done.as.child_done.error, &err, NULL, NULL), AIKI_OK);
     assert_string_equal(err.code, "JOIN_LIMIT");
     assert_int_equal(events_of(f, holder, EVENT_JOINED, NULL), 0);
+}
+
+/* The run that a new parent starts by a key; it is claimed. */
+static struct parent start_shared(struct fixture *f, const char *key)
+{
+    struct parent starter = start_parent(f);
+    share_as(f, &starter, key, 0);
+    struct aiki_id run = child_of(&starter, 1);
+    return (struct parent){.run = run, .epoch = claim_run(f, run)};
+}
+
+static void assert_circle(struct fixture *f, const struct parent *asks, const struct aiki_id *holder)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    char text[AIKI_ID_TEXT_SIZE];
+    struct event done = end_of_share(f, asks);
+    assert_int_equal(done.as.child_done.state, RUN_FAILED);
+    assert_int_equal(error_read(done.as.child_done.error, &err, NULL, NULL), AIKI_OK);
+    assert_string_equal(err.code, "JOIN_CIRCLE");
+    id_text(holder, text);
+    assert_non_null(strstr(err.message, text));
+}
+
+/* The join that would close a circle of runs that wait for each other fails; the others do not. */
+static void a_circle_is_not_closed(void **state)
+{
+    struct fixture *f = *state;
+    struct parent a = start_shared(f, ":a"), b = start_shared(f, ":b"), c = start_shared(f, ":c");
+    share_as(f, &a, ":b", 0);
+    share_as(f, &b, ":c", 0);
+    assert_int_equal(events_of(f, b.run, EVENT_JOINED, NULL), 1);
+    assert_int_equal(events_of(f, c.run, EVENT_JOINED, NULL), 1);
+    share_as(f, &c, ":a", 0);
+    assert_circle(f, &c, &a.run);
+    assert_int_equal(events_of(f, a.run, EVENT_JOINED, NULL), 0);
+    assert_int_equal(end_of_share(f, &a).as.child_done.state, 0);
+    finish(f, c.run, claim_run(f, c.run));
+    turn(f);
+    forget(f);
+    assert_int_equal(end_of_share(f, &b).as.child_done.state, RUN_COMPLETED);
+}
+
+/* A parent waits for its children: what one of them starts cannot wait for it. */
+static void a_circle_through_a_parent_is_not_closed(void **state)
+{
+    struct fixture *f = *state;
+    struct parent a = start_shared(f, ":a");
+    share_as(f, &a, ":b", 0);
+    struct parent b = {.run = child_of(&a, 1)};
+    b.epoch = claim_run(f, b.run);
+    share_as(f, &b, ":c", 0);
+    struct parent c = {.run = child_of(&b, 1)};
+    c.epoch = claim_run(f, c.run);
+    share_as(f, &c, ":a", 0);
+    assert_circle(f, &c, &a.run);
+}
+
+/* Who has ended waits for nothing: its key is free, and nobody is in a circle with it. */
+static void who_has_ended_closes_no_circle(void **state)
+{
+    struct fixture *f = *state;
+    struct parent a = start_shared(f, ":a"), b = start_shared(f, ":b");
+    share_as(f, &a, ":b", 0);
+    assert_int_equal(ask(f, a.run, CONTROL_TERMINATE), 1);
+    forget(f);
+    share_as(f, &b, ":a", 0);
+    struct parent again = {.run = child_of(&b, 1)};
+    again.epoch = claim_run(f, again.run);
+    share_as(f, &again, ":b", 0);
+    assert_circle(f, &again, &b.run);
 }
 
 /* Who waited learns that it ended; the key is another run's then, whatever its input. */
@@ -579,6 +655,9 @@ int main(void)
         CASE(a_family_is_cancelled_at_once),
         CASE(a_shared_child_is_one_run),
         CASE(a_long_run_is_not_joined),
+        CASE(a_circle_is_not_closed),
+        CASE(a_circle_through_a_parent_is_not_closed),
+        CASE(who_has_ended_closes_no_circle),
         CASE(a_shared_child_that_fails_frees_its_key),
         CASE(a_detached_child_is_on_its_own),
         CASE(a_given_up_child_is_closed),

@@ -18,6 +18,8 @@
  *             what it refused before
  *   once      task "share" of ms with mode as its key, executed once for all runs of the namespace;
  *             answers n, or the code of its error
+ *   circle    sleeps ms and waits for the one whose key is mode, a shared "circle" that asks for this one's
+ *             key, the n-th letter
  *   gate      mark a; fails for good unless FILE.open exists, then mark u; mark b
  */
 #include <stdio.h>
@@ -319,6 +321,23 @@ static aiki_status once(aiki_run *run, const struct order *in, struct answer *ou
 }
 AIKI_WORKFLOW_TYPED(once, "once", "1.0.0", order, answer);
 
+AIKI_CHILD_DECLARE(ring, "circle", "1.0.0", order, answer);
+
+static aiki_status circle(aiki_run *run, const struct order *in, struct answer *out, aiki_error *err)
+{
+    aiki_child_options options = {.struct_size = sizeof(options), .shared = 1, .key = in->mode};
+    struct order other = *in;
+    aiki_future future;
+
+    AIKI_TRY(aiki_sleep(run, "ponder", in->ms, err));
+    other.mode = aiki_format(run, "%c", (int)('a' + in->n));
+    other.n = in->mode[0] - 'a';
+    out->n = in->n;
+    AIKI_TRY(ring_child_start(run, &other, &options, &future, err));
+    return aiki_await(run, future, NULL, err);
+}
+AIKI_WORKFLOW_TYPED(circle, "circle", "1.0.0", order, answer);
+
 static aiki_status gate(aiki_run *run, const struct order *in, struct answer *out, aiki_error *err)
 {
     AIKI_TRY(leave_mark(run, in, "a", err));
@@ -336,5 +355,5 @@ AIKI_PLUGIN("family", "1.0.0",
             AIKI_WORKFLOWS(cleanup_workflow, busy_workflow, leaf_workflow, parent_workflow,
                            detach_workflow, elsewhere_workflow, group_workflow, until_workflow,
                            gate_workflow, race_workflow, decide_workflow,
-                           once_workflow, share_alone_workflow),
+                           once_workflow, circle_workflow, share_alone_workflow),
             AIKI_TASKS(mark_task, work_task, pass_gate_task, share_task));
