@@ -14,6 +14,8 @@ HEALTHY = CRASHES // 2
 WAYS = ["null", "segv", "bus", "division", "instruction", "abort", "stack", "exit", "_exit", "quick_exit",
         "handlers", "heap", "thread", "kill"]
 PATIENCE_S = 60 + CRASHES // 2
+# Their thread is heard, stack and all.
+HEARD = {"null", "segv", "bus", "division", "instruction", "abort", "heap", "stack"}
 # Ends that ask no handler, and who causes them: for the stack of another thread there is no time then.
 UNASKED = {"exit code 3": "_exit", "signal 9": "kill", "signal 11": "handlers"}
 # What the event of a run says that certainly did it: code and signal.
@@ -35,9 +37,10 @@ def check_names(event, how, where, done):
     assert (event["step"], event["name"]) == (where, "crash"), (how, event)
     if where == "task":
         assert event["address"] == done["address"] == error["details"]["input_hash"], (how, event)
+    if how in HEARD:
+        assert ("stack" in error) != ("cut_short" in error["details"]), (how, event)
     if how == "null":
         assert error["details"]["fault_address"] == "0x0", event
-        assert ("stack" in error) != ("cut_short" in error["details"]), event
         assert "stack" not in error or error["stack"][0].startswith("die_by_null+0x"), event
 
 
