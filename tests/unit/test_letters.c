@@ -121,7 +121,7 @@ static struct aiki_id add_letter(struct fixture *f, const char *name)
 
 static void assert_says(const char *answer, const char *part)
 {
-    if (strstr(answer, part) == NULL)
+    if (count_of(answer, part) == 0)
         fail_msg("%s does not say %s", answer, part);
 }
 
