@@ -180,7 +180,7 @@ def test_lines_say_which_run_and_task_printed_them(stacks):
         s.result(run)
         until(lambda: log(s).count(word) >= 4, "four lines")
         lines = [line for line in log(s).splitlines() if word in line]
-        assert len(lines) == 4
+        assert 4 <= len(lines) <= 4 + 4 * s.taken_away(), lines
         assert all(f"run {run} task take attempt 1: {word}" in line and "greedy.so@" in line for line in lines), lines
 
 
