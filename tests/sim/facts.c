@@ -609,6 +609,8 @@ static void take_event(struct sim_run *r, const struct event *e)
     check_order(r, e);
     r->seq = e->seq;
     r->epoch = e->epoch;
+    if (r->seq > HISTORY_EVENTS_MAX)
+        violation("run %u goes on and on: it has %llu events", fact_run_number(r), (unsigned long long)r->seq);
     if (event_is_arrival(e->kind)) {
         arrived(r, e);
         return;

@@ -29,6 +29,7 @@ enum {
     RUNS_MAX = 8000,   /* with their children */
     LEASE_MS = 1000,
     QUARANTINE_MS = 8000, /* in which that many crashes are too many */
+    HISTORY_EVENTS_MAX = 3000, /* of a run; programs are small */
     SHARED_KEYS = 4,   /* for many starts, by workflow */
     SKEW_MS = 150,     /* a host's clock and what it knows are behind by the way of a message or two */
     FAULT_PHASE_MS = 20000, /* faults are over after that */
