@@ -478,6 +478,8 @@ static void on_life(struct sim_event *e)
         crash_hang(rt);
     } else if (fault_strikes(FAULT_BIT_CHILD_CRASH, HAS(CODE_CRASH) ? 8 : 2)) {
         crash_child(rt);
+        if (HAS(OTHER_BUILD) && rng_permille(&sim.faults, 300))
+            change_build(rt, !rt->build); /* as people do who see it crash */
     } else if (fault_strikes(FAULT_BIT_HAND_BACK, 3)) {
         give_back_some(rt);
     } else if (fault_strikes(FAULT_BIT_OTHER_BUILD, 1)) {
