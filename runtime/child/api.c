@@ -228,6 +228,7 @@ static aiki_status api_task_start(aiki_run *handle, const char *name, aiki_view 
     if (st != AIKI_OK)
         return st;
     const struct plugin_task *task = plugin_task_find(&r->child->plugin, name);
+    c.barred = task != NULL && task->quarantined;
     c.task = task; /* NULL fails the step when it starts: an older build may have had it */
     c.policy = task != NULL ? &task->policy : NULL;
     st = check_caller(r, err);

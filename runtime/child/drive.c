@@ -134,13 +134,17 @@ static bool prepare_attempt(struct run *r, struct attempt *a)
     return true;
 }
 
-/* Another build may do it, if nothing was done here. Else the run comes again once what is under way
- * has ended: with that on record it begins with this step. */
+/* Another build may do it, if nothing was done here. Else the run comes again once what is under
+ * way has ended: with that on record it begins with this step. */
 static void hold_back(struct run *r, struct step *s)
 {
     aiki_error err;
 
-    r->held_back = r->acted || r->appends > 0;
+    /* Barred when it was called, and lifted since: it was not announced, so it begins in the next
+     * stay. */
+    bool lifted = !((const struct plugin_task *)s->task)->quarantined;
+
+    r->held_back = lifted || r->acted || r->appends > 0;
     if (r->held_back) {
         replay_leave(&r->replay, s);
         return;
@@ -173,12 +177,13 @@ static void start_attempt(struct run *r, struct step *s)
         fail_at_once(r, s, &err);
         return;
     }
-    if (task->quarantined) {
+    if (task->quarantined || s->barred) {
         hold_back(r, s);
         return;
     }
     if (r->child->leaving) {
         r->held_back = true; /* another process of the build begins it */
+        replay_leave(&r->replay, s);
         return;
     }
     if ((task->def.flags & AIKI_TASK_ISOLATED) != 0 && !r->child->alone) {

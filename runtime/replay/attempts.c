@@ -186,7 +186,7 @@ bool attempt_may_start(struct replay *r, struct step *s)
 {
     if (s->lingering)
         return false;
-    if (!s->policy->at_most_once || s->begun_attempt > s->attempt)
+    if (!s->policy->at_most_once || s->barred || s->begun_attempt > s->attempt)
         return true;
     record_beat(r, s, s->attempt + 1, (aiki_view){NULL, 0});
     s->barrier = r->events_written;

@@ -161,6 +161,7 @@ static aiki_status take_step(struct replay *r, const struct step_call *call,
         s->on_record && call->duration_is_setting ? s->recorded_ms : call->duration_ms;
     s->policy = call->policy != NULL ? call->policy : &default_policy;
     s->task = call->task;
+    s->barred = call->barred;
     s->expects = call->expects;
     s->barrier = r->events_seen;
     s->shielded = r->protections > 0;

@@ -107,6 +107,7 @@ struct step_call {
     aiki_view key;       /* task, with once: the identity instead of the input; empty = none */
     const struct task_policy *policy; /* task; borrowed as long as the replay, NULL: all defaults */
     const void *task;
+    bool barred;         /* task: not to begin here. It is not announced; asked to begin it, the owner leaves it */
     const void *expects; /* signal: what judge is to look for; NULL = any payload */
 };
 /* AIKI_OK: *ret is the step, its future numbered. AIKI_CORRUPT (input is not msgpack),

@@ -252,8 +252,9 @@ static bool may_execute(struct stay *s)
 /* An attempt is to begin that may not, or not here. */
 static bool is_elsewhere(struct stay *s, struct step *step)
 {
-    if (is_quarantined(s, step->name, false)) {
-        s->held_back = s->acted || s->appends > 0;
+    bool quarantined = is_quarantined(s, step->name, false);
+    if (quarantined || step->barred) {
+        s->held_back = !quarantined || s->acted || s->appends > 0;
         if (s->held_back)
             replay_leave(&s->replay, step);
         else
@@ -378,8 +379,10 @@ static uint32_t on_call(void *arg, const struct op *op)
     }
     if (op->kind == OP_SIGNAL && USES(SCHEMAS))
         call.expects = s->interp.program;
-    if (op->kind == OP_TASK)
+    if (op->kind == OP_TASK) {
         call.policy = attempt_policy(s, op);
+        call.barred = is_quarantined(s, call.name, false);
+    }
     if (is_child) {
         child = child_of(s, op);
         call.child = &child;

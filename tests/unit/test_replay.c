@@ -441,9 +441,10 @@ static void the_start_decides(void **state)
 
 /* One task under the policy of the case, awaited. */
 static struct task_policy limits;
+static bool barred;
 static uint64_t limited(struct world *w)
 {
-    const struct step_call call = {.kind = STEP_TASK, .name = view("hangs"), .policy = &limits};
+    const struct step_call call = {.kind = STEP_TASK, .name = view("hangs"), .policy = &limits, .barred = barred};
     uint32_t f = begin(w, &call);
     await(w, &f, 1, 1);
     return w->fault == AIKI_OK ? shown(w, f)->outcome : 0;
@@ -535,6 +536,21 @@ static void at_most_once_is_at_most_once(void **state)
     world_end(w);
 }
 
+/* The owner will not begin it, so nothing may be on record that says it did. */
+static void what_is_barred_is_not_announced(void **state)
+{
+    struct world *w = *state;
+    limits = (struct task_policy){.at_most_once = true};
+    retry_fill(&limits.retry);
+    barred = true;
+    world_begin(w, limited);
+    assert_int_equal(stay(w), STAY_DONE); /* this owner begins whatever it is asked to */
+    assert_int_equal(effects_of(w, "hangs", 0), 1);
+    assert_int_equal(count(w, EVENT_HEARTBEAT), 0);
+    world_end(w);
+    barred = false;
+}
+
 /* What does not fit the rules of a journal is refused, whatever its checksum says. */
 static void broken_journals_are_refused(void **state)
 {
@@ -616,6 +632,7 @@ int main(void)
         CASE(timeouts_pass),
         CASE(the_whole_call_counts_across_stays),
         CASE(at_most_once_is_at_most_once),
+        CASE(what_is_barred_is_not_announced),
         CASE(broken_journals_are_refused),
         CASE(steps_are_limited),
         CASE(memory_may_end),
