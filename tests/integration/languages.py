@@ -1,10 +1,8 @@
 """C, C++, Rust and Go in one runtime: they serve the same workflow, fail, crash and reload alike."""
 import json
-import os
-import signal
 
 import pytest
-from harness import plugin, until
+from harness import end, plugin, until
 
 SPEAKS = {"hello": "", "hello-cpp": ", from C++", "hello-rust": ", from Rust", "hello-go": ", from Go"}
 LANGUAGES = {"hello": "c", "hello-cpp": "c++", "hello-rust": "rust", "hello-go": "go"}
@@ -72,7 +70,6 @@ def test_they_reload_and_resume_while_runs_are_under_way(stacks, tmp_path, name)
     s.drop(name, rebuilt)
     runs |= start_greetings(s, name, 30)
     until(lambda: s.runtime.log.read_text().count(f"plugin {name}.so@") >= 2, "the new build serves")
-    for pid in s.runtime.children():
-        os.kill(pid, signal.SIGKILL)
+    assert any([end(pid) for pid in s.runtime.children()]), "one of them serves; the older one may end by itself"
     runs |= start_greetings(s, name, 30)
     all_complete(s, runs)

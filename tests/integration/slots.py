@@ -1,5 +1,4 @@
 """A worker host and its processes: slots, children, leases, and all that can go away."""
-import contextlib
 import os
 import pathlib
 import signal
@@ -9,7 +8,7 @@ import time
 
 import chain
 import pytest
-from harness import RUNTIME, Ledger, until
+from harness import RUNTIME, Ledger, descriptors, end, until
 
 
 def start_ledger(s, steps, task_ms, name="ledger.txt", width=1):
@@ -126,11 +125,7 @@ def test_settings_read_again_that_are_wrong_or_need_a_restart(stacks):
 
 def kill_one(s, pids):
     """One of these that still is a process of the runtime."""
-    for pid in set(pids) & set(s.runtime.children()):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-            return True
-    return False
+    return any(end(pid) for pid in set(pids) & set(s.runtime.children()))
 
 
 def test_a_killed_child_is_replaced_and_its_runs_resume(stacks):
@@ -181,11 +176,11 @@ def test_children_get_no_secrets_and_no_descriptors(stacks):
     pid, = s.runtime.children()
     environment = pathlib.Path(f"/proc/{pid}/environ").read_bytes()
     assert b"AIKI_" not in environment.replace(b"AIKI_FAULT", b"") and b"OTHER=kept" in environment
-    fds = {int(fd): os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    fds = descriptors(pid)
     assert fds[0] == "/dev/null"
     assert fds[3].startswith("socket:")
     sockets = [fd for fd, to in fds.items() if to.startswith("socket:")]
-    broker = [os.readlink(f"/proc/{s.runtime.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{s.runtime.pid}/fd")]
+    broker = descriptors(s.runtime.pid).values()
     shared = [fd for fd, to in fds.items() if fd > 3 and to.startswith(("socket:", "pipe:")) and to in broker]
     files = [to for to in fds.values() if to.startswith("/") and not to.startswith("/dev/")]
     assert [fd for fd in sockets if fd > 3] == shared == files == [], fds

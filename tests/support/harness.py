@@ -69,6 +69,24 @@ def until(condition, what, patience_s=PATIENCE_S, every_s=0.01):
         _pause.wait(every_s)
 
 
+def end(pid, number=signal.SIGKILL):
+    """Send a signal to a process that may have ended by itself; False: it had."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def descriptors(pid):
+    """What the descriptors of a living process lead to. One that it closes meanwhile is not among them."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+    return found
+
+
 class HttpError(Exception):
     def __init__(self, status, body):
         super().__init__(f"{status}: {body}")
@@ -166,8 +184,7 @@ class Process:
         return self.popen.poll() is None
 
     def send(self, number):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+        end(self.pid, number)
 
     def kill(self):
         if self.alive():
