@@ -1,7 +1,7 @@
 """A run that is asked to end cleans up, wherever it is and whoever dies meanwhile."""
 import chain
 import pytest
-from harness import HttpError, until
+from harness import HttpError, at_best, until
 
 
 def marks(s):
@@ -72,7 +72,7 @@ def test_an_attempt_is_told_and_its_result_dropped(stacks):
 def test_a_task_that_does_not_look_ends_late_and_its_result_is_dropped(stacks):
     """The run does not wait for it: it is cancelled at once, and what comes of the attempt is not on record."""
     s = stacks(plugins=["slow"])
-    run = s.start("slow", {"ms": 2500, "how": "spin"})
+    run = s.start("slow", {"ms": 4000, "how": "spin"})
     until(lambda: s.state(run) == "running", "the task is under way")
     cancel(s, run)
     assert s.outcome(run)["state"] == "cancelled"
@@ -117,5 +117,8 @@ def test_groups(stacks, mode, n, text):
 
 def test_sleep_until(stacks):
     s = stacks(plugins=["family"])
-    took_ms = s.result(begin(s, "until", ms=400))["n"]
-    assert 400 <= took_ms < 5000
+
+    def sleeps():
+        took_ms = s.result(begin(s, "until", ms=400))["n"]
+        assert 400 <= took_ms < 5000
+    at_best(sleeps)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import pytest
-from harness import AIKI, ASKS, until
+from harness import AIKI, ASKS, PATIENCE_S, until
 
 OK, INCOMPLETE, USAGE, UNREACHABLE, NOT_FOUND, CONFLICT, TIMED_OUT = 0, 1, 2, 3, 4, 5, 124
 NO_RUN = "01JD2V7Q8X3M5N7P9R1S3T5V7W"
@@ -201,7 +201,7 @@ def test_a_failed_run_tells_its_error(stacks):
 
 def test_waiting_times_out_and_the_run_goes_on(stacks):
     s = stacks(plugins=["waits"])
-    done = s.aiki("workflows", "trigger", "approve", "--input", "{}", "--wait", "300ms", check=False)
+    done = s.aiki("workflows", "trigger", "approve", "--input", "{}", "--wait", "2s", check=False)
     assert done.returncode == TIMED_OUT and done.stdout == ""
     assert "awaiting_signal" in done.stderr and "goes on" in done.stderr
     run = document(s, "runs", "list", "--state", "awaiting_signal")[0]["id"]
@@ -488,7 +488,7 @@ def test_bench_that_is_interrupted_leaves_nothing(tmp_path):
     try:
         until(lambda: list(tmp_path.glob("*/data/aiki.db")), "the stack stores runs")
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(30) == 128 + signal.SIGINT
+        assert process.wait(PATIENCE_S) == 128 + signal.SIGINT
     finally:
         process.kill()
         process.wait()

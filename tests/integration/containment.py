@@ -1,10 +1,7 @@
 """Plugin code that takes its process down: who is charged, what the history says, what becomes of it."""
-import os
-import signal
-
 import pytest
 
-from harness import ASKS, plugin, until
+from harness import ASKS, end, plugin, until
 
 
 # A sanitizer of the host looks for leaks at exit(), which plugin code calls here, and ends with abort().
@@ -101,7 +98,7 @@ def test_who_was_not_the_cause_is_not_charged(stacks):
 
 def test_a_process_killed_around_several_charges_none_and_finds_the_one(stacks):
     s = stacks(plugins=["crash"], server_args=MANY)
-    slow = [crash(s, "none", ms=600, name=f"slow{i}") for i in range(6)]
+    slow = [crash(s, "none", ms=3000, name=f"slow{i}") for i in range(6)]
     until(lambda: all(s.run(r)["state"] == "running" for r in slow), "they run")
     bad = crash(s, "kill", times=9, ms=200)
     assert s.outcome(bad)["error"]["code"] == "STEP_CRASHED"
@@ -121,7 +118,6 @@ def test_a_kill_for_want_of_memory_is_told_from_any_other(stacks, tmp_path, by):
     count.write_text("oom 0\noom_kill 0\n")
     s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "4"], runtime_args=["--oom-events", str(count)])
     runs = [crash(s, "none", ms=60000, name=f"slow{i}", begun=str(begun)) for i in range(2)]
-    shared, = s.runtime.children()
 
     def both_execute():
         return begun.exists() and begun.stat().st_size == executions + 2
@@ -135,16 +131,17 @@ def test_a_kill_for_want_of_memory_is_told_from_any_other(stacks, tmp_path, by):
             aside = tmp_path / "aside"  # nobody reads half of the kernel's file
             aside.write_text(f"oom 9\noom_kill {(kills := kills + 1)}\n")
             aside.rename(count)
-        os.kill(pid, signal.SIGKILL)
+        assert end(pid)
 
     for death in range(4):
         until(both_execute, "both execute")
         executions += 2
-        alone = [p for p in s.runtime.children() if p != shared] if death else []
+        # At first both are in one process. Its successor is the oldest one of those there are from then on: the others
+        # are for one of the runs each.
+        shared, *alone = until(lambda: len(pids := s.runtime.children()) == (3 if death else 1) and pids, "they are there")
         for pid in alone or [shared]:
             kill(pid)
         until(lambda: sum(len(crashed(s, run)) for run in runs) == executions, "both are given back")
-        shared = shared if death else until(lambda: [p for p in s.runtime.children()], "it is replaced")[0]
         if by == "the kernel" and death == 2:
             break
     code = "CRASH_NO_MEMORY" if by == "the kernel" else "CRASH_KILLED"
@@ -169,10 +166,10 @@ def test_who_left_the_process_unfit_is_found(stacks):
 
 def test_a_suspect_that_is_none_goes_on_unharmed_alone(stacks):
     s = stacks(plugins=["crash"], server_args=MANY)
-    runs = [crash(s, "none", ms=900, name=f"n{i}") for i in range(8)]
+    runs = [crash(s, "none", ms=3000, name=f"n{i}") for i in range(8)]
     until(lambda: all(s.run(r)["state"] == "running" for r in runs), "they run")
     child, = s.runtime.children()
-    os.kill(child, signal.SIGKILL)
+    assert end(child)
     suspects = 0
     for run in runs:
         assert s.result(run) == {"crashes": 1}
@@ -189,7 +186,7 @@ def test_an_isolated_task_has_a_process_of_its_own(stacks):
     shared, = s.runtime.children()
     pids = s.result(s.start("isolated", {"ms": 10}))
     assert pids["here"] != pids["apart"] and shared not in (pids["apart"],), pids
-    runs = [s.start("isolated", {"ms": 300}) for _ in range(8)]
+    runs = [s.start("isolated", {"ms": 1500}) for _ in range(8)]
     until(lambda: len(s.runtime.children()) > 2, "several at once")
     assert len({s.result(run)["apart"] for run in runs}) == 8, "one process a run"
     until(lambda: s.runtime.children() == [shared], "the processes for one run have ended")

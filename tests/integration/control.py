@@ -148,10 +148,12 @@ def test_a_start_in_the_future(shared):
 
 
 def test_a_time_limit(shared):
-    run = asleep(shared, run_timeout_ms=700)
+    run = asleep(shared, run_timeout_ms=HOUR_MS)
     assert shared.run(run)["deadline_at"] is not None
     assert " left\n" in shared.aiki("runs", "inspect", run).stdout
-    ended = shared.outcome(run)
+    ask(shared, run, "terminate")
+    body = {"input": {"ms": HOUR_MS}, "run_timeout_ms": 700}
+    ended = shared.outcome(shared.request("POST", "/v1/workflows/nap/runs", body)[1]["id"])
     assert (ended["state"], ended["error"]["code"]) == ("timed_out", "RUN_TIMEOUT")
 
 

@@ -133,7 +133,7 @@ def test_an_input_that_crashes_two_builds_is_a_letter(stacks):
     first = build_of(s, "crash")
 
     def crashes_once():
-        run = s.start("crash", {"how": "null", "times": 99, "path": str(s.directory / "marks"), "ms": 1000})
+        run = s.start("crash", {"how": "null", "times": 99, "path": str(s.directory / "marks"), "ms": 2000})
         until(lambda: s.state(run) == "running", "it runs")
         s.request("POST", f"/v1/runs/{run}/pause")
         until(lambda: s.state(run) == "paused", "it crashed and is paused")

@@ -35,7 +35,7 @@ def test_the_key_holds_across_a_restart(stacks):
 def test_retry_delays_follow_the_policy_and_count_on_after_a_kill(stacks):
     s = stacks(plugins=["flaky"])
     run = s.start("flaky", {"failures": 3, "delay_ms": 400, "policy": "exponential"})
-    until(lambda: sum(e["kind"] == "attempt_failed" for e in s.history(run)) == 2, "two attempts failed")
+    until(lambda: sum(e["kind"] == "attempt_failed" for e in s.history(run)) >= 2, "two attempts failed")
     s.runtime.kill()
     s.start_runtime(0)
     s.result(run)

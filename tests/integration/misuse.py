@@ -109,7 +109,7 @@ def test_nothing_goes_on_of_a_process_that_left(served, how):
     assert (event["step"], event["name"]) == ("task", "misuse")
     assert event["error"]["code"] == ("CRASH_EXIT" if how == "daemon" else "CRASH_KILLED"), event
     check_healthy(s, healthy(s))
-    until(lambda: processes_of(s) == set(s.runtime.children()) and len(s.runtime.children()) == 2,
+    until(lambda: processes_of(s) == set(now := s.runtime.children()) and len(now) == 2,
           "neither the copy nor the other program is there")
 
 
@@ -121,7 +121,7 @@ def test_threads_and_handlers_that_are_left_behind_do_not_keep_a_build(served, t
     rebuilt.write_bytes(plugin("misuse").read_bytes() + b"\n")
     old = s.runtime.children()
     s.drop("misuse", rebuilt)
-    until(lambda: len(s.runtime.children()) == 2 and s.runtime.children() != old, "its process is another one")
+    until(lambda: len(now := s.runtime.children()) == 2 and now != old, "its process is another one")
     log = s.runtime.log.read_text()
     assert "has ended" in log and "while it drained" not in log and "CRASH" not in log
     check_healthy(s, healthy(s))

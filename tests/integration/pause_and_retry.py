@@ -33,7 +33,7 @@ def kinds(s, run):
 
 def test_a_paused_run_ends_what_it_began_and_no_more(stacks):
     s = stacks(plugins=["family", "waits"])
-    run = begin(s, "busy", ms=500)
+    run = begin(s, "busy", ms=2000)
     until(lambda: marks(s) == "+", "the task is under way")
     control(s, run, "pause")
     in_state(s, run, "paused")
@@ -54,7 +54,7 @@ def test_a_result_the_code_does_not_wait_for_is_kept_and_not_seen(stacks):
 
     def pauses():
         path = s.directory / f"trace{len(tries)}"
-        run = s.start("race", {"path": str(path), "ms": 500})
+        run = s.start("race", {"path": str(path), "ms": 2000})
         tries.append(path)
         until(lambda: path.exists() and path.read_text() == "++", "both are under way")
         control(s, run, "pause")
@@ -141,7 +141,7 @@ def test_a_failed_run_is_done_again_from_a_step(stacks):
 
 def test_a_cancelled_run_goes_on_as_if_nobody_had_asked(stacks):
     s = stacks(plugins=["family"])
-    run = begin(s, "cleanup", ms=1500)
+    run = begin(s, "cleanup", ms=4000)
     in_state(s, run, "sleeping")
     control(s, run, "cancel")
     assert s.outcome(run)["state"] == "cancelled"

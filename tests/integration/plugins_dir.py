@@ -4,7 +4,7 @@ import subprocess
 import time
 
 import chain
-from harness import PATIENCE_S, Ledger, plugin, until
+from harness import Ledger, at_best, plugin, until
 
 
 def plugins(s):
@@ -207,14 +207,16 @@ def test_a_directory_of_links_is_switched_like_a_release(stacks):
 
 def test_a_dropped_plugin_serves_soon(stacks):
     s = stacks()
-    best = PATIENCE_S
-    for i in range(5):
+    took = []
+
+    def serves_soon():
         before = build(s, "hello.so")
         began = time.monotonic()
-        install(s, "hello.so", other_build("hello", b"%d" % i))
+        install(s, "hello.so", other_build("hello", b"%d" % len(took)))
         serves(s, "hello.so", before)
-        best = min(best, time.monotonic() - began)
-    assert best < 1, f"{best:.3f} s from the drop to serving"
+        took.append(time.monotonic() - began)
+        assert min(took) < 1, f"{min(took):.3f} s from the drop to serving"
+    at_best(serves_soon)
 
 
 def test_a_replaced_process_that_does_not_end_is_killed_and_its_runs_go_on(stacks):

@@ -2,7 +2,7 @@
 import datetime
 
 import pytest
-from harness import until
+from harness import at_best, until
 
 
 def at_ms(text):
@@ -24,19 +24,25 @@ def failures(s, run):
 ])
 def test_delays_are_those_of_the_policy(stacks, policy, expected):
     s = stacks(plugins=["flaky"])
-    run = s.start("flaky", {"policy": "fixed", **policy})
-    assert s.outcome(run)["state"] == ("completed" if expected else "failed")
-    told = failures(s, run)
-    assert [attempt for attempt, _, _ in told] == list(range(1, len(expected) + 1))
-    # `at` is when the server wrote it down, a little after the runtime counted from.
-    assert all(wanted - 60 <= delay <= wanted + 5 for (_, delay, _), wanted in zip(told, expected)), told
+
+    def retries():
+        run = s.start("flaky", {"policy": "fixed", **policy})
+        assert s.outcome(run)["state"] == ("completed" if expected else "failed")
+        told = failures(s, run)
+        assert [attempt for attempt, _, _ in told] == list(range(1, len(expected) + 1))
+        # `at` is when the server wrote it down, a little after the runtime counted from.
+        assert all(wanted - 60 <= delay <= wanted + 5 for (_, delay, _), wanted in zip(told, expected)), told
+    at_best(retries)
 
 
 def test_the_definition_of_the_task_speaks_when_the_call_says_nothing(stacks):
     s = stacks(plugins=["flaky"])
-    run = s.start("defined", {"failures": 2})
-    assert s.result(run)["attempt"] == 3
-    assert [round(delay / 50) * 50 for _, delay, _ in failures(s, run)] == [50, 100]
+
+    def retries():
+        run = s.start("defined", {"failures": 2})
+        assert s.result(run)["attempt"] == 3
+        assert [round(delay / 50) * 50 for _, delay, _ in failures(s, run)] == [50, 100]
+    at_best(retries)
     exhausted = s.outcome(s.start("defined", {"failures": 9}))  # two delays: three attempts
     assert (exhausted["state"], exhausted["error"]["message"]) == ("failed", "attempt 3 fails")
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import harness
-from harness import SANITIZED, plugin, until
+from harness import SANITIZED, end, plugin, until
 
 LACKING = harness.ROOT / "tests/support/lacking.py"
 needs_names = pytest.mark.skipif(SANITIZED, reason="sanitizers have handlers of their own for signals")
@@ -122,7 +122,7 @@ def test_other_languages_run_in_it(stacks, language):
     runs = [s.start(language, {"name": f"n{i}"}) for i in range(30)]
     for run in runs:
         assert s.result(run)
-    os.kill(s.runtime.children()[0], 9)
+    assert end(s.runtime.children()[0])
     assert s.result(s.start(language, {"name": "again"}))
 
 
@@ -176,5 +176,5 @@ def test_what_a_copy_does_is_not_blamed_on_the_process(stacks):
     for run in runs:
         assert s.result(run)["errno_was"] == 0
         assert [e for e in s.history(run) if e["kind"] == "crashed"] == []
-    os.kill(s.runtime.children()[0], 9)
+    assert end(s.runtime.children()[0])
     assert answer(s, "live") == 0

@@ -43,7 +43,7 @@ def test_those_who_wait_get_the_failure_and_the_next_one_tries_anew(stacks):
     s = stacks(plugins=["family"])
     shut = s.directory / "trace.shut"
     shut.write_text("")
-    runs = [begin(s, "k", ms=500) for _ in range(3)]
+    runs = [begin(s, "k", ms=3000) for _ in range(3)]
     assert [s.result(run)["text"] for run in runs] == ["SHUT"] * 3
     assert marks(s) == "+"
     shut.unlink()
@@ -53,9 +53,9 @@ def test_those_who_wait_get_the_failure_and_the_next_one_tries_anew(stacks):
 
 def test_a_caller_that_is_cancelled_leaves_it_to_the_others(stacks):
     s = stacks(plugins=["family"])
-    runs = [begin(s, "k", ms=1500)]
+    runs = [begin(s, "k", ms=4000)]
     until(lambda: marks(s) == "+", "it is under way")
-    runs.append(begin(s, "k", ms=1500))
+    runs.append(begin(s, "k", ms=4000))
     until(lambda: any(e["kind"] == "joined" for e in s.history(holder(s, "k")["id"])), "the second one waits")
     s.request("POST", f"/v1/runs/{runs[0]}/cancel", {})
     assert s.outcome(runs[0])["state"] == "cancelled"
@@ -65,9 +65,9 @@ def test_a_caller_that_is_cancelled_leaves_it_to_the_others(stacks):
 
 def test_the_tree_shows_what_was_joined(stacks):
     s = stacks(plugins=["family"])
-    starter = begin(s, "k", ms=1500)
+    starter = begin(s, "k", ms=4000)
     until(lambda: marks(s) == "+", "it is under way")
-    joiner = begin(s, "k", ms=1500)
+    joiner = begin(s, "k", ms=4000)
     shared = holder(s, "k")["id"]
     until(lambda: any(e["kind"] == "joined" for e in s.history(shared)), "the second one waits")
 
@@ -79,7 +79,7 @@ def test_the_tree_shows_what_was_joined(stacks):
         drawn = s.aiki("runs", "tree", joiner).stdout.splitlines()
         assert shared in drawn[2] and "(joined)" in drawn[2] and "(joined)" not in drawn[1]
         assert [s.result(run)["n"] for run in (starter, joiner)] == [7, 7]
-    late = begin(s, "k", ms=1500)
+    late = begin(s, "k", ms=4000)
     s.result(late)
     assert tree(late) == [(late, 0, False), (shared, 1, True)]
     taken = begin(s, "k", n=8)
@@ -102,7 +102,7 @@ def circles(s):
 def test_a_circle_is_not_closed(stacks, starts):
     """a waits for b, which would wait for a: as its parent, or because it has joined it."""
     s = stacks(plugins=["family"])
-    runs = [circle(s, n, mode, 700) for n, mode in ((0, "b"), (1, "a"))[:starts]]
+    runs = [circle(s, n, mode, 2000) for n, mode in ((0, "b"), (1, "a"))[:starts]]
     assert [s.outcome(run)["state"] for run in runs] == ["failed"] * starts, "none waits for ever"
     (caller, message), = circles(s)
     named = {r["id"]: r["key"] for r in s.get("/v1/runs?workflow=circle")["runs"] if r["id"] in message}
@@ -116,7 +116,7 @@ def test_a_circle_is_not_closed(stacks, starts):
 def test_runtime_and_server_may_die(stacks):
     """The attempt that died with its process is made again, as ever; nobody else makes another one."""
     s = stacks(plugins=["family"])
-    runs = [begin(s, "k", ms=1000) for _ in range(3)]
+    runs = [begin(s, "k", ms=4000) for _ in range(3)]
     until(lambda: marks(s) == "+", "it is under way")
     until(lambda: sum(e["kind"] == "joined" for e in s.history(holder(s, "k")["id"])) == 2, "two wait")
     s.runtime.kill()

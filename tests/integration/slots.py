@@ -1,5 +1,5 @@
 """A worker host and its processes: slots, children, leases, and all that can go away."""
-import os
+import concurrent.futures
 import pathlib
 import signal
 import subprocess
@@ -8,7 +8,7 @@ import time
 
 import chain
 import pytest
-from harness import RUNTIME, Ledger, descriptors, end, until
+from harness import RUNTIME, Ledger, at_best, command_of, descriptors, end, until
 
 
 def start_ledger(s, steps, task_ms, name="ledger.txt", width=1):
@@ -58,7 +58,7 @@ def in_flight(stamps, at_ns, task_ns):
 
 
 def test_slots_change_while_it_serves(stacks):
-    """Fifty runs queued: never more than 5, then than 9, then than 2 at a time."""
+    """Runs are always waiting: never more than 5, then than 9, then than 2 at a time."""
     s = stacks(plugins=["ledger"], start=False)
     settings = s.directory / "runtime.conf"
     settings.write_text("slots = 5\n")
@@ -66,33 +66,37 @@ def test_slots_change_while_it_serves(stacks):
     s.start_server()
     s.start_runtime(args=["--config", settings])
 
-    def started():
-        return counted(s)
+    def start(count):
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            return list(pool.map(lambda _: start_ledger(s, 1, 300), range(count)))
 
     def change(slots):
         settings.write_text(f"slots = {slots}\n")
         s.runtime.send(signal.SIGHUP)
         until(lambda: f"{slots} slots instead of" in s.runtime.log.read_text(), "it was heard")
 
-    runs = [start_ledger(s, 1, 100) for _ in range(50)]
-    until(lambda: len(started()) > 10, "ten runs with 5 slots")
+    with_5 = start(30)
+    until(lambda: len(counted(s)) > 10, "ten runs with 5 slots")
     raised = time.monotonic_ns()
     change(9)
-    until(lambda: len(started()) > 28, "more runs with 9 slots")
+    with_9 = start(30)
+    until(lambda: len(counted(s)) > 45, "more runs with 9 slots")
     change(2)
-    lowered = time.monotonic_ns()
+    with_2 = start(8)
     until(lambda: s.get("/v1/workers")["workers"][0]["slots"] == 2, "the server knows")
-    for run in runs:
+    for run in [*with_5, *with_9, *with_2]:
         assert s.result(run) == {"steps": 1}
         executed_once(s, run, 1, repeated_at_most=0)
     stamps = counted(s)
-    assert len(stamps) == 50
-    task_ns = 99_000_000
-    at_once = [(ns, in_flight(stamps, ns, task_ns)) for ns in stamps]
-    assert max(n for ns, n in at_once if ns < raised) <= 5, at_once
-    assert max(n for ns, n in at_once if raised < ns < lowered) in (6, 7, 8, 9), at_once
-    assert [n for ns, n in at_once if ns > lowered], "all was over before the slots were lowered"
-    assert max(n for ns, n in at_once if ns > lowered) <= 2, at_once
+    assert len(stamps) == 68
+    at_once = {ns: in_flight(stamps, ns, 299_000_000) for ns in stamps}
+
+    def most(runs):
+        began = {run: ns for run, _, _, _, ns in ledger(s).lines()}
+        return max(at_once[began[run]] for run in runs)
+    assert max(n for ns, n in at_once.items() if ns < raised) <= 5, at_once
+    assert most(with_9) in (6, 7, 8, 9) and max(at_once.values()) <= 9, at_once
+    assert most(with_2) <= 2, at_once
 
 
 def test_settings_read_again_that_are_wrong_or_need_a_restart(stacks):
@@ -145,14 +149,19 @@ def test_a_killed_child_is_replaced_and_its_runs_resume(stacks):
 
 def test_a_killed_child_costs_little_time(stacks):
     s = stacks(plugins=["ledger"])
-    run = start_ledger(s, 200, 5)
-    until(lambda: len(ledger(s).lines()) > 5, "the run is under way")
-    pid, = {row[3] for row in ledger(s).lines()}
-    killed_ns = time.monotonic_ns()
-    os.kill(pid, signal.SIGKILL)
-    resumed = until(lambda: [row[4] for row in ledger(s).lines() if row[3] != pid], "it resumed")[0]
-    assert resumed - killed_ns < 2_000_000_000, f"{(resumed - killed_ns) / 1e6:.0f} ms"
-    assert s.result(run) == {"steps": 200}
+    names = iter(f"ledger{n}.txt" for n in range(100))
+
+    def is_killed():
+        name = next(names)
+        run = start_ledger(s, 200, 5, name)
+        until(lambda: len(ledger(s, name).lines()) > 5, "the run is under way")
+        pid = ledger(s, name).lines()[-1][3]
+        killed_ns = time.monotonic_ns()
+        assert end(pid)
+        resumed = until(lambda: [row[4] for row in ledger(s, name).lines() if row[3] != pid], "it resumed")[0]
+        assert s.result(run) == {"steps": 200}
+        assert resumed - killed_ns < 2_000_000_000, f"{(resumed - killed_ns) / 1e6:.0f} ms"
+    at_best(is_killed, tries=3)
 
 
 def test_a_child_that_keeps_dying_is_replaced_more_and_more_slowly(stacks):
@@ -160,10 +169,8 @@ def test_a_child_that_keeps_dying_is_replaced_more_and_more_slowly(stacks):
     log = s.runtime.log
     hello = set(s.runtime.children())
     for n in range(1, 7):
-        victim = until(lambda: [p for p in s.runtime.children()
-                                if b"ledger.so" in pathlib.Path(f"/proc/{p}/cmdline").read_bytes()],
-                       "a process for ledger")[0]
-        os.kill(victim, signal.SIGKILL)
+        victim = until(lambda: [p for p in s.runtime.children() if "ledger.so" in command_of(p)], "a process for ledger")[0]
+        assert end(victim)
         until(lambda: f"crash {n}," in log.read_text(), f"crash {n} is in the log")
     text = log.read_text()
     assert "crash 1, replaced in 0 ms" in text and "crash 6, replaced in 400 ms" in text, text[-2000:]
@@ -235,7 +242,7 @@ def test_a_second_signal_ends_it_at_once(stacks):
     until(ledger(s).lines, "the run has begun")
     s.runtime.send(signal.SIGTERM)
     until(lambda: "SIGTERM" in s.runtime.log.read_text(), "it drains")
-    assert s.runtime.stop(patience_s=5) == 0
+    assert s.runtime.stop(patience_s=15) == 0, "its task takes 20 s"
     assert s.state(run) in ("queued", "running", "stalled")
 
 
@@ -278,17 +285,17 @@ def test_flushall_under_load_loses_nothing(stacks):
         s.redis_command("FLUSHALL")
         done = sum(s.state(run) == "completed" for run in runs)
         until(lambda: sum(s.state(run) == "completed" for run in runs) > min(done + 5, len(runs) - 1),
-              "work goes on", patience_s=5)
+              "work goes on", patience_s=20)
     for run in runs:
         assert s.result(run) == {"steps": 2}
 
 
 def test_the_server_goes_and_comes_back(stacks):
     s = stacks(plugins=["ledger"])
-    runs = [start_ledger(s, 30, 10) for _ in range(10)]
-    children = s.runtime.children()
+    runs, children = [], s.runtime.children()
     for _ in range(3):
         before = len(ledger(s).lines())
+        runs += [start_ledger(s, 30, 10) for _ in range(4)]  # so that there is something to do, however slow we are
         until(lambda: len(ledger(s).lines()) > before + 20, "the runs are under way")
         s.restart_server()
     for run in runs:
@@ -328,7 +335,7 @@ def test_told_to_end_before_it_ever_met_a_server_it_ends(stacks):
     s.rpc = f"unix:{s.directory}/rpc"
     s.start_runtime(wait=False)
     until(lambda: len(s.runtime.children()) == 2, "the plugins are loaded")
-    assert s.runtime.stop(patience_s=10) == 0
+    assert s.runtime.stop() == 0
 
 
 @pytest.mark.parametrize("flags,word", [

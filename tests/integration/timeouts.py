@@ -1,7 +1,7 @@
 """Timeouts of attempts: when they pass, what is on record, and what becomes of code that does not stop."""
 import time
 
-from harness import until
+from harness import at_best, until
 
 
 def failed_attempts(s, run):
@@ -14,12 +14,15 @@ def step(s, run):
 
 def test_an_attempt_over_its_time_is_stopped_and_repeated(stacks):
     s = stacks(plugins=["slow"])
-    run = s.start("slow", {"ms": 10000, "bad": 1, "timeout_ms": 500})
-    assert s.result(run)["attempt"] == 2
-    failed, = failed_attempts(s, run)
-    assert failed["error"]["code"] == "TIMEOUT_START_TO_CLOSE"
-    assert failed["error"]["message"] == "attempt 1 of task work: it took over 500 ms"
-    assert 500_000 <= failed["duration_us"] <= 700_000
+
+    def times_out():
+        run = s.start("slow", {"ms": 10000, "bad": 1, "timeout_ms": 500})
+        assert s.result(run)["attempt"] == 2
+        failed, = failed_attempts(s, run)
+        assert failed["error"]["code"] == "TIMEOUT_START_TO_CLOSE"
+        assert failed["error"]["message"] == "attempt 1 of task work: it took over 500 ms"
+        assert 500_000 <= failed["duration_us"] <= 700_000
+    at_best(times_out)
     assert "does not stop" not in s.runtime.log.read_text()
 
 
@@ -40,19 +43,22 @@ def test_the_default_of_the_workflow_applies_unless_the_task_has_its_own(stacks)
 
 def test_the_whole_call_has_a_limit_of_its_own(stacks):
     s = stacks(plugins=["slow"])
-    run = s.start("slow", {"ms": 10000, "timeout_ms": 200, "attempts": 100, "schedule_to_close_ms": 900})
-    began = time.monotonic()
-    error = s.outcome(run)["error"]
-    assert time.monotonic() - began < 3
-    assert error["code"] == "TIMEOUT_SCHEDULE_TO_CLOSE"
-    assert error["cause"]["code"] == "TIMEOUT_START_TO_CLOSE"
-    assert 2 <= len(failed_attempts(s, run)) <= 5
+
+    def times_out():
+        run = s.start("slow", {"ms": 10000, "timeout_ms": 200, "attempts": 100, "schedule_to_close_ms": 900})
+        began = time.monotonic()
+        error = s.outcome(run)["error"]
+        assert time.monotonic() - began < 3
+        assert error["code"] == "TIMEOUT_SCHEDULE_TO_CLOSE"
+        assert error["cause"]["code"] == "TIMEOUT_START_TO_CLOSE"
+        assert 2 <= len(failed_attempts(s, run)) <= 5
+    at_best(times_out)
 
 
 def test_a_call_that_finds_no_thread_in_time_fails_without_being_executed(stacks):
     s = stacks(plugins=["slow"], runtime_args=["--task-threads", "1"])
     def calls_meanwhile():
-        busy = s.start("slow", {"ms": 1500})
+        busy = s.start("slow", {"ms": 4000})
         until(lambda: s.state(busy) == "running", "the only thread is taken")
         run = s.start("slow", {"ms": 0, "schedule_to_start_ms": 300})
         found = s.outcome(run)["error"], s.state(busy)
@@ -64,19 +70,22 @@ def test_a_call_that_finds_no_thread_in_time_fails_without_being_executed(stacks
 
 def test_silence_ends_an_attempt_and_its_details_reach_the_next_one(stacks):
     s = stacks(plugins=["slow"])
-    run = s.start("slow", {"ms": 1200, "how": "beat", "bad": 1, "heartbeat_ms": 200})
-    out = s.result(run)
-    assert (out["attempt"], out["details"] > 10) == (2, True)
-    failed, = failed_attempts(s, run)
-    assert failed["error"]["code"] == "TIMEOUT_HEARTBEAT"
-    assert 700_000 <= failed["duration_us"] <= 1_000_000  # half of 1200 ms, and 200 ms of silence
-    beats = [e for e in s.history(run) if e["kind"] == "heartbeat"]
-    assert 1 <= len(beats) <= 4  # not one for each of a hundred
+
+    def falls_silent():
+        run = s.start("slow", {"ms": 1200, "how": "beat", "bad": 1, "heartbeat_ms": 200})
+        out = s.result(run)
+        assert (out["attempt"], out["details"] > 10) == (2, True)
+        failed, = failed_attempts(s, run)
+        assert failed["error"]["code"] == "TIMEOUT_HEARTBEAT"
+        assert 700_000 <= failed["duration_us"] <= 1_000_000  # half of 1200 ms, and 200 ms of silence
+        beats = [e for e in s.history(run) if e["kind"] == "heartbeat"]
+        assert 1 <= len(beats) <= 4  # not one for each of a hundred
+    at_best(falls_silent)
 
 
 def test_code_that_does_not_stop_costs_its_process_and_nobody_else_an_attempt(stacks):
     s = stacks(plugins=["slow"])
-    bystanders = [s.start("slow", {"ms": 4000, "attempts": 1}) for _ in range(3)]
+    bystanders = [s.start("slow", {"ms": 5000, "attempts": 1}) for _ in range(3)]
     until(lambda: all(s.state(run) == "running" for run in bystanders), "others are under way")
     before = s.runtime.children()
     run = s.start("slow", {"ms": 3600000, "how": "spin", "bad": 1, "timeout_ms": 300})

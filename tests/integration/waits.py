@@ -78,7 +78,7 @@ def test_timeout_when_no_signal_comes(stacks):
 
 def test_sleep_and_wait_survive_restarts_of_everything(stacks):
     s = stacks(plugins=["waits"])
-    nap = s.start("nap", {"ms": 3000})
+    nap = s.start("nap", {"ms": 8000})
     wait = s.start("approve", {"timeout_ms": 600000})
     awaiting(s, wait)
     awaiting(s, nap, "sleeping")

@@ -33,7 +33,7 @@
 #define ORDER(F, R)                                                            \
     F(R, str, path, AIKI_REQUIRED)                                             \
     F(R, i64, ms, AIKI_OPTIONAL, AIKI_RANGE(0, 3600000), AIKI_DEFAULT(0))      \
-    F(R, i64, n, AIKI_OPTIONAL, AIKI_RANGE(0, 1000), AIKI_DEFAULT(1))          \
+    F(R, i64, n, AIKI_OPTIONAL, AIKI_RANGE(0, 10000), AIKI_DEFAULT(1))         \
     F(R, str, mode, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))
 AIKI_RECORD(order, ORDER);
 #ifndef ANSWER_MAX /* of another build, which takes less than this one gave */

@@ -122,7 +122,7 @@ static aiki_status passes(aiki_run *run, const struct flaky_input *in, struct fl
     return attempt_result(run, future, out, err);
 }
 AIKI_WORKFLOW_TYPED_WITH(passes, "passes", "1.0.0", flaky_input, flaky_output,
-                         AIKI_FIXED_DELAY(3, 300));
+                         AIKI_FIXED_DELAY(3, 1000));
 
 /* Three calls: two with one key and one with another; with an empty key when failures are asked for. */
 static aiki_status keyed(aiki_run *run, const struct flaky_input *in, struct flaky_output *out,
