@@ -378,7 +378,8 @@ static void write_metrics(aiki_writer *w, void *arg)
     stats_put(w, "session_up", "gauge", "Whether the server knows this runtime", b->session_up);
     stats_put(w, "slots", "gauge", "Runs that may be resident at a time", b->limits.slots);
     stats_put(w, "slots_busy", "gauge", "Runs that are resident, or on their way", relay_held(b->relay));
-    builds_write_metrics(b->builds, w);
+    if (b->builds != NULL) /* it could not be made: what there is is taken down */
+        builds_write_metrics(b->builds, w);
 }
 
 /* ---- beginning ----------------------------------------------------------------------------- */
@@ -421,8 +422,7 @@ static aiki_status create_link_to_server(struct broker *b, aiki_error *err)
     return st;
 }
 
-/* Builds come last: a half-made broker can be taken down without draining them; nobody asks for
- * metrics before the loop runs. */
+/* Builds come last: a half-made broker can be taken down without draining them. */
 static aiki_status create_parts(struct broker *b, aiki_error *err)
 {
     static const struct relay_callbacks relay_callbacks = {.find_other = find_other_build,

@@ -17,7 +17,22 @@
 #include "intake/watch.h"
 #include "wire/keys.h"
 
-enum build_state { LOADING, GATING, REGISTERING, SERVING, DRAINING, KEPT, SOLO, SPARE };
+/* X(state, as /metrics names it) */
+#define BUILD_STATES(X)           \
+    X(LOADING, "loading")         \
+    X(GATING, "gating")           \
+    X(REGISTERING, "registering") \
+    X(SERVING, "serving")         \
+    X(DRAINING, "draining")       \
+    X(KEPT, "kept")               \
+    X(SOLO, "solo")               \
+    X(SPARE, "spare")
+
+enum build_state {
+#define BUILD_STATE_ENUM(name, text) name,
+    BUILD_STATES(BUILD_STATE_ENUM)
+#undef BUILD_STATE_ENUM
+};
 
 enum { LABEL_SIZE = 128 };
 

@@ -63,10 +63,11 @@ static void put_refusals(aiki_writer *w, const struct build_stats *s)
 
 static void put_builds(aiki_writer *w, const struct builds *bs)
 {
-    static const char *const names[] = {[LOADING] = "loading",   [GATING] = "gating",
-                                        [REGISTERING] = "registering", [SERVING] = "serving",
-                                        [DRAINING] = "draining", [KEPT] = "kept",
-                                        [SOLO] = "solo"};
+    static const char *const names[] = {
+#define BUILD_STATE_TEXT(name, text) [name] = (text),
+        BUILD_STATES(BUILD_STATE_TEXT)
+#undef BUILD_STATE_TEXT
+    };
     uint64_t counts[ARRAY_COUNT(names)] = {0}, children = 0, quarantined = 0;
     for (const struct build *b = bs->all; b != NULL; b = b->next) {
         counts[b->state]++;
