@@ -66,6 +66,19 @@ static uint64_t relative(uint64_t base, const uint8_t *at)
     return base + (uint64_t)(int64_t)(int32_t)elf_u32(at);
 }
 
+/* What a file says may overlap: each byte is looked at once, or a small file could ask for hours. Of
+ * those with one start it is the same one that is found each time. */
+static void end_at_next(struct lint *l)
+{
+    for (size_t i = l->function_count, next = 0; i-- > 0;) {
+        struct function *f = &l->functions[i];
+        if (i + 1 < l->function_count && f[1].start != f->start)
+            next = i + 1;
+        if (next > 0 && f->size > l->functions[next].start - f->start)
+            f->size = l->functions[next].start - f->start;
+    }
+}
+
 static bool read_functions(struct lint *l)
 {
     const struct image *m = &l->image;
@@ -91,6 +104,7 @@ static bool read_functions(struct lint *l)
         }
         l->function_count = count;
         qsort(l->functions, count, sizeof(*l->functions), compare_u64);
+        end_at_next(l);
         return true;
     }
     return false;

@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import struct
 import subprocess
 import time
 
@@ -134,6 +135,31 @@ def test_calls_through_pointers_are_found(tmp_path, build):
     assert "with rand:" in warning["message"] and "if it is called" in warning["message"]
     single = check(tmp_path, built("-DSINGLE"), "--determinism", "strict")
     assert code(single) == "NOT_DETERMINISTIC" or warned(single), single
+
+
+def segments(image):
+    at, size, count = struct.unpack_from("<Q", image, 32)[0], *struct.unpack_from("<HH", image, 54)
+    return [struct.unpack_from("<IIQQQQQQ", image, at + i * size) for i in range(count)]
+
+
+def let_functions_overlap(path):
+    """In what unwinding needs, each function goes on to the end of the code."""
+    image = bytearray(path.read_bytes())
+    all_of = segments(image)
+    hdr = next(s for s in all_of if s[0] == 0x6474E550)
+    code_end = next(s[3] + s[5] for s in all_of if s[0] == 1 and s[1] & 1)
+    for i in range(struct.unpack_from("<I", image, hdr[2] + 8)[0]):
+        start, entry = (hdr[3] + n for n in struct.unpack_from("<ii", image, hdr[2] + 12 + 8 * i))
+        offset = next(entry - s[3] + s[2] for s in all_of if s[0] == 1 and s[3] <= entry < s[3] + s[5])
+        struct.pack_into("<I", image, offset + 12, code_end - start)
+    path.write_bytes(image)
+
+
+def test_a_function_ends_where_the_next_one_begins(tmp_path):
+    """Else a file of overlapping ones could keep its check busy for hours."""
+    built = compiled(tmp_path, "pure", "-O0")
+    let_functions_overlap(built)
+    assert warned(check(tmp_path, built)) == [], "what stands behind it is not called"
 
 
 def test_strict_refuses_it_by_the_symbols_name(tmp_path):
