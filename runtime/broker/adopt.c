@@ -2,6 +2,7 @@
  *
  *   first session --> what keep.h lists --> admit, on a pool thread --> KEPT, loads --> known
  *                                             +-- not the same bytes any more: removed
+ *                                             +-- no room, no memory: not used now, the next process looks again
  *
  * Until all of them are known, a run that the newest build does not fit waits.
  */
@@ -51,6 +52,13 @@ static void admit_on_pool(uv_work_t *work)
         (void)unlink(a->result.copy);
 }
 
+/* Otherwise what was in the way may be gone when the next process looks. */
+static bool is_of_no_use(const struct adoption *a)
+{
+    return a->status == AIKI_INVALID || a->status == AIKI_CORRUPT ||
+           (a->status == AIKI_DENIED && !policy_has_no_keys(&a->err));
+}
+
 static void adopt(struct builds *bs, struct adoption *a)
 {
     if (a->status == AIKI_OK && memcmp(a->result.build, a->hash, BUILD_BYTES) != 0) {
@@ -61,7 +69,7 @@ static void adopt(struct builds *bs, struct adoption *a)
         log_warn("intake", "the kept build %s is not used: %s", a->path, a->err.message);
         if (a->status == AIKI_DENIED)
             policy_revoke(bs, a->hash, &a->err);
-        if (a->status != AIKI_DENIED || !policy_has_no_keys(&a->err))
+        if (is_of_no_use(a))
             keep_remove(bs->keep, a->hash);
         return;
     }

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import time
 
+import harness
 import pytest
 
-from harness import PATIENCE_S, ROOT, end, plugin, until
+from harness import PATIENCE_S, ROOT, RUNTIME, end, plugin, until
 from points import SIGNED
 
 
@@ -153,6 +154,27 @@ def test_nor_by_a_runtime_that_starts(signed):
     until(lambda: "is not used: its signature" in s.runtime.log.read_text(), "it is not adopted")
     is_blocked_by_the_key(s)
     comes_back(s)
+
+
+def test_a_disk_that_is_full_takes_no_kept_build_away(signed, monkeypatch):
+    """It cannot be used just then; with room again it is."""
+    s = signed
+    s.runtime.kill()
+    confined = s.directory / "confined"
+    confined.write_text(f"""#!/bin/bash
+trap '' XFSZ
+ulimit -f 16
+exec {RUNTIME} "$@"
+""")
+    confined.chmod(0o755)
+    with monkeypatch.context() as m:
+        m.setattr(harness, "RUNTIME", confined)
+        s.settings.start()
+    until(lambda: "is not used: cannot write the copy" in s.runtime.log.read_text(), "there is no room for it")
+    s.runtime.kill()
+    s.settings.start()
+    s.signal(s.parked, "go", None)
+    assert s.result(s.parked) == 3
 
 
 @pytest.mark.parametrize("point", SIGNED)
