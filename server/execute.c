@@ -69,9 +69,7 @@ static aiki_status store_flows(struct pipeline *p, struct flow *const *flows, si
     for (size_t i = 0; i < count; i++)
         flow_row(&p->registry, flows[i], &rows[i]);
     const struct unit unit = {.workflows = rows, .workflow_count = count};
-    aiki_status status = p->store->ops->commit(p->store, &unit, err);
-    if (status == AIKI_OK)
-        metric_add(store_commits, 1);
+    aiki_status status = unit_store(p, &unit, err);
     free(rows);
     return status;
 }

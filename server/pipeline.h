@@ -263,6 +263,10 @@ void unit_commit(struct pipeline *p);
 void unit_finish(struct pipeline *p);
 /* Commit first when e is dirty. e may be gone afterwards (rolled back): look it up again. */
 bool unit_barrier(struct pipeline *p, const struct entry *e);
+/* Every commit goes through here; by itself: what is no part of the unit at hand, as rows of the registry.
+ * A full disk is nobody's mistake who asks: AIKI_UNAVAILABLE, STORE_FULL. Else AIKI_CONFLICT, AIKI_STALE or
+ * AIKI_UNAVAILABLE: nothing was written. Any other failure ends the process. */
+aiki_status unit_store(struct pipeline *p, const struct unit *unit, aiki_error *err);
 void unit_deinit(struct work *u);
 
 /* ---- commands -------------------------------------------------------------------------------- */

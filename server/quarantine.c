@@ -70,10 +70,7 @@ static aiki_status record(struct pipeline *p, const struct quarantined *x, bool 
                                      .first_seen_at_ms = x->at_ms,
                                      .last_seen_at_ms = p->now.at_ms};
     const struct unit unit = {.workflows = &row, .workflow_count = 1};
-    aiki_status status = p->store->ops->commit(p->store, &unit, err);
-    if (status == AIKI_OK)
-        metric_add(store_commits, 1);
-    return status;
+    return unit_store(p, &unit, err);
 }
 
 static bool restore_row(void *arg, const struct workflow_row *row)

@@ -332,6 +332,37 @@ static void pass_edges(const struct unit *unit, bool committed)
         fault_edges(unit->runs[i].events, committed);
 }
 
+/* The store is not to be trusted any more: end, and let the restart find what is on record. */
+static void end_process(const aiki_error *err)
+{
+    log_error("store", "commit failed, ending so that nothing unrecorded is acknowledged: %s",
+              err->message);
+    _exit(1);
+}
+
+static bool is_refusal(aiki_status status)
+{
+    return status == AIKI_CONFLICT || status == AIKI_STALE || status == AIKI_LIMIT ||
+           status == AIKI_UNAVAILABLE;
+}
+
+aiki_status unit_store(struct pipeline *p, const struct unit *unit, aiki_error *err)
+{
+    aiki_error full = {.struct_size = sizeof(full)};
+    aiki_status status = p->store->ops->commit(p->store, unit, err);
+    if (status == AIKI_OK) {
+        metric_add(store_commits, 1);
+        return AIKI_OK;
+    }
+    if (!is_refusal(status))
+        end_process(err);
+    if (status != AIKI_LIMIT)
+        return status;
+    status = error_code(&full, AIKI_UNAVAILABLE, "STORE_FULL", "%s", err->message);
+    *err = full;
+    return status;
+}
+
 static aiki_status commit(struct pipeline *p, aiki_error *err)
 {
     struct work *u = &p->work;
@@ -357,26 +388,10 @@ static aiki_status commit(struct pipeline *p, aiki_error *err)
     const struct unit unit = {.runs = u->writes, .run_count = u->run_count};
     fault_point(server_commit_before);
     pass_edges(&unit, false);
-    aiki_status status = p->store->ops->commit(p->store, &unit, err);
-    if (status == AIKI_OK)
-        metric_add(store_commits, 1);
+    aiki_status status = unit_store(p, &unit, err);
     fault_point(server_commit_after);
     pass_edges(&unit, true);
     return status;
-}
-
-/* The store is not to be trusted any more: end, and let the restart find what is on record. */
-static void end_process(const aiki_error *err)
-{
-    log_error("store", "commit failed, ending so that nothing unrecorded is acknowledged: %s",
-              err->message);
-    _exit(1);
-}
-
-static bool is_refusal(aiki_status status)
-{
-    return status == AIKI_CONFLICT || status == AIKI_STALE || status == AIKI_LIMIT ||
-           status == AIKI_UNAVAILABLE;
 }
 
 static void decide_alone(struct pipeline *p, const struct batch *batch, size_t index)
@@ -393,15 +408,10 @@ static void decide_alone(struct pipeline *p, const struct batch *batch, size_t i
         settle(p);
         return;
     }
-    if (!is_refusal(status) || status == AIKI_STALE)
-        end_process(&err); /* STALE alone: memory and store disagree about a run */
+    if (status == AIKI_STALE)
+        end_process(&err); /* alone: memory and store disagree about a run */
     roll_back(p);
     metric_add(store_commits_refused, 1);
-    if (status == AIKI_LIMIT) { /* a full disk is nobody's mistake who asks: try again later */
-        aiki_error full = {.struct_size = sizeof(full)};
-        (void)error_code(&full, AIKI_UNAVAILABLE, "STORE_FULL", "%s", err.message);
-        err = full;
-    }
     answer_refusal(p, c, &err);
 }
 
@@ -422,8 +432,6 @@ void unit_commit(struct pipeline *p)
         quarantine_settle(p);
         return;
     }
-    if (!is_refusal(status))
-        end_process(&err);
     if (status != AIKI_CONFLICT)
         log_warn("store", "commit refused, its commands are decided one by one: %s", err.message);
 

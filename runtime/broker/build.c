@@ -193,6 +193,14 @@ static void promote(struct build *b)
     builds_settle(bs);
 }
 
+/* It could not be recorded, which says nothing about the file: it is looked at again, and asked for again. */
+static void refuse_registration(struct build *b, aiki_status status, aiki_view error)
+{
+    file_refuse_with(b->owner, b->file, b->hash, error);
+    if (status == AIKI_UNAVAILABLE)
+        watch_doubt(b->owner->watch, b->file->name);
+}
+
 static void on_registered(struct request *r, const struct frame *answer)
 {
     struct build *b = container_of(r, struct build, registration);
@@ -206,18 +214,19 @@ static void on_registered(struct request *r, const struct frame *answer)
     if (answer->type == WIRE_OK) {
         if (b->state == REGISTERING)
             promote(b);
+        else
+            bs->cb.on_routes(bs->arg); /* it may have been refused before */
         return;
     }
-    aiki_view error = {NULL, 0};
-    if (answer->type == WIRE_FAULT && msg_FAULT_read(answer->payload, &fault, &err) == AIKI_OK)
-        error = fault.error;
+    if (answer->type != WIRE_FAULT || msg_FAULT_read(answer->payload, &fault, &err) != AIKI_OK)
+        fault = (struct msg_FAULT){.status = AIKI_CORRUPT};
     if (b->state == REGISTERING) {
-        file_refuse_with(bs, b->file, b->hash, error);
+        refuse_registration(b, fault.status, fault.error);
         file_drop_candidate(b->file);
         builds_settle(bs);
     } else if (b->state == SERVING) {
         b->rejected = true;
-        file_refuse_with(bs, b->file, b->hash, error);
+        refuse_registration(b, fault.status, fault.error);
         bs->cb.on_routes(bs->arg);
     }
 }

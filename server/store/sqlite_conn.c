@@ -42,13 +42,30 @@ static int primary_code(const struct sqlite_conn *c)
     return sqlite3_extended_errcode(c->db) & 0xff;
 }
 
-/* A file-size or quota limit is the administrator's way to say that the disk is full. */
+/* Of the database (SQLITE_FCNTL_FILE_POINTER) or of its log; 0 = no call has failed. */
+static int last_errno(const struct sqlite_conn *c, int file)
+{
+    sqlite3_file *f = NULL;
+    int why = 0;
+    if (sqlite3_file_control(c->db, "main", file, &f) == SQLITE_OK && f != NULL && f->pMethods != NULL)
+        (void)f->pMethods->xFileControl(f, SQLITE_FCNTL_LAST_ERRNO, &why);
+    return why;
+}
+
+static bool means_full(int why)
+{
+    return why == EFBIG || why == EDQUOT || why == ENOSPC;
+}
+
+/* A file-size or quota limit is the administrator's way to say that the disk is full. When a statement has
+ * failed because of one, sqlite3_system_errno() does not tell: the files do. */
 static bool disk_is_full(const struct sqlite_conn *c)
 {
     int code = sqlite3_extended_errcode(c->db);
-    int why = sqlite3_system_errno(c->db);
     return primary_code(c) == SQLITE_FULL ||
-           (code == SQLITE_IOERR_WRITE && (why == EFBIG || why == EDQUOT || why == ENOSPC));
+           (code == SQLITE_IOERR_WRITE && (means_full(sqlite3_system_errno(c->db)) ||
+                                           means_full(last_errno(c, SQLITE_FCNTL_JOURNAL_POINTER)) ||
+                                           means_full(last_errno(c, SQLITE_FCNTL_FILE_POINTER))));
 }
 
 static aiki_status status_of(const struct sqlite_conn *c)

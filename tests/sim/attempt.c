@@ -134,6 +134,7 @@ static void begin(struct stay *s, struct execution *x)
 {
     struct outcome_of o = outcome(x, replay_future(&s->replay, x->future));
     x->began_ms = sim.now_ms;
+    x->began_host_ms = host_now_ms(host_of(s));
     event_of(x, o.takes_ms, on_end);
     if (o.beat_ms > 0)
         event_of(x, o.beat_ms, on_beat);

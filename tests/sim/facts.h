@@ -126,7 +126,8 @@ struct sim_run {
     /* what the unit at hand did to it, for family.c */
     uint64_t seq_before;
     uint32_t ends_before, joins_before;
-    bool ended_now, cancelled_now, retried_now;
+    bool ended_before, ended_now, cancelled_now, retried_now;
+    uint64_t commit;           /* the last one that wrote it */
     struct fact_step *steps;
     uint32_t step_count, step_capacity;
     struct fact_signal *signals;
@@ -143,6 +144,7 @@ struct execution {
     uint64_t nth;
     uint32_t next;             /* of its stay, index + 1 */
     int64_t began_ms, beat_ms; /* ours; 0 = not yet */
+    int64_t began_host_ms;     /* by the clock of its host */
     bool abandoned, over, in_calm;
 };
 

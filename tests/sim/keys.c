@@ -37,7 +37,9 @@ void key_check(struct sim_run *r)
     bool inherits = r->parent != NOBODY && family_step(&sim.runs[r->parent], &r->id)->shared &&
                     (former->ended_as & ~(UINT64_C(1) << RUN_COMPLETED)) != 0 &&
                     (former->ended_as >> RUN_COMPLETED & 1) == 0;
-    bool ended = former->ended || former->ended_as != 0; /* and was tried again with the same commit */
+    /* Or it was tried again with the same commit: whether before its key was taken, no record says. */
+    bool retried = former->commit == sim.commits && (former->ended_before || former->ended_now);
+    bool ended = former->ended || retried;
     if (!inherits && (!replaces || !ended))
         violation("run %u takes the key of run %u, which %s", fact_run_number(r), r->key_from,
                   ended ? "it was not to take" : "goes on");

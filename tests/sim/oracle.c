@@ -36,7 +36,9 @@ static void take_events(struct sim_run *r, const struct run_write *w)
     r->seq_before = r->seq;
     r->ends_before = r->end_count;
     r->joins_before = r->join_count;
+    r->ended_before = r->ended;
     r->ended_now = r->cancelled_now = r->retried_now = false;
+    r->commit = sim.commits;
     aiki_reader_init(&reader, w->events);
     while (aiki_reader_left(&reader) > 0) {
         struct event e;

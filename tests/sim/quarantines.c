@@ -20,7 +20,8 @@ struct count {
 };
 static struct {
     struct count counts[BUILDS][BITS];
-    uint32_t on[BUILDS], ever[BUILDS]; /* by rows; bits */
+    uint32_t on[BUILDS];   /* by rows; bits */
+    uint32_t ever[BUILDS]; /* by crashes on record: a row that the store refuses holds until a restart, too */
 } all;
 
 void quarantine_begin(void) { memset(&all, 0, sizeof(all)); }
@@ -47,7 +48,8 @@ void quarantine_counts(const struct sim_run *r, const struct event *e)
 {
     aiki_error err = {.struct_size = sizeof(err)};
     uint32_t number = number_of(e->as.crashed.name, e->as.crashed.attempt == 0);
-    struct count *c = &all.counts[e->as.crashed.build.data[0] - 1u][number];
+    uint32_t build = e->as.crashed.build.data[0] - 1u;
+    struct count *c = &all.counts[build][number];
     (void)error_read(e->as.crashed.error, &err, NULL, NULL); /* its code counts */
     if (strcmp(err.code, "CRASH_KILLED") == 0)
         return;
@@ -55,6 +57,8 @@ void quarantine_counts(const struct sim_run *r, const struct event *e)
         *c = (struct count){.generation = sim.server.generation + 1, .first_run = fact_run_number(r)};
     c->several |= c->first_run != fact_run_number(r);
     c->at_ms[c->count++ % 16] = e->at_ms;
+    if (is_too_much(c))
+        all.ever[build] |= 1u << number;
 }
 
 static void take_row(const struct workflow_row *row)
@@ -72,7 +76,6 @@ static void take_row(const struct workflow_row *row)
         violation("%.*s of build %u is quarantined, and has not crashed that often",
                   (int)row->name.size_bytes, (const char *)row->name.data, build);
     all.on[build] |= bit;
-    all.ever[build] |= bit;
 }
 
 void quarantine_rows(const struct unit *u)

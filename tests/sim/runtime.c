@@ -195,6 +195,7 @@ static void drop_all(struct runtime *rt)
             stay_drop(&rt->stays[i]);
     rt->ask_count = rt->claims_open = 0;
     rt->registered = false;
+    rt->serve_at_ms = 0;
     memset(rt->quarantined, 0, sizeof(rt->quarantined));
 }
 
@@ -324,7 +325,12 @@ static void on_fault(struct runtime *rt, const struct ask *a, const struct msg_F
         return;
     }
     if (a->kind == ASK_REGISTER) {
-        leave(rt);
+        if (m->status == AIKI_UNAVAILABLE)
+            rt->serve_at_ms = sim.now_ms + 1000; /* with the next look at its files */
+        else if (m->status == AIKI_FENCED)
+            leave(rt);
+        else
+            violation("runtime %u: its build is refused: %s %s", rt->number, err.code, err.message);
         return;
     }
     if (a->kind == ASK_JOURNAL)
@@ -466,6 +472,10 @@ static void on_life(struct sim_event *e)
     if (sim.now_ms - rt->renewed_at_ms >= LEASE_MS) {
         leave(rt);
         return;
+    }
+    if (rt->serve_at_ms != 0 && rt->serve_at_ms <= sim.now_ms) {
+        rt->serve_at_ms = 0;
+        serve(rt);
     }
     read_streams(rt);
     if (fault_strikes(FAULT_BIT_RUNTIME_CRASH, 1)) {

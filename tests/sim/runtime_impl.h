@@ -52,6 +52,7 @@ struct runtime {
     uint64_t generation;        /* rises when the process is a new one */
     bool up, registered;
     int64_t frozen_until_ms, renewed_at_ms;
+    int64_t serve_at_ms;        /* the server could not record its build: again then; 0 = it need not */
     struct aiki_id session;
     uint32_t correlation;
     int64_t offset_ms, last_ms; /* engine's clock as learnt */

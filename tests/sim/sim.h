@@ -301,8 +301,10 @@ void runtimes_calm(uint32_t build);
 /* What the runtime was told is quarantined of that build, and whether it serves that. */
 uint32_t runtime_quarantined(uint32_t peer, uint32_t build, bool *ret_registered);
 
-/* schemas.c: a value that is not what is expected. */
+/* schemas.c: a value that is not what is expected. How long ago builds came that take what is on record
+ * nevertheless; negative: not yet. */
 bool schema_misfit(uint64_t value);
+int64_t schema_mended_ms(void);
 
 /* quarantines.c: what is quarantined, by what is on record. One bit for each task and workflow. */
 void quarantine_begin(void);

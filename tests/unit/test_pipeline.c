@@ -210,6 +210,26 @@ static void a_full_store_is_told_and_leaves_nothing(void **state)
     assert_true(m.created && f->offer_count == 1);
 }
 
+/* So is a runtime whose build cannot be recorded: it does not serve, and does once it has asked again. */
+static void a_full_store_registers_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_OK ok;
+    open_session(f, RIVAL);
+    memory_store_fail_commit(f->store, AIKI_LIMIT, 0);
+    serve(f, RIVAL, other_build);
+    turn(f);
+    expect_fault(f, RIVAL, 90, AIKI_UNAVAILABLE, "STORE_FULL");
+    assert_int_equal(party_of(&f->p, peer(RIVAL))->session->plugin_count, 0);
+    forget(f);
+    uint64_t before = f->store->commits;
+    serve(f, RIVAL, other_build);
+    turn(f);
+    expect(f, RIVAL, 90, OK, &ok);
+    assert_int_equal(f->store->commits, before + 1);
+    assert_int_equal(party_of(&f->p, peer(RIVAL))->session->plugin_count, 1);
+}
+
 /* In one unit a run is terminated and its owner, who does not know, appends. The commit is refused: the run
  * goes on, and the owner must not have been told that it lost it. */
 static void a_refusal_waits_for_the_commit_it_rests_on(void **state)
@@ -638,6 +658,7 @@ int main(void)
         CASE(bad_starts_change_nothing),
         CASE(a_refused_unit_is_decided_one_by_one),
         CASE(a_full_store_is_told_and_leaves_nothing),
+        CASE(a_full_store_registers_nothing),
         CASE(a_refused_append_can_be_repeated),
         CASE(a_refusal_waits_for_the_commit_it_rests_on),
         CASE(a_timer_outlives_a_failed_read),

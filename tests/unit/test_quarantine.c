@@ -56,7 +56,7 @@ static int told(struct fixture *f, uint32_t who)
     return on;
 }
 
-static void lift(struct fixture *f)
+static void ask_to_lift(struct fixture *f)
 {
     uint8_t memory[32];
     aiki_writer args;
@@ -68,6 +68,11 @@ static void lift(struct fixture *f)
     aiki_mp_str(&args, digits);
     say(f, CLIENT, QUERY, 5, .what = view_of("plugins.unquarantine"), .args = aiki_writer_view(&args));
     turn(f);
+}
+
+static void lift(struct fixture *f)
+{
+    ask_to_lift(f);
     (void)answer_to(f, CLIENT, 5, WIRE_DOCUMENT);
 }
 
@@ -127,12 +132,30 @@ static void a_lift_is_told_to_all(void **state)
     assert_int_equal(told(f, RUNTIME), -1);
 }
 
+/* Who asks for a lift that cannot be recorded is told to come again, and nothing is lifted until then. */
+static void a_full_store_lifts_nothing(void **state)
+{
+    struct fixture *f = *state;
+    crash_new(f);
+    forget(f);
+    crash_new(f);
+    assert_int_equal(told(f, RUNTIME), true);
+    memory_store_fail_commit(f->store, AIKI_LIMIT, 0);
+    ask_to_lift(f);
+    expect_fault(f, CLIENT, 5, AIKI_UNAVAILABLE, "STORE_FULL");
+    assert_int_equal(told(f, RUNTIME), -1);
+    assert_int_equal(f->p.quarantine.count, 1);
+    lift(f);
+    assert_int_equal(told(f, RUNTIME), false);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup_counting, teardown)
     const struct CMUnitTest tests[] = {
         CASE(what_crashes_is_quarantined),
         CASE(a_lift_is_told_to_all),
+        CASE(a_full_store_lifts_nothing),
         CASE(what_is_not_on_record_does_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -469,6 +470,36 @@ static void disk_full(void **state)
     draft_deinit(&d);
 }
 
+static void limit_files(rlim_t size_bytes)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = size_bytes < limit.rlim_max ? size_bytes : limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* So does a limit on the size of files, and a quota in the same way. */
+static void file_size_limit(void **state)
+{
+    struct fixture *f = *state;
+    struct stat st;
+    char log[300];
+    aiki_error err = {.struct_size = sizeof(err)};
+    assert_int_equal(save_another(f, 1, NULL), AIKI_OK);
+    (void)snprintf(log, sizeof(log), "%s-wal", f->path);
+    assert_int_equal(stat(log, &st), 0);
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN); /* as the server does */
+    limit_files((rlim_t)st.st_size);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(save_another(f, 2, &err), AIKI_LIMIT);
+    limit_files(RLIM_INFINITY);
+    (void)signal(SIGXFSZ, before);
+    assert_non_null(strstr(err.message, "disk is full"));
+    assert_int_equal(save_another(f, 2, NULL), AIKI_OK);
+    reopen(f);
+    assert_int_equal(f->s->run_no_max, 2);
+}
+
 /* A disk that is full from the beginning leaves nothing half made. */
 static void disk_full_at_first(void **state)
 {
@@ -655,6 +686,7 @@ int main(void)
         CASE(killed_server),     CASE(torn_log),           CASE(foreign_file_is_untouched),
         CASE(tampered_history),  CASE(one_sync_a_commit),  CASE(detour_meets_the_lock),
         CASE(disk_full),         CASE(disk_error),         CASE(checkpoint_error),
+        CASE(file_size_limit),
         CASE(log_is_bounded),    CASE(log_has_an_end),     CASE(locked_by_a_shell),
         CASE(reader_is_limited), CASE(disk_full_at_first), CASE(live_copy),
     };
