@@ -194,10 +194,10 @@ static void promote(struct build *b)
 }
 
 /* It could not be recorded, which says nothing about the file: it is looked at again, and asked for again. */
-static void refuse_registration(struct build *b, aiki_status status, aiki_view error)
+static void refuse_registration(struct build *b, const struct msg_FAULT *fault)
 {
-    file_refuse_with(b->owner, b->file, b->hash, error);
-    if (status == AIKI_UNAVAILABLE)
+    file_refuse_with(b->owner, b->file, b->hash, fault->error);
+    if (fault->status == AIKI_UNAVAILABLE)
         watch_doubt(b->owner->watch, b->file->name);
 }
 
@@ -221,12 +221,12 @@ static void on_registered(struct request *r, const struct frame *answer)
     if (answer->type != WIRE_FAULT || msg_FAULT_read(answer->payload, &fault, &err) != AIKI_OK)
         fault = (struct msg_FAULT){.status = AIKI_CORRUPT};
     if (b->state == REGISTERING) {
-        refuse_registration(b, fault.status, fault.error);
+        refuse_registration(b, &fault);
         file_drop_candidate(b->file);
         builds_settle(bs);
     } else if (b->state == SERVING) {
         b->rejected = true;
-        refuse_registration(b, fault.status, fault.error);
+        refuse_registration(b, &fault);
         bs->cb.on_routes(bs->arg);
     }
 }

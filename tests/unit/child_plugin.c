@@ -165,6 +165,13 @@ static aiki_status hurried(aiki_run *run, aiki_view input, aiki_error *err)
     return aiki_task_with(run, "nap", input, &options, NULL, err);
 }
 
+static aiki_status talk_once(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    const aiki_task_options options = {.struct_size = (uint32_t)sizeof(options),
+                                       .flags = AIKI_TASK_AT_MOST_ONCE};
+    return aiki_task_with(run, "talk", input, &options, NULL, err);
+}
+
 /* input n: n naps side by side, all awaited. */
 static aiki_status fan(aiki_run *run, aiki_view input, aiki_error *err)
 {
@@ -483,6 +490,7 @@ AIKI_PLUGIN(
         AIKI_WORKFLOW("patience", "1.0.0", patience), AIKI_WORKFLOW("spins", "1.0.0", spins),
         AIKI_WORKFLOW("crowd", "1.0.0", crowd), AIKI_WORKFLOW("hurried", "1.0.0", hurried),
         AIKI_WORKFLOW("bad-calls", "1.0.0", bad_calls),
+        AIKI_WORKFLOW("talk-once", "1.0.0", talk_once),
         AIKI_WORKFLOW("short-options", "1.0.0", short_options)),
     AIKI_TASKS(AIKI_TASK("twice", twice, AIKI_INLINE), AIKI_TASK("nap", nap),
                AIKI_TASK("flaky", flaky), AIKI_TASK("tell-key", tell_key),

@@ -84,6 +84,73 @@ static void grace_keeps_results(void **state)
     assert_int_equal(broker_stop(&b), 0);
 }
 
+/* In one write, so that the child finds both: it knows that it is to leave when it learns that its append is on
+ * record. */
+static void tell_to_leave_and_ack(struct broker *b, const struct book *k)
+{
+    const struct msg_DRAIN drain = {.grace_ms = ANSWER_MS_MAX, .leave = true};
+    const struct msg_ACK ack = {.run = k->id, .number = k->number, .now_ms = engine_ms()};
+    aiki_writer w;
+
+    buf_init(&w);
+    uint64_t at = frame_begin(&w);
+    msg_DRAIN_write(&w, &drain);
+    assert_int_equal(frame_end(&w, at, WIRE_DRAIN, 0), AIKI_OK);
+    at = frame_begin(&w);
+    msg_ACK_write(&w, &ack);
+    assert_int_equal(frame_end(&w, at, WIRE_ACK, 0), AIKI_OK);
+    send_all(b, aiki_writer_view(&w));
+    buf_deinit(&w);
+}
+
+static void tell_to_leave(struct broker *b, const struct book *k)
+{
+    (void)k;
+    broker_send(b, DRAIN, .grace_ms = ANSWER_MS_MAX, .leave = true);
+}
+
+static void end_the_grace(struct broker *b, const struct book *k)
+{
+    (void)k;
+    broker_send(b, DRAIN, .grace_ms = 1);
+}
+
+/* A task to be executed at most once is announced, and the process is to end before it begins: it goes on record as
+ * not begun, so that the next process begins it, and nobody else has. */
+static void what_was_announced_is_taken_back(void **state)
+{
+    static void (*const ends[])(struct broker *, const struct book *) = {
+        tell_to_leave_and_ack, tell_to_leave, end_the_grace};
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        struct broker b;
+        struct book k;
+        unsigned lines = log_lines;
+
+        broker_start(&b);
+        load(&b, "steps");
+        open_book_number(&k, "talk-once", i);
+        assign(&b, &k);
+        assert_true(next_append(&b, &k, ANSWER_MS_MAX));
+        assert_int_equal(k.next, NEXT_CONTINUE);
+        assert_int_equal(k.last_kind, EVENT_HEARTBEAT);
+        ends[i](&b, &k);
+        assert_int_equal(serve(&b, &k), NEXT_RELEASE);
+        assert_int_equal(count_events(&k, EVENT_HEARTBEAT), 2);
+        assert_int_equal(log_lines, lines);
+        assert_int_equal(broker_stop(&b), 0);
+        broker_start(&b);
+        load(&b, "steps");
+        assign(&b, &k);
+        assert_int_equal(serve(&b, &k), NEXT_FINISH);
+        assert_int_equal(k.last_kind, EVENT_COMPLETED);
+        assert_int_equal(log_lines, lines + 1);
+        close_book(&k);
+        assert_int_equal(broker_stop(&b), 0);
+    }
+}
+
 /* What the child wrote to stderr before it died of the signal. */
 static int die_of(const char *workflow, uint64_t input, char *ret_text, size_t size)
 {
@@ -181,6 +248,7 @@ int main(void)
         cmocka_unit_test(drain_ends_the_process),
         cmocka_unit_test(grace_hands_runs_back),
         cmocka_unit_test(grace_keeps_results),
+        cmocka_unit_test(what_was_announced_is_taken_back),
         cmocka_unit_test(deaths_name_the_run),
         cmocka_unit_test(orphans_die),
         cmocka_unit_test(bad_frames_end_the_process),
