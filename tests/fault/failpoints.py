@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import chain
-from harness import HttpError, Ledger, until
+from harness import PATIENCE_S, HttpError, Ledger, until
 from points import GATES, MOVES, POINTS, QUARANTINES, RECYCLING, SIGNED, owner_of
 
 
@@ -46,7 +46,7 @@ def test_killed_at(stacks, point, nth):
 
     started = []
     seen = []
-    keeper = threading.Thread(target=lambda: (until(lambda: died() or done.is_set(), point),
+    keeper = threading.Thread(target=lambda: (until(lambda: died() or done.is_set(), point, 10 * PATIENCE_S),
                                               seen.append(died()), supervise()))
     keeper.start()
     try:

@@ -37,7 +37,7 @@ def test_a_number_of_ends_is_waited_for_in_the_same_way(common):
 
 
 def test_a_quorum_counts_successes_and_lists_the_others(common):
-    assert said(common, "quorum", 20, LATE, 40, -10, 60) == ("ok", ["ok", "pending", "ok", "REFUSED", "ok"])
+    assert said(common, "quorum", 20, LATE, 40, -10, 600) == ("ok", ["ok", "pending", "ok", "REFUSED", "ok"])
 
 
 def test_a_quorum_that_cannot_be_reached_any_more_is_the_first_failure(common):

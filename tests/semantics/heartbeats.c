@@ -12,7 +12,7 @@
 
 #include "trace.h"
 
-enum { SILENCE_MS = 300 };
+enum { SILENCE_MS = 1000 };
 
 #define ITEMS(F, R)                                                  \
     F(R, str, path, AIKI_REQUIRED)                                   \

@@ -42,6 +42,6 @@ static aiki_status passes(aiki_run *run, const struct passes_input *in, struct a
     return finish_call(run, in, NULL, err);
 }
 AIKI_WORKFLOW_TYPED_WITH(passes, "passes", "1.0.0", passes_input, aiki_nothing,
-                         AIKI_FIXED_DELAY(3, 150));
+                         AIKI_FIXED_DELAY(3, 500));
 
 AIKI_PLUGIN("passes", "1.0.0", AIKI_WORKFLOWS(passes_workflow), AIKI_TASKS(prepare_task, finish_task));

@@ -27,7 +27,7 @@ def test_start_to_close_of_the_last_attempt_is_the_failure_of_the_run(common):
 
 
 def test_schedule_to_close_is_for_the_whole_call_and_keeps_the_last_failure(common):
-    run = common.start("timeouts", {"ms": HOUR_MS, "start_to_close_ms": 250, "schedule_to_close_ms": 400})
+    run = common.start("timeouts", {"ms": HOUR_MS, "start_to_close_ms": 1000, "schedule_to_close_ms": 1600})
     error = common.outcome(run)["error"]
     assert error["code"] == "TIMEOUT_SCHEDULE_TO_CLOSE"
     assert error["cause"]["code"] == "TIMEOUT_START_TO_CLOSE", "what the attempt before it failed with"

@@ -10,12 +10,12 @@
 
 #define TURN(F, R)                    \
     F(R, str, path, AIKI_REQUIRED)    \
-    F(R, i64, ms, AIKI_REQUIRED, AIKI_RANGE(0, 999))
+    F(R, i64, ms, AIKI_REQUIRED, AIKI_RANGE(0, 60000))
 AIKI_RECORD(turn, TURN);
 
 static aiki_status take_turn(aiki_call *call, const struct turn *in, struct aiki_nothing *out)
 {
-    const struct timespec nap = {0, (long)in->ms * 1000000};
+    const struct timespec nap = {in->ms / 1000, in->ms % 1000 * 1000000};
     (void)out;
     if (!trace_append(in->path, "+", 1))
         return aiki_fail_final(call, "NO_TRACE", "%s cannot be written", in->path);

@@ -16,7 +16,7 @@ def most_at_once(marks):
 def test_slots_are_used_and_never_exceeded(stacks):
     s = stacks(plugins=["turns"], runtime_args=["--slots", "3"])
     path = s.directory / "turns"
-    runs = [s.start("turns", {"path": str(path), "ms": 30}) for _ in range(30)]
+    runs = [s.start("turns", {"path": str(path), "ms": 100}) for _ in range(30)]
     busy = set()
 
     def sample():
@@ -59,7 +59,7 @@ def test_two_runtimes_never_own_the_same_run(stacks):
 def test_sigterm_finishes_what_is_under_way_and_takes_nothing_new(stacks):
     s = stacks(plugins=["turns"])
     path = s.directory / "turns"
-    run = s.start("turns", {"path": str(path), "ms": 900})
+    run = s.start("turns", {"path": str(path), "ms": 3000})
     until(lambda: path.exists() and path.read_text() == "+", "it is under way")
     s.runtime.send(15)
     until(lambda: re.search("SIGTERM", s.runtime.log.read_text()), "it drains")
