@@ -69,8 +69,9 @@ static const struct config_key keys[] = {
     {"determinism", CONFIG_TEXT, "warn", 0, 0,
      "strict: plugins whose workflow code calls clocks, chance, files... are refused"},
     {"sandbox", CONFIG_TEXT, "off", 0, 0,
-     "keep plugins from files, network and processes: on, try (what the kernel has) or off, with needs "
-     "behind it; also for some files: try,billing.so=on network write:/var/lib/billing"},
+     "keep plugins from files, network and processes: on, try (what the kernel has), declared (but for what "
+     "they declare) or off, with needs behind it; also for some files: try,billing.so=on network "
+     "write:/var/lib/billing"},
     {"task-threads", CONFIG_INT, "64", 1, 1024, "tasks at a time, for each plugin"},
     {"wait-timeout-ms", CONFIG_INT, "604800000", 0, INT64_C(3660) * 24 * 3600 * 1000,
      "of waits for signals without a limit by call or workflow; 0 = none"},

@@ -499,7 +499,7 @@ void view_plugin(aiki_writer *w, const struct plugin *plugin)
     if (plugin->descriptor != NULL)
         (void)descriptor_read((aiki_view){plugin->descriptor, plugin->descriptor_size_bytes}, &d,
                               NULL); /* read before: it decodes */
-    aiki_mp_map(w, 16);
+    aiki_mp_map(w, 17);
     put_text(w, "file", view_of(plugin->file));
     put_text(w, "state", view_of(view_plugin_state(plugin)));
     put_time(w, "since", plugin->since_at_ms);
@@ -524,5 +524,10 @@ void view_plugin(aiki_writer *w, const struct plugin *plugin)
     put_raw(w, "error", (aiki_view){plugin->error, plugin->error_size_bytes});
     put_raw(w, "gate", (aiki_view){plugin->gate, plugin->gate_size_bytes});
     put_raw(w, "warnings", d.warnings);
+    put(w, "needs");
+    if (d.needs.size_bytes > 0)
+        aiki_mp_strn(w, d.needs.data, d.needs.size_bytes);
+    else
+        aiki_mp_nil(w);
     put_process(w, &plugin->usage);
 }

@@ -14,6 +14,19 @@
 
 /* ---- list --------------------------------------------------------------------------------- */
 
+/* What its file declares, in short; `plugins show` has all of it. */
+static void table_needs(struct table *t, aiki_view plugin)
+{
+    enum { SHOWN_BYTES = 32 };
+    aiki_view needs = doc_text(plugin, "needs");
+    bool cut = needs.size_bytes > SHOWN_BYTES;
+    if (needs.size_bytes == 0)
+        table_cell(t, "-");
+    else
+        table_cell(t, "%.*s%s", cut ? SHOWN_BYTES : (int)needs.size_bytes, (const char *)needs.data,
+                   cut ? "..." : "");
+}
+
 static void plugin_row(struct table *t, aiki_view plugin)
 {
     aiki_view error = doc_get(plugin, "error"), build = doc_text(plugin, "build");
@@ -26,6 +39,7 @@ static void plugin_row(struct table *t, aiki_view plugin)
     table_view(t, build);
     table_view(t, doc_text(plugin, "worker"));
     table_view(t, doc_text(plugin, "file"));
+    table_needs(t, plugin);
     if (error.size_bytes > 0) {
         aiki_view code = doc_text(error, "code"), message = doc_text(error, "message");
         table_cell(t, "%.*s: %.*s", (int)code.size_bytes, (const char *)code.data,
@@ -60,7 +74,7 @@ static void print_quarantined(aiki_view document)
 static int run_list(struct cli *cli)
 {
     static const char *const headers[] = {"PLUGIN", "VERSION", "STATE", "BUILD",
-                                          "WORKER", "FILE",    "ERROR", NULL};
+                                          "WORKER", "FILE",    "NEEDS", "ERROR", NULL};
     aiki_view document;
     int code = cli_query(cli, "plugins.list", NULL, &document);
     if (code != EXIT_OK)
@@ -163,6 +177,19 @@ static void print_process(aiki_view build)
     printf("\n");
 }
 
+/* What its file declares: whether that is in force is the setting's to say. */
+static void print_needs(aiki_view build)
+{
+    aiki_view needs = doc_text(build, "needs"), id = doc_text(build, "build");
+    if (needs.size_bytes == 0)
+        return;
+    printf("\nneeds of %.12s on ", id.size_bytes >= 12 ? (const char *)id.data : "?");
+    print_clean(doc_text(build, "worker"));
+    printf(": ");
+    print_clean(needs);
+    printf("\n");
+}
+
 static int run_show(struct cli *cli)
 {
     static const char *const headers[] = {"BUILD",     "VERSION", "STATE", "SINCE",
@@ -181,6 +208,8 @@ static int run_show(struct cli *cli)
             build_row(&t, l.item, clock_wall_ms());
         table_print(&t, "no builds");
         for (struct doc_list l = doc_list(document, "builds"); doc_next(&l);)
+            print_needs(l.item);
+        for (struct doc_list l = doc_list(document, "builds"); doc_next(&l);)
             print_gate(l.item);
         for (struct doc_list l = doc_list(document, "builds"); doc_next(&l);)
             print_process(l.item);
@@ -192,7 +221,7 @@ static int run_show(struct cli *cli)
 /* clang-format off */
 const struct command cmd_plugins_show = {
     .group = "plugins", .name = "show", .operands = "NAME", .operand_min = 1, .operand_max = 1,
-    .summary = "builds of a plugin: who holds them, open runs, what the gate found, what their process uses",
+    .summary = "builds of a plugin: who holds them, open runs, needs, what the gate found, what their process uses",
     .examples = "aiki plugins show hello\naiki plugins show hello.so --json", .run = run_show};
 /* clang-format on */
 
@@ -252,7 +281,7 @@ static int run_runtime(struct cli *cli, const char *const argv[])
 
 static int run_check(struct cli *cli)
 {
-    const char *argv[12] = {"aiki-runtime", "--check", cli->args.operands[0]};
+    const char *argv[16] = {"aiki-runtime", "--check", cli->args.operands[0]};
     unsigned count = 3;
     if (cli->json)
         argv[count++] = "--json";
@@ -268,6 +297,10 @@ static int run_check(struct cli *cli)
         argv[count++] = "--plugin-keys";
         argv[count++] = args_text(&cli->args, "keys");
     }
+    if (args_has(&cli->args, "sandbox")) {
+        argv[count++] = "--sandbox";
+        argv[count++] = args_text(&cli->args, "sandbox");
+    }
     return run_runtime(cli, argv);
 }
 
@@ -276,6 +309,7 @@ static const struct arg check_args[] = {
     {ARG_FLAG, "strict", .help = "refuse what workflow code must not call (determinism = strict)"},
     {ARG_FLAG, "any-owner", .help = "do not look whose file it is (plugin-owner-check = off)"},
     {ARG_TEXT, "keys", "DIR", .help = "ask for a signature by one of these keys (plugin-keys)"},
+    {ARG_TEXT, "sandbox", "SETTING", .help = "whether what it declares to need is allowed there (sandbox)"},
     {.type = ARG_END}};
 const struct command cmd_plugins_check = {
     .group = "plugins", .name = "check", .operands = "FILE", .operand_min = 1, .operand_max = 1,

@@ -8,7 +8,8 @@
  *                   "start_to_close_ms", "schedule_to_start_ms", "schedule_to_close_ms",
  *                   "heartbeat_ms", "crashes_max", "schema_mode"}]}
  *
- * The intake of a runtime adds "warnings": [error map], what speaks against the build.
+ * The intake of a runtime adds "warnings": [error map], what speaks against the build, and "needs": text, what its
+ * file declares to need (AIKI_NEEDS); without the key it declares nothing.
  * Unknown keys are skipped, so that both ends may be of different minors.
  */
 #ifndef WIRE_DESCRIPTOR_H
@@ -38,6 +39,7 @@ struct descriptor {
     aiki_view workflows, tasks; /* arrays; for the iterators below */
     uint64_t workflow_count, task_count;
     aiki_view warnings; /* array of error maps, or empty */
+    aiki_view needs;    /* text; empty = it declares nothing */
 };
 
 struct descriptor_workflow {
@@ -63,8 +65,9 @@ struct descriptor_task {
  * schema in it is sound. AIKI_CORRUPT or AIKI_INVALID with what is wrong. */
 aiki_status descriptor_read(aiki_view bytes, struct descriptor *ret, aiki_error *err);
 
-/* Append a descriptor with warnings (an array; empty: none) to w. AIKI_CORRUPT when it is none. */
-aiki_status descriptor_with_warnings(aiki_writer *w, aiki_view descriptor, aiki_view warnings);
+/* Append a descriptor with what the intake knows of the build: warnings (an array; empty: none), and the needs
+ * that its file declares (text; empty: it declares nothing). AIKI_CORRUPT when it is no descriptor. */
+aiki_status descriptor_complete(aiki_writer *w, aiki_view descriptor, aiki_view warnings, aiki_view needs);
 
 /* for (descriptor_workflows(&d, &r); descriptor_next_workflow(&r, &w);) */
 void descriptor_workflows(const struct descriptor *d, aiki_reader *ret_reader);

@@ -132,6 +132,8 @@ static bool read_head(aiki_view bytes, struct descriptor *ret)
             ret->toolchain = aiki_mp_read_str(&r);
         else if (key_is(key, "warnings"))
             ret->warnings = value_or_empty(&r);
+        else if (key_is(key, "needs"))
+            ret->needs = aiki_mp_read_str(&r);
         else if (key_is(key, "workflows"))
             ret->workflows = aiki_mp_value(&r);
         else if (key_is(key, "tasks"))
@@ -292,18 +294,22 @@ aiki_status descriptor_find_workflow(const struct descriptor *d, aiki_view name,
     return AIKI_OK;
 }
 
-aiki_status descriptor_with_warnings(aiki_writer *w, aiki_view descriptor, aiki_view warnings)
+aiki_status descriptor_complete(aiki_writer *w, aiki_view descriptor, aiki_view warnings, aiki_view needs)
 {
     aiki_reader r;
     aiki_reader_init(&r, descriptor);
     uint64_t count = aiki_mp_read_map(&r);
     if (r.status != AIKI_OK)
         return AIKI_CORRUPT;
-    aiki_mp_map(w, count + (warnings.size_bytes > 0 ? 1 : 0));
+    aiki_mp_map(w, count + (warnings.size_bytes > 0 ? 1 : 0) + (needs.size_bytes > 0 ? 1 : 0));
     aiki_mp_raw(w, r.at, aiki_reader_left(&r));
     if (warnings.size_bytes > 0) {
         aiki_mp_str(w, "warnings");
         aiki_mp_raw(w, warnings.data, warnings.size_bytes);
+    }
+    if (needs.size_bytes > 0) { /* behind one that the process may have added: the last one counts */
+        aiki_mp_str(w, "needs");
+        aiki_mp_strn(w, needs.data, needs.size_bytes);
     }
     return w->status;
 }

@@ -37,4 +37,5 @@ static aiki_status hello(aiki_run *run, const hello_input *in, hello_output *out
 }
 AIKI_WORKFLOW_TYPED(hello, "hello-cpp", "1.0.0", hello_input, hello_output);
 
+AIKI_NEEDS(""); // no files, no network, no processes
 AIKI_PLUGIN("hello-cpp", "1.0.0", AIKI_WORKFLOWS(hello_workflow), AIKI_TASKS(greet_task));

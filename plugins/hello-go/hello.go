@@ -3,6 +3,11 @@
 //	go build -buildmode=c-shared -o hello-go.so
 package main
 
+// #cgo pkg-config: aiki-plugin
+// #include <aiki/plugin.h>
+// AIKI_NEEDS(""); // no files, no network, no processes
+import "C"
+
 import "hello/aiki"
 
 // Real work belongs in tasks: they may block, fail and be repeated.

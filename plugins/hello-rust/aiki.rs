@@ -388,3 +388,21 @@ pub fn drive(workflow: WorkflowFn, raw: *mut RawRun, input: View, err: *mut Erro
         }
     }
 }
+
+/// needs!("network read:/etc/billing"); what the plugin reaches beyond its own memory, see AIKI_NEEDS of aiki/define.h.
+#[macro_export]
+macro_rules! needs {
+    ($text:literal) => {
+        const NEEDS_SIZE: usize = concat!($text, "\0").len();
+        #[no_mangle]
+        #[allow(non_upper_case_globals)]
+        pub static aiki_needs_v1: [u8; NEEDS_SIZE] = {
+            let (from, mut to, mut i) = (concat!($text, "\0").as_bytes(), [0u8; NEEDS_SIZE], 0);
+            while i < NEEDS_SIZE {
+                to[i] = from[i];
+                i += 1;
+            }
+            to
+        };
+    };
+}

@@ -20,4 +20,5 @@ fn hello(run: &mut Run, input: &Record) -> Result<Record, Stop> {
     Ok(greeted)
 }
 
+needs!(""); // no files, no network, no processes
 plugin!("hello-rust", "1.0.0", ["hello-rust" "1.0.0" => hello], ["greet-rust" => greet]);

@@ -21,5 +21,5 @@ static aiki_status hello(aiki_run *run, const struct hello_input *in, struct hel
     return greet_call(run, in, out, err);
 }
 AIKI_WORKFLOW_TYPED(hello, "hello", "1.0.0", hello_input, hello_output);
-
+AIKI_NEEDS(""); /* no files, no network, no processes */
 AIKI_PLUGIN("hello", "1.0.0", AIKI_WORKFLOWS(hello_workflow), AIKI_TASKS(greet_task));

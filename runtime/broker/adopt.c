@@ -77,7 +77,7 @@ static void adopt(struct builds *bs, struct adoption *a)
         (void)unlink(a->result.copy);
         return;
     }
-    struct build *b = build_create(bs, a->file, a->hash, a->result.copy);
+    struct build *b = build_create(bs, a->file, a->hash, a->result.copy, a->result.needs);
     if (b == NULL)
         return;
     b->signature = a->result.signature;

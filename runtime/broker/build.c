@@ -166,6 +166,20 @@ void file_drop_candidate(struct plugin_file *f)
 
 /* ---- registration -------------------------------------------------------------------------- */
 
+/* Who looks after the host is to hear of it, whatever the setting makes of it. */
+static void compare_needs(const struct build *before, const struct build *b)
+{
+    aiki_view more = needs_beyond(view_of(b->needs), view_of(before->needs));
+    if (before->needs[0] == '\0')
+        return; /* it has never said what it needs */
+    if (b->needs[0] == '\0')
+        log_warn("intake", "plugin %s does not declare any more what it needs; the build before it: %s",
+                 b->label, before->needs);
+    else if (more.size_bytes > 0)
+        log_warn("intake", "plugin %s declares that it needs %.*s, which the build before it did not",
+                 b->label, (int)more.size_bytes, (const char *)more.data);
+}
+
 static void promote(struct build *b)
 {
     struct builds *bs = b->owner;
@@ -177,6 +191,7 @@ static void promote(struct build *b)
     log_info("intake", "plugin %s serves %zu workflow%s", b->label, b->route_count,
              b->route_count == 1 ? "" : "s");
     if (before != NULL) {
+        compare_needs(before, b);
         build_unregister(before);
         before->file = NULL;
         kept_add(before);
@@ -256,7 +271,7 @@ aiki_status build_take_descriptor(struct build *b, aiki_view bytes, aiki_error *
     aiki_reader r;
     buf_clear(&b->descriptor, 0);
     aiki_status st =
-        descriptor_with_warnings(&b->descriptor, bytes, aiki_writer_view(&b->warnings));
+        descriptor_complete(&b->descriptor, bytes, aiki_writer_view(&b->warnings), view_of(b->needs));
     if (st != AIKI_OK)
         return error_set(err, st, "descriptor of %" PRIu64 " bytes", bytes.size_bytes);
     st = descriptor_read(aiki_writer_view(&b->descriptor), &d, err);
@@ -495,10 +510,18 @@ static const struct proc_callbacks proc_callbacks = {.on_ready = on_proc_ready,
                                                      .on_usage = on_proc_usage,
                                                      .on_gone = on_proc_gone};
 
+void build_write_sandbox(const struct build *b, aiki_writer *w)
+{
+    sandbox_write(w, sandbox_of_plugin(b->owner->options.admit.sandbox, b->file_name), view_of(b->needs));
+}
+
 void build_start_process(struct build *b)
 {
     struct builds *bs = b->owner;
     aiki_error err = {.struct_size = sizeof(err)};
+    AUTO(buf) aiki_writer sandbox;
+    buf_init(&sandbox);
+    build_write_sandbox(b, &sandbox);
     const struct proc_options options = {.executable = bs->options.executable,
                                          .label = b->label,
                                          .path = b->copy,
@@ -506,7 +529,7 @@ void build_start_process(struct build *b)
                                          .build = hash_view(b->hash),
                                          .task_threads = bs->options.task_threads,
                                          .alone = b->solo,
-                                         .sandbox = sandbox_of_plugin(bs->options.admit.sandbox, b->file_name),
+                                         .sandbox = aiki_writer_view(&sandbox),
                                          .wait_timeout_ms = bs->options.wait_timeout_ms,
                                          .limits = limits_for(&bs->options.child_limits, b->file_name)};
     b->ended = false;
@@ -529,7 +552,7 @@ void build_start_process(struct build *b)
 /* ---- its beginning ----------------------------------------------------------------------- */
 
 struct build *build_create(struct builds *bs, const char *file_name, const uint8_t *hash,
-                           const char *copy)
+                           const char *copy, const char *needs)
 {
     char hex[BUILD_HEX_SIZE];
     struct build *b = calloc(1, sizeof(*b));
@@ -541,6 +564,7 @@ struct build *build_create(struct builds *bs, const char *file_name, const uint8
     }
     b->owner = bs;
     snprintf(b->file_name, sizeof(b->file_name), "%s", file_name);
+    snprintf(b->needs, sizeof(b->needs), "%s", needs);
     memcpy(b->hash, hash, sizeof(b->hash));
     build_hex(b->hash, hex);
     snprintf(b->label, sizeof(b->label), "%.96s@%.8s", file_name, hex);
@@ -569,7 +593,7 @@ static void log_warnings(const struct build *b)
 
 void build_start(struct builds *bs, struct plugin_file *f, const struct admission *a)
 {
-    struct build *b = build_create(bs, f->name, a->build, a->copy);
+    struct build *b = build_create(bs, f->name, a->build, a->copy, a->needs);
     if (b == NULL)
         return;
     b->signature = a->signature;

@@ -46,6 +46,7 @@ struct build {
     char label[LABEL_SIZE];
     char *copy;             /* owned; the file is unlinked with the build */
     struct build_signature signature;
+    char needs[NEEDS_SIZE]; /* what it declares (intake/needs.h); "" = nothing */
     struct proc *proc;      /* NULL between a death and its replacement */
     uint64_t oom_count;     /* when proc began */
     bool ready;             /* proc has said READY */
@@ -176,9 +177,12 @@ void file_forget_refusal(struct plugin_file *f);
 
 /* A new candidate for the file, out of the copy that was admitted. Takes the copy. */
 void build_start(struct builds *bs, struct plugin_file *f, const struct admission *a);
-/* In builds.all, without a process; NULL: out of memory. Takes the file at `copy` in any case. */
+/* In builds.all, without a process; NULL: out of memory. Takes the file at `copy` in any case. needs: what it
+ * declares. */
 struct build *build_create(struct builds *bs, const char *file_name, const uint8_t *hash,
-                           const char *copy);
+                           const char *copy, const char *needs);
+/* Append what its processes may do: base/sandbox.h. */
+void build_write_sandbox(const struct build *b, aiki_writer *w);
 void build_start_process(struct build *b);
 /* Another child of it is started, after a pause if it keeps dying. */
 void build_restart(struct build *b);

@@ -56,7 +56,7 @@ static void print_json(const struct check *c, const struct descriptor *d)
     buf_init(&warnings);
     if (memcmp(c->admission.build, unread, BUILD_BYTES) != 0)
         build_hex(c->admission.build, hex);
-    aiki_mp_map(&map, d != NULL ? 9 : 3);
+    aiki_mp_map(&map, d != NULL ? 10 : 3);
     put_text(&map, "file", view_of(c->file));
     put_text(&map, "build", view_of(hex));
     if (d == NULL) {
@@ -69,6 +69,11 @@ static void print_json(const struct check *c, const struct descriptor *d)
         put_text(&map, "toolchain", d->toolchain);
         put_raw(&map, "workflows", d->workflows);
         put_raw(&map, "tasks", d->tasks);
+        aiki_mp_str(&map, "needs");
+        if (c->admission.needs[0] != '\0')
+            aiki_mp_str(&map, c->admission.needs);
+        else
+            aiki_mp_nil(&map);
         admission_write_warnings(&c->admission, &warnings);
         put_raw(&map, "warnings",
                 warnings.size_bytes > 0 ? aiki_writer_view(&warnings) : view_of("\x90"));
@@ -119,6 +124,8 @@ static void print_text(const struct check *c, const struct descriptor *d)
         printf("  task      %s", clean(task.name, name));
         print_summary(task.summary);
     }
+    if (c->admission.needs[0] != '\0')
+        printf("  needs     %s\n", c->admission.needs);
     print_warnings(&c->admission);
 }
 

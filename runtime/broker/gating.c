@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/log.h"
-#include "base/sandbox.h"
 #include "wire/error.h"
 
 static void begin_registering(struct build *b)
@@ -69,7 +69,6 @@ void build_gate(struct build *b)
                                    .label = b->label,
                                    .path = b->copy,
                                    .file = b->file_name,
-                                   .sandbox = sandbox_of_plugin(bs->options.admit.sandbox, b->file_name),
                                    .policy = gate_policy_of(bs->options.gate, b->file_name),
                                    .routes = b->routes,
                                    .route_count = b->route_count,
@@ -79,6 +78,10 @@ void build_gate(struct build *b)
         begin_registering(b);
         return;
     }
+    AUTO(buf) aiki_writer sandbox;
+    buf_init(&sandbox);
+    build_write_sandbox(b, &sandbox);
+    options.sandbox = aiki_writer_view(&sandbox);
     b->state = GATING;
     memcpy(options.build, b->hash, BUILD_BYTES);
     if (session_conn(bs->session) != NULL &&

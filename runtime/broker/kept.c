@@ -238,7 +238,7 @@ void kept_add(const struct build *before)
     aiki_error err = {.struct_size = sizeof(err)};
     struct build *b = NULL;
     if (cache_link(bs->cache, before->copy, before->hash, copy, &err) == AIKI_OK)
-        b = build_create(bs, before->file_name, before->hash, copy);
+        b = build_create(bs, before->file_name, before->hash, copy, before->needs);
     aiki_view descriptor = aiki_writer_view(&before->descriptor);
     if (b == NULL || build_take_descriptor(b, descriptor, &err) != AIKI_OK) {
         log_error("intake", "plugin %s cannot be kept for its open runs: %s", before->label,

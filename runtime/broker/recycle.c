@@ -56,7 +56,7 @@ static void start_spare(struct build *b)
     aiki_error err = {.struct_size = sizeof(err)};
     struct build *spare = NULL;
     if (cache_link(bs->cache, b->copy, b->hash, copy, &err) == AIKI_OK)
-        spare = build_create(bs, b->file_name, b->hash, copy);
+        spare = build_create(bs, b->file_name, b->hash, copy, b->needs);
     if (spare == NULL) {
         log_error("child", "no new process for %s: %s", b->label, err.message);
         return;

@@ -114,11 +114,14 @@ static void on_gate_done(const struct gate_result *result, void *arg)
 static void on_up(void *arg)
 {
     struct rehearsal *r = arg;
+    AUTO(buf) aiki_writer sandbox;
+    buf_init(&sandbox);
+    sandbox_write(&sandbox, sandbox_of(r->options->sandbox, r->path), view_of(r->admission.needs));
     struct gate_options options = {.executable = r->options->executable,
                                    .label = "gate",
                                    .path = r->admission.copy,
                                    .file = r->path,
-                                   .sandbox = sandbox_of(r->options->sandbox, r->path),
+                                   .sandbox = aiki_writer_view(&sandbox),
                                    .policy = GATE_SAFE,
                                    .routes = r->routes,
                                    .route_count = r->route_count,

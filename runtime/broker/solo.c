@@ -42,7 +42,7 @@ struct build *builds_find_alone(struct builds *bs, const uint8_t *hash, bool *re
         log_error("child", "no process for one run of %s: %s", of->label, err.message);
         return NULL;
     }
-    struct build *b = build_create(bs, of->file_name, of->hash, copy);
+    struct build *b = build_create(bs, of->file_name, of->hash, copy, of->needs);
     if (b == NULL)
         return NULL;
     b->solo = true;

@@ -123,29 +123,39 @@ static int allow_path(int ruleset, const char *path, uint64_t access)
                : errno;
 }
 
-static aiki_status allow_declared(int ruleset, const struct sandbox *s, uint64_t known,
-                                  aiki_error *err)
+static aiki_status no_path(const struct sandbox_path *p, int rc, aiki_error *err)
 {
-    for (unsigned i = 0; i < s->path_count; i++) {
-        const struct sandbox_path *p = &s->paths[i];
-        uint64_t access = FS_READ | (p->write ? FS_WRITE : 0);
-        int rc = allow_path(ruleset, p->text, access & known);
+    if (p->declared)
+        return error_code(err, AIKI_INVALID, "SANDBOX_PATH",
+                          "%s, which the plugin declares that it needs, is not to be had: %s; make it, or "
+                          "ship a build that does without", p->text, strerror(rc));
+    return error_code(err, AIKI_INVALID, "SANDBOX_PATH",
+                      "%s, which the setting sandbox names, is not to be had: %s; make it, or "
+                      "take it out there", p->text, strerror(rc));
+}
+
+/* refuses: a path that is not to be had is no reason to go without it. */
+static aiki_status allow_paths(int ruleset, const struct sandbox_path *paths, unsigned count,
+                               bool refuses, aiki_error *err)
+{
+    uint64_t known = known_access(landlock_abi());
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t access = FS_READ | (paths[i].write ? FS_WRITE : 0);
+        int rc = allow_path(ruleset, paths[i].text, access & known);
         if (rc == 0)
             continue;
-        if (s->mode == SANDBOX_ON)
-            return error_code(err, AIKI_INVALID, "SANDBOX_PATH",
-                              "%s, which the setting sandbox names, is not to be had: %s; make it, or "
-                              "take it out there", p->text, strerror(rc));
-        log_warn("sandbox", "%s is left out: %s", p->text, strerror(rc));
+        if (refuses)
+            return no_path(&paths[i], rc, err);
+        log_warn("sandbox", "%s is left out: %s", paths[i].text, strerror(rc));
     }
     return AIKI_OK;
 }
 
-static aiki_status lock_files(const struct sandbox *s, const char *plugin, aiki_error *err)
+/* One layer: what it does not allow is refused, whatever others say. */
+static aiki_status add_layer(const struct sandbox *s, const char *plugin, const struct sandbox_path *paths,
+                             unsigned count, bool refuses, aiki_error *err)
 {
     int abi = landlock_abi();
-    if (abi < 1)
-        return AIKI_OK; /* sandbox_support has said so */
     /* The kernel's struct as it has grown: network of ABI 4, whom signals reach of ABI 6. */
     const struct {
         uint64_t files, network, scoped;
@@ -159,9 +169,21 @@ static aiki_status lock_files(const struct sandbox *s, const char *plugin, aiki_
         if (!common[i].network || s->network)
             (void)allow_path(ruleset, common[i].path, common[i].access & known_access(abi));
     (void)allow_path(ruleset, plugin, FS_READ); /* else loading it says why */
-    aiki_status st = allow_declared(ruleset, s, known_access(abi), err);
+    aiki_status st = allow_paths(ruleset, paths, count, refuses, err);
     if (st == AIKI_OK && syscall(__NR_landlock_restrict_self, ruleset, 0) != 0)
         st = error_code(err, AIKI_UNSUPPORTED, "SANDBOX_UNAVAILABLE", "landlock: %s", strerror(errno));
+    return st;
+}
+
+/* The operator's bound is a layer of its own: a path that is declared below it may be a link that the
+ * plugin itself has made, and the kernel knows where it leads. */
+static aiki_status lock_files(const struct sandbox *s, const char *plugin, aiki_error *err)
+{
+    if (landlock_abi() < 1)
+        return AIKI_OK; /* sandbox_support has said so */
+    aiki_status st = add_layer(s, plugin, s->paths, s->path_count, s->mode == SANDBOX_ON, err);
+    if (st == AIKI_OK && s->bounded)
+        st = add_layer(s, plugin, s->within, s->within_count, false, err);
     return st;
 }
 
@@ -252,7 +274,7 @@ static void put_limits(struct code *c)
     put_return(c, FAILS(EPERM));
 }
 
-static bool is_declared(const struct sandbox *s, const char *need)
+static bool is_granted(const struct sandbox *s, const char *need)
 {
     return need != NULL && ((s->network && strcmp(need, "network") == 0) ||
                             (s->processes && strcmp(need, "processes") == 0) ||
@@ -271,7 +293,7 @@ static void put_table(struct code *c, const struct sandbox *s)
 #undef CALL
     };
     for (unsigned i = 0; i < ARRAY_COUNT(calls); i++) {
-        if (is_declared(s, calls[i].need))
+        if (is_granted(s, calls[i].need))
             continue;
         put_when(c, calls[i].number, 1);
         put_return(c, calls[i].action);

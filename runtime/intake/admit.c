@@ -151,6 +151,43 @@ static aiki_status check_signature(aiki_view bytes, const char *path, const stru
     return st == AIKI_OK ? keys_check(o->keys_dir, &a->signature, bytes, err) : st;
 }
 
+static aiki_view entry_for(const struct admit_options *o, const char *path)
+{
+    return o->name != NULL ? sandbox_of_plugin(o->sandbox, o->name) : sandbox_of(o->sandbox, path);
+}
+
+/* The operator's word about what it declares. */
+static aiki_status check_needs(aiki_view bytes, const char *path, const struct admit_options *o,
+                               struct admission *a, aiki_error *err)
+{
+    aiki_error found = AIKI_ERROR_INIT;
+    aiki_view need = {NULL, 0};
+    aiki_status st = needs_read(bytes, a->needs, err);
+    if (st != AIKI_OK)
+        return st;
+    switch (sandbox_judge(entry_for(o, path), view_of(a->needs), &need)) {
+    case SANDBOX_GIVES: return AIKI_OK;
+    case SANDBOX_FORBIDS:
+        return error_code(err, AIKI_DENIED, "NEEDS_REFUSED",
+                          "it declares that it needs %.*s, which the setting sandbox does not allow; add that to "
+                          "what is said of this file there, or ship a build that does without",
+                          (int)need.size_bytes, (const char *)need.data);
+    case SANDBOX_LACKS:
+        (void)error_code(&found, AIKI_INVALID, "NEEDS_LACKING",
+                         "it declares that it needs %.*s, which its sandbox does not give; add that to "
+                         "what the setting sandbox says of this file, or say declared there",
+                         (int)need.size_bytes, (const char *)need.data);
+        break;
+    case SANDBOX_UNDECLARED:
+        (void)error_code(&found, AIKI_INVALID, "NEEDS_UNDECLARED",
+                         "it does not declare what it needs, so sandbox = declared does not confine it; build "
+                         "it with AIKI_NEEDS, or say there what it may do at most");
+        break;
+    }
+    warn(a, &found);
+    return AIKI_OK;
+}
+
 static aiki_status check_bytes(aiki_view bytes, const char *path, const struct admit_options *o,
                                struct admission *a, aiki_error *err)
 {
@@ -161,7 +198,9 @@ static aiki_status check_bytes(aiki_view bytes, const char *path, const struct a
     aiki_status st = elf_check(bytes, err);
     if (st == AIKI_OK)
         st = check_run_path(elf_run_path(bytes), o, a, err);
-    return st == AIKI_OK ? check_signature(bytes, path, o, a, err) : st;
+    if (st == AIKI_OK)
+        st = check_signature(bytes, path, o, a, err);
+    return st == AIKI_OK ? check_needs(bytes, path, o, a, err) : st;
 }
 
 static aiki_status map_copy(int fd, uint64_t size, aiki_view *ret, aiki_error *err)
@@ -318,9 +357,15 @@ static aiki_status look_into_copy(bool strict, struct admission *a, aiki_error *
     return st;
 }
 
-static aiki_view sandbox_for(const struct admit_options *o, const char *path)
+static aiki_status probe(const char *path, const struct admit_options *o, struct admission *a,
+                         aiki_error *err)
 {
-    return o->name != NULL ? sandbox_of_plugin(o->sandbox, o->name) : sandbox_of(o->sandbox, path);
+    AUTO(buf) aiki_writer sandbox;
+    buf_init(&sandbox);
+    sandbox_write(&sandbox, entry_for(o, path), view_of(a->needs));
+    if (sandbox.status != AIKI_OK)
+        return error_set(err, sandbox.status, "no memory for a sandbox");
+    return probe_run(o->executable, a->copy, aiki_writer_view(&sandbox), &a->answer, err);
 }
 
 aiki_status admit_file(const char *path, const char *draft_path,
@@ -329,7 +374,7 @@ aiki_status admit_file(const char *path, const char *draft_path,
     aiki_status st = admit_copy(path, draft_path, options, ret, err);
     if (st != AIKI_OK || ret->known)
         return st;
-    st = probe_run(options->executable, ret->copy, sandbox_for(options, path), &ret->answer, err);
+    st = probe(path, options, ret, err);
     if (st == AIKI_OK)
         st = look_into_copy(options->strict, ret, err);
     if (st != AIKI_OK)

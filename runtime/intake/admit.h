@@ -2,6 +2,7 @@
  *
  *   open once (trust.h) -> size? -> private copy -> unchanged meanwhile? -> hash = build
  *     -> known? then that was all -> ELF checks over the copy -> signature of the copy (keys.h)
+ *     -> what it declares to need (needs.h), and whether that is allowed
  *     -> BUILD.COUNTER.so -> probe -> what workflow code must not call (lint.h)
  *
  * Everything after the copy looks at the copy, so what was checked is what will run. What speaks
@@ -14,6 +15,7 @@
 
 #include "intake/cache.h"
 #include "intake/keys.h"
+#include "intake/needs.h"
 #include "intake/probe.h"
 
 enum { PLUGIN_BYTES_MAX = 256 * 1024 * 1024, WARNINGS_MAX = 32, KNOWN_BUILDS_MAX = 2 };
@@ -34,6 +36,7 @@ struct admission {
     uint8_t build[BUILD_BYTES]; /* zero when the file could not be read */
     char copy[CACHE_PATH_SIZE]; /* the caller unlinks it when its last user has ended */
     struct build_signature signature; /* unknown when there is none, or it is no signature */
+    char needs[NEEDS_SIZE]; /* what it declares (needs.h); "" = nothing */
     bool known;              /* it is one of options->known; there is no copy, no answer */
     struct probe_answer answer;
     aiki_writer warnings;    /* owned: error maps, one behind the other */
@@ -46,7 +49,7 @@ void admission_deinit(struct admission *a);
 /* draft_path: from cache_draft_path; the copy gets its final name beside it. On failure nothing
  * is left behind and ret->build is still set when the bytes were read. AIKI_STALE: the file
  * changed while it was read; look again later. Anything else refuses the file: codes
- * TOO_LARGE, CACHE_WRITE, NOT_DETERMINISTIC, those of trust.h, elf.h, keys.h and probe.h. */
+ * TOO_LARGE, CACHE_WRITE, NOT_DETERMINISTIC, NEEDS_REFUSED, those of trust.h, elf.h, keys.h, needs.h and probe.h. */
 aiki_status admit_file(const char *path, const char *draft_path,
                        const struct admit_options *options, struct admission *ret, aiki_error *err);
 /* The first half of it: all but the probe and what follows. */

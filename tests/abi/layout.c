@@ -31,3 +31,4 @@ LAYOUT_CONSTANTS(PIN_CONSTANT)
 /* What both sides find before they know anything else about each other. */
 static_assert(AIKI_ABI_MAJOR == 1, "another major is another entry symbol and another table here");
 static_assert(sizeof(AIKI_PLUGIN_SYMBOL) == sizeof("aiki_plugin_v1"), "the entry symbol changed");
+static_assert(sizeof(AIKI_NEEDS_SYMBOL) == sizeof("aiki_needs_v1"), "the symbol of needs changed");

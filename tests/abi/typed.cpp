@@ -56,4 +56,5 @@ static aiki_status shout_all(aiki_run *run, const struct words *in, struct sente
 }
 AIKI_WORKFLOW_TYPED(shout_all, "shout-all", "1.0.0", words, sentence);
 
+AIKI_NEEDS("network read:/etc/words");
 AIKI_PLUGIN("typed-cpp", "1.0.0", AIKI_WORKFLOWS(shout_all_workflow), AIKI_TASKS(shout_task));

@@ -4,6 +4,7 @@
 
 #include "intake/elf.h"
 #include "intake/lint.h"
+#include "intake/needs.h"
 
 static void on_import(const char *symbol, const char *what, uint64_t table, void *arg)
 {
@@ -23,6 +24,19 @@ static void look_into(aiki_view file)
     lint_imports(file, on_import, NULL);
 }
 
+/* What it declares is shown and logged. */
+static void look_at_needs(aiki_view file, aiki_status checked)
+{
+    char needs[NEEDS_SIZE];
+    aiki_error err = AIKI_ERROR_INIT;
+    aiki_status status = needs_read(file, needs, &err);
+    CHECK(status == AIKI_OK || (status == AIKI_INVALID && err.code[0] != '\0'));
+    CHECK(status != AIKI_OK || checked == AIKI_OK);
+    CHECK(needs[0] == '\0' || status == AIKI_OK);
+    for (const char *at = needs; *at != '\0'; at++)
+        CHECK(*at >= 0x20 && *at < 0x7f);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     aiki_error err = AIKI_ERROR_INIT;
@@ -35,6 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(elf_check(file, NULL) == status);
     aiki_view path = elf_run_path(file);
     CHECK(path.size_bytes == 0 || (status == AIKI_OK && path.data[0] == '/'));
+    look_at_needs(file, status);
     look_into(file);
     return 0;
 }

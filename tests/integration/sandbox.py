@@ -132,9 +132,162 @@ def test_a_path_that_is_not_there_refuses_the_plugin(stacks, tmp_path):
     assert s.result(s.start("hello", {"name": "still"}))
 
 
+# ---- what a plugin declares ----------------------------------------------------------------------
+
+def declaring(folder, needs, *options, name="confined"):
+    """The plugin `confined` that declares these needs; None: that declares nothing."""
+    out = folder / f"{name}.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-fvisibility=hidden", f"-I{harness.ROOT}/abi/include", "-o", out,
+                    harness.ROOT / "tests/support/plugins/confined.c",
+                    *([] if needs is None else [f'-DNEEDS="{needs}"']), *options], check=True)
+    return out
+
+
+def serving(stacks, setting, needs, folder, *options):
+    """A stack that serves it under this setting."""
+    s = stacks(start=False, runtime_args=["--sandbox", setting], server_args=["--quarantine-crashes", "0"])
+    s.drop("confined", declaring(folder, needs, *options))
+    s.start_redis()
+    s.start_server()
+    s.start_runtime()
+    return s
+
+
+def entry(s, state):
+    return next((p for p in s.get("/v1/plugins")["plugins"] if p["file"] == "confined.so" and p["state"] == state), None)
+
+
+def folders(tmp_path):
+    made = [tmp_path / name for name in ("own", "given", "secret")]
+    for folder in made:
+        folder.mkdir()
+        (folder / "file").write_text("x")
+    return made
+
+
+def test_a_plugin_has_what_it_declares_and_nothing_else(stacks, tmp_path):
+    own, given, secret = folders(tmp_path)
+    s = serving(stacks, "declared", f"write:{own} read:{given}", tmp_path)
+    assert answer(s, "read", given / "file") == 0 and answer(s, "write", own / "new") == 0
+    assert answer(s, "write", given / "file") == errno.EACCES
+    assert answer(s, "read", secret / "file") == errno.EACCES, "a file that it does not declare"
+    assert answer(s, "unix") == errno.EAFNOSUPPORT and answer(s, "live") == 0
+    os.kill(s.runtime.children()[0], 9)
+    assert answer(s, "read", secret / "file") == errno.EACCES, "nor in the next process"
+
+
+@needs_names
+def test_what_it_does_not_declare_is_refused_by_name_also_when_it_runs_alone(stacks, tmp_path):
+    s = serving(stacks, "declared", "processes", tmp_path)
+    assert answer(s, "fork", "/usr/bin/true") == 0
+    error = refusal(s, "socket")
+    assert error["code"] == "SANDBOX_REFUSED" and 'add "network"' in error["message"], error
+
+
+@needs_names
+def test_the_declaration_is_in_force_before_constructors(stacks, tmp_path):
+    s = serving(stacks, "declared", "network", tmp_path, "-DAT_LOAD")
+    assert answer(s, "live") == 0
+    s.drop("confined", declaring(tmp_path, "", "-DAT_LOAD"))
+    refused = until(lambda: entry(s, "refused"), "it is refused")
+    assert refused["error"]["code"] == "SANDBOX_REFUSED" and "constructors" in refused["error"]["message"]
+
+
+def test_who_declares_nothing_is_as_ever_and_named(stacks, tmp_path):
+    _, _, secret = folders(tmp_path)
+    s = serving(stacks, "declared", None, tmp_path)
+    assert answer(s, "read", secret / "file") == 0 and answer(s, "socket") == 0
+    assert [w["code"] for w in entry(s, "serving")["warnings"]].count("NEEDS_UNDECLARED") == 1
+    assert entry(s, "serving")["needs"] is None
+
+
+def test_a_ceiling_bounds_who_declares_less_more_or_nothing(stacks, tmp_path):
+    own, given, secret = folders(tmp_path)
+    s = serving(stacks, f"declared write:{own} read:{given}", f"read:{own}", tmp_path)
+    assert answer(s, "read", own / "file") == 0 and answer(s, "write", own / "file") == errno.EACCES
+    assert answer(s, "read", given / "file") == errno.EACCES, "it could have declared that, and did not"
+    before = entry(s, "serving")["build"]
+    s.drop("confined", declaring(tmp_path, f"read:{own} write:{given}"))
+    error = until(lambda: entry(s, "refused"), "it is refused")["error"]
+    assert error["code"] == "NEEDS_REFUSED" and f"needs write:{given}," in error["message"], error
+    assert "add that to what is said of this file there" in error["message"], "the remedy"
+    assert entry(s, "serving")["build"] == before and answer(s, "read", own / "file") == 0
+    s.drop("confined", declaring(tmp_path, None))
+    until(lambda: entry(s, "serving")["build"] != before, "the next one serves")
+    assert answer(s, "write", own / "file") == 0 and answer(s, "read", given / "file") == 0
+    assert answer(s, "read", secret / "file") == errno.EACCES, "who declares nothing has the ceiling"
+
+
+def test_a_ceiling_of_nothing_and_what_is_given_besides(stacks, tmp_path):
+    own, given, _ = folders(tmp_path)
+    s = serving(stacks, f"declared none +read:{given} +network", "none", tmp_path)
+    assert answer(s, "read", given / "file") == 0 and answer(s, "socket") == 0
+    assert answer(s, "read", own / "file") == errno.EACCES
+    s.drop("confined", declaring(tmp_path, "processes"))
+    error = until(lambda: entry(s, "refused"), "it is refused")["error"]
+    assert error["code"] == "NEEDS_REFUSED" and "needs processes," in error["message"], error
+
+
+def test_a_link_that_a_plugin_makes_below_its_ceiling_leads_nowhere(stacks, tmp_path):
+    own, _, secret = folders(tmp_path)
+    (own / "link").symlink_to(secret)
+    s = serving(stacks, f"declared write:{own}", f"read:{own}/link", tmp_path)
+    assert answer(s, "read", own / "link" / "file") == errno.EACCES
+    assert answer(s, "read", secret / "file") == errno.EACCES
+
+
+def test_on_gives_what_the_setting_says_and_warns_of_what_is_declared(stacks, tmp_path):
+    _, given, _ = folders(tmp_path)
+    s = serving(stacks, "on network", f"network read:{given}", tmp_path)
+    assert answer(s, "read", given / "file") == errno.EACCES and answer(s, "socket") == 0
+    warning = next(w for w in entry(s, "serving")["warnings"] if w["code"] == "NEEDS_LACKING")
+    assert f"needs read:{given}," in warning["message"], warning
+
+
+def test_a_build_that_declares_more_than_the_one_before_is_in_the_log(stacks, tmp_path):
+    s = serving(stacks, "off", "read:/srv", tmp_path)
+    s.drop("confined", declaring(tmp_path, "read:/srv/a", name="less"))
+    until(lambda: entry(s, "serving")["needs"] == "read:/srv/a", "it serves")
+    assert "declares that it needs" not in s.runtime.log.read_text(), "less is no news"
+    s.drop("confined", declaring(tmp_path, "network read:/srv/a", name="more"))
+    until(lambda: entry(s, "serving")["needs"] == "network read:/srv/a", "it serves")
+    assert "declares that it needs network, which the build before it did not" in s.runtime.log.read_text()
+    s.drop("confined", declaring(tmp_path, None))
+    until(lambda: entry(s, "serving")["needs"] is None, "it serves")
+    assert "does not declare any more what it needs" in s.runtime.log.read_text()
+    assert answer(s, "socket") == 0, "sandbox = off: a declaration confines nobody"
+
+
+def test_a_build_kept_over_the_death_of_its_runtime_is_confined_as_before(stacks, tmp_path):
+    own, given, secret = folders(tmp_path)
+    s = serving(stacks, "declared", f"read:{given}", tmp_path)
+    files = (given / "file", secret / "file")
+    runs = [s.start("confined", {"what": "read", "path": str(f), "later": True}) for f in files]
+    until(lambda: all(s.state(r) == "awaiting_signal" for r in runs), "they wait")
+    s.drop("confined", declaring(tmp_path, f"read:{own}", '-DVERSION="2.0.0"'))
+    until(lambda: entry(s, "serving")["version"] == "2.0.0" and entry(s, "kept"), "the older one is kept")
+    s.runtime.kill()
+    s.start_runtime()
+    for run in runs:
+        s.signal(run, "now", None)
+    assert [s.result(r)["errno_was"] for r in runs] == [0, errno.EACCES]
+
+
+def test_needs_are_shown_by_every_command(stacks, tmp_path):
+    s = serving(stacks, "declared", "network read:/srv", tmp_path)
+    assert "network read:/srv" in s.aiki("plugins", "list").stdout
+    shown = s.aiki("plugins", "show", "confined").stdout
+    assert "needs of " in shown and ": network read:/srv\n" in shown
+    argv = ["plugins", "check", str(s.plugins / "confined.so")]
+    assert "  needs     network read:/srv\n" in s.aiki(*argv).stdout
+    done = s.aiki(*argv, "--sandbox", "declared read:/srv", check=False)
+    assert done.returncode == 1 and "refused: NEEDS_REFUSED: it declares that it needs network," in done.stdout, done
+
+
 # ---- settings and kernels --------------------------------------------------------------------------
 
-@pytest.mark.parametrize("setting", ["yes", "on networks", "on read:relative", "a.so=", "on,,off", "on read:/%0",
+@pytest.mark.parametrize("setting", ["yes", "on networks", "on read:relative", "a.so=", "on,,off", "on read:/%0", "on none", "on +network",
+                                     "declared as network", "declared +", "declared network,b.so=declared nets",
                                      "on " + " ".join(f"read:/{i}" for i in range(17))])
 def test_a_setting_that_is_none_is_refused(tmp_path, setting):
     done = subprocess.run([str(harness.RUNTIME), "--plugins", str(tmp_path), "--sandbox", setting],

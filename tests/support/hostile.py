@@ -153,6 +153,23 @@ COMPILED = {
                          {"flow": ".input = &record"}),
     "record-without-end": ("BAD_SCHEMA", FIELDS % ("", ".field_count = 0xffffffff"), {"flow": ".input = &record"}),
     "field-type-unknown": ("BAD_SCHEMA", FIELDS % (".type = 77", ""), {"flow": ".input = &record"}),
+    # what it declares to need
+    "needs-unknown": ("BAD_NEEDS", 'AIKI_NEEDS("network root");'),
+    "needs-relative": ("BAD_NEEDS", 'AIKI_NEEDS("read:etc");'),
+    "needs-upwards": ("BAD_NEEDS", 'AIKI_NEEDS("read:/srv/../etc");'),
+    "needs-nul": ("BAD_NEEDS", 'AIKI_NEEDS("read:/a%00b");'),
+    "needs-control": ("BAD_NEEDS", 'AIKI_NEEDS("read:/a\x1b[2J");'),
+    "needs-hidden-control": ("BAD_NEEDS", 'AIKI_NEEDS("read:/a%1b[2J");'),
+    "needs-not-utf8": ("BAD_NEEDS", 'AIKI_NEEDS("read:/%ff");'),
+    "needs-of-a-setting": ("BAD_NEEDS", 'AIKI_NEEDS("network as read:/");'),
+    "needs-many": ("BAD_NEEDS", 'AIKI_NEEDS("' + " ".join(f"read:/{i}" for i in range(17)) + '");'),
+    "needs-long-path": ("BAD_NEEDS", 'AIKI_NEEDS("read:/' + "x" * 600 + '");'),
+    "needs-long": ("BAD_NEEDS", 'AIKI_NEEDS("network' + " " * 2048 + '");'),
+    "needs-without-end": ("BAD_NEEDS", "AIKI_EXPORT const char aiki_needs_v1[2048] = {[0 ... 2047] = ' '};"),
+    "needs-zeroed": ("BAD_NEEDS", "AIKI_EXPORT char aiki_needs_v1[64];"),
+    "needs-of-a-thread": ("BAD_NEEDS", 'AIKI_EXPORT __thread char aiki_needs_v1[8] = "network";'),
+    "needs-are-code": ("BAD_NEEDS", "AIKI_EXPORT void aiki_needs_v1(void); void aiki_needs_v1(void) {}"),
+    "needs-later": (None, 'AIKI_EXPORT char aiki_needs_v1[64] = "none"; CONSTRUCTOR { strcpy(aiki_needs_v1, "network"); }'),
     # linking
     "symbol-missing": ("UNDEFINED_SYMBOL", "extern int nobody_has_this(void); CONSTRUCTOR { nobody_has_this(); }"),
     "library-missing": ("MISSING_LIBRARY", "", {}, ["-Wl,--no-as-needed", "-L.", "-l:libgone.so"]),
@@ -230,6 +247,15 @@ class Elf:
                 return offset + address - start
         raise AssertionError(tag)
 
+    def symbol(self, name):
+        """Offset of a dynamic symbol."""
+        at, strings = self.at(SYMTAB), self.at(STRTAB)
+        while True:
+            text = strings + struct.unpack_from("<I", self.data, at)[0]
+            if self.data[text:self.data.index(0, text)] == name.encode():
+                return at
+            at += 24
+
     def put(self, form, at, *values):
         struct.pack_into("<" + form, self.data, at, *values)
         return bytes(self.data)
@@ -269,6 +295,10 @@ CHANGED = {
     "elf-symbols-far": ("BAD_ELF", lambda e: e.put("Q", e.tag(SYMTAB) + 8, FAR)),
     "elf-symbol-size": ("BAD_ELF", lambda e: e.put("Q", e.tag(SYMENT) + 8, 16)),
     "elf-symbol-name-far": ("BAD_ELF", lambda e: e.put("I", e.at(SYMTAB) + 24, 0x7FFFFFFF)),
+    "elf-needs-far": ("BAD_NEEDS", lambda e: e.put("Q", e.symbol("aiki_needs_v1") + 8, FAR)),
+    "elf-needs-endless": ("BAD_NEEDS", lambda e: e.put("Q", e.symbol("aiki_needs_v1") + 16, FAR)),
+    "elf-needs-empty": ("BAD_NEEDS", lambda e: e.put("Q", e.symbol("aiki_needs_v1") + 16, 0)),
+    "elf-needs-absolute": ("BAD_NEEDS", lambda e: e.put("H", e.symbol("aiki_needs_v1") + 6, 0xFFF1)),
     "elf-hash-far": ("BAD_ELF", lambda e: e.put("Q", e.tag(GNU_HASH) + 8, FAR)),
     "elf-hash-buckets": ("BAD_ELF", lambda e: e.put("I", e.at(GNU_HASH), 0x7FFFFFFF)),
     "elf-hash-filter": ("BAD_ELF", lambda e: e.put("I", e.at(GNU_HASH) + 8, 3)),

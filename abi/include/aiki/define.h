@@ -17,12 +17,14 @@
  * assignments in a lambda amount to the same and are still evaluated by the compiler. */
 #ifdef __cplusplus
 #define AIKI_EXTERN_C_ extern "C"
+#define AIKI_EXTERN_DATA_ extern "C"
 #define AIKI_LANGUAGE_ "c++"
 #define AIKI_SET_(member) d_.member
 #define AIKI_INITIALIZER_(type, ...) [] { type d_ = type(); __VA_ARGS__; return d_; }()
 #define AIKI_VALUE_(type, ...) AIKI_INITIALIZER_(type, __VA_ARGS__)
 #else
 #define AIKI_EXTERN_C_
+#define AIKI_EXTERN_DATA_ extern
 #define AIKI_LANGUAGE_ "c"
 #define AIKI_SET_(member) .member
 #define AIKI_INITIALIZER_(type, ...) {__VA_ARGS__}
@@ -134,7 +136,21 @@ static inline void aiki_plugin_fill_(aiki_plugin_def *p, const char *name, const
     p->task_stride = (uint32_t)sizeof(aiki_task_def);
 }
 
-/* Defines the one exported symbol. The lists are copied to static storage because entries may
+/* What the plugin reaches beyond its own memory, once in a plugin and at file level:
+ *
+ *   AIKI_NEEDS("network read:/etc/billing write:/var/lib/billing");
+ *
+ * Words with blanks between: network, processes (start some, send signals), modes (of files), read:PATH,
+ * write:PATH (and read); absolute paths, folders with all below, %20 and %2C for blank and comma, at most 16
+ * paths and 2047 bytes. AIKI_NEEDS("") needs nothing. Memory, threads, timers, system libraries and the plugin's own
+ * file are not needs. A runtime reads it out of the file before it loads it; what comes of it is its operator's
+ * word (setting sandbox). Other languages export a constant array of bytes of that name.
+ * since 1.1 */
+#define AIKI_NEEDS(text)                                      \
+    AIKI_EXTERN_DATA_ AIKI_EXPORT const char aiki_needs_v1[]; \
+    const char aiki_needs_v1[] = text
+
+/* Defines the exported function. The lists are copied to static storage because entries may
  * be named objects (aiki/record.h), which C does not accept in a static initializer. */
 #define AIKI_PLUGIN(plugin_name, plugin_version, workflow_list, task_list)                      \
     AIKI_EXTERN_C_ AIKI_EXPORT const aiki_plugin_def *aiki_plugin_v1(uint32_t, uint32_t);       \

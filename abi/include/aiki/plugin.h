@@ -409,6 +409,8 @@ typedef struct aiki_plugin_def {
 /* The one exported symbol. host_abi_minor lets a plugin see what the host offers. Called once,
  * on the child's main thread, before anything else. NULL refuses to load. since 1.0 */
 #define AIKI_PLUGIN_SYMBOL "aiki_plugin_v1"
+/* A constant text, if it is there: AIKI_NEEDS of aiki/define.h. since 1.1 */
+#define AIKI_NEEDS_SYMBOL "aiki_needs_v1"
 typedef const aiki_plugin_def *(*aiki_plugin_fn)(uint32_t host_abi_major, uint32_t host_abi_minor);
 
 #if defined(__GNUC__) || defined(__clang__)

@@ -2,7 +2,8 @@
  *
  *   confined {"what": "read", "path": "/etc/hosts"} --> {"errno": 13}
  *
- * 0: it could be done. A task that is ended on the way has no answer.
+ * 0: it could be done. A task that is ended on the way has no answer. -DNEEDS: what it declares; -DVERSION: of
+ * plugin and workflow.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -21,9 +22,14 @@
 
 #include <aiki/record.h>
 
+#ifndef VERSION
+#define VERSION "1.0.0"
+#endif
+
 #define CONFINED_INPUT(F, R)                                      \
     F(R, str, what, AIKI_REQUIRED, AIKI_LENGTH(1, 20))            \
-    F(R, str, path, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT("/dev/null"))
+    F(R, str, path, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT("/dev/null")) \
+    F(R, bool, later, AIKI_OPTIONAL)
 AIKI_RECORD(confined_input, CONFINED_INPUT);
 #define CONFINED_OUTPUT(F, R) F(R, i64, errno_was, AIKI_REQUIRED)
 AIKI_RECORD(confined_output, CONFINED_OUTPUT);
@@ -182,9 +188,11 @@ static aiki_status confined(aiki_run *run, const struct confined_input *in,
 {
     if (strcmp(in->what, "flow-twice") == 0) /* breaks the rule of purity on purpose */
         (void)fork();
+    if (in->later)
+        AIKI_TRY(aiki_wait_signal(run, "now", AIKI_FOREVER_MS, NULL, err));
     return deed_call(run, in, out, err);
 }
-AIKI_WORKFLOW_TYPED(confined, "confined", "1.0.0", confined_input, confined_output);
+AIKI_WORKFLOW_TYPED(confined, "confined", VERSION, confined_input, confined_output);
 
 #ifdef AT_LOAD
 static void __attribute__((constructor)) at_load(void)
@@ -193,4 +201,7 @@ static void __attribute__((constructor)) at_load(void)
 }
 #endif
 
-AIKI_PLUGIN("confined", "1.0.0", AIKI_WORKFLOWS(confined_workflow), AIKI_TASKS(deed_task));
+#ifdef NEEDS
+AIKI_NEEDS(NEEDS);
+#endif
+AIKI_PLUGIN("confined", VERSION, AIKI_WORKFLOWS(confined_workflow), AIKI_TASKS(deed_task));
