@@ -7,8 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "commands.h"
+#include "text.h"
 #include "wire/error.h"
 #include "wire/signature.h"
 
@@ -17,17 +19,18 @@ static aiki_status cannot(const char *what, const char *path, aiki_error *err)
     return error_set(err, AIKI_INVALID, "cannot %s %s: %s", what, path, strerror(errno));
 }
 
-/* Never over a file that is there: a key that was overwritten is lost. */
 static aiki_status write_line(const char *path, const char *text, int flags, mode_t mode,
                               aiki_error *err)
 {
     size_t size = strlen(text);
     AUTO(close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, mode);
+    errno = fd < 0 ? errno : ENOSPC; /* what a write that is cut short means */
     if (fd < 0 || write(fd, text, size) != (ssize_t)size)
         return cannot("write", path, err);
     return AIKI_OK;
 }
 
+/* Never over files that are there: a key that was overwritten is lost. */
 static aiki_status make_keys(const char *name, aiki_error *err)
 {
     char path[CLI_PATH_SIZE], text[SIGNATURE_TEXT_SIZE];
@@ -46,17 +49,33 @@ static aiki_status make_keys(const char *name, aiki_error *err)
     return write_line(path, text, O_EXCL, 0644, err);
 }
 
+/* A path may hold anything, so it is not put between quotation marks as it is. */
+static int print_paths(struct cli *cli, const char *const *names, const char *const *paths, unsigned count)
+{
+    AUTO(buf) aiki_writer map;
+    buf_init(&map);
+    aiki_mp_map(&map, count);
+    for (unsigned i = 0; i < count; i++) {
+        aiki_mp_str(&map, names[i]);
+        aiki_mp_str(&map, paths[i]);
+    }
+    aiki_status st = print_json(aiki_writer_view(&map), 0, &cli->err);
+    return st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
+}
+
 static int run_keygen(struct cli *cli)
 {
+    char key[CLI_PATH_SIZE], public_key[CLI_PATH_SIZE];
     const char *name = cli->args.operands[0];
     aiki_status st = make_keys(name, &cli->err);
     if (st != AIKI_OK)
         return cli_fail(cli, st, &cli->err);
-    if (!cli->json)
-        printf("%s.key signs: keep it secret\n%s.pub goes into the directory that plugin-keys names\n",
-               name, name);
-    else
-        printf("{\"key\": \"%s.key\", \"public\": \"%s.pub\"}\n", name, name);
+    (void)snprintf(key, sizeof(key), "%s.key", name); /* make_keys has looked at its length */
+    (void)snprintf(public_key, sizeof(public_key), "%s.pub", name);
+    if (cli->json)
+        return print_paths(cli, (const char *[]){"key", "public"}, (const char *[]){key, public_key}, 2);
+    printf("%s signs: keep it secret\n%s goes into the directory that plugin-keys names\n", key,
+           public_key);
     return EXIT_OK;
 }
 
@@ -95,10 +114,11 @@ static aiki_status sign(const char *path, const uint8_t secret[SIGNATURE_SECRET_
 }
 
 /* Written aside and renamed: a runtime may be looking. */
-static aiki_status put_signature(const char *path, const char *text, aiki_error *err)
+static aiki_status put_signature(const char *path, const char *text, char target[CLI_PATH_SIZE],
+                                 aiki_error *err)
 {
-    char aside[CLI_PATH_SIZE], target[CLI_PATH_SIZE];
-    if (snprintf(target, sizeof(target), "%s.sig", path) >= (int)sizeof(target) ||
+    char aside[CLI_PATH_SIZE];
+    if (snprintf(target, CLI_PATH_SIZE, "%s.sig", path) >= CLI_PATH_SIZE ||
         snprintf(aside, sizeof(aside), "%s.sig.new", path) >= (int)sizeof(aside))
         return error_set(err, AIKI_INVALID, "the path %.60s... is too long", path);
     aiki_status st = write_line(aside, text, O_TRUNC, 0644, err);
@@ -110,7 +130,7 @@ static aiki_status put_signature(const char *path, const char *text, aiki_error 
 static int run_sign(struct cli *cli)
 {
     uint8_t secret[SIGNATURE_SECRET_BYTES];
-    char text[SIGNATURE_TEXT_SIZE];
+    char text[SIGNATURE_TEXT_SIZE], target[CLI_PATH_SIZE];
     const char *file = cli->args.operands[0], *key = args_text(&cli->args, "key");
     if (key == NULL)
         return cli_fail(cli, error_set(&cli->err, AIKI_INVALID, "--key NAME.key is needed"), &cli->err);
@@ -119,13 +139,12 @@ static int run_sign(struct cli *cli)
         st = sign(file, secret, text, &cli->err);
     explicit_bzero(secret, sizeof(secret));
     if (st == AIKI_OK)
-        st = put_signature(file, text, &cli->err);
+        st = put_signature(file, text, target, &cli->err);
     if (st != AIKI_OK)
         return cli_fail(cli, st, &cli->err);
-    if (!cli->json)
-        printf("%s.sig\n", file);
-    else
-        printf("{\"signature\": \"%s.sig\"}\n", file);
+    if (cli->json)
+        return print_paths(cli, (const char *[]){"signature"}, (const char *[]){target}, 1);
+    printf("%s\n", target);
     return EXIT_OK;
 }
 

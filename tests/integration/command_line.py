@@ -43,6 +43,15 @@ def document(s, *args):
 
 # -- without a stack ---------------------------------------------------------------------------
 
+
+def test_any_path_is_printed_as_json(tmp_path):
+    name = tmp_path / 'a "quoted" \\ name'
+    made = json.loads(alone("plugins", "keygen", str(name), "--json").stdout)
+    assert made == {"key": f"{name}.key", "public": f"{name}.pub"}
+    signed = json.loads(alone("plugins", "sign", made["public"], "--key", made["key"], "--json").stdout)
+    assert signed == {"signature": f"{name}.pub.sig"} and os.path.exists(signed["signature"])
+
+
 COMMANDS = ["dev", "bench", "version", "help", "workflows list", "workflows show", "workflows trigger",
             "runs list", "runs inspect", "runs watch", "runs wait", "runs result", "runs signal",
             "runs tree", "runs cancel", "runs terminate", "runs pause", "runs resume", "runs wake",
