@@ -67,6 +67,7 @@ struct gate {
     aiki_writer findings; /* maps */
     uint64_t finding_count;
     aiki_writer worst;
+    bool time_over; /* the run that the child has is the last one */
     bool over, timer_closed;
 };
 
@@ -134,7 +135,6 @@ static void finish(struct gate *g)
     buf_init(&report);
     for (const struct candidate *c = g->first; c != NULL; c = c->next)
         g->result.unknown++;
-    g->result.unknown += g->executing != NULL;
     g->result.took_ms = clock_mono_ms() - g->began_mono_ms;
     gate_report_write(&report, g->options.policy, &g->result, aiki_writer_view(&g->findings),
                       g->finding_count);
@@ -235,12 +235,20 @@ static void stuck(struct gate *g)
     give_verdict(g, &map);
 }
 
+/* What the child has at the end gets the time of a run, however late it got there: slow is told
+ * from stuck. */
 static void on_limit(uv_timer_t *t)
 {
     struct gate *g = container_of(t, struct gate, limit);
     if (g->over)
         return;
-    if (g->executing != NULL && clock_mono_ms() - g->assigned_mono_ms >= GATE_RUN_MS_MAX)
+    int64_t taken_ms = g->executing != NULL ? clock_mono_ms() - g->assigned_mono_ms : 0;
+    g->time_over = true;
+    if (g->executing != NULL && taken_ms < GATE_RUN_MS_MAX) {
+        uv_timer_start(&g->limit, on_limit, (uint64_t)(GATE_RUN_MS_MAX - taken_ms), 0);
+        return;
+    }
+    if (g->executing != NULL)
         stuck(g);
     finish(g);
 }
@@ -523,7 +531,7 @@ static void go_on(struct gate *g)
     if (g->samples_left > 0 || g->executing != NULL || g->over)
         return;
     drop_useless(g);
-    if (g->first == NULL || g->crashes == GATE_CRASHES_MAX) {
+    if (g->first == NULL || g->crashes == GATE_CRASHES_MAX || g->time_over) {
         finish(g);
         return;
     }

@@ -3,12 +3,13 @@
  *   for each workflow version it offers:  runs.sample --> open runs that other builds executed last
  *   runs.journal, a few ahead --> a process of its own, one run at a time --> VERDICT
  *                                   +-- it dies: that is the verdict; another process goes on
- *   all seen, or GATE_MS_MAX over --> report
+ *   all seen, or GATE_MS_MAX over and the last verdict there --> report
  *
  * Nothing is executed: workflow code is taken through what is on record and no further. The gate
  * predicts; which build executes a run is found out when it is executed (moves.h).
  * Limits: GATE_RUNS_MAX runs a workflow version, chosen by lot beyond that; GATE_JOURNAL_BYTES_MAX a
- * run; GATE_MS_MAX in all; GATE_CRASHES_MAX processes that die.
+ * run; GATE_MS_MAX until the last run begins, which may take GATE_RUN_MS_MAX; GATE_CRASHES_MAX
+ * processes that die.
  */
 #ifndef BROKER_GATE_H
 #define BROKER_GATE_H
@@ -21,7 +22,7 @@ enum {
     GATE_JOURNAL_BYTES_MAX = 16 * 1024 * 1024,
     GATE_MS_MAX = 3000,
     GATE_CRASHES_MAX = 3,
-    GATE_RUN_MS_MAX = 1000, /* a journal that takes longer when time is over will never end */
+    GATE_RUN_MS_MAX = 5000, /* the last journal may take this long; else it will never end */
     GATE_FINDINGS_MAX = 20 /* runs that are shown one by one */
 };
 

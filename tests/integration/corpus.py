@@ -19,6 +19,8 @@ UNADORNED = {"ASAN_OPTIONS": "detect_leaks=0:handle_segv=0:handle_sigbus=0:handl
 
 CUTS = 400
 
+pytestmark = pytest.mark.xdist_group("corpus")  # one process compiles all of them
+
 
 # A host with sanitizers in it loads what was built for one, and needs more memory than a probe has.
 NOT_HERE = ("ctor-eats-memory", "sanitized") if SANITIZED else ()

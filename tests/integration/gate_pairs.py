@@ -16,6 +16,7 @@ from harness import BUILD, ROOT, Stack, until
 OLD = 'TASK("a"); TASK("b"); WAIT("go"); TASK("c");'
 MOVES, STAYS, REFUSED = "moves", "stays", "refused"
 GATES_AT_ONCE = 3  # each gate has three seconds, also where sanitizers make everything slow
+pytestmark = pytest.mark.xdist_group("gate_pairs")  # one process builds and serves them all
 
 
 class Pair:

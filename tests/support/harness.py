@@ -54,6 +54,27 @@ def seed():
     return value
 
 
+class Address:
+    """Loopback and a port that stays ours while this lives, so that a server that is started again finds it free: no
+    connection going out and no listener on port 0 gets one from this range, and no other test while the name is taken."""
+
+    RANGE = range(10000, 32768)  # below ip_local_port_range
+
+    def __init__(self):
+        for port in random.SystemRandom().sample(self.RANGE, 100):
+            self.text, self.name = f"127.0.0.1:{port}", socket.socket(socket.AF_UNIX)
+            with contextlib.suppress(OSError), socket.socket() as s:
+                self.name.bind(f"\0aiki-test-{port}")
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                s.bind(("127.0.0.1", port))
+                return
+            self.close()
+        raise AssertionError("no port is free")
+
+    def close(self):
+        self.name.close()
+
+
 _pause = threading.Event()
 
 
@@ -258,8 +279,8 @@ class Stack:
         self.runtimes = {}
         self.dead = []
         self.closed = False
-        self.rpc = "127.0.0.1:0"
-        self.http = "127.0.0.1:0"
+        self.addresses = [Address(), Address()]
+        self.rpc, self.http = (address.text for address in self.addresses)
         for name in plugins:
             self.drop(name)
         if start:
@@ -355,6 +376,8 @@ class Stack:
         self.closed = True
         for process in self.processes():
             process.kill()
+        for address in self.addresses:
+            address.close()
         if failed:
             for log in sorted(self.directory.glob("*.log")):
                 lines = log.read_text(errors="replace").splitlines()
