@@ -87,6 +87,9 @@ static const struct config_key keys[] = {
      unit " of a plugin's process; 0 = no limit; also for some files: 0,billing.so=1000"},
     LIMITS(LIMIT_KEY)
 #undef LIMIT_KEY
+    {IDLE_SETTING, CONFIG_TEXT, IDLE_DEFAULT, 0, 0,
+     "seconds that a plugin's process stays when no run needs it, the first start waits for a run, too; "
+     "always: it is there as long as the plugin is; also for some files: 300,billing.so=always"},
     {"log", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error"},
     {"metrics", CONFIG_TEXT, "", 0, 0,
      "IP:PORT where GET /metrics is answered, such as 127.0.0.1:9095; empty: nowhere"},
@@ -111,8 +114,8 @@ static void print_help(void)
     printf("  %-26s %s\n  %-26s %s\n", "--help", "this text", "--version", "the release");
     printf("\nSIGTERM: takes no new runs, lets resident ones finish within drain-ms, gives the\n"
            "others back, ends. A second one ends it at once. kill -9 loses nothing either.\n"
-           "SIGHUP, with --config: reads the file again; slots, drain-ms, log and what is said of\n"
-           "plugins change at once, and signatures are checked anew.\n\n"
+           "SIGHUP, with --config: reads the file again; slots, drain-ms, child-idle, log and what is\n"
+           "said of plugins change at once, and signatures are checked anew.\n\n"
            "examples:\n"
            "  aiki-runtime --plugins ./plugins\n"
            "  aiki-runtime --plugins /srv/aiki/plugins --server 10.0.0.5:9090 "
@@ -203,6 +206,8 @@ static aiki_status check_settings(const struct config *c, aiki_error *err)
     if (st == AIKI_OK)
         st = limits_check(&limits, (uint64_t)config_int(c, "task-threads"), err);
     if (st == AIKI_OK)
+        st = idle_check(config_text(c, IDLE_SETTING), err);
+    if (st == AIKI_OK)
         st = watch_patterns_check(config_text(c, "plugins-ignore"), err);
     if (st == AIKI_OK)
         st = check_choice(c, "plugin-owner-check", "on", "off", err);
@@ -253,6 +258,7 @@ static struct broker_limits limits_of(const struct config *c)
     return (struct broker_limits){.slots = (uint64_t)config_int(c, "slots"),
                                   .drain_ms = (uint64_t)config_int(c, "drain-ms"),
                                   .gate = config_text(c, "gate"),
+                                  .idle = config_text(c, IDLE_SETTING),
                                   .admit = admit_options_of(c)};
 }
 
@@ -266,7 +272,7 @@ static bool on_hangup(struct broker_limits *ret_limits, void *arg)
 {
     static const char *const live[] = {"slots",       "drain-ms",    "log",
                                         "gate",        "determinism", "plugin-keys",
-                                        "plugin-owner-check", "sandbox", NULL};
+                                        "plugin-owner-check", "sandbox", IDLE_SETTING, NULL};
     static const struct reload_rules rules = {keys, ARRAY_COUNT(keys), live, check_all};
     struct config *c = arg;
     if (!reload_settings(c, &rules))

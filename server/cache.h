@@ -62,6 +62,7 @@ struct entry {
     struct begun_set *begun;        /* owned; NULL until an event leaves out what step it is about */
     struct session *owner;          /* run.owner as a pointer */
     uint8_t build[HASH_BYTES];      /* that the owner claimed it for */
+    uint64_t load_ms;               /* how long it waited there for a process */
     uint8_t last_build[HASH_BYTES]; /* of the newest CLAIMED event; zero = none */
     struct chain owned;             /* in owner->owned */
     struct chain waiters;           /* head of struct waiter */

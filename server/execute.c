@@ -237,6 +237,7 @@ static aiki_status claim(struct pipeline *p, struct session *s, const struct msg
         return refusal.status;
     }
     memset(e->build, 0, sizeof(e->build));
+    e->load_ms = 0;
     if (m->build.size_bytes == HASH_BYTES)
         memcpy(e->build, m->build.data, HASH_BYTES);
     run_set_owner(e, s);
@@ -302,7 +303,7 @@ void command_journal(struct pipeline *p, const struct command *c, aiki_view payl
         cache_rest(&p->cache, e);
 }
 
-/* The CLAIMED event is written with the first append; until then its build may change. */
+/* The CLAIMED event is written with the first append; until then its build may change, or be waited for. */
 void command_moved(struct pipeline *p, const struct command *c, aiki_view payload)
 {
     struct msg_MOVED m;
@@ -318,6 +319,8 @@ void command_moved(struct pipeline *p, const struct command *c, aiki_view payloa
                  !e->run.claim_recorded && m.build.size_bytes == HASH_BYTES;
     if (moved && !BUG(move_unrecorded))
         memcpy(e->build, m.build.data, HASH_BYTES);
+    if (moved)
+        e->load_ms = m.load_ms;
     if (status != AIKI_OK)
         answer_refusal(p, c, &err);
     else
@@ -359,6 +362,7 @@ static aiki_view claimed_body(struct pipeline *p, const struct session *s, const
     const struct event event = {.kind = EVENT_CLAIMED,
                                 .as.claimed = {.session = s->info.id,
                                                .build = {e->build, HASH_BYTES},
+                                               .load_ms = e->load_ms,
                                                .runtime = view_of(s->info.name)}};
     return event_body(p, &event);
 }

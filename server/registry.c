@@ -524,7 +524,10 @@ bool registry_used(struct session *s, const struct msg_USAGE *m, int64_t now_ms)
                                      .files = m->files,
                                      .threads = m->threads,
                                      .cpu_ms = m->cpu_ms,
-                                     .replaced = m->replaced};
+                                     .replaced = m->replaced,
+                                     .since_at_ms = m->pid != 0 ? now_ms - m->since_ms : 0,
+                                     .loads = m->loads,
+                                     .load_ms = m->load_ms};
     (void)log_clean(m->why, p->usage.why, sizeof(p->usage.why));
     return true;
 }

@@ -15,14 +15,16 @@
 #include "wire/descriptor.h"
 #include "wire/schema.h"
 
-enum { FLOWS_MAX = 20000, PLUGINS_PER_SESSION_MAX = 1000, USAGE_WHY_SIZE = 160 };
+enum { FLOWS_MAX = 20000, PLUGINS_PER_SESSION_MAX = 10000, USAGE_WHY_SIZE = 160 };
 
 struct flow;
 
 /* What the process of a build uses, as its runtime last said. */
 struct plugin_usage {
     int64_t at_ms; /* 0: it has not said anything */
-    uint64_t pid, memory_bytes, files, threads, cpu_ms, replaced;
+    uint64_t pid, memory_bytes, files, threads, cpu_ms, replaced; /* pid 0: it has none now */
+    int64_t since_at_ms;     /* the process takes runs */
+    uint64_t loads, load_ms; /* how often runs waited for one, and how long the last time */
     char why[USAGE_WHY_SIZE]; /* the last one was replaced */
 };
 

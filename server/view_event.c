@@ -171,6 +171,8 @@ static void put_body(struct view_map *m, const struct aiki_id *run, const struct
         view_put_id(m, "session", &e->as.claimed.session);
         put_hex(m, "build", e->as.claimed.build.data, (size_t)e->as.claimed.build.size_bytes);
         view_put_text(m, "runtime", e->as.claimed.runtime);
+        if (e->as.claimed.load_ms > 0)
+            view_put_uint(m, "load_ms", e->as.claimed.load_ms);
         break;
     case EVENT_STEP_BEGUN: put_step_begun(m, run, e); break;
     case EVENT_ATTEMPT_FAILED: put_attempt_failed(m, e); break;

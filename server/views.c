@@ -481,8 +481,11 @@ static void put_process(aiki_writer *w, const struct plugin_usage *u)
         aiki_mp_nil(w);
         return;
     }
-    aiki_mp_map(w, 8);
+    aiki_mp_map(w, 11);
     put_uint(w, "pid", u->pid);
+    put_time(w, "since", u->since_at_ms);
+    put_uint(w, "loads", u->loads);
+    put_uint(w, "load_ms", u->load_ms);
     put_uint(w, "memory_bytes", u->memory_bytes);
     put_uint(w, "files", u->files);
     put_uint(w, "threads", u->threads);
@@ -492,6 +495,16 @@ static void put_process(aiki_writer *w, const struct plugin_usage *u)
     put_time(w, "at", u->at_ms);
 }
 
+/* nil: its runtime has not said, or there is nothing to load. */
+static void put_loaded(aiki_writer *w, const struct plugin_usage *u)
+{
+    put(w, "loaded");
+    if (u->at_ms == 0)
+        aiki_mp_nil(w);
+    else
+        aiki_mp_bool(w, u->pid != 0);
+}
+
 void view_plugin(aiki_writer *w, const struct plugin *plugin)
 {
     struct descriptor d;
@@ -499,7 +512,7 @@ void view_plugin(aiki_writer *w, const struct plugin *plugin)
     if (plugin->descriptor != NULL)
         (void)descriptor_read((aiki_view){plugin->descriptor, plugin->descriptor_size_bytes}, &d,
                               NULL); /* read before: it decodes */
-    aiki_mp_map(w, 17);
+    aiki_mp_map(w, 18);
     put_text(w, "file", view_of(plugin->file));
     put_text(w, "state", view_of(view_plugin_state(plugin)));
     put_time(w, "since", plugin->since_at_ms);
@@ -529,5 +542,6 @@ void view_plugin(aiki_writer *w, const struct plugin *plugin)
         aiki_mp_strn(w, d.needs.data, d.needs.size_bytes);
     else
         aiki_mp_nil(w);
+    put_loaded(w, &plugin->usage);
     put_process(w, &plugin->usage);
 }

@@ -27,6 +27,19 @@ static void table_needs(struct table *t, aiki_view plugin)
                    cut ? "..." : "");
 }
 
+/* "no", since when it is, or nothing where nobody says. */
+static void loaded_cell(struct table *t, aiki_view plugin, int64_t now_ms)
+{
+    char age[HUMAN_SIZE];
+    aiki_view process = doc_get(plugin, "process");
+    if (doc_get(process, "pid").size_bytes == 0)
+        table_cell(t, "%s", "");
+    else if (!doc_bool(plugin, "loaded"))
+        table_cell(t, "no");
+    else
+        table_cell(t, "%s", human_age(age, doc_time_ms(process, "since"), now_ms));
+}
+
 static void plugin_row(struct table *t, aiki_view plugin)
 {
     aiki_view error = doc_get(plugin, "error"), build = doc_text(plugin, "build");
@@ -36,6 +49,7 @@ static void plugin_row(struct table *t, aiki_view plugin)
     table_view(t, doc_text(plugin, "name"));
     table_view(t, doc_text(plugin, "version"));
     table_view(t, doc_text(plugin, "state"));
+    loaded_cell(t, plugin, clock_wall_ms());
     table_view(t, build);
     table_view(t, doc_text(plugin, "worker"));
     table_view(t, doc_text(plugin, "file"));
@@ -73,8 +87,8 @@ static void print_quarantined(aiki_view document)
 
 static int run_list(struct cli *cli)
 {
-    static const char *const headers[] = {"PLUGIN", "VERSION", "STATE", "BUILD",
-                                          "WORKER", "FILE",    "NEEDS", "ERROR", NULL};
+    static const char *const headers[] = {"PLUGIN", "VERSION", "STATE", "LOADED", "BUILD",
+                                          "WORKER", "FILE",    "NEEDS", "ERROR",  NULL};
     aiki_view document;
     int code = cli_query(cli, "plugins.list", NULL, &document);
     if (code != EXIT_OK)
@@ -151,6 +165,7 @@ static void build_row(struct table *t, aiki_view build, int64_t now_ms)
     table_view(t, doc_text(build, "version"));
     table_view(t, doc_text(build, "state"));
     table_cell(t, "%s", human_age(age, doc_time_ms(build, "since"), now_ms));
+    loaded_cell(t, build, now_ms);
     table_cell(t, "%lld", (long long)doc_int(build, "open"));
     table_view(t, doc_text(build, "worker"));
     table_view(t, doc_text(build, "file"));
@@ -161,15 +176,22 @@ static void print_process(aiki_view build)
 {
     aiki_view process = doc_get(build, "process"), id = doc_text(build, "build");
     long long replaced = (long long)doc_int(process, "replaced");
+    long long loads = (long long)doc_int(process, "loads");
     if (doc_get(process, "pid").size_bytes == 0)
         return;
     printf("\nprocess of %.12s on ", id.size_bytes >= 12 ? (const char *)id.data : "?");
     print_clean(doc_text(build, "worker"));
-    printf(": pid %lld, %lld MiB, %lld descriptors, %lld threads, %.1f s of processor time\n",
+    if (doc_int(process, "pid") == 0)
+        printf(": not loaded\n");
+    else
+        printf(": pid %lld, %lld MiB, %lld descriptors, %lld threads, %.1f s of processor time\n",
            (long long)doc_int(process, "pid"),
            (long long)doc_int(process, "memory_bytes") / (1024 * 1024),
            (long long)doc_int(process, "files"), (long long)doc_int(process, "threads"),
            (double)doc_int(process, "cpu_ms") / 1000);
+    if (loads > 0)
+        printf("  loaded on demand %lld time%s, the last in %lld ms\n", loads, loads == 1 ? "" : "s",
+               (long long)doc_int(process, "load_ms"));
     if (replaced == 0)
         return;
     printf("  replaced %lld time%s, the last: ", replaced, replaced == 1 ? "" : "s");
@@ -192,8 +214,8 @@ static void print_needs(aiki_view build)
 
 static int run_show(struct cli *cli)
 {
-    static const char *const headers[] = {"BUILD",     "VERSION", "STATE", "SINCE",
-                                          "OPEN RUNS", "WORKER",  "FILE",  NULL};
+    static const char *const headers[] = {"BUILD",  "VERSION",   "STATE",  "SINCE",
+                                          "LOADED", "OPEN RUNS", "WORKER", "FILE", NULL};
     aiki_view document;
     int code = cli_query_one(cli, "plugins.get", "name", cli->args.operands[0], &document);
     if (code != EXIT_OK)
@@ -203,7 +225,7 @@ static int run_show(struct cli *cli)
         code = st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
     } else {
         struct table t;
-        table_init(&t, headers, 1u << 4);
+        table_init(&t, headers, 1u << 5);
         for (struct doc_list l = doc_list(document, "builds"); doc_next(&l);)
             build_row(&t, l.item, clock_wall_ms());
         table_print(&t, "no builds");

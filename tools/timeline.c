@@ -243,6 +243,15 @@ static void print_warned(struct timeline *t, const struct step *s, aiki_view eve
     detail_error(doc_get(event, "error"));
 }
 
+/* It was claimed for a plugin that nobody had needed for a while. */
+static void print_load(aiki_view event)
+{
+    char took[HUMAN_SIZE];
+    int64_t ms = doc_int(event, "load_ms");
+    if (ms > 0)
+        printf("%*swaited %s for its plugin to be loaded\n", INDENT, "", human_ms(took, ms));
+}
+
 void timeline_print(struct timeline *t, aiki_view event)
 {
     aiki_view kind = doc_text(event, "kind");
@@ -252,6 +261,7 @@ void timeline_print(struct timeline *t, aiki_view event)
             continue;
         begin_line(t, event, lines[i].what, lines[i].state);
         print_words(event, lines[i].words);
+        print_load(event);
         if (!t->brief && lines[i].value != NULL)
             detail_value(lines[i].value_title, doc_get(event, lines[i].value));
         if (i == 0)

@@ -111,8 +111,8 @@ struct event {
             int64_t deadline_ms;          /* 0 = none */
             aiki_view retry;              /* retry_write in retry.h: overrides every task's policy */
         } started;
-        /* claimed: which session and build executed from here on */
-        struct { struct aiki_id session; aiki_view build, runtime; } claimed;
+        /* claimed: which session and build executed from here on, after waiting load_ms for its process */
+        struct { struct aiki_id session; aiki_view build, runtime; uint64_t load_ms; } claimed;
         struct {
             struct address address;
             uint64_t nth;

@@ -4,7 +4,7 @@
  *
  *   STARTED         [workflow, version, input, key, actor] or, not a plain one,
  *                   [..., [parent, address, nth, close_policy, start_at_ms, deadline_ms, retry]]
- *   CLAIMED         [session, build, runtime]
+ *   CLAIMED         [session, build, runtime] or [..., load_ms]
  *   STEP_BEGUN      [address, nth, identity, due_at_ms, duration_ms] or [..., options]
  *                   or [..., options, since_ms]
  *   ATTEMPT_FAILED  [address, nth, identity, attempt, next_at_ms, error, duration_us]

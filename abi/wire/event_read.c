@@ -110,7 +110,10 @@ static uint64_t get_claimed(aiki_reader *r, struct event *e)
     get_fixed(r, e->as.claimed.session.bytes, sizeof(e->as.claimed.session.bytes));
     e->as.claimed.build = aiki_mp_read_bin(r);
     e->as.claimed.runtime = aiki_mp_read_str(r);
-    return unknown;
+    if (unknown == 0)
+        return 0;
+    e->as.claimed.load_ms = aiki_mp_read_uint(r);
+    return unknown - 1;
 }
 
 /* The last field of three step bodies, which most events go without. */

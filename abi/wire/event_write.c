@@ -95,10 +95,13 @@ static void put_started(aiki_writer *w, const struct event *e)
 
 static void put_claimed(aiki_writer *w, const struct event *e)
 {
-    aiki_mp_array(w, CLAIMED_FIELDS);
+    bool waited = e->as.claimed.load_ms > 0;
+    aiki_mp_array(w, CLAIMED_FIELDS + (waited ? 1 : 0));
     aiki_mp_bin(w, e->as.claimed.session.bytes, sizeof(e->as.claimed.session.bytes));
     aiki_mp_bin(w, e->as.claimed.build.data, e->as.claimed.build.size_bytes);
     put_text(w, e->as.claimed.runtime);
+    if (waited)
+        aiki_mp_uint(w, e->as.claimed.load_ms);
 }
 
 static void put_attempt_failed(aiki_writer *w, const struct event *e)

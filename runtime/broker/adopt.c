@@ -1,8 +1,10 @@
 /* adopt.c - builds that an earlier process of this runtime kept for their open runs.
  *
- *   first session --> what keep.h lists --> admit, on a pool thread --> KEPT, loads --> known
- *                                             +-- not the same bytes any more: removed
- *                                             +-- no room, no memory: not used now, the next process looks again
+ *   first session, files read --> what keep.h lists --> admit, on a pool thread --> KEPT, known
+ *                                                         |                          ^ READY
+ *                                                         +-- neither a note nor an answer of its probe: KEPT, loads
+ *                                                         +-- not the same bytes any more: removed
+ *                                                         +-- no room, no memory: not used now, the next process looks again
  *
  * Until all of them are known, a run that the newest build does not fit waits.
  */
@@ -23,7 +25,8 @@ struct adoption {
     uint8_t hash[BUILD_BYTES];
     char file[WATCH_NAME_SIZE];
     char path[CACHE_PATH_SIZE], draft[CACHE_PATH_SIZE];
-    char *keys_dir; /* owned: settings may change meanwhile */
+    char *keys_dir, *sandbox; /* owned: settings may change meanwhile */
+    const char *executable;
     unsigned policy;
     int64_t since_mono_ms;
     struct admission result;
@@ -42,14 +45,21 @@ static bool is_known(const struct builds *bs, const uint8_t *hash)
 static void admit_on_pool(uv_work_t *work)
 {
     struct adoption *a = container_of(work, struct adoption, work);
-    /* It was probed when it came; the state directory is nobody else's since. */
-    const struct admit_options options = {.any_owner = true};
-    a->status = admit_copy(a->path, a->draft, &options, &a->result, &a->err);
+    /* The state directory has been nobody else's since it came, and what it needs was allowed then. */
+    const struct admit_options copying = {.any_owner = true};
+    const struct admit_options probing = {.executable = a->executable,
+                                          .sandbox = a->sandbox,
+                                          .name = a->file,
+                                          .keep = a->owner->keep};
+    aiki_error unprobed = AIKI_ERROR_INIT;
+    a->status = admit_copy(a->path, a->draft, &copying, &a->result, &a->err);
     keep_read_signature(a->path, &a->result.signature);
     if (a->status == AIKI_OK && a->keys_dir[0] != '\0')
         a->status = keys_check_copy(a->keys_dir, a->result.copy, &a->result.signature, &a->err);
     if (a->status == AIKI_DENIED)
         (void)unlink(a->result.copy);
+    if (a->status == AIKI_OK && admit_probe(a->file, &probing, &a->result, &unprobed) != AIKI_OK)
+        log_info("intake", "the kept build %s has to be loaded to know it: %s", a->path, unprobed.message);
 }
 
 /* Otherwise what was in the way may be gone when the next process looks. */
@@ -81,15 +91,17 @@ static void adopt(struct builds *bs, struct adoption *a)
     if (b == NULL)
         return;
     b->signature = a->result.signature;
-    kept_adopt(b, a->since_mono_ms);
+    build_take_answer(b, &a->result);
     if (a->policy != bs->policy)
         policy_check_anew(b);
+    kept_adopt(b, a->since_mono_ms);
 }
 
 static void cleanup_adoption(struct adoption **a)
 {
     admission_deinit(&(*a)->result);
     free((*a)->keys_dir);
+    free((*a)->sandbox);
     free(*a);
 }
 
@@ -99,6 +111,7 @@ static void on_admitted(uv_work_t *work, int status)
     struct builds *bs = a->owner;
     (void)status; /* never cancelled */
     bs->adopting--;
+    bs->stats.probes += a->result.probed;
     if (bs->draining) {
         if (a->status == AIKI_OK)
             (void)unlink(a->result.copy);
@@ -109,21 +122,34 @@ static void on_admitted(uv_work_t *work, int status)
     bs->cb.on_ready(NULL, bs->arg);
 }
 
+/* NULL: out of memory. */
+static struct adoption *adoption_create(struct builds *bs)
+{
+    const struct admit_options *o = &bs->options.admit;
+    struct adoption *a = calloc(1, sizeof(*a));
+    if (a == NULL)
+        return NULL;
+    admission_init(&a->result);
+    a->owner = bs;
+    a->executable = o->executable;
+    a->policy = bs->policy;
+    a->keys_dir = strdup(o->keys_dir != NULL ? o->keys_dir : "");
+    a->sandbox = strdup(o->sandbox != NULL ? o->sandbox : "");
+    if (a->keys_dir != NULL && a->sandbox != NULL)
+        return a;
+    cleanup_adoption(&a);
+    return NULL;
+}
+
 static void consider(const uint8_t build[BUILD_BYTES], const char *file, const char *path,
                      int64_t age_ms, void *arg)
 {
     struct builds *bs = arg;
     if (is_known(bs, build))
         return;
-    const char *keys_dir = bs->options.admit.keys_dir;
-    struct adoption *a = calloc(1, sizeof(*a));
-    if (a == NULL || (a->keys_dir = strdup(keys_dir != NULL ? keys_dir : "")) == NULL) {
-        free(a);
+    struct adoption *a = adoption_create(bs);
+    if (a == NULL)
         return; /* it stays where it is */
-    }
-    a->policy = bs->policy;
-    admission_init(&a->result);
-    a->owner = bs;
     a->err.struct_size = sizeof(a->err);
     memcpy(a->hash, build, BUILD_BYTES);
     (void)snprintf(a->file, sizeof(a->file), "%s", file);
@@ -136,9 +162,9 @@ static void consider(const uint8_t build[BUILD_BYTES], const char *file, const c
         cleanup_adoption(&a);
 }
 
-void adopt_all(struct builds *bs)
+void adopt_rest(struct builds *bs)
 {
-    if (bs->adopted)
+    if (bs->adopted || bs->draining || bs->admitting > 0 || session_conn(bs->session) == NULL)
         return;
     bs->adopted = true;
     keep_each(bs->keep, consider, bs);

@@ -215,6 +215,7 @@ static void on_hangup(uv_signal_t *s, int number)
     set_slots(b, limits.slots);
     b->limits = limits;
     builds_set_drain_ms(b->builds, limits.drain_ms);
+    builds_set_idle(b->builds, limits.idle);
     builds_set_policy(b->builds, limits.gate, &limits.admit);
 }
 
@@ -290,6 +291,12 @@ static void on_build_ready(struct build *build, void *arg)
 {
     struct broker *b = arg;
     relay_build_ready(b->relay, build);
+}
+
+static void on_build_given_up(struct build *build, void *arg)
+{
+    struct broker *b = arg;
+    relay_build_given_up(b->relay, build);
 }
 
 static void on_build_replaced(struct build *build, struct build *by, void *arg)
@@ -439,6 +446,7 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
                                                              .on_lost = on_child_lost,
                                                              .on_dropped = on_build_dropped,
                                                              .on_ready = on_build_ready,
+                                                             .on_given_up = on_build_given_up,
                                                              .on_replaced = on_build_replaced,
                                                              .is_used = build_is_used,
                                                              .on_solo_free = on_solo_free,
@@ -455,6 +463,7 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
                                                   .gate = o->limits.gate,
                                                   .task_threads = o->task_threads,
                                                   .child_limits = o->child_limits,
+                                                  .idle = o->limits.idle,
                                                   .wait_timeout_ms = o->wait_timeout_ms,
                                                   .oom_events = o->oom_events,
                                                   .drain_ms = o->limits.drain_ms};

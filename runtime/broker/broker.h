@@ -19,6 +19,7 @@ enum { BROKER_END_MS = 2000 };
 struct broker_limits {
     uint64_t slots, drain_ms;
     const char *gate; /* policies of replay gates; see gate.h */
+    const char *idle; /* child-idle; see limits.h */
     struct admit_options admit;
 };
 

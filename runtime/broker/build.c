@@ -1,6 +1,7 @@
 /* build.c - one build: its process, its registration, its end.
  *
- *   spawn          READY        gate                OK from server       newer build, file gone
+ *                  READY, or
+ *         spawn    what its probe said   gate                OK from server       newer build, file gone
  *   -----> LOADING ---> GATING ---------> REGISTERING ---------> SERVING ----------> DRAINING
  *            |  ^          |                  |                    | ^                  |
  *            |  |          |       newer file: killed              v | died: replaced   |
@@ -45,8 +46,14 @@ struct conn *build_conn(struct build *b)
 
 struct conn *build_assignable(struct build *b)
 {
-    bool takes = b->state == KEPT ? !b->kept.ending : b->state == SERVING && !b->rejected;
+    bool takes = b->state == KEPT ? !b->kept.ending
+                                  : b->state == SERVING && !b->rejected && b->demand.state != ENDING;
     return takes || b->state == SOLO ? build_conn(b) : NULL;
+}
+
+bool build_is_leaving(const struct build *b)
+{
+    return b->state == DRAINING;
 }
 
 const struct verdict *build_verdict(const struct build *b)
@@ -70,6 +77,7 @@ static void on_timer_closed(uv_handle_t *h)
     buf_deinit(&b->descriptor);
     buf_deinit(&b->gate_report);
     buf_deinit(&b->warnings);
+    probe_answer_deinit(&b->answer);
     free(b->routes);
     free(b->copy);
     free(b);
@@ -123,12 +131,25 @@ void build_bury(struct build *b)
     builds_check_drained(bs);
 }
 
-static void on_drain_limit(uv_timer_t *t)
+static void on_end_limit(uv_timer_t *t)
 {
     struct build *b = container_of(t, struct build, timer);
     log_warn("child", "%s does not end; killed", b->label);
     b->ended = true;
     build_kill(b);
+}
+
+static void tell_to_end(struct build *b, struct conn *c, uint64_t grace_ms, bool leave)
+{
+    conn_send(c, DRAIN, 0, .grace_ms = grace_ms > 0 ? grace_ms : 1, .leave = leave); /* 0 would be: without limit */
+    uv_timer_start(&b->timer, on_end_limit, grace_ms + BUILD_END_MS, 0);
+}
+
+void build_end_process(struct build *b, uint64_t grace_ms)
+{
+    struct conn *c = build_conn(b);
+    if (c != NULL)
+        tell_to_end(b, c, grace_ms, true);
 }
 
 /* Nothing new for it; what is resident finishes, or is given back after drain_ms. */
@@ -140,12 +161,14 @@ void build_drain(struct build *b)
     gate_stop(b->gate);
     b->gate = NULL;
     recycle_stop(b);
+    bool served = b->state == SERVING;
     b->state = DRAINING;
     b->since_mono_ms = clock_mono_ms();
+    if (served) /* who waits for its process is offered again, to the build that serves now */
+        b->owner->cb.on_given_up(b, b->owner->arg);
     struct conn *c = build_conn(b);
-    if (c != NULL) { /* 0 would be: without limit */
-        conn_send(c, DRAIN, 0, .grace_ms = grace_ms > 0 ? grace_ms : 1, .leave = b->wear.worn_mono_ms != 0);
-        uv_timer_start(&b->timer, on_drain_limit, grace_ms + BUILD_END_MS, 0);
+    if (c != NULL) {
+        tell_to_end(b, c, grace_ms, b->wear.worn_mono_ms != 0);
     } else if (b->proc != NULL) {
         proc_kill(b->proc); /* not loaded yet, or dying */
     } else {
@@ -184,6 +207,7 @@ static void promote(struct build *b)
 {
     struct builds *bs = b->owner;
     struct build *before = b->file->serving;
+    bool in_use = before != NULL && before->proc != NULL && before->demand.state != ENDING;
     b->state = SERVING;
     b->file->serving = b;
     b->file->candidate = NULL;
@@ -204,6 +228,7 @@ static void promote(struct build *b)
     struct build *same = kept_find(bs, b->hash);
     if (same != NULL)
         kept_drop(same); /* an older build came back */
+    demand_begin(b, in_use);
     bs->cb.on_routes(bs->arg);
     builds_settle(bs);
 }
@@ -260,6 +285,7 @@ void build_register(struct build *b)
     conn_send(c, REGISTER, b->correlation, .build = hash_view(b->hash),
               .file = view_of(b->file->name), .descriptor = aiki_writer_view(&b->descriptor),
               .gate = aiki_writer_view(&b->gate_report));
+    recycle_tell_now(b);
 }
 
 /* ---- a process's news ---------------------------------------------------------------------- */
@@ -327,12 +353,25 @@ void build_refuse(struct build *b, const aiki_error *err)
     builds_settle(b->owner);
 }
 
+/* What it offers is known: may it serve that? */
+static void offer(struct build *b, aiki_view descriptor)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    aiki_status st = build_take_descriptor(b, descriptor, &err);
+    if (st == AIKI_OK)
+        st = check_conflicts(b, &err);
+    if (st == AIKI_OK)
+        build_gate(b);
+    else
+        build_refuse(b, &err);
+}
+
 static void on_proc_ready(struct proc *p, aiki_view descriptor, void *arg)
 {
     struct build *b = arg;
-    aiki_error err = {.struct_size = sizeof(err)};
     (void)p;
     b->ready = true;
+    b->demand.ready_mono_ms = clock_mono_ms();
     quarantine_tell(b);
     if (b->state == KEPT) {
         kept_ready(b, descriptor);
@@ -346,18 +385,18 @@ static void on_proc_ready(struct proc *p, aiki_view descriptor, void *arg)
         recycle_ready(b);
         return;
     }
-    if (b->state != LOADING) { /* a replacement: same bytes, same descriptor */
-        b->owner->cb.on_routes(b->owner->arg);
-        return;
-    }
-    aiki_status st = build_take_descriptor(b, descriptor, &err);
-    if (st == AIKI_OK)
-        st = check_conflicts(b, &err);
-    if (st != AIKI_OK) {
-        build_refuse(b, &err);
-        return;
-    }
-    build_gate(b);
+    if (b->state == LOADING)
+        offer(b, descriptor);
+    else
+        demand_ready(b); /* same bytes, same descriptor */
+}
+
+/* It was let in, and does not load now: a library went, perhaps. */
+static void note_refusal(struct build *b, aiki_view error)
+{
+    aiki_error err = AIKI_ERROR_INIT;
+    if (error_read(error, &err, NULL, NULL) == AIKI_OK)
+        (void)snprintf(b->refusal, sizeof(b->refusal), "does not load: %s: %.150s", err.code, err.message);
 }
 
 static void on_proc_refused(struct proc *p, aiki_view error, void *arg)
@@ -365,8 +404,10 @@ static void on_proc_refused(struct proc *p, aiki_view error, void *arg)
     struct build *b = arg;
     struct plugin_file *f = b->file;
     (void)p;
-    if (b->state != LOADING || f == NULL)
+    if (b->state != LOADING || f == NULL) {
+        note_refusal(b, error);
         return; /* a replacement that does not load counts as a crash */
+    }
     file_refuse_with(b->owner, f, b->hash, error);
     b->state = DRAINING;
     b->file = NULL;
@@ -389,6 +430,8 @@ static void on_proc_usage(struct proc *p, const struct usage *u, const struct li
     recycle_tell(b, u);
     if (hit != NULL)
         recycle_worn(b, hit);
+    else
+        demand_look(b);
 }
 
 static void on_restart(uv_timer_t *t)
@@ -447,7 +490,8 @@ static bool is_crash(const struct build *b, const struct proc_end *end)
 {
     if (!end->was_ready || b->ended || (end->signal == 0 && end->exit_code == CHILD_EXIT_STUCK))
         return false;
-    bool leaves = b->state == DRAINING || (b->state == KEPT && b->kept.ending);
+    bool leaves = b->state == DRAINING || (b->state == KEPT && b->kept.ending) ||
+                  (b->state == SERVING && b->demand.state == ENDING);
     return !leaves || end->signal != 0 || end->exit_code != 0;
 }
 
@@ -474,6 +518,8 @@ static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
     b->proc = NULL;
     b->ready = false;
     proc_end_text(end, text, sizeof(text));
+    if (b->refusal[0] != '\0')
+        memcpy(text, b->refusal, sizeof(text));
     tell_lost(b, end);
     switch (b->state) {
     case LOADING:
@@ -485,8 +531,13 @@ static void on_proc_gone(struct proc *p, const struct proc_end *end, void *arg)
         build_refuse(b, &err); /* with no process left this buries it */
         break;
     case GATING:
-    case REGISTERING:
-    case SERVING: replace_process(b, end, text); break;
+    case REGISTERING: replace_process(b, end, text); break;
+    case SERVING:
+        if (demand_gone(b))
+            break;
+        replace_process(b, end, text);
+        recycle_tell_now(b);
+        break;
     case KEPT: kept_gone(b, end, text); break;
     case SOLO: solo_gone(b, end, text); break;
     case SPARE: recycle_gone(b, text); break;
@@ -533,6 +584,7 @@ void build_start_process(struct build *b)
                                          .wait_timeout_ms = bs->options.wait_timeout_ms,
                                          .limits = limits_for(&bs->options.child_limits, b->file_name)};
     b->ended = false;
+    b->refusal[0] = '\0';
     b->oom_count = oom_count(&bs->oom);
     b->wear.since_mono_ms = clock_mono_ms();
     b->wear.worn_mono_ms = 0;
@@ -547,6 +599,7 @@ void build_start_process(struct build *b)
     b->crashes++;
     log_error("child", "%s; trying again", err.message);
     uv_timer_start(&b->timer, on_restart, BUILD_RESTART_MS_MAX, 0);
+    demand_failed(b);
 }
 
 /* ---- its beginning ----------------------------------------------------------------------- */
@@ -571,10 +624,19 @@ struct build *build_create(struct builds *bs, const char *file_name, const uint8
     buf_init(&b->descriptor);
     buf_init(&b->gate_report);
     buf_init(&b->warnings);
+    probe_answer_init(&b->answer);
     uv_timer_init(bs->loop, &b->timer);
+    b->demand.idle_s = idle_seconds(bs->options.idle, b->file_name);
     b->next = bs->all;
     bs->all = b;
     return b;
+}
+
+void build_take_answer(struct build *b, struct admission *a)
+{
+    b->answer = a->answer; /* its views point into memory that moves along */
+    b->noted = a->noted;
+    probe_answer_init(&a->answer);
 }
 
 static void log_warnings(const struct build *b)
@@ -591,17 +653,21 @@ static void log_warnings(const struct build *b)
     }
 }
 
-void build_start(struct builds *bs, struct plugin_file *f, const struct admission *a)
+void build_start(struct builds *bs, struct plugin_file *f, struct admission *a)
 {
     struct build *b = build_create(bs, f->name, a->build, a->copy, a->needs);
     if (b == NULL)
         return;
     b->signature = a->signature;
+    build_take_answer(b, a);
     policy_allow(bs, b->hash);
     admission_write_warnings(a, &b->warnings);
     log_warnings(b);
     file_drop_candidate(f);
     b->file = f;
     f->candidate = b;
-    build_start_process(b);
+    if (demand_is_warm(b))
+        build_start_process(b);
+    else
+        offer(b, b->answer.descriptor);
 }

@@ -46,7 +46,8 @@ void builds_each_route(struct builds *bs,
 {
     for (struct build *b = bs->all; b != NULL; b = b->next)
         for (size_t i = 0; i < b->route_count; i++)
-            if (b->state == KEPT ? kept_serves(b, &b->routes[i]) : build_assignable(b) != NULL)
+            if (b->state == KEPT ? kept_serves(b, &b->routes[i])
+                                 : build_assignable(b) != NULL || demand_claims(b))
                 fn(arg, b, b->routes[i].workflow, b->routes[i].version);
 }
 
@@ -164,7 +165,7 @@ void builds_session_up(struct builds *bs)
             build_register(f->candidate);
     }
     kept_session_up(bs);
-    adopt_all(bs);
+    adopt_rest(bs);
     bs->cb.on_routes(bs->arg);
 }
 
@@ -210,7 +211,7 @@ static bool may_be_mended_elsewhere(aiki_status st)
     return st == AIKI_DENIED || st == AIKI_UNAVAILABLE;
 }
 
-static void admitted(struct builds *bs, struct plugin_file *f, const struct admit_job *job)
+static void admitted(struct builds *bs, struct plugin_file *f, struct admit_job *job)
 {
     if (job->status == AIKI_STALE && ++f->unstable < BUILD_UNSTABLE_MAX) {
         watch_again(bs->watch, f->name);
@@ -268,6 +269,7 @@ static void on_admit_done(struct crew_job *work)
     struct plugin_file *f = job->file;
     bs->admitting--;
     f->admitting = false;
+    bs->stats.probes += job->result.probed;
     f->look_again |= job->policy != bs->policy;
     if ((bs->draining || f->look_again || f->removed) && job->status == AIKI_OK && !job->result.known)
         (void)unlink(job->result.copy);
@@ -281,6 +283,7 @@ static void on_admit_done(struct crew_job *work)
         look_at(bs, f);
     else
         admitted(bs, f, job);
+    adopt_rest(bs);
     builds_settle(bs);
 }
 
@@ -303,6 +306,7 @@ static struct admit_job *create_job(struct builds *bs, struct plugin_file *f)
     job->options = *o;
     job->options.keys_dir = job->keys_dir;
     job->options.sandbox = job->sandbox;
+    job->options.keep = bs->keep;
     for (unsigned i = 0; i < KNOWN_BUILDS_MAX; i++)
         job->options.known[i] = job->known[i];
     job->owner = bs;

@@ -9,6 +9,7 @@
  * long as the server knows open runs that it executed last.
  * A file refused on that way leaves the build before it serving; the refusal is kept and told to
  * every session. Two files may not offer the same workflow version: the later one is refused.
+ * A build serves with or without a process (demand.c): it has one while runs need it.
  * A serving child that dies is replaced at once, with growing pauses when it keeps dying with
  * nobody to blame.
  */
@@ -63,8 +64,11 @@ struct builds_callbacks {
     void (*on_lost)(struct build *b, void *arg);
     /* A kept build is kept no longer; b is gone after this call. */
     void (*on_dropped)(struct build *b, void *arg);
-    /* A kept build takes runs now; NULL: more builds are known than before. */
+    /* What runs wait for takes them now; NULL: more builds are known than before. */
     void (*on_ready)(struct build *b, void *arg);
+    /* Who waits for its process is not to wait any more: it does not load, or the build serves no
+     * longer. b may be gone after this call. */
+    void (*on_given_up)(struct build *b, void *arg);
     /* Another process of the same build took its place; b drains. */
     void (*on_replaced)(struct build *b, struct build *by, void *arg);
     /* Whether runs are with it, or on their way to it. */
@@ -84,6 +88,7 @@ struct builds_options {
     const char *ignore; /* patterns of watch_ignore */
     uint64_t task_threads;
     struct limits_settings child_limits;
+    const char *idle; /* child-idle; NULL: always */
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     struct admit_options admit; /* without known */
     const char *oom_events; /* oom_init */
@@ -112,8 +117,8 @@ void builds_each_route(struct builds *bs,
                        void *arg);
 /* Connection of a build that takes new runs, or NULL. */
 struct conn *build_assignable(struct build *b);
-/* Start the process of a kept build, if it is to have one: on_ready or on_lost follow. False: it is
- * not kept. */
+/* Start the process of a build that has none until somebody needs it: on_ready, on_given_up or, of a kept
+ * one, on_dropped follow. False: nobody is to wait for it. */
 bool build_wake(struct build *b);
 /* A kept build that has not been tried: the one that executed the run last, then the newest. NULL:
  * none, and with *ret_later: not yet. */
@@ -131,6 +136,8 @@ const uint8_t *build_hash(const struct build *b); /* BUILD_BYTES */
 const char *build_label(const struct build *b);   /* "hello.so@1f3a9c12" */
 /* Who took its process down; for on_lost. NULL: it was to end, or nobody's code is the cause. */
 const struct verdict *build_verdict(const struct build *b);
+/* It takes part no more, and is gone when its process is. */
+bool build_is_leaving(const struct build *b);
 /* It broke the protocol: its process is killed, on_lost follows. */
 void build_kill(struct build *b);
 
@@ -139,6 +146,8 @@ void build_kill(struct build *b);
 void builds_set_policy(struct builds *bs, const char *gate, const struct admit_options *admit);
 /* Whether a build is not started any more because its signature is good no longer, and why. hash NULL: any. */
 bool builds_is_revoked(struct builds *bs, const uint8_t *hash, aiki_error *ret);
+/* child-idle (limits.h), from now on. Borrowed until the next call. */
+void builds_set_idle(struct builds *bs, const char *idle);
 /* For processes that are told to end from now on. */
 void builds_set_drain_ms(struct builds *bs, uint64_t drain_ms);
 /* No new files, no restarts; every process drains. on_drained follows. */

@@ -2,7 +2,7 @@
  *
  * build.c: one build and its process. builds.c: the files they come from, and all of them. kept.c:
  * those that another took the place of, kept for their open runs. solo.c: processes for one run.
- * recycle.c: a new process in the place of one that is worn.
+ * recycle.c: a new process in the place of one that is worn. demand.c: a process when runs need it.
  */
 #ifndef BROKER_BUILDS_IMPL_H
 #define BROKER_BUILDS_IMPL_H
@@ -34,6 +34,9 @@ enum build_state {
 #undef BUILD_STATE_ENUM
 };
 
+/* Of a SERVING build: AWAKE has a process, or is about to, whether or not anybody needs it. */
+enum demand_state { AWAKE, ASLEEP, WAKING, ENDING };
+
 enum { LABEL_SIZE = 128 };
 
 struct build {
@@ -52,6 +55,8 @@ struct build {
     bool ready;             /* proc has said READY */
     aiki_writer descriptor; /* owned bytes; empty before the first READY */
     aiki_writer warnings;   /* owned: of the intake, a msgpack array or nothing */
+    struct probe_answer answer; /* owned: until it serves; empty then, or when nobody probed */
+    bool noted;             /* it comes from a note */
     struct gate_route *routes;   /* owned; texts borrowed from descriptor */
     size_t route_count;
     struct gate *gate;        /* GATING, while there is a session */
@@ -73,6 +78,15 @@ struct build {
         bool ending; /* its process was told to end */
         bool wanted; /* again, once it has ended */
     } kept;
+    struct demand {
+        enum demand_state state;
+        bool wanted;             /* ENDING: again, once it has ended */
+        uint64_t idle_s;         /* or IDLE_ALWAYS */
+        uint64_t used_ms;        /* of the loop's clock: the last run left it then, or later */
+        int64_t asked_mono_ms;   /* WAKING: since then somebody waits */
+        int64_t ready_mono_ms;   /* the process has taken runs since */
+        uint64_t loads, load_ms; /* how often it was waited for, and how long the last time */
+    } demand;
     struct wear {
         struct build *spare;    /* borrowed: of a worn SERVING one, what is to take its place */
         struct build *spare_of; /* borrowed: of a SPARE, whose place it takes */
@@ -88,6 +102,7 @@ struct build {
     bool blamed;                   /* there are runs that may have caused that death */
     bool solo;                     /* has no run but one; SOLO, then DRAINING */
     bool ended;                    /* killed because it is in the way, not for what it did */
+    char refusal[PROC_END_TEXT_SIZE]; /* why the process does not load, as it says; "" = it did not say */
     unsigned crashes; /* in a row, each younger than BUILD_QUICK_CRASH_MS */
     unsigned load_tries;
 };
@@ -127,6 +142,8 @@ struct build_stats {
     struct code_count codes[STATS_CODES_MAX];
     unsigned code_count;
     uint64_t other_codes, restarts, gate_moves, gate_stays, gate_crashes;
+    uint64_t probes;                  /* files whose note did not do, or that are new */
+    uint64_t loads, load_ms, unloads; /* on demand, and their waits together; for want of runs */
 };
 
 struct builds {
@@ -175,8 +192,8 @@ void file_forget_refusal(struct plugin_file *f);
 
 /* ---- build.c ---- */
 
-/* A new candidate for the file, out of the copy that was admitted. Takes the copy. */
-void build_start(struct builds *bs, struct plugin_file *f, const struct admission *a);
+/* A new candidate for the file, out of the copy that was admitted. Takes the copy and the answer. */
+void build_start(struct builds *bs, struct plugin_file *f, struct admission *a);
 /* In builds.all, without a process; NULL: out of memory. Takes the file at `copy` in any case. needs: what it
  * declares. */
 struct build *build_create(struct builds *bs, const char *file_name, const uint8_t *hash,
@@ -186,7 +203,9 @@ void build_write_sandbox(const struct build *b, aiki_writer *w);
 void build_start_process(struct build *b);
 /* Another child of it is started, after a pause if it keeps dying. */
 void build_restart(struct build *b);
-/* What a READY said. */
+/* The answer of its probe, from whoever has it; it is empty then. */
+void build_take_answer(struct build *b, struct admission *a);
+/* What a READY or a probe said. */
 aiki_status build_take_descriptor(struct build *b, aiki_view bytes, aiki_error *err);
 bool build_offers(const struct build *b, aiki_view workflow, aiki_view version);
 void build_bury(struct build *b);
@@ -197,7 +216,28 @@ void build_register(struct build *b);
 void build_unregister(struct build *b);
 /* Nothing new for it; what is resident finishes, or is given back after drain_ms. */
 void build_drain(struct build *b);
+/* Its process is to end: nobody comes any more; who is there has grace_ms. */
+void build_end_process(struct build *b, uint64_t grace_ms);
 void file_drop_candidate(struct plugin_file *f);
+
+/* ---- demand.c ---- */
+
+/* Whether a candidate has a process before it serves, so that nobody waits when it does. */
+bool demand_is_warm(const struct build *b);
+/* It serves from now on. in_use: the build before it had a process. */
+void demand_begin(struct build *b, bool in_use);
+/* Runs for it are claimed although it has no process that takes them: they wait for one. */
+bool demand_claims(const struct build *b);
+/* Somebody needs a SERVING build's process. False: nobody may wait for it. */
+bool demand_wake(struct build *b);
+/* Its process takes runs. */
+void demand_ready(struct build *b);
+/* Its process has ended. True: and that was all; false: it is to be replaced. */
+bool demand_gone(struct build *b);
+/* Its process could not be started. */
+void demand_failed(struct build *b);
+/* Its process has been looked at: does anybody need it? */
+void demand_look(struct build *b);
 
 /* ---- gating.c ---- */
 
@@ -209,12 +249,14 @@ void build_gate(struct build *b);
 /* Another build took the place of `before`, or its file went: a build in state KEPT beside it, which
  * drains. */
 void kept_add(const struct build *before);
-/* A new build that an earlier process kept; it has yet to load. */
+/* A new build that an earlier process kept; without a descriptor it has yet to load. */
 void kept_adopt(struct build *b, int64_t since_mono_ms);
 /* The kept build with that hash, or NULL. */
 struct build *kept_find(const struct builds *bs, const uint8_t *hash);
-/* It serves: from now on it outlives this process. */
-void kept_begin(const struct build *b);
+/* It serves: from now on it outlives this process, and what its probe said with it. */
+void kept_begin(struct build *b);
+/* That alone. */
+void kept_note(struct build *b);
 /* Its process ends, with the runs in it or those given back after grace_ms. */
 void kept_end_process(struct build *b, uint64_t grace_ms);
 /* Kept no longer: whoever waits for it is told, its process ends. */
@@ -231,8 +273,8 @@ bool kept_serves(const struct build *b, const struct gate_route *route);
 
 /* ---- adopt.c ---- */
 
-/* What an earlier process kept; once. */
-void adopt_all(struct builds *bs);
+/* What an earlier process kept and no file here is; once, when there is a session and no file is being read. */
+void adopt_rest(struct builds *bs);
 
 /* ---- stats.c ---- */
 
@@ -267,6 +309,8 @@ void recycle_gone(struct build *spare, const char *text);
 void recycle_stop(struct build *b);
 /* For `aiki plugins show`, every USAGE_TELL_MS if it has changed. */
 void recycle_tell(struct build *b, const struct usage *u);
+/* The same at once: it was registered, or has another process, or none. */
+void recycle_tell_now(struct build *b);
 
 /* ---- quarantine.c ---- */
 

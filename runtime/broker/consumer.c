@@ -123,9 +123,18 @@ static void group_answered(struct consumer *c)
     }
 }
 
+/* FNV-1a: our own names, nobody gains by a clash. */
+static struct stream **bucket_of(struct consumer *c, const char *key, size_t size)
+{
+    uint64_t h = 0xcbf29ce484222325ull;
+    for (size_t i = 0; i < size; i++)
+        h = (h ^ (uint8_t)key[i]) * 0x100000001b3ull;
+    return &c->buckets[h % STREAM_BUCKETS];
+}
+
 struct stream *consumer_find_key(struct consumer *c, const char *key, size_t size)
 {
-    for (struct stream *s = c->streams; s != NULL; s = s->next)
+    for (struct stream *s = *bucket_of(c, key, size); s != NULL; s = s->next_in_bucket)
         if (strlen(s->key) == size && memcmp(s->key, key, size) == 0)
             return s;
     return NULL;
@@ -383,43 +392,55 @@ void consumer_set_session(struct consumer *c, const struct aiki_id *session)
 void consumer_routes_begin(struct consumer *c)
 {
     for (struct stream *s = c->streams; s != NULL; s = s->next) {
+        s->was_active = s->active;
         s->active = false;
         s->user = NULL;
     }
 }
 
+static struct stream *add_stream(struct consumer *c, const char key[STREAM_KEY_SIZE], aiki_view workflow,
+                                 aiki_view version)
+{
+    struct stream *s = calloc(1, sizeof(*s));
+    if (s == NULL) {
+        log_error("consumer", "out of memory: no tickets are read from %s", key);
+        return NULL;
+    }
+    memcpy(s->key, key, sizeof(s->key));
+    snprintf(s->workflow, sizeof(s->workflow), "%.*s", (int)workflow.size_bytes,
+             (const char *)workflow.data);
+    snprintf(s->version, sizeof(s->version), "%.*s", (int)version.size_bytes,
+             (const char *)version.data);
+    struct stream **bucket = bucket_of(c, key, strlen(key));
+    s->next_in_bucket = *bucket;
+    *bucket = s;
+    s->next = c->streams;
+    c->streams = s;
+    return s;
+}
+
 void consumer_routes_add(struct consumer *c, aiki_view workflow, aiki_view version, void *user)
 {
     char key[STREAM_KEY_SIZE];
-    aiki_error err = {.struct_size = sizeof(err)};
     if (stream_key(key, c->space, workflow, version) != AIKI_OK)
         return; /* the child has refused such names */
     struct stream *s = consumer_find_key(c, key, strlen(key));
-    if (s == NULL) {
-        s = calloc(1, sizeof(*s));
-        if (s == NULL) {
-            (void)error_set(&err, AIKI_NOMEM, "stream %s", key);
-            log_error("consumer", "out of memory: no tickets are read from %s", key);
-            return;
-        }
-        memcpy(s->key, key, sizeof(key));
-        snprintf(s->workflow, sizeof(s->workflow), "%.*s", (int)workflow.size_bytes,
-                 (const char *)workflow.data);
-        snprintf(s->version, sizeof(s->version), "%.*s", (int)version.size_bytes,
-                 (const char *)version.data);
-        s->next = c->streams;
-        c->streams = s;
-    }
+    if (s == NULL && (s = add_stream(c, key, workflow, version)) == NULL)
+        return;
     s->active = true;
     s->user = user;
 }
 
 void consumer_routes_end(struct consumer *c)
 {
+    bool same = true;
     c->active_count = 0;
-    for (const struct stream *s = c->streams; s != NULL; s = s->next)
+    for (const struct stream *s = c->streams; s != NULL; s = s->next) {
         c->active_count += s->active;
-    unblock(c);
+        same &= s->active == s->was_active;
+    }
+    if (!same)
+        unblock(c);
     evaluate(c);
 }
 

@@ -27,10 +27,11 @@ enum {
 struct consumer;
 /* One (workflow, version). Lives as long as the consumer, whether or not it is being read. */
 struct stream {
-    struct stream *next;
+    struct stream *next, *next_in_bucket;
     char key[STREAM_KEY_SIZE];
     char workflow[NAME_BYTES_MAX + 1], version[NAME_BYTES_MAX + 1];
     bool active;      /* served here */
+    bool was_active;  /* before the routes that are being told */
     bool group_known; /* created or found since the last trouble */
     bool bad;         /* not a stream; said so; left out for a while */
     void *user;       /* from consumer_routes_add; NULL while not active */

@@ -10,7 +10,7 @@
 #include "broker/consumer.h"
 
 enum consumer_state { DOWN, IDLE, GROUPS, READ, PAUSE };
-enum { NUMBER_TEXT_SIZE = 24 };
+enum { NUMBER_TEXT_SIZE = 24, STREAM_BUCKETS = 1024 };
 
 struct consumer {
     uv_loop_t *loop;
@@ -21,7 +21,7 @@ struct consumer {
     struct link *reader, *commands;
     char session[AIKI_ID_TEXT_SIZE];  /* "" = none */
     char client_id[NUMBER_TEXT_SIZE]; /* of the reader's connection; "" = unknown */
-    struct stream *streams;
+    struct stream *streams, *buckets[STREAM_BUCKETS]; /* all of them, twice */
     uint32_t active_count, rotation;
     unsigned groups_pending; /* CLIENT ID and XGROUP CREATE without a reply */
     unsigned trouble;        /* errors in a row, for the pause */

@@ -67,6 +67,7 @@ void kept_register(struct build *b)
               .since_ms = clock_mono_ms() - b->since_mono_ms);
     b->registered = true;
     b->kept.role = role;
+    recycle_tell_now(b);
 }
 
 /* With every deploy there is one more of them, and for the others seldom anything new. */
@@ -148,22 +149,12 @@ void kept_session_up(struct builds *bs)
 
 /* ---- looking after them -------------------------------------------------------------------- */
 
-static void on_end_limit(uv_timer_t *t)
-{
-    struct build *b = container_of(t, struct build, timer);
-    b->ended = true;
-    build_kill(b);
-}
-
 void kept_end_process(struct build *b, uint64_t grace_ms)
 {
-    struct conn *c = build_conn(b);
-    if (c == NULL)
+    if (build_conn(b) == NULL)
         return;
     b->kept.ending = true;
-    /* 0 would be: without limit */
-    conn_send(c, DRAIN, 0, .grace_ms = grace_ms > 0 ? grace_ms : 1, .leave = true);
-    uv_timer_start(&b->timer, on_end_limit, grace_ms + BUILD_END_MS, 0);
+    build_end_process(b, grace_ms);
 }
 
 static void look_at(struct build *b)
@@ -222,11 +213,26 @@ static void start_looking(struct builds *bs)
         uv_timer_start(&bs->look, on_look, KEPT_LOOK_MS, KEPT_LOOK_MS);
 }
 
-void kept_begin(const struct build *b)
+void kept_note(struct build *b)
+{
+    AUTO(buf) aiki_writer sandbox;
+    aiki_error err = {.struct_size = sizeof(err)};
+    buf_init(&sandbox);
+    build_write_sandbox(b, &sandbox);
+    if (b->answer.descriptor.size_bytes > 0 && !b->noted &&
+        keep_write_note(b->owner->keep, b->hash, aiki_writer_view(&sandbox), &b->answer, &err) != AIKI_OK)
+        log_info("intake", "plugin %s: the next start of this runtime will probe it again: %s", b->label,
+                 err.message);
+    probe_answer_deinit(&b->answer);
+    b->answer.descriptor = b->answer.entries = (aiki_view){NULL, 0};
+}
+
+void kept_begin(struct build *b)
 {
     aiki_error err = {.struct_size = sizeof(err)};
-    if (keep_add(b->owner->keep, b->hash, b->file_name, b->copy, &b->signature, &err) !=
-        AIKI_OK)
+    if (keep_add(b->owner->keep, b->hash, b->file_name, b->copy, &b->signature, &err) == AIKI_OK)
+        kept_note(b);
+    else
         log_warn("intake", "plugin %s: a restart of this runtime will not have it: %s", b->label,
                  err.message);
 }
@@ -257,6 +263,25 @@ void kept_add(const struct build *before)
     start_looking(bs);
 }
 
+/* What a build offers that an earlier process kept. False: it cannot be read, and b is dropped. */
+static bool learn(struct build *b, aiki_view descriptor)
+{
+    struct builds *bs = b->owner;
+    aiki_error err = {.struct_size = sizeof(err)};
+    bool known = build_take_descriptor(b, descriptor, &err) == AIKI_OK;
+    if (known) {
+        log_info("intake", "plugin %s is kept for its open runs", b->label);
+        kept_note(b);
+        kept_register(b);
+        bs->cb.on_routes(bs->arg);
+    } else {
+        log_error("intake", "the kept build %s is not used: %s", b->label, err.message);
+        kept_drop(b);
+    }
+    bs->cb.on_ready(NULL, bs->arg);
+    return known;
+}
+
 void kept_adopt(struct build *b, int64_t since_mono_ms)
 {
     b->state = KEPT;
@@ -264,7 +289,10 @@ void kept_adopt(struct build *b, int64_t since_mono_ms)
     b->kept.pause_ms = KEPT_LOOK_MS;
     drop_too_many(b->owner, b->file_name);
     start_looking(b->owner);
-    build_start_process(b);
+    if (b->answer.descriptor.size_bytes == 0)
+        build_start_process(b);
+    else
+        learn(b, b->answer.descriptor);
 }
 
 void kept_drop(struct build *b)
@@ -280,23 +308,10 @@ void kept_drop(struct build *b)
 
 void kept_ready(struct build *b, aiki_view descriptor)
 {
-    struct builds *bs = b->owner;
-    aiki_error err = {.struct_size = sizeof(err)};
-    bool is_new = b->descriptor.size_bytes == 0;
-    if (is_new && build_take_descriptor(b, descriptor, &err) != AIKI_OK) {
-        log_error("intake", "the kept build %s is not used: %s", b->label, err.message);
-        kept_drop(b);
-        bs->cb.on_ready(NULL, bs->arg);
-        return;
-    }
     b->load_tries = 0;
-    if (is_new) {
-        log_info("intake", "plugin %s is kept for its open runs", b->label);
-        kept_register(b);
-        bs->cb.on_routes(bs->arg);
-        bs->cb.on_ready(NULL, bs->arg);
-    }
-    bs->cb.on_ready(b, bs->arg);
+    recycle_tell_now(b);
+    if (b->descriptor.size_bytes > 0 || learn(b, descriptor))
+        b->owner->cb.on_ready(b, b->owner->arg);
 }
 
 void kept_gone(struct build *b, const struct proc_end *end, const char *text)
@@ -304,6 +319,7 @@ void kept_gone(struct build *b, const struct proc_end *end, const char *text)
     bool ended = b->kept.ending, wanted = b->kept.wanted;
     b->kept.ending = b->kept.wanted = b->kept.idle = false;
     uv_timer_stop(&b->timer);
+    recycle_tell_now(b);
     if (!ended && !end->was_ready && ++b->load_tries >= BUILD_LOAD_TRIES) {
         log_error("child", "%s %s while loading; it is kept no longer", b->label, text);
         struct builds *bs = b->owner;
@@ -324,6 +340,8 @@ void kept_gone(struct build *b, const struct proc_end *end, const char *text)
 
 bool build_wake(struct build *b)
 {
+    if (b->state == SERVING)
+        return demand_wake(b);
     if (b->state != KEPT)
         return false;
     b->kept.wanted = b->kept.ending;

@@ -9,14 +9,20 @@
 #include "base/buf.h"
 #include "wire/error.h"
 
-static const struct kind {
+struct kind {
     const char *setting, *unit;
     uint64_t least, most;
-} kinds[] = {
-#define LIMIT_KIND(name, setting, unit, least, most, fallback) {setting, unit, least, most},
+    const char *word; /* instead of a number, for UINT64_MAX; NULL: none */
+    uint64_t unsaid;  /* for files that the setting says nothing of */
+};
+
+static const struct kind kinds[] = {
+#define LIMIT_KIND(name, setting, unit, least, most, fallback) {setting, unit, least, most, NULL, 0},
     LIMITS(LIMIT_KIND)
 #undef LIMIT_KIND
 };
+static const struct kind idle_kind = {IDLE_SETTING, "seconds without a run", 1, 31536000, "always",
+                                       IDLE_UNSAID_S};
 
 const char *limit_setting(enum limit limit)
 {
@@ -26,6 +32,10 @@ const char *limit_setting(enum limit limit)
 static bool parse_number(const char *text, size_t size, const struct kind *kind, uint64_t *ret)
 {
     uint64_t value = 0;
+    if (kind->word != NULL && strlen(kind->word) == size && memcmp(text, kind->word, size) == 0) {
+        *ret = UINT64_MAX;
+        return true;
+    }
     if (size == 0 || size > 9)
         return false;
     for (size_t i = 0; i < size; i++) {
@@ -61,10 +71,10 @@ static aiki_status check_threads(const char *entry, size_t size, uint64_t value,
                      (int)(size < 60 ? size : 60), entry, task_threads);
 }
 
-static aiki_status check(enum limit limit, const char *setting, uint64_t task_threads,
+static aiki_status check(const struct kind *kind, const char *setting, uint64_t task_threads,
                          aiki_error *err)
 {
-    const struct kind *kind = &kinds[limit];
+    bool or_word = kind->word != NULL;
     aiki_status st = AIKI_OK;
     for (const char *at = setting; st == AIKI_OK && *at != '\0';) {
         size_t size = strcspn(at, ",");
@@ -72,11 +82,12 @@ static aiki_status check(enum limit limit, const char *setting, uint64_t task_th
         uint64_t value;
         if (!parse_entry(at, size, kind, &file, &value))
             st = error_set(err, AIKI_INVALID,
-                           "%s must be 0 or %" PRIu64 " to %" PRIu64 " (%s), and FILE=NUMBER for some "
+                           "%s must be 0 or %" PRIu64 " to %" PRIu64 " (%s)%s%s, and FILE=NUMBER for some "
                            "files, with commas between, found \"%.*s\"",
-                           kind->setting, kind->least, kind->most, kind->unit,
+                           kind->setting, kind->least, kind->most, kind->unit, or_word ? ", or " : "",
+                           or_word ? kind->word : "",
                            (int)(size < 60 ? size : 60), at);
-        else if (limit == LIMIT_THREADS)
+        else if (kind == &kinds[LIMIT_THREADS])
             st = check_threads(at, size, value, task_threads, err);
         at += size + (at[size] == ',');
     }
@@ -88,13 +99,13 @@ aiki_status limits_check(const struct limits_settings *settings, uint64_t task_t
 {
     aiki_status st = AIKI_OK;
     for (unsigned i = 0; i < LIMIT_COUNT && st == AIKI_OK; i++)
-        st = check((enum limit)i, settings->of[i], task_threads, err);
+        st = check(&kinds[i], settings->of[i], task_threads, err);
     return st;
 }
 
 static uint64_t value_of(const struct kind *kind, const char *setting, const char *file)
 {
-    uint64_t value = 0, of_entry;
+    uint64_t value = kind->unsaid, of_entry;
     for (const char *at = setting; *at != '\0';) {
         size_t size = strcspn(at, ",");
         aiki_view name;
@@ -107,6 +118,16 @@ static uint64_t value_of(const struct kind *kind, const char *setting, const cha
         at += size + (at[size] == ',');
     }
     return value;
+}
+
+aiki_status idle_check(const char *setting, aiki_error *err)
+{
+    return check(&idle_kind, setting, 0, err);
+}
+
+uint64_t idle_seconds(const char *setting, const char *file)
+{
+    return setting != NULL ? value_of(&idle_kind, setting, file) : IDLE_ALWAYS;
 }
 
 static uint64_t files_most(void)

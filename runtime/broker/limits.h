@@ -5,6 +5,7 @@
  * Memory, descriptors, threads and processor time are watched (usage.h). From LIMIT_SOFT_PERCENT of
  * the first three on, and after so many tasks or so long, the process is replaced between tasks; over
  * the first, third and fourth it is ended. Descriptors the kernel refuses by itself.
+ * child-idle has the same form: how long a process stays that no run needs (demand.c).
  */
 #ifndef BROKER_LIMITS_H
 #define BROKER_LIMITS_H
@@ -42,6 +43,15 @@ struct limit_hit {
     uint64_t found, allowed;
     bool over; /* the limit itself; else it is time for another process */
 };
+
+#define IDLE_SETTING "child-idle"
+#define IDLE_DEFAULT "always"
+#define IDLE_ALWAYS UINT64_MAX /* "always": the process is there as long as the build serves */
+enum { IDLE_UNSAID_S = 300 };  /* for files that the setting says nothing of */
+
+aiki_status idle_check(const char *setting, aiki_error *err);
+/* For processes of that file, or IDLE_ALWAYS; setting NULL: that, too. */
+uint64_t idle_seconds(const char *setting, const char *file);
 
 const char *limit_setting(enum limit limit);
 /* AIKI_INVALID names the setting and what is wrong. task_threads: what a process has anyway. */

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "wire/error.h"
@@ -16,6 +17,8 @@ struct move {
     char workflow[NAME_BYTES_MAX + 1], version[NAME_BYTES_MAX + 1];
     struct build *to;  /* chosen, its process starts; NULL = not chosen */
     bool reading;      /* the journal is on its way */
+    int64_t since_mono_ms; /* it waits for a process since then; 0 = it does not */
+    uint64_t load_ms;  /* how long it has */
     bool alone;        /* to a process of the build it was claimed for, with no other run in it */
     uint8_t of[BUILD_BYTES];
     aiki_writer error; /* what the first of them said: error map */
@@ -171,6 +174,7 @@ void moves_wait_for(struct relay *r, struct run *run, struct build *b)
         return;
     }
     run->move->to = b;
+    run->move->since_mono_ms = clock_mono_ms();
 }
 
 static void find_process(struct relay *r, struct run *run)
@@ -257,16 +261,34 @@ static void hand_over(struct relay *r, struct run *run, struct build *b,
     struct conn *server = session_conn(r->session);
     if (server == NULL)
         return; /* everything is given back */
-    log_info("relay", "run %s goes on with %s%s", text_of(&run->id, id), build_label(b),
-             run->move->alone ? ", alone" : "");
+    if (run->move->alone || run->move->wanted.tried_count > 0)
+        log_info("relay", "run %s goes on with %s%s", text_of(&run->id, id), build_label(b),
+                 run->move->alone ? ", alone" : "");
     if (!run->move->alone) /* else it is the build that was claimed for */
         conn_send(server, MOVED, 0, .run = run->id, .epoch = run->epoch,
-                  .build = {build_hash(b), BUILD_BYTES});
+                  .build = {build_hash(b), BUILD_BYTES}, .load_ms = run->move->load_ms);
     fault_point(runtime_moved_sent);
     run->moving = false;
     run->move->to = NULL;
     run->build = b;
     relay_assign(build_assignable(b), m, pages);
+}
+
+/* Its process is not there, or not any more. One for a run alone is on its way. */
+static void wait_on(struct relay *r, struct run *run)
+{
+    struct move *move = run->move;
+    struct conn *c = session_conn(r->session);
+    if (move->alone)
+        return;
+    if (build_wake(move->to)) {
+        move->since_mono_ms = clock_mono_ms();
+        return;
+    }
+    move->to = NULL;
+    run->moving = false;
+    if (c != NULL) /* otherwise nothing is held */
+        relay_release(r, c, run);
 }
 
 void moves_go_on(struct relay *r, struct run *run, const struct msg_CLAIMED *m, aiki_view pages)
@@ -289,7 +311,7 @@ void moves_go_on(struct relay *r, struct run *run, const struct msg_CLAIMED *m, 
     } else if (move->to != NULL && build_assignable(move->to) != NULL) {
         hand_over(r, run, move->to, m, pages);
     } else if (move->to != NULL) {
-        build_wake(move->to);
+        wait_on(r, run);
     }
 }
 
@@ -303,7 +325,13 @@ struct news {
 static void on_ready(struct run *run, void *arg)
 {
     const struct news *news = arg;
-    if (moves_want(run, news->build) && !run->move->reading)
+    if (!moves_want(run, news->build))
+        return;
+    struct move *move = run->move;
+    if (move->since_mono_ms != 0)
+        move->load_ms += (uint64_t)(clock_mono_ms() - move->since_mono_ms);
+    move->since_mono_ms = 0;
+    if (!move->reading)
         read_journal(news->relay, run);
 }
 
@@ -334,6 +362,41 @@ void moves_build_dropped(struct relay *r, struct build *b)
     struct news news = {r, b};
     if (session_conn(r->session) != NULL)
         runs_each(&r->runs, on_dropped, &news);
+}
+
+static void on_given_up(struct run *run, void *arg)
+{
+    const struct news *news = arg;
+    struct conn *c = session_conn(news->relay->session);
+    if (c == NULL || !moves_want(run, news->build))
+        return;
+    run->move->to = NULL;
+    run->moving = false; /* a journal under way is nobody's then */
+    relay_release(news->relay, c, run);
+}
+
+void moves_build_given_up(struct relay *r, struct build *b)
+{
+    struct news news = {r, b};
+    if (session_conn(r->session) != NULL)
+        runs_each(&r->runs, on_given_up, &news);
+}
+
+struct exchange {
+    struct build *from, *to;
+};
+
+static void on_replaced(struct run *run, void *arg)
+{
+    const struct exchange *exchange = arg;
+    if (moves_want(run, exchange->from))
+        run->move->to = exchange->to;
+}
+
+void moves_build_replaced(struct relay *r, struct build *b, struct build *by)
+{
+    struct exchange exchange = {b, by};
+    runs_each(&r->runs, on_replaced, &exchange);
 }
 
 static void hand_back(struct run *run, void *arg)

@@ -9,6 +9,9 @@
  *             MOVED, ASSIGN               wait; --READY--> read the journal again, MOVED, ASSIGN
  *                                               --it does not load--> choose again
  *
+ * A run whose build has no process until somebody needs it (demand.c) waits in the same way, and MOVED
+ * says how long.
+ *
  * The journal is read when it can be handed over at once: what arrives for the run meanwhile is in
  * it. Nothing was executed and nothing recorded by a build that does not fit.
  */
@@ -32,6 +35,10 @@ void moves_solo_free(struct relay *r);
 void moves_go_on(struct relay *r, struct run *run, const struct msg_CLAIMED *m, aiki_view pages);
 /* The build takes runs now; NULL: more builds are known than before. */
 void moves_build_ready(struct relay *r, struct build *b);
+/* Nobody is to wait for it: who does goes back to the server, which offers it again. */
+void moves_build_given_up(struct relay *r, struct build *b);
+/* Who waits for it, or is on the way to it, goes to another process of the same build. */
+void moves_build_replaced(struct relay *r, struct build *b, struct build *by);
 /* It is not to be had any more. */
 void moves_build_dropped(struct relay *r, struct build *b);
 /* Runs that nobody executes just now are handed back. */

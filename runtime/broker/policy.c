@@ -181,6 +181,7 @@ static void on_checked(struct crew_job *work)
         withdraw(bs, r->hash, &r->err);
     free_recheck(r);
     builds_check_drained(bs);
+    adopt_rest(bs);
     builds_settle(bs);
 }
 

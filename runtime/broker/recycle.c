@@ -32,6 +32,17 @@ void recycle_stop(struct build *b)
     build_drain(spare);
 }
 
+static void send_usage(const struct build *b, struct conn *c, const struct usage *u)
+{
+    bool loaded = b->proc != NULL && b->ready;
+    conn_send(c, USAGE, 0, .build = hash_view(b->hash),
+              .pid = loaded ? (uint64_t)proc_pid(b->proc) : 0, .memory_bytes = u->memory_bytes,
+              .files = u->files, .threads = u->threads, .cpu_ms = (uint64_t)(u->cpu_ns / 1000000),
+              .replaced = b->wear.processes, .why = view_of(b->wear.why),
+              .since_ms = loaded ? clock_mono_ms() - b->demand.ready_mono_ms : 0,
+              .loads = b->demand.loads, .load_ms = b->demand.load_ms);
+}
+
 /* The last report stays until there is news: an idle process says nothing. */
 void recycle_tell(struct build *b, const struct usage *u)
 {
@@ -43,10 +54,16 @@ void recycle_tell(struct build *b, const struct usage *u)
         return;
     b->wear.told_mono_ms = now_ms;
     b->wear.told = *u;
-    conn_send(c, USAGE, 0, .build = hash_view(b->hash), .pid = (uint64_t)proc_pid(b->proc),
-              .memory_bytes = u->memory_bytes, .files = u->files, .threads = u->threads,
-              .cpu_ms = (uint64_t)(u->cpu_ns / 1000000), .replaced = b->wear.processes,
-              .why = view_of(b->wear.why));
+    send_usage(b, c, u);
+}
+
+void recycle_tell_now(struct build *b)
+{
+    const struct usage none = {.memory_bytes = 0};
+    struct conn *c = session_conn(b->owner->session);
+    b->wear.told_mono_ms = 0; /* the first look at a process is news, too */
+    if (c != NULL && b->registered)
+        send_usage(b, c, &none);
 }
 
 static void start_spare(struct build *b)
@@ -76,7 +93,7 @@ void recycle_worn(struct build *b, const struct limit_hit *hit)
         b->wear.worn_mono_ms = now_ms;
     if (b->owner->draining || b->wear.spare != NULL || now_ms < b->wear.next_mono_ms)
         return;
-    bool serves = b->state == SERVING && b->file != NULL;
+    bool serves = b->state == SERVING && b->file != NULL && b->demand.state == AWAKE;
     if (!serves && (b->state != KEPT || b->kept.ending))
         return; /* on its way out, or in */
     log_info("child", "%s is worn: %s; %s", b->label, limit_text(hit, b->wear.why),
@@ -99,6 +116,9 @@ static aiki_status inherit(struct build *to, struct build *from, aiki_error *err
     to->registered = from->registered;
     from->registered = false;
     to->crashes = from->crashes;
+    to->demand.used_ms = from->demand.used_ms;
+    to->demand.loads = from->demand.loads;
+    to->demand.load_ms = from->demand.load_ms;
     return AIKI_OK;
 }
 

@@ -488,7 +488,8 @@ static void lose(struct run *run, void *arg)
 void relay_build_lost(struct relay *r, struct build *b)
 {
     struct loss loss = {r, b, session_conn(r->session), build_verdict(b)};
-    claims_change_build(r, b, NULL);
+    if (build_is_leaving(b))
+        claims_change_build(r, b, NULL);
     if (loss.conn != NULL) /* otherwise nothing is held */
         runs_each(&r->runs, lose, &loss);
 }
@@ -498,9 +499,16 @@ void relay_build_ready(struct relay *r, struct build *b)
     moves_build_ready(r, b);
 }
 
+void relay_build_given_up(struct relay *r, struct build *b)
+{
+    claims_change_build(r, b, NULL);
+    moves_build_given_up(r, b);
+}
+
 void relay_build_replaced(struct relay *r, struct build *b, struct build *by)
 {
     claims_change_build(r, b, by);
+    moves_build_replaced(r, b, by);
 }
 
 void relay_build_dropped(struct relay *r, struct build *b)

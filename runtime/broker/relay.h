@@ -53,6 +53,8 @@ void relay_child_frame(struct relay *r, struct build *b, const struct frame *f);
 void relay_build_lost(struct relay *r, struct build *b);
 /* Its process takes runs now; NULL: more builds are held than before. */
 void relay_build_ready(struct relay *r, struct build *b);
+/* Who waits for its process goes back to the server. */
+void relay_build_given_up(struct relay *r, struct build *b);
 /* Another process of the same build takes what was claimed for it from now on. */
 void relay_build_replaced(struct relay *r, struct build *b, struct build *by);
 /* It is not to be had any more. */

@@ -54,6 +54,7 @@ struct build *builds_find_alone(struct builds *bs, const uint8_t *hash, bool *re
 bool build_left(struct build *b)
 {
     bool alone = b->state == SOLO;
+    b->demand.used_ms = uv_now(b->owner->loop);
     if (alone)
         build_drain(b);
     return alone;

@@ -53,6 +53,15 @@ void stats_put(aiki_writer *w, const char *name, const char *type, const char *h
     put(w, text);
 }
 
+static void put_seconds(aiki_writer *w, const char *name, const char *help, uint64_t ms)
+{
+    char text[200];
+    put_head(w, name, "counter", help);
+    (void)snprintf(text, sizeof(text), "aiki_runtime_%s %" PRIu64 ".%03" PRIu64 "\n", name, ms / 1000,
+                   ms % 1000);
+    put(w, text);
+}
+
 static void put_refusals(aiki_writer *w, const struct build_stats *s)
 {
     put_head(w, "files_refused_total", "counter", "Plugin files that were refused, by code");
@@ -90,9 +99,17 @@ void builds_write_metrics(const struct builds *bs, aiki_writer *w)
     builds_count(bs, &serving, &refused);
     put_refusals(w, s);
     stats_put(w, "files_refused", "gauge", "Plugin files that are refused now", refused);
+    stats_put(w, "probes_total", "counter", "Plugin files that a process was asked about before they served",
+              s->probes);
     put_builds(w, bs);
     stats_put(w, "child_restarts_total", "counter", "Processes of plugins that were replaced",
               s->restarts);
+    stats_put(w, "loads_total", "counter", "Processes of plugins that were started because runs waited for them",
+              s->loads);
+    put_seconds(w, "load_seconds_total", "How long these runs waited, the longest for each process",
+                s->load_ms);
+    stats_put(w, "unloads_total", "counter", "Processes of plugins that ended because no run needed them",
+              s->unloads);
     put_head(w, "gate_runs_total", "counter",
              "Open runs that replay gates looked at, by what becomes of them with the new build");
     put_labelled(w, "gate_runs_total", "verdict", "moves", s->gate_moves);

@@ -252,6 +252,7 @@ static void load(struct child *c, const struct msg_LOAD *m)
     c->wait_timeout_ms = m->wait_timeout_ms;
     if (c->gating)
         limit_gate();
+    fault_point(child_loaded);
     conn_send(c->conn, READY, 0, .descriptor = aiki_writer_view(&descriptor));
 }
 

@@ -357,15 +357,18 @@ static aiki_status look_into_copy(bool strict, struct admission *a, aiki_error *
     return st;
 }
 
-static aiki_status probe(const char *path, const struct admit_options *o, struct admission *a,
-                         aiki_error *err)
+/* The same bytes were probed before, or are now. */
+aiki_status admit_probe(const char *path, const struct admit_options *o, struct admission *a,
+                        aiki_error *err)
 {
     AUTO(buf) aiki_writer sandbox;
     buf_init(&sandbox);
     sandbox_write(&sandbox, entry_for(o, path), view_of(a->needs));
     if (sandbox.status != AIKI_OK)
         return error_set(err, sandbox.status, "no memory for a sandbox");
-    return probe_run(o->executable, a->copy, aiki_writer_view(&sandbox), &a->answer, err);
+    a->noted = o->keep != NULL && keep_read_note(o->keep, a->build, aiki_writer_view(&sandbox), &a->answer);
+    a->probed = !a->noted;
+    return a->noted ? AIKI_OK : probe_run(o->executable, a->copy, aiki_writer_view(&sandbox), &a->answer, err);
 }
 
 aiki_status admit_file(const char *path, const char *draft_path,
@@ -374,7 +377,7 @@ aiki_status admit_file(const char *path, const char *draft_path,
     aiki_status st = admit_copy(path, draft_path, options, ret, err);
     if (st != AIKI_OK || ret->known)
         return st;
-    st = probe(path, options, ret, err);
+    st = admit_probe(path, options, ret, err);
     if (st == AIKI_OK)
         st = look_into_copy(options->strict, ret, err);
     if (st != AIKI_OK)

@@ -3,7 +3,8 @@
  *   open once (trust.h) -> size? -> private copy -> unchanged meanwhile? -> hash = build
  *     -> known? then that was all -> ELF checks over the copy -> signature of the copy (keys.h)
  *     -> what it declares to need (needs.h), and whether that is allowed
- *     -> BUILD.COUNTER.so -> probe -> what workflow code must not call (lint.h)
+ *     -> BUILD.COUNTER.so -> probe, unless there is a note of one (note.h)
+ *     -> what workflow code must not call (lint.h)
  *
  * Everything after the copy looks at the copy, so what was checked is what will run. What speaks
  * against a file without refusing it is a warning. Limits: PLUGIN_BYTES_MAX, WARNINGS_MAX.
@@ -14,6 +15,7 @@
 #include <aiki/status.h>
 
 #include "intake/cache.h"
+#include "intake/keep.h"
 #include "intake/keys.h"
 #include "intake/needs.h"
 #include "intake/probe.h"
@@ -26,6 +28,7 @@ struct admit_options {
     const char *keys_dir;   /* who may sign; empty or NULL: signatures are not asked for */
     const char *sandbox;    /* the setting: base/sandbox.h */
     const char *name;       /* relative to the plugins directory; NULL: a file that is only checked */
+    const struct keep *keep; /* whose notes make a probe needless; NULL: always probe */
     bool any_owner;         /* owners and modes only warn */
     bool strict;            /* what workflow code must not call refuses the file */
     /* Builds that need not be looked at again: the copy is not made final. */
@@ -39,6 +42,8 @@ struct admission {
     char needs[NEEDS_SIZE]; /* what it declares (needs.h); "" = nothing */
     bool known;              /* it is one of options->known; there is no copy, no answer */
     struct probe_answer answer;
+    bool noted;              /* the answer is one from before (note.h) */
+    bool probed;             /* a process was asked for it */
     aiki_writer warnings;    /* owned: error maps, one behind the other */
     unsigned warning_count;
 };
@@ -55,6 +60,9 @@ aiki_status admit_file(const char *path, const char *draft_path,
 /* The first half of it: all but the probe and what follows. */
 aiki_status admit_copy(const char *path, const char *draft_path,
                        const struct admit_options *options, struct admission *ret, aiki_error *err);
+/* The third quarter: a->answer, of a probe or a note. path: of the file, or its name, for its sandbox. */
+aiki_status admit_probe(const char *path, const struct admit_options *options, struct admission *a,
+                        aiki_error *err);
 /* Its warnings as a msgpack array; nothing when there are none. */
 void admission_write_warnings(const struct admission *a, aiki_writer *w);
 

@@ -3,6 +3,7 @@
  *   STATE/kept/SCOPE/BUILD/FILE         a second name of the copy that is executed; a slash in it as %2F,
  *                                       a % as %25
  *   STATE/kept/SCOPE/BUILD/.signature   what it was signed with, as it is
+ *   STATE/kept/SCOPE/BUILD/.probed      what the probe said of it (note.h)
  *
  * A build is kept from the moment it serves until the server knows no open run that it executed
  * last, so that a runtime that is killed in between still has it. SCOPE stands for the plugins
@@ -14,6 +15,7 @@
 
 #include "intake/cache.h"
 #include "intake/keys.h"
+#include "intake/note.h"
 
 struct keep;
 aiki_status keep_create(struct keep **ret, const char *state_dir, const char *plugins_dir,
@@ -25,6 +27,12 @@ aiki_status keep_add(struct keep *k, const uint8_t build[BUILD_BYTES], const cha
                      const char *copy, const struct build_signature *signature, aiki_error *err);
 /* What it came with. path: as keep_each tells it. [any] */
 void keep_read_signature(const char *path, struct build_signature *ret);
+/* What the probe said of that build when it was kept, in the same sandbox. False: it has to be probed. [any] */
+bool keep_read_note(const struct keep *k, const uint8_t build[BUILD_BYTES], aiki_view sandbox,
+                    struct probe_answer *ret);
+/* Of a build that was added; without it the next start probes. */
+aiki_status keep_write_note(struct keep *k, const uint8_t build[BUILD_BYTES], aiki_view sandbox,
+                            const struct probe_answer *answer, aiki_error *err);
 void keep_remove(struct keep *k, const uint8_t build[BUILD_BYTES]);
 /* Everything that is kept; age_ms: since it was added. fn may not add or remove. */
 void keep_each(struct keep *k,

@@ -17,6 +17,9 @@ QUARANTINES = ["server.lift.after", "server.lift.before", "server.quarantine.aft
 # Only reached when a build that was signed begins to serve: tests/integration/policy.py.
 SIGNED = ["runtime.kept.signed"]
 
+# Only reached when a process starts because a run needs it, or ends because none does: tests/fault/on_demand.py.
+ON_DEMAND = ["child.loaded", "runtime.demand.ending", "runtime.demand.started"]
+
 
 def owner_of(point):
     return point.split(".")[0]

@@ -185,6 +185,15 @@ static const struct event *sample_with_ref(uint64_t kind)
     return &e;
 }
 
+/* Its build had no process yet. */
+static const struct event *sample_with_load(void)
+{
+    static struct event e;
+    e = *sample(EVENT_CLAIMED);
+    e.as.claimed.load_ms = 12;
+    return &e;
+}
+
 /* And of what waits, since when. */
 static const struct event *sample_with_since(uint64_t kind)
 {
@@ -237,6 +246,7 @@ static void every_kind_keeps_its_bytes(void **state)
                 GOLDEN_EVENT_STEP_BEGUN_SINCE);
     check_event(sample_with_since(EVENT_ATTEMPT_FAILED), "EVENT_ATTEMPT_FAILED_SINCE",
                 GOLDEN_EVENT_ATTEMPT_FAILED_SINCE);
+    check_event(sample_with_load(), "EVENT_CLAIMED_LOAD", GOLDEN_EVENT_CLAIMED_LOAD);
     check_event(sample_with_ref(EVENT_WOKEN), "EVENT_WOKEN_REF", GOLDEN_EVENT_WOKEN_REF);
     check_event(sample_with_ref(EVENT_RUN_RETRIED), "EVENT_RUN_RETRIED_REF",
                 GOLDEN_EVENT_RUN_RETRIED_REF);

@@ -53,6 +53,26 @@ static void nonsense_is_refused_by_name(void **state)
     }
 }
 
+static void a_process_stays_idle_for_so_long(void **state)
+{
+    static const char *const wrong[] = {"x", "-1", "=5", "a.so=", "5 5", "99999999999", "alway", "always1", "100,,always"};
+    (void)state;
+    assert_int_equal(idle_check(IDLE_DEFAULT, NULL), AIKI_OK);
+    assert_int_equal(idle_check("60,billing.so=always,free.so=0", NULL), AIKI_OK);
+    assert_int_equal(idle_seconds("60,billing.so=always,free.so=0", "hello.so"), 60);
+    assert_true(idle_seconds("60,billing.so=always,free.so=0", "billing.so") == IDLE_ALWAYS);
+    assert_int_equal(idle_seconds("60,billing.so=always,free.so=0", "free.so"), 0);
+    assert_true(idle_seconds("always,billing.so=5", "hello.so") == IDLE_ALWAYS);
+    assert_int_equal(idle_seconds("billing.so=always", "hello.so"), IDLE_UNSAID_S);
+    assert_true(idle_seconds(NULL, "hello.so") == IDLE_ALWAYS);
+    for (unsigned k = 0; k < sizeof(wrong) / sizeof(wrong[0]); k++) {
+        aiki_error err = AIKI_ERROR_INIT;
+        assert_int_equal(idle_check(wrong[k], &err), AIKI_INVALID);
+        assert_non_null(strstr(err.message, IDLE_SETTING));
+        assert_non_null(strstr(err.message, "or always"));
+    }
+}
+
 static void threads_leave_room_for_task_threads(void **state)
 {
     struct limits_settings s = defaults();
@@ -210,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_number_for_all_and_others_for_some),
         cmocka_unit_test(nonsense_is_refused_by_name),
+        cmocka_unit_test(a_process_stays_idle_for_so_long),
         cmocka_unit_test(threads_leave_room_for_task_threads),
         cmocka_unit_test(descriptors_are_not_more_than_there_are),
         cmocka_unit_test(what_it_uses_is_seen),

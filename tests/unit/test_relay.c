@@ -13,6 +13,7 @@
 #include "../support/fake_server.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "broker/relay.h"
 #include "broker/verdict.h"
@@ -63,6 +64,11 @@ void build_kill(struct build *b)
 {
     b->kills++;
 }
+bool build_is_leaving(const struct build *b)
+{
+    return !b->assignable;
+}
+
 bool build_wake(struct build *b)
 {
     return b->kept;
@@ -741,6 +747,120 @@ static void a_journal_under_way_forgets_a_build_that_is_dropped(void **state)
     await_held(f, 0);
 }
 
+/* ---- a build whose process is started when somebody needs it ------------------------------ */
+
+static void sleep_until_needed(struct fixture *f)
+{
+    f->build.assignable = false;
+    f->build.kept = true;
+}
+
+/* Granted, and with a build that has no process yet. */
+static void wait_for_process(struct fixture *f)
+{
+    sleep_until_needed(f);
+    ticket(f, EPOCH);
+    grant(f, await_claim(f, EPOCH), EPOCH, false, view_of("journal"));
+    while (!relay_uses_build(f->relay, &f->build))
+        uv_run(&f->loop, UV_RUN_ONCE);
+}
+
+/* The journal is read when there is somebody to have it, and the server is told of the wait. */
+static void a_run_waits_for_a_process(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_MOVED moved;
+    wait_for_process(f);
+    int64_t began_mono_ms = clock_mono_ms();
+    while (clock_mono_ms() - began_mono_ms < 5)
+        continue; /* at least that long */
+    f->build.assignable = true;
+    relay_build_ready(f->relay, &f->build);
+    grant(f, await_page_request(f, 0), EPOCH, false, view_of("again"));
+    assert_int_equal(
+        msg_MOVED_read(fake_server_await(&f->server, WIRE_MOVED)->payload, &moved, NULL), AIKI_OK);
+    assert_in_range(moved.load_ms, 5, 3600000);
+    assert_true(view_is(await_assign(f).journal, "again"));
+    conn_send(f->server.conn, NOTIFY, 0, .run = f->run, .epoch = EPOCH, .kind = NOTIFY_DROP);
+    await_held(f, 0);
+}
+
+/* It does not load, or is not to: the server offers the run again. */
+static void a_run_that_waits_in_vain_is_given_back(void **state)
+{
+    struct fixture *f = *state;
+    wait_for_process(f);
+    relay_build_given_up(f->relay, &f->build);
+    assert_false(relay_uses_build(f->relay, &f->build));
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+}
+
+/* The same when its journal is already being read: what comes of that is nobody's. */
+static void a_journal_for_a_process_that_went_is_dropped(void **state)
+{
+    struct fixture *f = *state;
+    wait_for_process(f);
+    f->build.assignable = true;
+    relay_build_ready(f->relay, &f->build);
+    uint32_t request = await_page_request(f, 0);
+    relay_build_given_up(f->relay, &f->build);
+    uint32_t append = await_append(f, 1, NEXT_RELEASE);
+    grant(f, request, EPOCH, false, view_of("again"));
+    server_acks(f, append, 1);
+    await_held(f, 0);
+    assert_int_equal(fake_server_waiting(&f->child, WIRE_ASSIGN), 0);
+}
+
+/* Nobody is to wait for it any more when the claim that names it is answered. */
+static void a_claim_comes_to_a_build_that_was_given_up(void **state)
+{
+    struct fixture *f = *state;
+    sleep_until_needed(f);
+    ticket(f, EPOCH);
+    uint32_t claim = await_claim(f, EPOCH);
+    relay_build_given_up(f->relay, &f->build);
+    grant(f, claim, EPOCH, false, view_of("journal"));
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+}
+
+/* Another process of the same build took its place while the journal was read. */
+static void who_waits_goes_to_the_process_that_took_the_place(void **state)
+{
+    struct fixture *f = *state;
+    struct build *worn = calloc(1, sizeof(*worn));
+    assert_non_null(worn);
+    worn->kept = true;
+    f->stream.user = worn;
+    ticket(f, EPOCH);
+    grant(f, await_claim(f, EPOCH), EPOCH, false, view_of("journal"));
+    while (!relay_uses_build(f->relay, worn))
+        uv_run(&f->loop, UV_RUN_ONCE);
+    relay_build_ready(f->relay, worn);
+    uint32_t request = await_page_request(f, 0);
+    relay_build_replaced(f->relay, worn, &f->build);
+    free(worn); /* a look at it is an error under the address sanitizer */
+    grant(f, request, EPOCH, false, view_of("again"));
+    assert_true(view_is(await_assign(f).journal, "again"));
+    conn_send(f->server.conn, NOTIFY, 0, .run = f->run, .epoch = EPOCH, .kind = NOTIFY_DROP);
+    await_held(f, 0);
+}
+
+/* Its process was there when the journal was asked for, is not when it comes, and nobody is to wait. */
+static void a_run_whose_process_went_meanwhile_is_given_back(void **state)
+{
+    struct fixture *f = *state;
+    wait_for_process(f);
+    f->build.assignable = true;
+    relay_build_ready(f->relay, &f->build);
+    uint32_t request = await_page_request(f, 0);
+    f->build.assignable = f->build.kept = false;
+    grant(f, request, EPOCH, false, view_of("again"));
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+}
+
 /* Taken away on its way from one build to another. */
 static void a_run_that_is_taken_away_meanwhile_is_forgotten(void **state)
 {
@@ -846,6 +966,16 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_journal_under_way_forgets_a_build_that_is_dropped, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_run_that_is_taken_away_meanwhile_is_forgotten, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_run_waits_for_a_process, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_run_that_waits_in_vain_is_given_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_journal_for_a_process_that_went_is_dropped, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_claim_comes_to_a_build_that_was_given_up, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(who_waits_goes_to_the_process_that_took_the_place, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_run_whose_process_went_meanwhile_is_given_back, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_stopping_relay_takes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_ticket_too_many_waits_for_a_slot, setup, teardown),
