@@ -8,7 +8,7 @@
 #include "tally.h"
 #include "wire/error.h"
 
-enum { BEGUN_PAGE_BYTES = 256 * 1024 };
+enum { BEGUN_PAGE_BYTES = 256 * 1024, STEPS_MIN = 8 };
 
 void begun_destroy(struct begun_set *set)
 {
@@ -17,52 +17,74 @@ void begun_destroy(struct begun_set *set)
     free(set);
 }
 
-static struct begun_step *find(struct begun_set *set, const struct event *e)
+static size_t home_of(const struct begun_set *set, const struct address *address, uint64_t nth)
 {
-    for (size_t i = set->first; i < set->count; i++) {
-        struct begun_step *s = &set->steps[i];
-        if (s->open && s->nth == e->as.step.nth &&
-            memcmp(&s->address, &e->as.step.address, sizeof(s->address)) == 0)
-            return s;
-    }
-    return NULL;
+    uint64_t key;
+    memcpy(&key, address->bytes, sizeof(key)); /* a hash itself */
+    key = (key ^ nth) * UINT64_C(0x9e3779b97f4a7c15);
+    return (size_t)(key >> 32) & (set->capacity - 1);
 }
 
-static void drop_ended(struct begun_set *set)
+/* Its place, or where it is to be put; the table has room. */
+static struct begun_step *place_of(const struct begun_set *set, const struct address *address, uint64_t nth)
 {
-    size_t kept = 0;
-    for (size_t i = set->first; i < set->count; i++)
-        if (set->steps[i].open)
-            set->steps[kept++] = set->steps[i];
-    set->first = 0;
-    set->count = kept;
+    size_t at = home_of(set, address, nth);
+    while (set->steps[at].used && (set->steps[at].nth != nth ||
+                                   memcmp(&set->steps[at].address, address, sizeof(*address)) != 0))
+        at = (at + 1) & (set->capacity - 1);
+    return &set->steps[at];
+}
+
+static struct begun_step *find(const struct begun_set *set, const struct event *e)
+{
+    if (set->count == 0)
+        return NULL;
+    struct begun_step *s = place_of(set, &e->as.step.address, e->as.step.nth);
+    return s->used ? s : NULL;
+}
+
+static void make_room(struct begun_set *set)
+{
+    struct begun_set larger = {.count = set->count,
+                               .capacity = set->capacity > 0 ? 2 * set->capacity : STEPS_MIN};
+    if (2 * set->count < set->capacity)
+        return;
+    larger.steps = memory_need(larger.capacity * sizeof(*larger.steps));
+    for (size_t i = 0; i < set->capacity; i++)
+        if (set->steps[i].used)
+            *place_of(&larger, &set->steps[i].address, set->steps[i].nth) = set->steps[i];
+    free(set->steps);
+    *set = larger;
 }
 
 static void add(struct begun_set *set, const struct event *e)
 {
     bool is_task = e->as.step.identity_kind == STEP_TASK;
-    if (find(set, e) != NULL)
+    if (find(set, e) != NULL || set->count == BEGUN_STEPS_MAX)
         return;
-    /* Rather than grow, or find no room, because of a step that goes on and on. */
-    if (set->count == set->capacity || set->count == BEGUN_STEPS_MAX)
-        drop_ended(set);
-    if (set->count == BEGUN_STEPS_MAX)
-        return;
-    set->steps = array_grow(set->steps, &set->capacity, set->count, sizeof(*set->steps));
-    set->steps[set->count++] = (struct begun_step){.address = e->as.step.address,
-                                                   .nth = e->as.step.nth,
-                                                   .task = is_task ? tally_task(e->as.step.name) : 0,
-                                                   .is_task = is_task,
-                                                   .open = true};
+    make_room(set);
+    set->count++;
+    *place_of(set, &e->as.step.address, e->as.step.nth) =
+        (struct begun_step){.address = e->as.step.address,
+                            .nth = e->as.step.nth,
+                            .task = is_task ? tally_task(e->as.step.name) : 0,
+                            .is_task = is_task,
+                            .used = true};
 }
 
-static void end(struct begun_set *set, struct begun_step *s)
+/* Those behind it that were pushed away by it come nearer to where they belong. */
+static void end(struct begun_set *set, const struct begun_step *s)
 {
-    s->open = false;
-    while (set->first < set->count && !set->steps[set->first].open)
-        set->first++;
-    if (set->first == set->count)
-        set->first = set->count = 0;
+    size_t mask = set->capacity - 1, hole = (size_t)(s - set->steps);
+    for (size_t at = (hole + 1) & mask; set->steps[at].used; at = (at + 1) & mask) {
+        size_t home = home_of(set, &set->steps[at].address, set->steps[at].nth);
+        if (((at - home) & mask) < ((at - hole) & mask))
+            continue;
+        set->steps[hole] = set->steps[at];
+        hole = at;
+    }
+    set->steps[hole].used = false;
+    set->count--;
 }
 
 static bool speaks_of_step(uint64_t kind)
@@ -84,13 +106,23 @@ static void follow(struct begun_set *set, const struct event *e)
     }
 }
 
+/* Where to begin, so that it ends soon. */
+static uint64_t learn_after(const struct entry *e, uint64_t seq_before)
+{
+    uint64_t bytes_each = e->run.journal_bytes / (seq_before + 1) + 1;
+    uint64_t events_max = BEGUN_LEARN_BYTES_MAX / bytes_each;
+    if (events_max > BEGUN_LEARN_EVENTS_MAX)
+        events_max = BEGUN_LEARN_EVENTS_MAX;
+    return seq_before > events_max ? seq_before - events_max : 0;
+}
+
 /* What is unreadable here is somebody else's to report: its tasks are counted as "other". */
 static void learn(struct pipeline *p, struct entry *e, uint64_t seq_before)
 {
     aiki_status status = AIKI_OK;
     e->begun = memory_need(sizeof(*e->begun));
     memset(e->begun, 0, sizeof(*e->begun));
-    for (uint64_t after = 0; status == AIKI_OK && after < seq_before;) {
+    for (uint64_t after = learn_after(e, seq_before); status == AIKI_OK && after < seq_before;) {
         aiki_view page;
         aiki_reader r;
         struct event event;
@@ -154,6 +186,8 @@ static void count_end(struct pipeline *p, struct entry *e, uint64_t seq_before,
 
 void begun_tally(struct pipeline *p, struct entry *e, uint64_t seq_before)
 {
+    if (e->begun == NULL && seq_before >= BEGUN_FOLLOW_EVENTS)
+        learn(p, e, seq_before);
     for (size_t i = 0; i < p->fresh_count; i++) {
         const struct event *event = &p->fresh[i];
         if (event->kind == EVENT_CRASHED)

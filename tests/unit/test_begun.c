@@ -226,6 +226,63 @@ static void steps_beyond_the_limit_are_others(void **state)
     buf_deinit(&s.events);
 }
 
+static void pass_steps(struct fixture *f, struct stay *s, unsigned from, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        add(s, of_step(EVENT_STEP_DONE, from + i, "at-once"));
+        if ((i + 1) % STEPS_PER_APPEND == 0 || i + 1 == count)
+            append(f, s);
+    }
+}
+
+/* A run is followed before its journal is long, so that nobody reads that in one go. Where it has to be, what
+ * began long ago is "other". */
+static void a_long_journal_is_not_read_in_one_go(void **state)
+{
+    struct fixture *f = *state;
+    struct stay s;
+    uint64_t before_many = counted("many", "ok"), others = counted("other", "ok");
+    begin(f, &s);
+    begin_steps(f, &s, 0, 2);
+    pass_steps(f, &s, 100000, BEGUN_FOLLOW_EVENTS + 1);
+    assert_non_null(known(f, &s));
+    assert_int_equal(known(f, &s)->count, 2);
+    begin_steps(f, &s, 2, 1);
+    pass_steps(f, &s, 200000, BEGUN_LEARN_EVENTS_MAX - 1);
+    begin_steps(f, &s, 3, 1);
+    end_step(f, &s, 0);
+    assert_int_equal(counted("many", "ok"), before_many + 1);
+    entry_forget_begun(cache_find(&f->p.cache, &s.run)); /* as a refused commit does */
+    end_step(f, &s, 1);
+    end_step(f, &s, 2);
+    assert_int_equal(counted("other", "ok"), others + 2);
+    end_step(f, &s, 3);
+    assert_int_equal(counted("many", "ok"), before_many + 2);
+    assert_int_equal(known(f, &s)->count, 0);
+    buf_deinit(&s.events);
+}
+
+/* Whatever order they begin and end in, each is found until it ends. */
+static void steps_end_in_any_order(void **state)
+{
+    enum { COUNT = 997, STRIDE = 313 }; /* prime: all of them come */
+    struct fixture *f = *state;
+    struct stay s;
+    uint64_t before_many = counted("many", "ok"), others = counted("other", "ok");
+    begin(f, &s);
+    begin_steps(f, &s, 0, COUNT);
+    for (unsigned i = 0; i < COUNT; i++) {
+        add_end(&s, i * STRIDE % COUNT, OUTCOME_OK);
+        if (i % 7 == 0)
+            append(f, &s);
+    }
+    append(f, &s);
+    assert_int_equal(counted("many", "ok"), before_many + COUNT);
+    assert_int_equal(counted("other", "ok"), others);
+    assert_int_equal(known(f, &s)->count, 0);
+    buf_deinit(&s.events);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +293,8 @@ int main(void)
         CASE(what_is_no_task_is_not_counted),
         CASE(a_charged_crash_is_counted),
         CASE(steps_beyond_the_limit_are_others),
+        CASE(a_long_journal_is_not_read_in_one_go),
+        CASE(steps_end_in_any_order),
 #undef CASE
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
