@@ -7,7 +7,7 @@
  *
  *   STEP_BEGUN of a shared child whose key is taken (decision 9):
  *     the run that has it is open ------> JOINED on that run; its end is told to all who joined
- *     it waits for this run itself -----> CHILD_DONE failed, JOIN_CIRCLE (joins.c)
+ *     it waits for this run itself -----> once all of them are parked: CHILD_DONE failed (joins.c)
  *     it completed ---------------------> CHILD_DONE at once
  *     it ended otherwise ---------------> it loses the key to a new run
  *
@@ -53,8 +53,8 @@ static void record_done(struct pipeline *p, struct entry *parent, const struct e
         unit_untouch(p, parent);
 }
 
-static void record_failed(struct pipeline *p, struct entry *parent, const struct aiki_id *child,
-                          const aiki_error *why)
+void child_record_failed(struct pipeline *p, struct entry *parent, const struct aiki_id *child,
+                         const aiki_error *why)
 {
     AUTO(buf) aiki_writer map = {.data = NULL};
     char text[AIKI_ID_TEXT_SIZE];
@@ -101,7 +101,7 @@ static void tell(struct pipeline *p, struct entry *e, struct entry *parent,
     } else {
         (void)error_set(&err, AIKI_LIMIT,
                         "RUN_JOURNAL_BYTES_MAX: the parent has no room for the child's result");
-        record_failed(p, parent, child, &err);
+        child_record_failed(p, parent, child, &err);
     }
     fault_point(server_child_done);
 }
@@ -238,10 +238,17 @@ static void follow_children(struct pipeline *p, struct entry *parent, enum follo
 void children_note(struct pipeline *p, struct entry *e, enum follow_what what)
 {
     struct work *u = &p->work;
-    if (e->run.children == 0 && what != FOLLOW_ENDED)
+    if (e->run.children == 0 && what != FOLLOW_ENDED && what != FOLLOW_PARKED)
         return; /* the append that ends a run may begin children first */
     u->follow = array_grow(u->follow, &u->follow_capacity, u->follow_count, sizeof(*u->follow));
     u->follow[u->follow_count++] = (struct follow){e, what};
+}
+
+static void untie(struct pipeline *p, struct entry *parked)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    if (joins_untie(p, parked, &err) != AIKI_OK)
+        spoil(p, &err);
 }
 
 void children_follow(struct pipeline *p)
@@ -249,6 +256,10 @@ void children_follow(struct pipeline *p)
     struct work *u = &p->work;
     for (size_t i = 0; i < u->follow_count; i++) { /* it grows meanwhile */
         struct follow f = u->follow[i];
+        if (f.what == FOLLOW_PARKED) {
+            untie(p, f.entry);
+            continue;
+        }
         if (f.what == FOLLOW_ENDED)
             tell_end(p, f.entry);
         if (f.entry->run.children == 0)
@@ -351,13 +362,11 @@ static aiki_status join_open(struct pipeline *p, struct entry *parent, struct en
     const struct event joined = {.kind = EVENT_JOINED,
                                  .as.joined = {.parent = parent->id, .child = *id}};
     struct engine_effects effects;
-    bool unread;
     cache_hold(&p->cache, holder); /* others are loaded meanwhile */
-    aiki_status status = joins_check(p, parent, &holder->id, &unread, err);
-    if (unread)
+    if (joins_mark(p, parent, holder, err) != AIKI_OK) {
         spoil(p, err);
-    if (status != AIKI_OK)
-        return unread ? AIKI_OK : status;
+        return AIKI_OK;
+    }
     uint64_t from = holder->journal.size_bytes;
     bool was_dirty = holder->dirty != 0;
     (void)unit_touch(p, holder);
@@ -436,18 +445,18 @@ static void begin_child(struct pipeline *p, struct entry *parent, const struct e
     struct aiki_id id = child_id(&parent->id, &begun->as.step.address, begun->as.step.nth, pass);
     if (status != AIKI_OK) {
         (void)error_set(&err, status, "the child's options do not decode");
-        record_failed(p, parent, &id, &err);
+        child_record_failed(p, parent, &id, &err);
         return;
     }
     struct entry *e = find_child(p, &id);
     if (e == NULL) {
         if (begin_new(p, parent, begun, &o, &id, &err) != AIKI_OK)
-            record_failed(p, parent, &id, &err);
+            child_record_failed(p, parent, &id, &err);
         return;
     }
     if (!id_equal(&e->parent, &parent->id)) {
         (void)error_code(&err, AIKI_CONFLICT, "RUN_ID_TAKEN", "the child's id is another run's");
-        record_failed(p, parent, &id, &err);
+        child_record_failed(p, parent, &id, &err);
     } else if (run_state_is_terminal(e->run.state) && !o.detached) {
         tell(p, e, parent, &e->id); /* begun again: its end is told again */
     }

@@ -428,6 +428,8 @@ static void append(struct pipeline *p, const struct command *c, struct session *
         children_begin(p, e, m->events);
     if (effects.retried)
         children_note(p, e, FOLLOW_RETRIED);
+    if ((e->run.flags & RUN_FLAG_RING) != 0 && e->run.state == RUN_AWAITING_CHILD && !effects.repeated)
+        children_note(p, e, FOLLOW_PARKED);
 }
 
 void command_append(struct pipeline *p, const struct command *c, aiki_view payload)

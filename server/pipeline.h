@@ -107,6 +107,7 @@ enum follow_what {
     FOLLOW_ENDED,
     FOLLOW_CANCELLED,
     FOLLOW_RETRIED,
+    FOLLOW_PARKED, /* with RUN_FLAG_RING, for children */
     FOLLOW_CLOSE /* FOLLOW_ENDED, whose parent has been told */
 };
 struct follow {
@@ -342,10 +343,13 @@ struct joined {
 /* Who has joined e, by its journal; the caller frees *ret, also after a failure. */
 aiki_status joins_of(struct pipeline *p, struct entry *e, struct joined **ret, size_t *ret_count,
                      aiki_error *err);
-/* May `asks`, in use, wait for the end of holder? JOIN_CIRCLE: that waits for its end. *ret_unread: the
- * store did not tell. */
-aiki_status joins_check(struct pipeline *p, struct entry *asks, const struct aiki_id *holder,
-                        bool *ret_unread, aiki_error *err);
+enum { JOIN_WALK_RUNS_MAX = 256 };
+/* `asks` is about to wait for the end of holder; both are in use. Whoever may be part of a circle by that is
+ * marked with RUN_FLAG_RING. Only the store can refuse. */
+aiki_status joins_mark(struct pipeline *p, struct entry *asks, struct entry *holder, aiki_error *err);
+/* A run with that flag, in use, parks for children: when it closes a circle, a call in it fails (JOIN_CIRCLE).
+ * Only the store can refuse. */
+aiki_status joins_untie(struct pipeline *p, struct entry *parked, aiki_error *err);
 
 /* ---- families (children.c) ------------------------------------------------------------------- */
 
@@ -355,6 +359,9 @@ bool child_is_concerned(const struct event *e);
 void children_begin(struct pipeline *p, struct entry *parent, aiki_view events);
 /* Something happened to a dirty run that its family has to follow. */
 void children_note(struct pipeline *p, struct entry *e, enum follow_what what);
+/* The step of an open parent that has that child has failed. */
+void child_record_failed(struct pipeline *p, struct entry *parent, const struct aiki_id *child,
+                         const aiki_error *why);
 /* All that was noted, and what follows from it. */
 void children_follow(struct pipeline *p);
 /* A run with RUN_FLAG_FOLLOW, touched: goes on where a unit before this one stopped. */

@@ -29,12 +29,14 @@ enum {
     RUN_FLAG_JOINED = 128,    /* other runs wait for its end: JOINED events on record */
     RUN_FLAG_PASS_SHIFT = 8   /* from here up: RUN_RETRIED events on record */
 };
-/* Somebody dropped it from the dead letters; the highest bit that a row keeps, above the passes. */
+/* Above the passes, the highest bits that a row keeps: somebody dropped it from the dead letters; it may be
+ * part of a circle of runs that wait for each other (joins.c). */
 #define RUN_FLAG_DROPPED (UINT64_C(1) << 62)
+#define RUN_FLAG_RING (UINT64_C(1) << 61)
 
 static inline uint64_t run_passes(uint64_t flags)
 {
-    return (flags & ~RUN_FLAG_DROPPED) >> RUN_FLAG_PASS_SHIFT;
+    return (flags & ~(RUN_FLAG_DROPPED | RUN_FLAG_RING)) >> RUN_FLAG_PASS_SHIFT;
 }
 
 struct run {

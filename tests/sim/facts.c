@@ -273,6 +273,7 @@ static void child_ended(struct sim_run *r, const struct event *e)
         .child = e->as.child_done.child,
         .by = e->as.child_done.by,
         .key_taken = strcmp(err.code, "KEY_TAKEN") == 0,
+        .circle = strcmp(err.code, "JOIN_CIRCLE") == 0,
         .seq = e->seq,
         .state = state,
         .value = state == RUN_COMPLETED ? first_number(e->as.child_done.output) : 0};

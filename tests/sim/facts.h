@@ -50,7 +50,7 @@ struct fact_end {
     struct aiki_id child;
     uint64_t seq, state, value;
     struct aiki_id by;        /* zero, or the run that the step joined */
-    bool key_taken;
+    bool key_taken, circle;   /* why it failed: KEY_TAKEN, JOIN_CIRCLE */
 };
 /* Another run waits for the end of this one, which it did not start. */
 struct fact_join {

@@ -51,6 +51,8 @@ static bool make_child(struct maker *m, struct op *op)
     if (op->shared) {
         op->close_policy = CLOSE_ABANDON;
         op->detached = op->keyed = false;
+        if (rng_permille(&m->g, 400)) /* or of one before: it may wait for the caller */
+            op->name = (uint32_t)rng_below(&m->g, sim.config.workflows);
     }
     op->start_by_ms = USES(START_BY) && rng_permille(&m->g, 500) ? 1 + (int64_t)rng_below(&m->g, 400) : 0;
     return true;
@@ -109,6 +111,20 @@ static struct op make_op(struct maker *m)
     op = (struct op){.name = op.name < NAMES ? op.name : 0};
     make_task(&m->g, &op);
     return op;
+}
+
+/* In some seeds each workflow calls the next one by the same key, the last one the first, and mostly waits for
+ * it: whoever comes round waits for himself. */
+static void make_ring(struct maker *m, struct program *p)
+{
+    bool has_rings = USES(CHILD) && USES(SHARED) && mix64(sim.config.seed, 'r') % 4 == 0;
+    uint32_t at = (uint32_t)(mix64(sim.config.seed, m->workflow) % p->count);
+    if (!has_rings || sim.config.workflows < 2 || at + 2 > p->count)
+        return;
+    p->ops[at] = (struct op){.kind = OP_CHILD, .name = (m->workflow + 1) % sim.config.workflows,
+                             .close_policy = CLOSE_ABANDON, .shared = true};
+    if (mix64(sim.config.seed, at) % 4 != 0)
+        p->ops[at + 1] = (struct op){.kind = OP_LAST};
 }
 
 /* What people write and an even mix seldom has: waits of one kind, the first of them, the others given up. */
@@ -239,6 +255,7 @@ static void make_program(struct maker *m, struct program *p)
         p->ops[i] = make_op(m);
     if (rng_permille(&m->g, 250))
         make_race(m, p);
+    make_ring(m, p);
     if (p->count > sim.config.ops)
         p->count = sim.config.ops;
     m->cleanup = true;

@@ -57,6 +57,12 @@ static void put_child_step(aiki_writer *w, const struct brood *family, uint64_t 
     event_write_new(w, &begun);
 }
 
+static struct aiki_id child_of(const struct parent *parent, uint64_t n)
+{
+    struct address a = address_of(n);
+    return child_id(&parent->run, &a, 0, 0);
+}
+
 /* One append that begins that many children. */
 static void ask_begin(struct fixture *f, struct parent *parent, const struct brood *family)
 {
@@ -68,7 +74,11 @@ static void ask_begin(struct fixture *f, struct parent *parent, const struct bro
     if (family->then != 0)
         event_write_new(&events, &(struct event){.kind = family->then});
     if (family->next == NEXT_PARK) {
-        const struct wait w = {.kind = STEP_CHILD, .name = view_of("c"), .since_ms = 1};
+        struct wait w = {.kind = STEP_CHILD, .name = view_of(family->workflow), .since_ms = 1};
+        if (family->shared)
+            w.key = view_of(family->key);
+        else
+            w.child = child_of(parent, 1);
         aiki_mp_array(&waits, 1);
         wait_write(&waits, &w);
     }
@@ -85,12 +95,6 @@ static void begin(struct fixture *f, struct parent *parent, const struct brood *
     ask_begin(f, parent, family);
     turn(f);
     expect(f, RUNTIME, 3, ACK, &ack);
-}
-
-static struct aiki_id child_of(const struct parent *parent, uint64_t n)
-{
-    struct address a = address_of(n);
-    return child_id(&parent->run, &a, 0, 0);
 }
 
 /* Claims a run under its present epoch. */
@@ -241,6 +245,38 @@ static struct parent start_shared(struct fixture *f, const char *key)
     return (struct parent){.run = run, .epoch = claim_run(f, run)};
 }
 
+static void finish_with(struct fixture *f, struct parent *parent)
+{
+    struct msg_ACK ack;
+    aiki_writer events;
+    buf_init(&events);
+    event_write_new(&events, &(struct event){.kind = EVENT_COMPLETED,
+                                             .as.completed = {.output = {answer42, sizeof(answer42)}}});
+    say(f, RUNTIME, APPEND, 3, .run = parent->run, .epoch = parent->epoch, .number = ++parent->number,
+        .next = NEXT_FINISH, .seen = parent->seen, .events = aiki_writer_view(&events));
+    turn(f);
+    expect(f, RUNTIME, 3, ACK, &ack);
+    forget(f);
+    buf_deinit(&events);
+}
+
+static void park_for(struct fixture *f, struct parent *parent, const struct wait *waits, size_t count,
+                     int64_t wake_at_ms)
+{
+    struct msg_ACK ack;
+    aiki_writer w;
+    buf_init(&w);
+    aiki_mp_array(&w, count);
+    for (size_t i = 0; i < count; i++)
+        wait_write(&w, &waits[i]);
+    say(f, RUNTIME, APPEND, 3, .run = parent->run, .epoch = parent->epoch, .number = ++parent->number,
+        .next = NEXT_PARK, .seen = parent->seen, .waits = aiki_writer_view(&w), .wake_at_ms = wake_at_ms);
+    turn(f);
+    expect(f, RUNTIME, 3, ACK, &ack);
+    forget(f);
+    buf_deinit(&w);
+}
+
 static void assert_circle(struct fixture *f, const struct parent *asks, const struct aiki_id *holder)
 {
     aiki_error err = {.struct_size = sizeof(err)};
@@ -253,7 +289,7 @@ static void assert_circle(struct fixture *f, const struct parent *asks, const st
     assert_non_null(strstr(err.message, text));
 }
 
-/* The join that would close a circle of runs that wait for each other fails; the others do not. */
+/* Of runs that wait for each other in a circle the call that closed it fails; the others do not. */
 static void a_circle_is_not_closed(void **state)
 {
     struct fixture *f = *state;
@@ -264,8 +300,9 @@ static void a_circle_is_not_closed(void **state)
     assert_int_equal(events_of(f, c.run, EVENT_JOINED, NULL), 1);
     share_as(f, &c, ":a", 0);
     assert_circle(f, &c, &a.run);
-    assert_int_equal(events_of(f, a.run, EVENT_JOINED, NULL), 0);
+    assert_int_equal(state_of(f, c.run), RUN_QUEUED);
     assert_int_equal(end_of_share(f, &a).as.child_done.state, 0);
+    assert_int_equal(end_of_share(f, &b).as.child_done.state, 0);
     finish(f, c.run, claim_run(f, c.run));
     turn(f);
     forget(f);
@@ -285,6 +322,102 @@ static void a_circle_through_a_parent_is_not_closed(void **state)
     c.epoch = claim_run(f, c.run);
     share_as(f, &c, ":a", 0);
     assert_circle(f, &c, &a.run);
+}
+
+/* A parent that has started a child and goes on does not wait for it. */
+static void who_does_not_wait_closes_no_circle(void **state)
+{
+    struct fixture *f = *state;
+    struct parent a = start_shared(f, ":a");
+    begin(f, &a, &(struct brood){.workflow = "order", .count = 1, .next = NEXT_CONTINUE,
+                                 .close_policy = CLOSE_ABANDON, .key = ":b", .shared = true});
+    forget(f);
+    struct parent b = {.run = child_of(&a, 1)};
+    b.epoch = claim_run(f, b.run);
+    share_as(f, &b, ":a", 0);
+    assert_int_equal(end_of_share(f, &b).as.child_done.state, 0);
+    assert_int_equal(events_of(f, a.run, EVENT_JOINED, NULL), 1);
+    finish_with(f, &a);
+    assert_int_equal(end_of_share(f, &b).as.child_done.state, RUN_COMPLETED);
+}
+
+/* So does one that waits for something else, too, or not for ever; until it does. */
+static void who_can_go_on_closes_no_circle(void **state)
+{
+    struct fixture *f = *state;
+    struct parent a = start_shared(f, ":a");
+    begin(f, &a, &(struct brood){.workflow = "order", .count = 1, .next = NEXT_CONTINUE,
+                                 .close_policy = CLOSE_ABANDON, .key = ":b", .shared = true});
+    forget(f);
+    struct parent b = {.run = child_of(&a, 1)};
+    b.epoch = claim_run(f, b.run);
+    share_as(f, &b, ":a", 0);
+    const struct wait child = {.kind = STEP_CHILD, .name = view_of("order"), .since_ms = 1, .key = view_of(":b")};
+    struct wait sleep = {.kind = STEP_SLEEP, .since_ms = 1, .due_at_ms = f->p.now.at_ms + 1000}, soon = child;
+    soon.due_at_ms = sleep.due_at_ms;
+    park_for(f, &a, (const struct wait[]){child, sleep}, 2, sleep.due_at_ms);
+    assert_int_equal(end_of_share(f, &b).as.child_done.state, 0);
+    pass_ms(f, 1001);
+    turn(f);
+    a.epoch = claim_run(f, a.run);
+    a.number = 0;
+    park_for(f, &a, &soon, 1, f->p.now.at_ms + 1000);
+    assert_int_equal(end_of_share(f, &b).as.child_done.state, 0);
+    pass_ms(f, 1001);
+    turn(f);
+    a.epoch = claim_run(f, a.run);
+    a.number = 0;
+    park_for(f, &a, &child, 1, 0);
+    assert_circle(f, &b, &a.run);
+    assert_int_equal(end_of_share(f, &a).as.child_done.state, 0);
+}
+
+/* So long, the first waiting for the last: found up to the limit, and beyond it left alone. */
+static void circle_of(struct fixture *f, unsigned count, bool found)
+{
+    struct parent *all = calloc(count, sizeof(*all));
+    for (unsigned i = 0; i < count; i++) {
+        char key[24], before[24];
+        (void)snprintf(key, sizeof(key), ":%u-%u", count, i);
+        (void)snprintf(before, sizeof(before), ":%u-%u", count, i - 1);
+        all[i] = start_shared(f, key);
+        if (i > 0)
+            share_as(f, &all[i], before, 0);
+    }
+    char last[24];
+    (void)snprintf(last, sizeof(last), ":%u-%u", count, count - 1);
+    share_as(f, &all[0], last, 0);
+    if (found)
+        assert_circle(f, &all[0], &all[count - 1].run);
+    else
+        assert_int_equal(end_of_share(f, &all[0]).as.child_done.state, 0);
+    for (unsigned i = 1; i < count; i++)
+        assert_int_equal(end_of_share(f, &all[i]).as.child_done.state, 0);
+    free(all);
+}
+
+static void circles_are_found_up_to_a_limit(void **state)
+{
+    circle_of(*state, 2, true);
+    circle_of(*state, JOIN_WALK_RUNS_MAX / 2, true); /* each has a parent that waits for it, too */
+    circle_of(*state, JOIN_WALK_RUNS_MAX / 2 + 1, false);
+}
+
+/* A run that joined the same one twice, and waits on after the first of them has failed. */
+static void a_call_made_again_fails_again(void **state)
+{
+    struct fixture *f = *state;
+    struct event done = {.kind = 0};
+    struct parent a = start_shared(f, ":a"), b = start_shared(f, ":b");
+    share_as(f, &a, ":b", 0);
+    share_as(f, &b, ":a", 0);
+    assert_circle(f, &b, &a.run);
+    b.epoch = claim_run(f, b.run);
+    b.number = 0;
+    b.seen = 1;
+    share_as(f, &b, ":a", 0); /* the step of before begins again */
+    assert_int_equal(events_of(f, b.run, EVENT_CHILD_DONE, &done), 3); /* once for each time that it joined */
+    assert_int_equal(state_of(f, b.run), RUN_QUEUED);
 }
 
 /* Who has ended waits for nothing: its key is free, and nobody is in a circle with it. */
@@ -658,6 +791,10 @@ int main(void)
         CASE(a_circle_is_not_closed),
         CASE(a_circle_through_a_parent_is_not_closed),
         CASE(who_has_ended_closes_no_circle),
+        CASE(who_does_not_wait_closes_no_circle),
+        CASE(who_can_go_on_closes_no_circle),
+        CASE(circles_are_found_up_to_a_limit),
+        CASE(a_call_made_again_fails_again),
         CASE(a_shared_child_that_fails_frees_its_key),
         CASE(a_detached_child_is_on_its_own),
         CASE(a_given_up_child_is_closed),
