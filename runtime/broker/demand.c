@@ -44,6 +44,7 @@ static void wake(struct build *b)
 
 void demand_begin(struct build *b, bool in_use)
 {
+    b->demand.used_ms = uv_now(b->owner->loop); /* somebody may come for as long as after a run */
     if (b->proc != NULL || uv_is_active((uv_handle_t *)&b->timer))
         return; /* there, or about to be again */
     b->demand.state = ASLEEP;
@@ -101,8 +102,7 @@ bool demand_gone(struct build *b)
     uv_timer_stop(&b->timer);
     d->state = ASLEEP;
     b->owner->stats.unloads++;
-    log_info("child", "%s has ended: no run needed it for %" PRIu64 " s; the next one starts it again", b->label,
-             d->idle_s);
+    log_info("child", "%s has ended: no run needs it; the next one starts it again", b->label);
     if (d->wanted || d->idle_s == IDLE_ALWAYS)
         wake(b);
     recycle_tell_now(b);

@@ -31,6 +31,10 @@ RUNTIME = BUILD / "runtime" / "aiki-runtime"
 SANITIZED = "sanitize" in BUILD.name
 # A condition that lasts for all tests (tests/modes): lease-200, or one of FAULT_MODES in base/fault.h.
 MODE = os.environ.get("AIKI_TEST_MODE", "")
+# How long a plugin's process stays that no run needs. Many tests look at the processes of the plugins that they dropped,
+# so these are there as long as the plugin is; the product starts them when a run needs one. AIKI_TEST_CHILD_IDLE=300 runs
+# everything as the product does.
+CHILD_IDLE = os.environ.get("AIKI_TEST_CHILD_IDLE", "always")
 MODE_ENV = {"AIKI_FAULT_MODE": MODE} if MODE and not MODE.startswith("lease-") else {}
 # A lost session gives its runs back, and what was under way is executed again: Stack.taken_away.
 LOSES_SESSIONS = MODE == "drop-first-reply" or MODE.startswith("lease-")
@@ -264,7 +268,8 @@ class Stack:
     """redis-server, one aiki-server, any number of aiki-runtimes, in one directory."""
 
     def __init__(self, plugins=(), runtimes=1, lease_ms=None, server_args=(), runtime_args=(),
-                 env=None, start=True):
+                 env=None, start=True, child_idle=CHILD_IDLE):
+        """child_idle: None leaves it to runtime_args, settings or the product."""
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="aiki-test-"))
         self.plugins = self.directory / "plugins"
         self.plugins.mkdir()
@@ -273,7 +278,7 @@ class Stack:
             lease_ms = int(MODE.removeprefix("lease-"))
         if lease_ms:
             self.server_args += ["--lease-ms", lease_ms]
-        self.runtime_args = list(runtime_args)
+        self.runtime_args = [*(["--child-idle", child_idle] if child_idle else []), *runtime_args]
         self.env = env or {}
         self.redis = self.server = None
         self.runtimes = {}
