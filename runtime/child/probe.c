@@ -186,25 +186,33 @@ static aiki_status no_code(const char *what, const char *name, uintptr_t address
                       what, name, (unsigned long long)address);
 }
 
-/* Of workflows also where they are in the file, for the search for what they must not call. */
+static void put_entry(aiki_writer *entries, const char *name, const struct place *at, uintptr_t own_base)
+{
+    aiki_mp_array(entries, 2);
+    aiki_mp_str(entries, name);
+    aiki_mp_uint(entries, at->base == own_base ? at->address - at->base : 0);
+}
+
+/* And where they are in the file, for the search for what workflows must not call. */
 static aiki_status check_functions(const struct plugin *p, aiki_writer *entries, aiki_error *err)
 {
     uintptr_t own_base = base_of(p);
-    aiki_mp_array(entries, p->workflow_count);
+    aiki_mp_array(entries, p->workflow_count + p->task_count);
     for (uint32_t i = 0; i < p->workflow_count; i++) {
         const aiki_workflow_def *f = &p->workflows[i].def;
         struct place at = place_of((uintptr_t)f->fn);
         if (!at.is_code)
             return no_code("workflow", f->name, at.address, err);
-        aiki_mp_array(entries, 2);
         char name[2 * NAME_BYTES_MAX + 2]; /* both were checked */
         snprintf(name, sizeof(name), "%s@%s", f->name, f->version);
-        aiki_mp_str(entries, name);
-        aiki_mp_uint(entries, at.base == own_base ? at.address - at.base : 0);
+        put_entry(entries, name, &at, own_base);
     }
-    for (uint32_t i = 0; i < p->task_count; i++)
-        if (!place_of((uintptr_t)p->tasks[i].def.fn).is_code)
-            return no_code("task", p->tasks[i].def.name, (uintptr_t)p->tasks[i].def.fn, err);
+    for (uint32_t i = 0; i < p->task_count; i++) {
+        struct place at = place_of((uintptr_t)p->tasks[i].def.fn);
+        if (!at.is_code)
+            return no_code("task", p->tasks[i].def.name, at.address, err);
+        put_entry(entries, "", &at, own_base);
+    }
     return AIKI_OK;
 }
 

@@ -282,20 +282,24 @@ struct findings {
 };
 
 /* It may be called, or not: never more than a warning. */
-static void on_maybe(struct findings *f, const char *symbol, const char *what, uint64_t table)
+static void on_maybe(struct findings *f, const char *symbol, const char *what, uint64_t table,
+                     uint64_t function)
 {
     aiki_error found = AIKI_ERROR_INIT;
+    char by[48] = "with";
+    if (function != 0)
+        (void)snprintf(by, sizeof(by), "whose function at 0x%llx calls", (unsigned long long)function);
     (void)error_code(&found, AIKI_INVALID, "NOT_DETERMINISTIC",
-                     "%s refers to a table at 0x%llx with %.60s: %s, if it is called", f->workflow,
-                     (unsigned long long)table, symbol, what);
+                     "%s refers to a table at 0x%llx %s %.60s: %s, if it is called", f->workflow,
+                     (unsigned long long)table, by, symbol, what);
     warn(f->admission, &found);
 }
 
-static void on_found(const char *symbol, const char *what, uint64_t table, void *arg)
+static void on_found(const char *symbol, const char *what, uint64_t table, uint64_t function, void *arg)
 {
     struct findings *f = arg;
     if (table != 0) {
-        on_maybe(f, symbol, what, table);
+        on_maybe(f, symbol, what, table, function);
         return;
     }
     if (f->strict && f->last.status != AIKI_OK)
@@ -306,7 +310,8 @@ static void on_found(const char *symbol, const char *what, uint64_t table, void 
         warn(f->admission, &f->last);
 }
 
-static void look_into_entries(struct findings *f, struct lint *l)
+/* One kind of the probe's entries: a workflow has a name, a task has none. */
+static void look_into_entries(struct findings *f, struct lint *l, bool tasks)
 {
     aiki_reader r;
     aiki_reader_init(&r, f->admission->answer.entries);
@@ -314,9 +319,13 @@ static void look_into_entries(struct findings *f, struct lint *l)
         (void)aiki_mp_read_array(&r);
         aiki_view name = aiki_mp_read_str(&r);
         uint64_t entry = aiki_mp_read_uint(&r);
+        if (r.status != AIKI_OK || entry == 0 || (name.size_bytes == 0) != tasks)
+            continue;
         (void)snprintf(f->workflow, sizeof(f->workflow), "%.*s", (int)name.size_bytes,
                        (const char *)name.data);
-        if (r.status == AIKI_OK && entry != 0)
+        if (tasks)
+            lint_task(l, entry);
+        else
             lint_entry(l, entry, on_found, f);
     }
 }
@@ -332,7 +341,8 @@ static aiki_status look_into(aiki_view bytes, bool strict, struct admission *a, 
     struct findings f = {.admission = a, .strict = strict, .last = AIKI_ERROR_INIT};
     struct lint *l = lint_create(bytes);
     if (l != NULL) {
-        look_into_entries(&f, l);
+        look_into_entries(&f, l, true);
+        look_into_entries(&f, l, false);
     } else if (!has_tasks(a->answer.descriptor)) {
         (void)snprintf(f.workflow, sizeof(f.workflow), "it has workflows only and");
         lint_imports(bytes, on_found, &f);

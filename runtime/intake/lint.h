@@ -7,9 +7,10 @@
  *   workflow's function --direct calls, addresses taken in code--> functions of the file --> imports
  *
  * in machine code, bounded by the function table that unwinding needs (.eh_frame_hdr; strip keeps it).
- * A table of pointers in data counts for what it holds of imports when code refers to its place; whether they are
- * called nobody knows, so that is told apart. Not seen: tables of functions of the file itself (C++ virtual
- * functions), and what other libraries call.
+ * Tables of pointers in data that such code refers to (of C++ virtual functions, too) are followed: to imports, to
+ * functions of the file and what these call, to other tables. Whether they are called nobody knows, so that is told
+ * apart. Not seen: tables that only functions of tables refer to (they would lead through all of a language's library),
+ * pointers that are written while the plugin runs, packed relocations (RELR), what other libraries call.
  * A file without that table: all its imports count when it has no task, none when it has.
  * It allocates; limits LINT_FUNCTIONS_MAX, beyond which the file is not looked into, and LINT_TABLE_MAX pointers of a
  * table.
@@ -22,13 +23,16 @@
 enum { LINT_FUNCTIONS_MAX = 1000000, LINT_TABLE_MAX = 256 };
 
 /* Imported functions that are found, each once for an entry; both texts borrowed. table: 0, or where the table of
- * pointers is that has it: then it is not known whether it is called. */
-typedef void (*lint_fn)(const char *symbol, const char *what, uint64_t table, void *arg);
+ * pointers is that leads to it: then it is not known whether it is called. function: 0, or where the one begins that calls
+ * it, when it is not in the table itself. */
+typedef void (*lint_fn)(const char *symbol, const char *what, uint64_t table, uint64_t function, void *arg);
 
 struct lint;
 /* file: passed by elf_check, borrowed for the object's life. NULL: out of memory, or no such table. */
 struct lint *lint_create(aiki_view file);
 void lint_destroy(struct lint *l);
+/* The function of a task, before any entry: a table that has it means that the task is defined there. */
+void lint_task(struct lint *l, uint64_t entry);
 /* What can be reached from the function at this offset in the image. */
 void lint_entry(struct lint *l, uint64_t entry, lint_fn fn, void *arg);
 /* All that the file imports. */

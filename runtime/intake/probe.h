@@ -27,7 +27,7 @@ enum {
 struct probe_answer {
     aiki_writer bytes;   /* owned; the views are into it */
     aiki_view descriptor;
-    aiki_view entries;   /* array of [workflow@version, offset of its function or 0] */
+    aiki_view entries;   /* array of [workflow@version, offset of its function or 0]; of tasks the name is empty */
 };
 
 void probe_answer_init(struct probe_answer *a);

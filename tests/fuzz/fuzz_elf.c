@@ -6,10 +6,10 @@
 #include "intake/lint.h"
 #include "intake/needs.h"
 
-static void on_import(const char *symbol, const char *what, uint64_t table, void *arg)
+static void on_import(const char *symbol, const char *what, uint64_t table, uint64_t function, void *arg)
 {
     CHECK(symbol[0] != '\0' && what[0] != '\0');
-    (void)table;
+    CHECK(function == 0 || table != 0);
     (void)arg;
 }
 

@@ -137,6 +137,64 @@ def test_calls_through_pointers_are_found(tmp_path, build):
     assert code(single) == "NOT_DETERMINISTIC" or warned(single), single
 
 
+VIRTUAL = """
+#include <aiki/plugin.h>
+#include <ctime>
+#include <unistd.h>
+struct Rate { virtual long of(long n) const = 0; };
+struct Fixed : Rate { long of(long n) const override { return n; } };
+struct Daily : Rate { long of(long n) const override { return n + (long)time(nullptr); } };
+struct Local : Rate { long of(long n) const override { return n + (long)getpid(); } };
+static const Fixed fixed;
+static const Daily daily;
+static const Local local;
+static const Rate *volatile of_flow = &fixed, *volatile of_tasks[] = {&local, &daily};
+static aiki_status task(aiki_call *, aiki_view)
+{
+    return of_tasks[getpid() > 5]->of(1) > 1 ? AIKI_OK : AIKI_FAILED;
+}
+static aiki_status flow(aiki_run *run, aiki_view in, aiki_error *)
+{
+#if defined(HERE)
+    Daily one;
+    Fixed other;
+    const Rate *volatile rate = in.size_bytes > 3 ? static_cast<const Rate *>(&one) : &other;
+#elif defined(GLOBAL)
+    static const Rate *volatile all[] = {&fixed, &daily};
+    const Rate *volatile rate = all[in.size_bytes > 3];
+#else
+    const Rate *volatile rate = of_flow;
+    (void)in;
+#endif
+    return rate->of(5) > 7 ? aiki_run_fail(run, "X", "y") : AIKI_OK;
+}
+AIKI_PLUGIN("virtual", "1.0.0", AIKI_WORKFLOWS(AIKI_WORKFLOW("flow", "1.0.0", flow)), AIKI_TASKS(AIKI_TASK("t", task)))
+;
+"""
+
+
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+@pytest.mark.parametrize("options", ["-O0", "-O2", "-O2 -fvisibility=hidden", "-O2 -fvisibility=hidden -s", "-O1 -fno-plt"])
+def test_virtual_functions_of_workflow_code_are_found(tmp_path, compiler, options):
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler}")
+
+    def built(*more):
+        source, out = tmp_path / "virtual.cpp", tmp_path / "virtual.so"
+        source.write_text(VIRTUAL)
+        subprocess.run([compiler, "-std=c++17", "-shared", "-fPIC", f"-I{ROOT}/abi/include", "-o", out, source,
+                        *options.split(), *more], check=True)
+        return check(tmp_path, out, "--determinism", "strict")
+
+    for how in ("-DHERE", "-DGLOBAL"):
+        found = built(how)
+        assert code(found) is None, "whether it is called is not known: a warning, also in strict mode"
+        (warning,) = found["warnings"]
+        assert "flow@1.0.0 refers to a table at 0x" in warning["message"], (how, warning)
+        assert "calls time: a clock" in warning["message"] and "if it is called" in warning["message"], (how, warning)
+    assert warned(built()) == [], "what only tasks refer to"
+
+
 def segments(image):
     at, size, count = struct.unpack_from("<Q", image, 32)[0], *struct.unpack_from("<HH", image, 54)
     return [struct.unpack_from("<IIQQQQQQ", image, at + i * size) for i in range(count)]
