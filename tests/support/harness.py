@@ -40,7 +40,7 @@ MODE_ENV = {"AIKI_FAULT_MODE": MODE} if MODE and not MODE.startswith("lease-") e
 LOSES_SESSIONS = MODE == "drop-first-reply" or MODE.startswith("lease-")
 # How often a command asks the server for the same thing: a new process loses its first answers.
 ASKS = 2 if MODE == "drop-first-reply" else 1
-PATIENCE_S = 60 if SANITIZED or MODE else 30
+PATIENCE_S = 120 if SANITIZED or MODE else 60
 TERMINAL = {"completed", "failed", "cancelled", "timed_out", "terminated"}
 
 

@@ -16,7 +16,7 @@
 #include "support/token_file.h"
 #include "wire/error.h"
 
-enum { PATIENCE_MS = 20000, LEASE_MS = 150, COMMANDS_MAX = 256 };
+enum { PATIENCE_MS = 20000, LEASE_MS = 800, COMMANDS_MAX = 256 };
 
 /* A peer on the same loop. */
 struct caller {

@@ -218,10 +218,10 @@ static void silence_ends_the_session(void **state)
 static void a_stale_lease_is_found_on_use(void **state)
 {
     struct fixture *f = *state;
-    f->server.lease_ms = 50;
+    f->server.lease_ms = 500;
     session_start(f->session);
     come_up(f, 1);
-    for (int64_t until = clock_mono_ms() + 60; clock_mono_ms() < until;)
+    for (int64_t until = clock_mono_ms() + 510; clock_mono_ms() < until;)
         ; /* the loop stands still, as under SIGSTOP */
     uv_update_time(&f->loop);
     assert_null(session_conn(f->session));
