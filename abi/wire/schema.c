@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "wire/error.h"
+#include "wire/redact.h"
 #include "wire/schema_json.h"
 
 /* Size of a field as of 1.0: its last member then was `record`. */
@@ -552,6 +553,13 @@ aiki_status schema_validate(const struct schema *s, aiki_view value, aiki_error 
 void schema_write_json_schema(aiki_writer *w, const struct schema *s)
 {
     json_schema_write(w, s->root);
+}
+
+bool schema_has_marks(const struct schema *s) { return redact_has_marks(s->root); }
+
+void schema_redact(aiki_writer *w, const struct schema *s, bool unnamed, aiki_view value)
+{
+    redact_value(w, s->root, unnamed, value);
 }
 
 aiki_status schema_check(aiki_view schema, aiki_error *err)

@@ -36,6 +36,11 @@ aiki_status schema_validate(const struct schema *s, aiki_view value, aiki_error 
 /* Append the JSON Schema (2020-12) document as a msgpack map. */
 void schema_write_json_schema(aiki_writer *w, const struct schema *s);
 
+/* Whether it marks any field as personal data. */
+bool schema_has_marks(const struct schema *s);
+/* Append the value without that; see redact.h. */
+void schema_redact(aiki_writer *w, const struct schema *s, bool unnamed, aiki_view value);
+
 /* Is it a schema? / does the value fit? / its JSON Schema: for callers that ask once. */
 aiki_status schema_check(aiki_view schema, aiki_error *err);
 aiki_status schema_validate_view(aiki_view schema, aiki_view value, aiki_error *err);

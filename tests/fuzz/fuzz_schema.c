@@ -1,8 +1,9 @@
-/* fuzz_schema.c - schemas from elsewhere, and values held against them.
+/* fuzz_schema.c - schemas from elsewhere, and values held against them, hidden by them, and cut.
  *
  * Two bytes, big endian: length of the schema; then the schema; then a value. */
 #include "fuzz.h"
 
+#include "wire/redact.h"
 #include "wire/schema.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -29,6 +30,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     aiki_writer *w = fuzz_writer(0);
     schema_write_json_schema(w, s);
     CHECK(w->status != AIKI_OK || aiki_mp_check(aiki_writer_view(w)) == AIKI_OK);
+    if (aiki_mp_check(value) == AIKI_OK) {
+        w = fuzz_writer(0);
+        schema_redact(w, s, (data[0] & 1) != 0, value);
+        CHECK(w->status != AIKI_OK || aiki_mp_check(aiki_writer_view(w)) == AIKI_OK);
+        w = fuzz_writer(1);
+        redact_shorten(w, size / 4, value);
+        CHECK(w->status != AIKI_OK || aiki_mp_check(aiki_writer_view(w)) == AIKI_OK);
+    }
     schema_destroy(s);
     return 0;
 }

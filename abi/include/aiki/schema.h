@@ -46,7 +46,7 @@ typedef struct aiki_field_def {
     uint8_t type;            /* AIKI_FIELD_* */
     uint8_t element;         /* LIST: AIKI_FIELD_* of the elements, not LIST */
     uint8_t required;        /* absent or nil is refused */
-    uint8_t pii;             /* personal data: kept out of messages and logs */
+    uint8_t pii;             /* personal data: kept out of messages, logs and what people are shown */
     uint8_t has_min, has_max;
     uint8_t has_length;
     uint8_t has_default;
