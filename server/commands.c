@@ -105,14 +105,14 @@ void command_wait(struct pipeline *p, const struct command *c, aiki_view payload
         status = run_load_clean(p, &m.run, &e, &err);
     if (status == AIKI_OK && !run_state_is_terminal(e->run.state) && m.timeout_ms > 0) {
         int64_t timeout_ms = m.timeout_ms > WAIT_MS_MAX ? WAIT_MS_MAX : (int64_t)m.timeout_ms;
-        status = waiter_add(p, e, c->peer, c->correlation, timeout_ms, &err);
+        status = waiter_add(p, e, c->peer, c->correlation, m.shown, timeout_ms, &err);
         if (status == AIKI_OK)
             return;
     }
     if (status != AIKI_OK)
         answer_refusal(p, c, &err);
     else
-        answer_result(p, e, c->peer, c->correlation);
+        answer_result(p, e, c->peer, c->correlation, m.shown);
     if (e != NULL)
         cache_rest(&p->cache, e);
 }

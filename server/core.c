@@ -254,7 +254,8 @@ static aiki_status open_store(struct core *c, const struct core_options *o, aiki
     status = pipeline_restore(&c->pipeline, err);
     if (status == AIKI_OK)
         status =
-            reader_start(&c->reader, c->store, o->space, c->incarnation << 32, &c->outcomes, err);
+            reader_start(&c->reader, c->store, o->space, c->incarnation << 32, c->pipeline.schemas,
+                         &c->outcomes, err);
     c->pipeline.reader = c->reader;
     if (status != AIKI_OK) {
         pipeline_deinit(&c->pipeline);

@@ -60,16 +60,24 @@ void session_end(struct pipeline *p, peer_id peer)
 
 /* ---- register -------------------------------------------------------------------------------- */
 
+/* What the build changed, and its schemas unless they are on record, in one commit. */
 static aiki_status store_flows(struct pipeline *p, struct flow *const *flows, size_t count,
-                               aiki_error *err)
+                               const struct plugin *plugin, aiki_error *err)
 {
-    if (count == 0)
+    struct schemas_text text;
+    bool add = schemas_add(p->schemas, plugin->build,
+                           (aiki_view){plugin->descriptor, plugin->descriptor_size_bytes}, plugin->role == 0);
+    if (count == 0 && !add)
         return AIKI_OK;
-    struct workflow_row *rows = memory_need(count * sizeof(*rows));
+    struct workflow_row *rows = memory_need((count + 1) * sizeof(*rows));
     for (size_t i = 0; i < count; i++)
         flow_row(&p->registry, flows[i], &rows[i]);
-    const struct unit unit = {.workflows = rows, .workflow_count = count};
+    if (add)
+        schemas_row(p->schemas, plugin->build, p->space, &text, &rows[count]);
+    const struct unit unit = {.workflows = rows, .workflow_count = count + add};
     aiki_status status = unit_store(p, &unit, err);
+    if (status == AIKI_OK && add)
+        schemas_recorded(p->schemas, plugin->build);
     free(rows);
     return status;
 }
@@ -90,7 +98,7 @@ void command_register(struct pipeline *p, const struct command *c, aiki_view pay
         status = registry_serve(&p->registry, s, &m, p->now.at_ms, &plugin, &changed,
                                 &changed_count, &err);
     if (status == AIKI_OK) {
-        status = store_flows(p, changed, changed_count, &err);
+        status = store_flows(p, changed, changed_count, plugin, &err);
         if (status != AIKI_OK) {
             (void)registry_withdraw(&p->registry, s, m.build); /* it is there: just added */
             for (size_t i = 0; i < changed_count; i++)

@@ -420,6 +420,8 @@ aiki_status pipeline_restore(struct pipeline *p, aiki_error *err)
     aiki_status status = restore_workflows(p, err);
     if (status == AIKI_OK)
         status = quarantine_restore(p, err);
+    if (status == AIKI_OK)
+        status = schemas_restore(p->schemas, p->store, p->space, err);
     while (status == AIKI_OK) {
         r.rows = 0;
         status = p->store->ops->scan_open(p->store, r.last_no, SCAN_PAGE, restore_run, &r, err);
@@ -447,6 +449,7 @@ void pipeline_init(struct pipeline *p, struct store *store, const char *space,
     p->page_bytes_max = fault_mode(page_of_one) ? 1 : PAGE_BYTES_MAX;
     cache_init(&p->cache);
     registry_init(&p->registry, space);
+    p->schemas = schemas_create();
     chain_init(&p->lagging);
     p->outcome = outcome_create();
     p->parcel_of_slot = memory_need(PEER_SLOTS * sizeof(*p->parcel_of_slot));
@@ -466,6 +469,7 @@ void pipeline_deinit(struct pipeline *p)
     cache_deinit(&p->cache);
     quarantine_deinit(&p->quarantine);
     registry_deinit(&p->registry);
+    schemas_destroy(p->schemas);
     timers_deinit(&p->timers);
     for (size_t i = 0; i < p->waiter_count; i++)
         free(p->waiters[i]);

@@ -27,6 +27,7 @@
 #include "metrics.h"
 #include "quarantine.h"
 #include "registry.h"
+#include "shown.h"
 #include "timers.h"
 
 enum {
@@ -58,6 +59,7 @@ struct waiter {
     uint32_t correlation;
     bool watches;            /* its history, of which it wants limit events behind after_seq */
     uint64_t after_seq, limit;
+    bool reveal, full;       /* as query_args; a result: reveal alone */
     uint32_t number;         /* index in pipeline.waiters; names its timer */
     uint32_t next_free;
 };
@@ -135,6 +137,7 @@ struct work {
     size_t write_capacity;
 };
 
+struct query_args;
 struct pipeline {
     struct postbox inbox;
     struct mailbox *outbox;        /* of the loop; borrowed */
@@ -146,6 +149,7 @@ struct pipeline {
     struct cache cache;
     struct registry registry;
     struct quarantine quarantine;
+    struct schemas *schemas;       /* owned; the reader asks it, too */
     struct timers timers;
     struct work work;
     struct outcome *outcome;       /* being filled; owned */
@@ -239,7 +243,10 @@ void run_set_owner(struct entry *e, struct session *s);
 void session_lose_all(struct pipeline *p, struct session *s);
 void answer_started(struct pipeline *p, const struct command *c, const struct entry *e,
                     bool created, bool want_result);
-void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation);
+/* shown: to people. */
+void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation, bool shown);
+/* Whose the input and output of a run are. */
+struct value_of run_value(const struct entry *e, bool output);
 
 /* ---- unit ------------------------------------------------------------------------------------ */
 
@@ -377,11 +384,11 @@ void ask_reader(struct pipeline *p, const struct command *c, const struct flow *
 
 enum { WAITER_TIMER = 1 }; /* timer keys: run number * 2, or waiter number * 2 + WAITER_TIMER */
 aiki_status waiter_add(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation,
-                       int64_t timeout_ms, aiki_error *err);
-/* It is answered with a page of history once there are events behind after_seq, the run has ended,
+                       bool shown, int64_t timeout_ms, aiki_error *err);
+/* It is answered with a page of history once there are events behind args->after, the run has ended,
  * or the time is up. AIKI_LIMIT over WATCHERS_MAX. */
 aiki_status watcher_add(struct pipeline *p, struct entry *e, const struct command *c,
-                        uint64_t after_seq, uint64_t limit, int64_t timeout_ms, aiki_error *err);
+                        const struct query_args *args, int64_t timeout_ms, aiki_error *err);
 void waiter_timed_out(struct pipeline *p, uint32_t number);
 /* Whoever waited for what this run, just committed, has become. */
 void waiters_answer(struct pipeline *p, struct entry *e);

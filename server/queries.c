@@ -17,9 +17,10 @@
 /* ---- runs.get -------------------------------------------------------------------------------- */
 
 /* What its first event says: input and the policy that the start gave. */
-static aiki_status put_start(struct pipeline *p, struct entry *e, struct view_map *m,
-                             aiki_error *err)
+static aiki_status put_start(struct pipeline *p, struct entry *e, const struct shown *how,
+                             struct view_map *m, aiki_error *err)
 {
+    const struct value_of of = run_value(e, false);
     aiki_view events;
     uint64_t last_seq;
     aiki_reader r;
@@ -33,22 +34,23 @@ static aiki_status put_start(struct pipeline *p, struct entry *e, struct view_ma
         status = error_set(err, AIKI_CORRUPT, "the first event of a run is not its start");
     if (status != AIKI_OK)
         return status;
-    view_put_payload(m, "input", first.as.started.input);
+    view_put_payload(m, "input", how, &of, first.as.started.input);
     view_put_retry(m, "retry", first.as.started.retry);
     view_put_time(m, "start_at", first.as.started.start_at_ms);
     return AIKI_OK;
 }
 
-static aiki_status put_output(struct pipeline *p, struct entry *e, struct view_map *m,
-                              aiki_error *err)
+static aiki_status put_output(struct pipeline *p, struct entry *e, const struct shown *how,
+                              struct view_map *m, aiki_error *err)
 {
+    const struct value_of of = run_value(e, true);
     struct event last = {.kind = 0};
     if (e->run.state == RUN_COMPLETED) {
         aiki_status status = run_last_event(p, e, &last, err);
         if (status != AIKI_OK)
             return status;
     }
-    view_put_payload(m, "output",
+    view_put_payload(m, "output", how, &of,
                      last.kind == EVENT_COMPLETED ? last.as.completed.output
                                                   : (aiki_view){NULL, 0});
     return AIKI_OK;
@@ -77,6 +79,7 @@ static aiki_status runs_get(struct pipeline *p, const struct query_args *a, aiki
     struct entry *e;
     struct run_row row;
     struct view_map m;
+    const struct shown how = {.schemas = a->reveal ? NULL : p->schemas, .full = a->full};
     aiki_status status = id_parse((const char *)a->id.data, a->id.size_bytes, &id, err);
     if (status == AIKI_OK)
         status = run_load_clean(p, &id, &e, err);
@@ -91,9 +94,9 @@ static aiki_status runs_get(struct pipeline *p, const struct query_args *a, aiki
     view_hex(w, e->hash, HASH_BYTES);
     view_put_uint(&m, "signals", e->run.signals);
     put_owner(&m, e);
-    status = put_start(p, e, &m, err);
+    status = put_start(p, e, &how, &m, err);
     if (status == AIKI_OK)
-        status = put_output(p, e, &m, err);
+        status = put_output(p, e, &how, &m, err);
     view_map_end(&m);
     cache_rest(&p->cache, e); /* e may be gone */
     return status;
@@ -343,7 +346,7 @@ static aiki_status watch(struct pipeline *p, const struct command *c, aiki_view 
         status = run_load_clean(p, &id, &e, err);
     if (status == AIKI_OK && e->run.seq <= a.after && !run_state_is_terminal(e->run.state)) {
         int64_t wait_ms = a.wait_ms > WAIT_MS_MAX ? WAIT_MS_MAX : (int64_t)a.wait_ms;
-        status = watcher_add(p, e, c, a.after, a.limit, wait_ms, err);
+        status = watcher_add(p, e, c, &a, wait_ms, err);
         *ret_waits = status == AIKI_OK;
     }
     if (e != NULL)

@@ -214,6 +214,7 @@ struct history {
     struct aiki_id id;
     uint64_t no, seq;
     uint32_t state; /* as shown */
+    struct shown how;
     uint64_t limit, count, last_seq;
     uint8_t hash[HASH_BYTES];
     aiki_writer *w;
@@ -228,7 +229,46 @@ static bool found_run(void *arg, const struct run_row *row)
     return false;
 }
 
-static aiki_status show_page(struct history *h, aiki_view page, aiki_error *err)
+struct shown reader_shown(const struct reader *r, const struct query_args *a)
+{
+    return (struct shown){.schemas = a->reveal ? NULL : r->schemas, .full = a->full};
+}
+
+static aiki_status note_page(struct history *h, struct steps *steps, aiki_view page, aiki_error *err)
+{
+    aiki_reader r;
+    struct event event;
+    aiki_status status = AIKI_OK;
+    aiki_reader_init(&r, page);
+    while (aiki_reader_left(&r) > 0 && status == AIKI_OK && steps_seq(steps) < h->last_seq) {
+        status = event_read_stored(&r, &event, err);
+        if (status == AIKI_OK)
+            steps_note(&h->reader->steps, steps, &event);
+    }
+    return status;
+}
+
+/* What comes before the page says what the steps in it are; mostly the page before was asked for
+ * just now. */
+static aiki_status know_steps(struct reader *r, struct history *h, struct steps *steps, aiki_error *err)
+{
+    AUTO(buf) aiki_writer page;
+    aiki_status status = AIKI_OK;
+    buf_init(&page);
+    while (status == AIKI_OK && steps_seq(steps) < h->last_seq && steps_seq(steps) < h->seq) {
+        uint64_t at = steps_seq(steps), last_seq = at;
+        buf_clear(&page, HISTORY_PAGE_BYTES);
+        status = r->connection->ops->reader_journal(r->connection, h->no, at, HISTORY_PAGE_BYTES, &page,
+                                                    &last_seq, NULL, err);
+        if (status == AIKI_OK)
+            status = note_page(h, steps, aiki_writer_view(&page), err);
+        if (steps_seq(steps) == at)
+            break;
+    }
+    return status;
+}
+
+static aiki_status show_page(struct history *h, struct steps *steps, aiki_view page, aiki_error *err)
 {
     aiki_reader r;
     struct event event;
@@ -239,7 +279,9 @@ static aiki_status show_page(struct history *h, aiki_view page, aiki_error *err)
         if (status != AIKI_OK)
             return status;
         event_chain(h->hash, event.encoded);
-        view_event(h->w, &h->id, &event, h->hash);
+        if (steps != NULL)
+            steps_note(&h->reader->steps, steps, &event);
+        view_event(h->w, &(struct view_scene){&h->id, &h->how, steps}, &event, h->hash);
         h->last_seq = event.seq;
         h->count++;
     }
@@ -249,14 +291,18 @@ static aiki_status show_page(struct history *h, aiki_view page, aiki_error *err)
 static aiki_status show_pages(struct reader *r, struct history *h, aiki_error *err)
 {
     AUTO(buf) aiki_writer page;
+    struct steps *steps = h->how.schemas != NULL ? steps_of(&r->steps, &h->id) : NULL;
     buf_init(&page);
+    aiki_status known = steps != NULL ? know_steps(r, h, steps, err) : AIKI_OK;
+    if (known != AIKI_OK)
+        return known;
     for (uint64_t at = h->last_seq; at < h->seq && h->count < h->limit;) {
         uint64_t last_seq = at;
         buf_clear(&page, HISTORY_PAGE_BYTES);
         aiki_status status = r->connection->ops->reader_journal(
             r->connection, h->no, at, HISTORY_PAGE_BYTES, &page, &last_seq, h->hash, err);
         if (status == AIKI_OK)
-            status = show_page(h, aiki_writer_view(&page), err);
+            status = show_page(h, steps, aiki_writer_view(&page), err);
         if (status != AIKI_OK)
             return status;
         if (last_seq == at || h->w->size_bytes >= DOCUMENT_BYTES_MAX)
@@ -276,6 +322,7 @@ static aiki_status runs_history(struct reader *r, const struct job *job,
                         .job = job,
                         .limit = a->limit > 0 ? a->limit : HISTORY_LIMIT_DEFAULT,
                         .last_seq = a->after,
+                        .how = reader_shown(r, a),
                         .w = &events};
     if (h.limit > HISTORY_LIMIT_MAX)
         h.limit = HISTORY_LIMIT_MAX;
@@ -358,11 +405,12 @@ static void *run_reader(void *arg)
 }
 
 aiki_status reader_start(struct reader **ret, struct store *store, const char *space,
-                         uint64_t epoch_floor, struct mailbox *outbox, aiki_error *err)
+                         uint64_t epoch_floor, struct schemas *schemas, struct mailbox *outbox,
+                         aiki_error *err)
 {
     struct reader *r = memory_need(sizeof(*r));
     *r = (struct reader){
-        .store = store, .space = space, .epoch_floor = epoch_floor, .outbox = outbox};
+        .store = store, .space = space, .epoch_floor = epoch_floor, .schemas = schemas, .outbox = outbox};
     aiki_status status = store->ops->open_reader(store, &r->connection, err);
     if (status != AIKI_OK) {
         free(r);
@@ -389,6 +437,7 @@ void reader_stop(struct reader *r)
     pthread_join(r->thread, NULL);
     r->store->ops->close_reader(r->connection);
     postbox_deinit(&r->inbox);
+    steps_shelf_deinit(&r->steps);
     free(r);
 }
 

@@ -6,6 +6,7 @@
 
 #include "batch.h"
 #include "registry.h"
+#include "schemas.h"
 #include "store/store.h"
 
 enum {
@@ -22,9 +23,10 @@ enum {
 };
 
 struct reader;
-/* Starts the thread; answers go to outbox as outcomes. [loop] */
+/* Starts the thread; answers go to outbox as outcomes. schemas outlives it; NULL: nothing is hidden. [loop] */
 aiki_status reader_start(struct reader **ret, struct store *store, const char *space,
-                         uint64_t epoch_floor, struct mailbox *outbox, aiki_error *err);
+                         uint64_t epoch_floor, struct schemas *schemas, struct mailbox *outbox,
+                         aiki_error *err);
 /* Ends the thread after what waits is answered. NULL is a no-op. */
 void reader_stop(struct reader *r);
 /* Whether it is such a request. */

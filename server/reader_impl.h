@@ -29,6 +29,8 @@ struct reader {
     struct store_reader *connection;
     const char *space;
     uint64_t epoch_floor;
+    struct schemas *schemas; /* borrowed */
+    struct steps_shelf steps;
     atomic_uint waiting;
 };
 
@@ -38,6 +40,9 @@ aiki_status reader_find(struct reader *r, const struct query_args *a, store_run_
 /* As people are to see it. A row that says running may be of an earlier incarnation, whose
  * ownerships are void. */
 uint32_t reader_state(const struct reader *r, const struct job *job, const struct run_row *row);
+
+/* How payloads are to be shown to who asked. */
+struct shown reader_shown(const struct reader *r, const struct query_args *a);
 
 /* As a mask of states. */
 uint64_t reader_open_states(void);

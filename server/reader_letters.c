@@ -30,9 +30,11 @@ struct letter_row {
     uint64_t pairs_at, pairs_bytes; /* in page.pairs */
     uint32_t pairs;
     aiki_view reason;               /* in page.pairs */
+    char workflow[NAME_BYTES_MAX + 1], version[NAME_BYTES_MAX + 1];
 };
 
 struct page {
+    struct shown how;
     struct letter_row rows[LETTERS_PAGE_MAX];
     size_t count, limit;
     uint64_t last_no;  /* of the last row seen */
@@ -209,8 +211,25 @@ static void put_build(struct view_map *m, const char *name, const uint8_t *build
         aiki_mp_nil(m->w);
 }
 
-static void put_step(struct view_map *m, const struct letter *l, aiki_view reason)
+/* What failed, whose input it is. */
+static struct value_of input_of(const struct letter_row *row, const struct letter *l)
 {
+    struct value_of of = {.kind = STEP_CHILD, .name = view_of(row->workflow),
+                          .version = view_of(row->version), .home = view_of(row->workflow)};
+    of.build = l->has_build ? l->build : NULL;
+    if (!l->has_step)
+        return of;
+    of.kind = l->has_identity ? l->kind : 0;
+    of.name = aiki_writer_view(&l->name);
+    of.version = (aiki_view){NULL, 0};
+    of.build = l->has_step_build && l->kind == STEP_TASK ? l->step_build : NULL;
+    return of;
+}
+
+static void put_step(struct view_map *m, const struct shown *how, const struct letter_row *row,
+                     const struct letter *l)
+{
+    const struct value_of of = input_of(row, l);
     const aiki_view none = {NULL, 0};
     bool named = l->has_step && l->has_identity;
     view_put_text(m, "step", named ? aiki_writer_view(&l->name) : none);
@@ -218,8 +237,8 @@ static void put_step(struct view_map *m, const struct letter *l, aiki_view reaso
     view_put_uint(m, "attempts", l->has_step ? l->attempts : 0);
     view_put_uint(m, "crashes", l->crashes);
     view_put_uint(m, "failed_steps", l->failed_steps);
-    view_put_payload(m, "input", aiki_writer_view(&l->input));
-    view_put_raw(m, "error", l->has_step ? aiki_writer_view(&l->error) : reason);
+    view_put_payload(m, "input", how, &of, aiki_writer_view(&l->input));
+    view_put_raw(m, "error", l->has_step ? aiki_writer_view(&l->error) : row->reason);
     if (l->has_step)
         put_build(m, "build", l->step_build, l->has_step_build);
     else
@@ -239,8 +258,15 @@ static void put_letter(aiki_writer *w, const struct page *p, const struct letter
     m.count += row->pairs;
     view_put_time(&m, "failed_at", l->failed_at_ms);
     view_put_uint(&m, "redriven", l->redriven);
-    put_step(&m, l, row->reason);
+    put_step(&m, &p->how, row, l);
     view_map_end(&m);
+}
+
+static void set_name(char to[NAME_BYTES_MAX + 1], aiki_view from)
+{
+    size_t size = from.size_bytes < NAME_BYTES_MAX ? (size_t)from.size_bytes : NAME_BYTES_MAX;
+    memcpy(to, from.data, size);
+    to[size] = '\0';
 }
 
 /* What the row knows; views into pairs are made once all rows are there. */
@@ -250,6 +276,8 @@ static void keep_row(struct page *p, const struct run_row *row)
     struct view_map m = {.w = &p->pairs}; /* pairs alone: the map is begun when they are shown */
     *kept = (struct letter_row){
         .no = row->no, .seq = row->seq, .pairs_at = p->pairs.size_bytes};
+    set_name(kept->workflow, row->workflow);
+    set_name(kept->version, row->version);
     view_put_id(&m, "id", &row->id);
     view_put_text(&m, "workflow", row->workflow);
     view_put_text(&m, "version", row->version);
@@ -363,6 +391,7 @@ aiki_status letters_list(struct reader *r, const struct query_args *a, aiki_writ
     if (l->limit > LETTERS_PAGE_MAX)
         l->limit = LETTERS_PAGE_MAX;
     l->page.limit = l->limit;
+    l->page.how = reader_shown(r, a);
     l->until_ms = clock_mono_ms() + LETTERS_MS_MAX;
     struct list_filter filter = {.space = r->space,
                                  .workflow = workflow,
@@ -397,6 +426,7 @@ aiki_status letters_get(struct reader *r, const struct query_args *a, aiki_write
     AUTO(free) struct page *p = memory_need(sizeof(*p));
     memset(p, 0, sizeof(*p));
     p->limit = 1;
+    p->how = reader_shown(r, a);
     buf_init(&p->pairs);
     letter_init(&letter);
     aiki_status status = reader_find(r, a, letter_seen, p, &id, err);

@@ -317,8 +317,22 @@ void answer_started(struct pipeline *p, const struct command *c, const struct en
               .version = view_of(e->flow->version));
 }
 
-void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation)
+struct value_of run_value(const struct entry *e, bool output)
 {
+    return (struct value_of){.kind = STEP_CHILD,
+                             .name = view_of(e->flow->name),
+                             .version = view_of(e->flow->version),
+                             .home = view_of(e->flow->name),
+                             .build = build_is_known(e->build) ? e->build : NULL,
+                             .output = output};
+}
+
+void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation, bool shown)
+{
+    const struct shown how = {.schemas = p->schemas, .full = true};
+    const struct value_of of = run_value(e, true);
+    AUTO(buf) aiki_writer copy;
+    buf_init(&copy);
     const struct command c = {.peer = peer, .correlation = correlation};
     struct event last;
     aiki_error err = {.struct_size = sizeof(err)};
@@ -330,6 +344,15 @@ void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t c
         }
         if (last.kind == EVENT_COMPLETED)
             output = last.as.completed.output;
+    }
+    if (shown && output.size_bytes > 0) {
+        shown_payload(&copy, &how, &of, output);
+        output = aiki_writer_view(&copy);
+        if (copy.status != AIKI_OK) {
+            (void)error_set(&err, copy.status, "no memory for the result");
+            answer_refusal(p, &c, &err);
+            return;
+        }
     }
     answer(p, &c, RESULT, .run = e->id, .state = shown_state(e),
            .output = output, .error = error);

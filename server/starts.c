@@ -253,9 +253,9 @@ static void answer_existing(struct pipeline *p, const struct command *c, const s
     }
     answer_started(p, c, e, by_id, s->m.want_result);
     if (s->m.want_result && run_state_is_terminal(e->run.state))
-        answer_result(p, e, c->peer, c->correlation);
+        answer_result(p, e, c->peer, c->correlation, false);
     else if (s->m.want_result &&
-             waiter_add(p, e, c->peer, c->correlation, WAIT_MS_MAX, &err) != AIKI_OK)
+             waiter_add(p, e, c->peer, c->correlation, false, WAIT_MS_MAX, &err) != AIKI_OK)
         answer_refusal(p, c, &err);
     cache_rest(&p->cache, e);
 }

@@ -66,8 +66,14 @@ static bool parse_role(const char *word, unsigned *ret_roles)
     *ret_roles = TOKEN_CLIENT | TOKEN_RUNTIME;
     if (word == NULL || strcmp(word, "any") == 0)
         return true;
-    *ret_roles = strcmp(word, "client") == 0 ? TOKEN_CLIENT : TOKEN_RUNTIME;
-    return *ret_roles == TOKEN_CLIENT || strcmp(word, "runtime") == 0;
+    *ret_roles = TOKEN_CLIENT;
+    if (strcmp(word, "client") == 0)
+        return true;
+    *ret_roles = TOKEN_CLIENT | TOKEN_ADMIN;
+    if (strcmp(word, "admin") == 0)
+        return true;
+    *ret_roles = TOKEN_RUNTIME;
+    return strcmp(word, "runtime") == 0;
 }
 
 static aiki_status take_line(struct tokens *t, struct list *list, char *line, const char *where,
@@ -82,7 +88,7 @@ static aiki_status take_line(struct tokens *t, struct list *list, char *line, co
         return status;
     if (!parse_role(next_word(&line), &roles))
         return error_set(err, AIKI_INVALID,
-                         "%s: behind a token comes its role: any, client or runtime", where);
+                         "%s: behind a token comes its role: any, client, admin or runtime", where);
     (void)next_word(&line); /* the name, for people */
     if (next_word(&line) != NULL)
         return error_set(err, AIKI_INVALID, "%s: expected TOKEN [ROLE [NAME]]", where);
@@ -190,6 +196,24 @@ aiki_status tokens_check(struct tokens *t, aiki_view token, unsigned role, const
     if (ret_id != NULL)
         *ret_id = id;
     return AIKI_OK;
+}
+
+aiki_status tokens_check_reveal_id(struct tokens *t, const struct token_id *id, const char *from,
+                                   aiki_error *err)
+{
+    if (tokens_has(t, id, TOKEN_ADMIN))
+        return AIKI_OK;
+    log_warn("tokens", "%s asks for personal data and is no admin", from);
+    return error_code(err, AIKI_DENIED, "REVEAL_DENIED",
+                      "only a token with the role admin may see what schemas mark as personal data; ask "
+                      "without reveal, or with such a token");
+}
+
+aiki_status tokens_check_reveal(struct tokens *t, aiki_view token, const char *from, aiki_error *err)
+{
+    const struct token_id none = {{0}};
+    const struct token_id id = t != NULL ? id_of(t, token.data, token.size_bytes) : none;
+    return tokens_check_reveal_id(t, &id, from, err);
 }
 
 bool tokens_has(const struct tokens *t, const struct token_id *id, unsigned role)

@@ -1,11 +1,12 @@
 /* tokens.h - who may connect: the file of accepted tokens. [loop]
  *
- *   # one a line: TOKEN [ROLE [NAME]]; the role is any, client or runtime
+ *   # one a line: TOKEN [ROLE [NAME]]; the role is any, client, admin or runtime
  *   q7Vd0mJcW1yXn2tR8bKs4A  runtime  host-7
  *
  * Tokens are kept as keyed hashes, and one that is presented is compared with all of them in
  * constant time: neither a core file nor the time an answer takes says anything about them. A token
- * with the role client is for clients and HTTP, one with the role runtime for runtimes.
+ * with the role client is for clients and HTTP, one with the role runtime for runtimes, any is for both. An
+ * admin is a client who may also see personal data that is hidden from others (docs/decisions/0015).
  *
  * Limits: TOKENS_MAX; those of base/secret.h; refusals are logged every TOKENS_LOG_MS at most.
  */
@@ -15,7 +16,7 @@
 #include <aiki/msgpack.h>
 
 enum { TOKENS_MAX = 1000, TOKENS_LOG_MS = 10 * 1000, TOKEN_ID_SIZE = 32 };
-enum { TOKEN_CLIENT = 1, TOKEN_RUNTIME = 2 };
+enum { TOKEN_CLIENT = 1, TOKEN_RUNTIME = 2, TOKEN_ADMIN = 4 };
 
 struct tokens;
 /* Which token it was, as long as this process lives. */
@@ -33,6 +34,11 @@ aiki_status tokens_reload(struct tokens *t, aiki_error *err);
  * ret_id may be NULL. */
 aiki_status tokens_check(struct tokens *t, aiki_view token, unsigned role, const char *from,
                          struct token_id *ret_id, aiki_error *err);
+/* Whether it may see personal data: TOKEN_ADMIN. AIKI_DENIED (REVEAL_DENIED), logged with `from`. */
+aiki_status tokens_check_reveal(struct tokens *t, aiki_view token, const char *from, aiki_error *err);
+/* The same about one that was let in before. */
+aiki_status tokens_check_reveal_id(struct tokens *t, const struct token_id *id, const char *from,
+                                   aiki_error *err);
 /* Whether that token is still accepted; true when t is NULL. */
 bool tokens_has(const struct tokens *t, const struct token_id *id, unsigned role);
 uint64_t tokens_refused(const struct tokens *t);

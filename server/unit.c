@@ -213,7 +213,7 @@ static void pay_result(struct pipeline *p, const struct owed *o)
     const struct command c = {.peer = o->peer, .correlation = o->correlation};
     if (o->kind != OWED_STARTED || !o->want_result)
         return;
-    if (waiter_add(p, o->entry, o->peer, o->correlation, WAIT_MS_MAX, &err) != AIKI_OK)
+    if (waiter_add(p, o->entry, o->peer, o->correlation, false, WAIT_MS_MAX, &err) != AIKI_OK)
         answer_refusal(p, &c, &err);
 }
 

@@ -28,11 +28,28 @@ static void put_hex(struct view_map *m, const char *name, const uint8_t *bytes, 
     view_hex(m->w, bytes, size_bytes);
 }
 
-static void put_started(struct view_map *m, const struct event *e)
+/* In or out of what the event is about. */
+static void put_value(struct view_map *m, const struct view_scene *scene, const struct event *e,
+                      const char *name, bool output, aiki_view value)
+{
+    struct value_of of = {.kind = 0};
+    if (scene->steps != NULL)
+        of = steps_value(scene->steps, e, output);
+    view_put_payload(m, name, scene->how, scene->steps != NULL ? &of : NULL, value);
+}
+
+/* Of what no schema speaks. */
+static void put_free(struct view_map *m, const struct view_scene *scene, const char *name,
+                     aiki_view value)
+{
+    view_put_payload(m, name, scene->how, NULL, value);
+}
+
+static void put_started(struct view_map *m, const struct view_scene *scene, const struct event *e)
 {
     view_put_text(m, "workflow", e->as.started.workflow);
     view_put_text(m, "version", e->as.started.version);
-    view_put_payload(m, "input", e->as.started.input);
+    put_value(m, scene, e, "input", false, e->as.started.input);
     view_put_text(m, "key", e->as.started.key);
     view_put_text(m, "actor", e->as.started.actor);
     if (!id_is_zero(&e->as.started.parent)) {
@@ -50,7 +67,7 @@ static void put_started(struct view_map *m, const struct event *e)
 }
 
 /* The first event that speaks of a step says what it is. */
-static void put_step(struct view_map *m, const struct event *e)
+static void put_step(struct view_map *m, const struct view_scene *scene, const struct event *e)
 {
     put_hex(m, "address", e->as.step.address.bytes, ADDRESS_BYTES);
     view_put_uint(m, "nth", e->as.step.nth);
@@ -58,7 +75,7 @@ static void put_step(struct view_map *m, const struct event *e)
     view_put_text(m, "step",
                   named ? view_of(step_kind_name(e->as.step.identity_kind)) : (aiki_view){NULL, 0});
     view_put_text(m, "name", e->as.step.name);
-    view_put_payload(m, "input", e->as.step.input);
+    put_value(m, scene, e, "input", false, e->as.step.input);
 }
 
 static void put_child(struct view_map *m, const struct aiki_id *run, const struct event *e)
@@ -77,12 +94,12 @@ static void put_child(struct view_map *m, const struct aiki_id *run, const struc
     view_put_uint(m, "schedule_to_start_ms", (uint64_t)o.schedule_to_start_ms);
 }
 
-static void put_step_begun(struct view_map *m, const struct aiki_id *run, const struct event *e)
+static void put_step_begun(struct view_map *m, const struct view_scene *scene, const struct event *e)
 {
-    put_step(m, e);
+    put_step(m, scene, e);
     view_put_time(m, "due_at", e->as.step.due_at_ms);
     if (e->as.step.identity_kind == STEP_CHILD)
-        put_child(m, run, e);
+        put_child(m, scene->run, e);
 }
 
 static void put_attempt(struct view_map *m, const struct event *e)
@@ -93,28 +110,28 @@ static void put_attempt(struct view_map *m, const struct event *e)
         view_put_retry(m, "retry", e->as.step.options);
 }
 
-static void put_attempt_failed(struct view_map *m, const struct event *e)
+static void put_attempt_failed(struct view_map *m, const struct view_scene *scene, const struct event *e)
 {
-    put_step(m, e);
+    put_step(m, scene, e);
     view_put_uint(m, "attempt", e->as.step.attempt);
     view_put_time(m, "next_at", e->as.step.next_at_ms);
     put_attempt(m, e);
 }
 
-static void put_step_done(struct view_map *m, const struct event *e)
+static void put_step_done(struct view_map *m, const struct view_scene *scene, const struct event *e)
 {
-    put_step(m, e);
+    put_step(m, scene, e);
     view_put_uint(m, "attempt", e->as.step.attempt);
     view_put_text(m, "outcome", view_of(outcome_name(e->as.step.outcome)));
-    view_put_payload(m, "output", e->as.step.value);
+    put_value(m, scene, e, "output", true, e->as.step.value);
     put_attempt(m, e);
 }
 
-static void put_warned(struct view_map *m, const struct event *e)
+static void put_warned(struct view_map *m, const struct view_scene *scene, const struct event *e)
 {
     static const struct address whole_run;
     if (memcmp(&e->as.step.address, &whole_run, sizeof(whole_run)) != 0)
-        put_step(m, e);
+        put_step(m, scene, e);
     view_put_text(m, "value", view_of(e->as.step.warned == WARNED_INPUT    ? "input"
                                       : e->as.step.warned == WARNED_OUTPUT ? "output"
                                                                            : "recorded"));
@@ -128,13 +145,13 @@ static void put_control(struct view_map *m, const struct event *e)
     view_put_text(m, "ref", e->as.control.ref);
 }
 
-static void put_child_done(struct view_map *m, const struct event *e)
+static void put_child_done(struct view_map *m, const struct view_scene *scene, const struct event *e)
 {
     if (!id_is_zero(&e->as.child_done.by))
         view_put_id(m, "by", &e->as.child_done.by);
     view_put_id(m, "child", &e->as.child_done.child);
     view_put_text(m, "state", view_of(run_state_name(e->as.child_done.state)));
-    view_put_payload(m, "output", e->as.child_done.output);
+    put_value(m, scene, e, "output", true, e->as.child_done.output);
     view_put_raw(m, "error", e->as.child_done.error);
 }
 
@@ -163,10 +180,10 @@ static void put_crashed(struct view_map *m, const struct event *e)
     view_put_raw(m, "error", e->as.crashed.error);
 }
 
-static void put_body(struct view_map *m, const struct aiki_id *run, const struct event *e)
+static void put_body(struct view_map *m, const struct view_scene *scene, const struct event *e)
 {
     switch (e->kind) {
-    case EVENT_STARTED: put_started(m, e); break;
+    case EVENT_STARTED: put_started(m, scene, e); break;
     case EVENT_CLAIMED:
         view_put_id(m, "session", &e->as.claimed.session);
         put_hex(m, "build", e->as.claimed.build.data, (size_t)e->as.claimed.build.size_bytes);
@@ -174,22 +191,22 @@ static void put_body(struct view_map *m, const struct aiki_id *run, const struct
         if (e->as.claimed.load_ms > 0)
             view_put_uint(m, "load_ms", e->as.claimed.load_ms);
         break;
-    case EVENT_STEP_BEGUN: put_step_begun(m, run, e); break;
-    case EVENT_ATTEMPT_FAILED: put_attempt_failed(m, e); break;
+    case EVENT_STEP_BEGUN: put_step_begun(m, scene, e); break;
+    case EVENT_ATTEMPT_FAILED: put_attempt_failed(m, scene, e); break;
     case EVENT_STEP_DONE:
-    case EVENT_ATTEMPT_DONE: put_step_done(m, e); break;
+    case EVENT_ATTEMPT_DONE: put_step_done(m, scene, e); break;
     case EVENT_HEARTBEAT:
-        put_step(m, e);
+        put_step(m, scene, e);
         view_put_uint(m, "attempt", e->as.step.attempt);
-        view_put_payload(m, "details", e->as.step.value);
+        put_free(m, scene, "details", e->as.step.value);
         break;
-    case EVENT_WARNED: put_warned(m, e); break;
+    case EVENT_WARNED: put_warned(m, scene, e); break;
     case EVENT_SIGNAL:
         view_put_text(m, "name", e->as.signal.name);
-        view_put_payload(m, "payload", e->as.signal.payload);
+        put_free(m, scene, "payload", e->as.signal.payload);
         view_put_text(m, "ref", e->as.signal.ref);
         break;
-    case EVENT_COMPLETED: view_put_payload(m, "output", e->as.completed.output); break;
+    case EVENT_COMPLETED: put_value(m, scene, e, "output", true, e->as.completed.output); break;
     case EVENT_FAILED:
     case EVENT_CANCELLED:
     case EVENT_TIMED_OUT: view_put_raw(m, "error", e->as.failed.error); break;
@@ -200,7 +217,7 @@ static void put_body(struct view_map *m, const struct aiki_id *run, const struct
     case EVENT_RESUMED:
     case EVENT_DROPPED:
     case EVENT_WOKEN: put_control(m, e); break;
-    case EVENT_CHILD_DONE: put_child_done(m, e); break;
+    case EVENT_CHILD_DONE: put_child_done(m, scene, e); break;
     case EVENT_JOINED: view_put_id(m, "run", &e->as.joined.parent); break;
     case EVENT_RUN_RETRIED: put_run_retried(m, e); break;
     case EVENT_CRASHED: put_crashed(m, e); break;
@@ -208,7 +225,7 @@ static void put_body(struct view_map *m, const struct aiki_id *run, const struct
     }
 }
 
-void view_event(aiki_writer *w, const struct aiki_id *run, const struct event *e,
+void view_event(aiki_writer *w, const struct view_scene *scene, const struct event *e,
                 const uint8_t hash[HASH_BYTES])
 {
     struct view_map m;
@@ -217,7 +234,7 @@ void view_event(aiki_writer *w, const struct aiki_id *run, const struct event *e
     view_put_time(&m, "at", e->at_ms);
     view_put_uint(&m, "epoch", e->epoch);
     view_put_text(&m, "kind", view_of(event_kind_name(e->kind)));
-    put_body(&m, run, e);
+    put_body(&m, scene, e);
     put_hex(&m, "hash", hash, HASH_BYTES);
     view_map_end(&m);
 }

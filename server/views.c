@@ -64,6 +64,10 @@ static void read_arg(aiki_reader *r, aiki_view name, struct query_args *a)
         a->after = read_number(r);
     else if (view_is(name, "wait_ms"))
         a->wait_ms = read_number(r);
+    else if (view_is(name, "reveal"))
+        a->reveal = aiki_mp_read_bool(r);
+    else if (view_is(name, "full"))
+        a->full = aiki_mp_read_bool(r);
     else
         (void)aiki_mp_skip(r); /* its failure sticks */
 }
@@ -150,16 +154,6 @@ void view_time(aiki_writer *w, int64_t at_ms)
     aiki_mp_str(w, text);
 }
 
-void view_payload(aiki_writer *w, aiki_view payload)
-{
-    if (payload.size_bytes == 0)
-        aiki_mp_nil(w);
-    else if (aiki_mp_check(payload) == AIKI_OK)
-        aiki_mp_raw(w, payload.data, payload.size_bytes);
-    else
-        aiki_mp_bin(w, payload.data, payload.size_bytes);
-}
-
 void view_hex(aiki_writer *w, const uint8_t *bytes, size_t size_bytes)
 {
     char text[2 * HASH_BYTES + 1];
@@ -226,10 +220,11 @@ void view_put_raw(struct view_map *m, const char *name, aiki_view value)
     write_raw(m->w, value);
 }
 
-void view_put_payload(struct view_map *m, const char *name, aiki_view payload)
+void view_put_payload(struct view_map *m, const char *name, const struct shown *how,
+                      const struct value_of *of, aiki_view payload)
 {
     view_name(m, name);
-    view_payload(m->w, payload);
+    shown_payload(m->w, how, of, payload);
 }
 
 void view_put_id(struct view_map *m, const char *name, const struct aiki_id *id)

@@ -5,6 +5,8 @@
 #define SERVER_VIEWS_H
 
 #include "registry.h"
+#include "shown.h"
+#include "steps.h"
 #include "store/store.h"
 
 /* The arguments a query may bring; numbers may come as text. Unknown names are skipped. */
@@ -14,13 +16,13 @@ struct query_args {
     uint64_t limit, before, after;
     uint64_t wait_ms;          /* for the history to go on */
     uint64_t since, until;     /* ms since 1970; when a run was started; until 0 = any */
+    bool reveal;               /* personal data too; whoever asked may (core.h, rpc.h) */
+    bool full;                 /* payloads of any length */
 };
 aiki_status query_args_read(aiki_view map, struct query_args *ret, aiki_error *err);
 
 /* "2026-11-21T07:31:02.114Z"; 0 is nil. */
 void view_time(aiki_writer *w, int64_t at_ms);
-/* One payload as the value it is; bytes that are no msgpack stay bytes; empty is nil. */
-void view_payload(aiki_writer *w, aiki_view payload);
 void view_hex(aiki_writer *w, const uint8_t *bytes, size_t size_bytes);
 void view_id(aiki_writer *w, const struct aiki_id *id);
 
@@ -40,7 +42,8 @@ void view_put_uint(struct view_map *m, const char *name, uint64_t value);
 void view_put_bool(struct view_map *m, const char *name, bool value);
 void view_put_time(struct view_map *m, const char *name, int64_t at_ms);
 void view_put_raw(struct view_map *m, const char *name, aiki_view value);
-void view_put_payload(struct view_map *m, const char *name, aiki_view payload);
+void view_put_payload(struct view_map *m, const char *name, const struct shown *how,
+                      const struct value_of *of, aiki_view payload);
 void view_put_id(struct view_map *m, const char *name, const struct aiki_id *id);
 /* As JSON Schema; nil when there is none. */
 void view_put_schema(struct view_map *m, const char *name, aiki_view schema);
@@ -54,8 +57,14 @@ uint32_t view_state(uint32_t state, uint64_t flags);
 void view_run_fields(struct view_map *m, const struct run_row *row, uint32_t state);
 /* Who was answered with this run instead of a new one: an array of {at, actor}. */
 void view_absorbed(aiki_writer *w, aiki_view absorbed);
+/* How a history is shown. */
+struct view_scene {
+    const struct aiki_id *run;
+    const struct shown *how;
+    const struct steps *steps; /* it knows the event and all before; NULL: nothing is hidden */
+};
 /* One map; view_event.c. hash: chain value up to this event. */
-void view_event(aiki_writer *w, const struct aiki_id *run, const struct event *e,
+void view_event(aiki_writer *w, const struct view_scene *scene, const struct event *e,
                 const uint8_t hash[HASH_BYTES]);
 void view_flow(aiki_writer *w, const struct flow *f, bool schemas);
 void view_session(aiki_writer *w, const struct session *s, int64_t now_ms);

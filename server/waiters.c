@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "pipeline.h"
+#include "views.h"
 #include "wire/error.h"
 
 struct party *party_of(struct pipeline *p, peer_id peer)
@@ -64,7 +65,7 @@ static aiki_status add(struct pipeline *p, struct entry *e, peer_id peer, uint32
     w->entry = e;
     w->peer = peer;
     w->correlation = correlation;
-    w->watches = false;
+    w->watches = w->reveal = w->full = false;
     cache_hold(&p->cache, e);
     chain_append(&e->waiters, &w->of_run);
     chain_append(&party_of(p, peer)->waiters, &w->of_party);
@@ -75,14 +76,17 @@ static aiki_status add(struct pipeline *p, struct entry *e, peer_id peer, uint32
 }
 
 aiki_status waiter_add(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation,
-                       int64_t timeout_ms, aiki_error *err)
+                       bool shown, int64_t timeout_ms, aiki_error *err)
 {
-    struct waiter *w;
-    return add(p, e, peer, correlation, timeout_ms, &w, err);
+    struct waiter *w = NULL;
+    aiki_status status = add(p, e, peer, correlation, timeout_ms, &w, err);
+    if (status == AIKI_OK)
+        w->reveal = !shown;
+    return status;
 }
 
 aiki_status watcher_add(struct pipeline *p, struct entry *e, const struct command *c,
-                        uint64_t after_seq, uint64_t limit, int64_t timeout_ms, aiki_error *err)
+                        const struct query_args *args, int64_t timeout_ms, aiki_error *err)
 {
     struct waiter *w = NULL;
     if (p->watcher_open_count >= WATCHERS_MAX)
@@ -93,8 +97,10 @@ aiki_status watcher_add(struct pipeline *p, struct entry *e, const struct comman
     if (status != AIKI_OK)
         return status;
     w->watches = true;
-    w->after_seq = after_seq;
-    w->limit = limit;
+    w->after_seq = args->after;
+    w->limit = args->limit;
+    w->reveal = args->reveal;
+    w->full = args->full;
     p->watcher_open_count++;
     return AIKI_OK;
 }
@@ -105,15 +111,20 @@ static void answer_waiter(struct pipeline *p, struct waiter *w)
     struct entry *e = w->entry;
     const struct command c = {.peer = w->peer, .correlation = w->correlation};
     if (!w->watches) {
+        bool shown = !w->reveal;
         waiter_free(p, w);
-        answer_result(p, e, c.peer, c.correlation);
+        answer_result(p, e, c.peer, c.correlation, shown);
         return;
     }
     char id[AIKI_ID_TEXT_SIZE];
     AUTO(buf) aiki_writer args;
     buf_init(&args);
     id_text(&e->id, id);
-    aiki_mp_map(&args, 3);
+    aiki_mp_map(&args, 5);
+    aiki_mp_str(&args, "reveal");
+    aiki_mp_bool(&args, w->reveal);
+    aiki_mp_str(&args, "full");
+    aiki_mp_bool(&args, w->full);
     aiki_mp_str(&args, "id");
     aiki_mp_str(&args, id);
     aiki_mp_str(&args, "after");

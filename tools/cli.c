@@ -124,6 +124,25 @@ int cli_query_one(struct cli *cli, const char *what, const char *key, const char
     return cli_query(cli, what, &args, ret_document);
 }
 
+void cli_put_shown(const struct cli *cli, aiki_writer *w)
+{
+    aiki_mp_str(w, "reveal");
+    aiki_mp_bool(w, args_is_given(&cli->args, "reveal"));
+    aiki_mp_str(w, "full");
+    aiki_mp_bool(w, args_is_given(&cli->args, "full"));
+}
+
+int cli_query_shown(struct cli *cli, const char *what, const char *id, aiki_view *ret_document)
+{
+    AUTO(buf) aiki_writer args;
+    buf_init(&args);
+    aiki_mp_map(&args, 1 + CLI_SHOWN_PAIRS);
+    aiki_mp_str(&args, "id");
+    aiki_mp_str(&args, id);
+    cli_put_shown(cli, &args);
+    return cli_query(cli, what, &args, ret_document);
+}
+
 /* ---- input -------------------------------------------------------------------------------- */
 
 static aiki_status read_all(int fd, const char *name, aiki_writer *w, aiki_error *err)

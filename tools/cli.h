@@ -59,6 +59,17 @@ int cli_query(struct cli *cli, const char *what, const aiki_writer *args, aiki_v
 /* The same for documents about one thing: map {key: text}. */
 int cli_query_one(struct cli *cli, const char *what, const char *key, const char *text,
                   aiki_view *ret_document);
+/* The same about what has payloads, which are shown as the flags of SHOWN_ARGS say. */
+int cli_query_shown(struct cli *cli, const char *what, const char *id, aiki_view *ret_document);
+/* What these flags say: CLI_SHOWN_PAIRS pairs of a query's arguments. */
+enum { CLI_SHOWN_PAIRS = 2 };
+void cli_put_shown(const struct cli *cli, aiki_writer *w);
+/* In the table of a command that shows payloads. */
+#define REVEAL_ARG                                                                              \
+    {ARG_FLAG, "reveal", NULL, NULL, NULL,                                                      \
+     "with what schemas mark as personal data; a server with tokens asks for one of an admin", 0, 0}
+#define SHOWN_ARGS                                                                              \
+    REVEAL_ARG, {ARG_FLAG, "full", NULL, NULL, NULL, "inputs and outputs of any length", 0, 0}
 /* Text from a flag value: itself, @FILE, or - for stdin; at most 4 MiB. */
 aiki_status cli_read_input(const char *value, aiki_writer *w, aiki_error *err);
 /* The same parsed as JSON and appended to w as msgpack. */

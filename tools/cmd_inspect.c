@@ -42,7 +42,8 @@ static int read_history(struct cli *cli, const char *run_id, int64_t *after, int
         AUTO(buf) aiki_writer args;
         aiki_view document;
         buf_init(&args);
-        aiki_mp_map(&args, 4);
+        aiki_mp_map(&args, 4 + CLI_SHOWN_PAIRS);
+        cli_put_shown(cli, &args);
         aiki_mp_str(&args, "id");
         aiki_mp_str(&args, run_id);
         aiki_mp_str(&args, "after");
@@ -108,7 +109,7 @@ static int run_inspect(struct cli *cli)
     struct timeline t = {.brief = args_has(&cli->args, "brief")};
     int64_t after = 0;
     aiki_view run;
-    int code = cli_query_one(cli, "runs.get", "id", run_id, &run);
+    int code = cli_query_shown(cli, "runs.get", run_id, &run);
     if (code != EXIT_OK)
         return code;
     buf_init(&e.bytes);
@@ -128,7 +129,8 @@ static int run_inspect(struct cli *cli)
 
 /* clang-format off */
 static const struct arg brief_args[] = {
-    {ARG_FLAG, "brief", NULL, NULL, NULL, "without inputs and outputs", 0, 0}, {.type = ARG_END}};
+    {ARG_FLAG, "brief", NULL, NULL, NULL, "without inputs and outputs", 0, 0},
+    SHOWN_ARGS, {.type = ARG_END}};
 
 const struct command cmd_runs_inspect = {
     .group = "runs", .name = "inspect", .operands = "RUN", .operand_min = 1, .operand_max = 1,

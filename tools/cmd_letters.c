@@ -38,6 +38,8 @@ static int letters_list(struct cli *cli)
     pages_init(&p, "letters.list", "dead_letters");
     pages_text(&p, "workflow", args_text(&cli->args, "workflow"));
     pages_text(&p, "task", args_text(&cli->args, "task"));
+    cli_put_shown(cli, &p.pairs);
+    p.pair_count += CLI_SHOWN_PAIRS;
     table_init(&t, headers, 1u << 3 | 1u << 4 | 1u << 6);
     int code = pages_print(cli, &p, &t, letter_row, "no dead letters");
     pages_deinit(&p);
@@ -49,7 +51,7 @@ static const struct arg list_args[] = {
     {ARG_TEXT, "workflow", "NAME", NULL, NULL, "only runs of this workflow", 0, 0},
     {ARG_TEXT, "task", "NAME", NULL, NULL, "only runs in which this task failed last", 0, 0},
     {ARG_INT, "limit", "N", "50", NULL, "at most so many, newest first", 1, 1000000},
-    {.type = ARG_END}};
+    SHOWN_ARGS, {.type = ARG_END}};
 
 const struct command cmd_letters_list = {
     .group = "dead-letters", .name = "list", .operands = "", .args = list_args,
@@ -110,7 +112,7 @@ static void print_letter(struct cli *cli, aiki_view letter)
 static int letters_show(struct cli *cli)
 {
     aiki_view letter;
-    int code = cli_query_one(cli, "letters.get", "id", cli->args.operands[0], &letter);
+    int code = cli_query_shown(cli, "letters.get", cli->args.operands[0], &letter);
     if (code != EXIT_OK)
         return code;
     if (cli->json) {
@@ -124,8 +126,10 @@ static int letters_show(struct cli *cli)
 }
 
 /* clang-format off */
+static const struct arg show_args[] = {SHOWN_ARGS, {.type = ARG_END}};
+
 const struct command cmd_letters_show = {
     .group = "dead-letters", .name = "show", .operands = "RUN", .operand_min = 1, .operand_max = 1,
-    .summary = "what failed in a run: step, input, attempts, error, builds",
+    .args = show_args, .summary = "what failed in a run: step, input, attempts, error, builds",
     .examples = "aiki dead-letters show 01JD2V7Q8X3M5N7P9R1S3T5V7W", .run = letters_show};
 /* clang-format on */

@@ -81,6 +81,7 @@ static int run_wait(struct cli *cli)
 /* clang-format off */
 static const struct arg wait_args[] = {
     {ARG_DURATION, "timeout", "TIME", NULL, NULL, "give up then, with exit code 124", 0, 0},
+    REVEAL_ARG,
     {.type = ARG_END}};
 
 const struct command cmd_runs_wait = {
@@ -103,6 +104,7 @@ static int run_result(struct cli *cli)
 /* clang-format off */
 static const struct arg result_args[] = {
     {ARG_DURATION_MAYBE, "wait", "TIME", NULL, NULL, "wait for the end first", 0, 0},
+    REVEAL_ARG,
     {.type = ARG_END}};
 
 const struct command cmd_runs_result = {

@@ -316,6 +316,7 @@ static const struct arg trigger_args[] = {
     {ARG_TEXT, "id", "RUN", NULL, NULL,
      "the id the run shall have, to repeat the very same start", 0, 0},
     {ARG_DURATION_MAYBE, "wait", "TIME", NULL, NULL, "wait for the end and print the output", 0, 0},
+    REVEAL_ARG,
     {.type = ARG_END}};
 
 const struct command cmd_workflows_trigger = {

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "doc.h"
 #include "text.h"
 #include "wire/error.h"
 
@@ -46,8 +47,9 @@ int report_started(struct cli *cli, const struct report *r)
     return print_object(cli, &w);
 }
 
+/* output: of one that ended well. */
 static int print_outcome_object(struct cli *cli, const struct report *r, int32_t state,
-                                const aiki_outcome *o)
+                                const aiki_outcome *o, aiki_view output)
 {
     static const uint8_t nil = 0xc0;
     AUTO(buf) aiki_writer w;
@@ -60,8 +62,8 @@ static int print_outcome_object(struct cli *cli, const struct report *r, int32_t
         error_write(&w, o->error);
     } else if (o != NULL) {
         aiki_mp_str(&w, "output");
-        aiki_mp_raw(&w, o->output.size_bytes > 0 ? o->output.data : &nil,
-                    o->output.size_bytes > 0 ? o->output.size_bytes : 1);
+        aiki_mp_raw(&w, output.size_bytes > 0 ? output.data : &nil,
+                    output.size_bytes > 0 ? output.size_bytes : 1);
     }
     return print_object(cli, &w);
 }
@@ -87,10 +89,33 @@ static int report_timed_out(struct cli *cli, const struct report *r)
     if (st != AIKI_OK)
         return cli_fail(cli, st, &cli->err);
     if (cli->json)
-        (void)print_outcome_object(cli, r, state, NULL); /* the exit code says more */
+        (void)print_outcome_object(cli, r, state, NULL, (aiki_view){NULL, 0}); /* the exit code says more */
     fprintf(stderr, "aiki: TIMEDOUT: run %s is still %s; it %s\n", r->run_id,
             aiki_run_state_name(state), prospect(state));
     return exit_code_of(err.status);
+}
+
+/* The outcome has what the run gave; what people see of that the server says. */
+static int print_outcome(struct cli *cli, const struct report *r, const aiki_outcome *o)
+{
+    AUTO(buf) aiki_writer args;
+    aiki_view run = {NULL, 0};
+    buf_init(&args);
+    aiki_mp_map(&args, 3);
+    aiki_mp_str(&args, "id");
+    aiki_mp_str(&args, r->run_id);
+    aiki_mp_str(&args, "reveal");
+    aiki_mp_bool(&args, args_is_given(&cli->args, "reveal"));
+    aiki_mp_str(&args, "full");
+    aiki_mp_bool(&args, true);
+    int code = cli_query(cli, "runs.get", &args, &run);
+    if (code == EXIT_OK && cli->json)
+        code = print_outcome_object(cli, r, o->state, o, doc_get(run, "output"));
+    else if (code == EXIT_OK &&
+             print_json(doc_get(run, "output"), out_is_terminal() ? 2 : 0, &cli->err) != AIKI_OK)
+        code = cli_fail(cli, cli->err.status, &cli->err);
+    aiki_client_free(run.data);
+    return code;
 }
 
 int report_wait(struct cli *cli, const struct report *r, int64_t timeout_ms)
@@ -102,12 +127,11 @@ int report_wait(struct cli *cli, const struct report *r, int64_t timeout_ms)
     if (o == NULL)
         return cli_fail(cli, st, &cli->err);
     int code = EXIT_OK;
-    if (cli->json)
-        code = print_outcome_object(cli, r, o->state, o);
-    else if (st == AIKI_OK &&
-             print_json(o->output, out_is_terminal() ? 2 : 0, &cli->err) != AIKI_OK)
-        code = cli_fail(cli, cli->err.status, &cli->err);
-    else if (st != AIKI_OK)
+    if (st == AIKI_OK)
+        code = print_outcome(cli, r, o);
+    else if (cli->json)
+        code = print_outcome_object(cli, r, o->state, o, (aiki_view){NULL, 0});
+    else
         (void)cli_fail(cli, AIKI_FAILED, &cli->err);
     aiki_client_free(o);
     return st == AIKI_OK ? code : EXIT_INCOMPLETE;

@@ -264,6 +264,8 @@ aiki_status print_json(aiki_view value, unsigned indent, aiki_error *err)
     return AIKI_OK;
 }
 
+enum { SHORT_MORE_SIZE = 48 };
+
 const char *short_json(aiki_view value, char *buffer, size_t size)
 {
     AUTO(buf) aiki_writer w;
@@ -271,8 +273,15 @@ const char *short_json(aiki_view value, char *buffer, size_t size)
     buffer[0] = '\0';
     if (value.size_bytes == 0 || msgpack_to_json(value, 0, &w, NULL) != AIKI_OK)
         return buffer;
-    int n = w.size_bytes < size ? (int)w.size_bytes : (int)size - 4;
-    snprintf(buffer, size, "%.*s%s", n, (const char *)w.data, w.size_bytes < size ? "" : "...");
+    if (w.size_bytes < size) {
+        snprintf(buffer, size, "%.*s", (int)w.size_bytes, (const char *)w.data);
+    } else {
+        uint64_t kept = size - SHORT_MORE_SIZE;
+        while (kept > 0 && (w.data[kept] & 0xc0) == 0x80)
+            kept--; /* not within a character */
+        snprintf(buffer, size, "%.*s... %llu bytes more", (int)kept, (const char *)w.data,
+                 (unsigned long long)(w.size_bytes - kept));
+    }
     clean(buffer);
     return buffer;
 }

@@ -23,7 +23,11 @@ void call_ask_events(struct call *c, uint64_t wait_ms)
 {
     aiki_writer args;
     buf_init(&args);
-    aiki_mp_map(&args, 4);
+    aiki_mp_map(&args, 6);
+    aiki_mp_str(&args, "reveal");
+    aiki_mp_bool(&args, c->reveal);
+    aiki_mp_str(&args, "full");
+    aiki_mp_bool(&args, c->full);
     aiki_mp_str(&args, "id");
     aiki_mp_str(&args, c->variables[0]);
     aiki_mp_str(&args, "after");
@@ -53,6 +57,10 @@ aiki_status prepare_events(struct call *c, aiki_error *err)
         status = read_number("Last-Event-ID", c->last_event_id, 0, &c->after, err);
     else if (status == AIKI_OK && after != NULL)
         status = read_number("after", after, 0, &c->after, err);
+    if (status == AIKI_OK)
+        status = read_flag("reveal", target_param(&c->target, "reveal"), &c->reveal, err);
+    if (status == AIKI_OK)
+        status = read_flag("full", target_param(&c->target, "full"), &c->full, err);
     if (status != AIKI_OK)
         return status;
     c->streams = true;

@@ -229,17 +229,34 @@ static bool is_open(const struct call *c)
     return c->route != NULL && (call_local(c) == LOCAL_HEALTH || call_local(c) == LOCAL_PAGE);
 }
 
-static aiki_status check_token(struct request *r, const struct head *head, aiki_error *err)
+enum { FROM_SIZE = ENDPOINT_TEXT_SIZE + 40 };
+
+/* Who asks, for the log. */
+static const char *sender(const struct request *r, char from[FROM_SIZE])
 {
-    char from[ENDPOINT_TEXT_SIZE + 40], address[ENDPOINT_TEXT_SIZE] = "?";
-    if (r->http->tokens == NULL || is_open(&r->call))
-        return AIKI_OK;
+    char address[ENDPOINT_TEXT_SIZE] = "?";
     const union MHD_ConnectionInfo *peer =
         MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     if (peer != NULL && peer->client_addr != NULL)
         endpoint_text(peer->client_addr, address);
-    (void)snprintf(from, sizeof(from), "an HTTP request from %s", address);
-    return tokens_check(r->http->tokens, head_token(head), TOKEN_CLIENT, from, NULL, err);
+    (void)snprintf(from, FROM_SIZE, "an HTTP request from %s", address);
+    return from;
+}
+
+static aiki_status check_token(struct request *r, const struct head *head, aiki_error *err)
+{
+    char from[FROM_SIZE];
+    if (r->http->tokens == NULL || is_open(&r->call))
+        return AIKI_OK;
+    return tokens_check(r->http->tokens, head_token(head), TOKEN_CLIENT, sender(r, from), NULL, err);
+}
+
+static aiki_status check_reveal(struct request *r, const struct head *head, aiki_error *err)
+{
+    char from[FROM_SIZE];
+    if (!call_reveals(&r->call))
+        return AIKI_OK;
+    return tokens_check_reveal(r->http->tokens, head_token(head), sender(r, from), err);
 }
 
 /* libmicrohttpd asks for a certificate and leaves it to us to look at it. */
@@ -276,6 +293,10 @@ static void check_head(struct request *r, const struct head *head, const char *m
             r->answer.allow[0] = '\0';
             refuse(r, 401, &denied);
             return;
+        }
+        if (status == AIKI_OK) {
+            status = check_reveal(r, head, err);
+            http_status = http_status_of(status);
         }
     }
     if (status != AIKI_OK)

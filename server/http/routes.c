@@ -29,14 +29,16 @@ static const struct route routes[] = {
       {"key", PARAM_TEXT, 0}, {"build", PARAM_TEXT, 0}, {"since", PARAM_NUMBER, 0},
       {"until", PARAM_NUMBER, 0}, {"limit", PARAM_NUMBER, 1}, {"before", PARAM_NUMBER, 0}},
      false, LOCAL_NONE, 0},
-    {"GET", "/v1/runs/{id}", "runs.get", prepare_query, {{0}}, false, LOCAL_NONE, 0},
+    {"GET", "/v1/runs/{id}", "runs.get", prepare_query,
+     {{"reveal", PARAM_FLAG, 0}, {"full", PARAM_FLAG, 0}}, false, LOCAL_NONE, 0},
     {"GET", "/v1/runs/{id}/history", "runs.history", prepare_query,
-     {{"after", PARAM_NUMBER, 0}, {"limit", PARAM_NUMBER, 1}, {"wait", PARAM_WAIT, 0}}, false,
-     LOCAL_NONE, 0},
-    {"GET", "/v1/runs/{id}/events", NULL, prepare_events, {{"after", PARAM_NUMBER, 0}}, false,
-     LOCAL_NONE, 0},
-    {"GET", "/v1/runs/{id}/result", NULL, prepare_result, {{"wait", PARAM_WAIT, 0}}, false,
-     LOCAL_NONE, 0},
+     {{"after", PARAM_NUMBER, 0}, {"limit", PARAM_NUMBER, 1}, {"wait", PARAM_WAIT, 0},
+      {"reveal", PARAM_FLAG, 0}, {"full", PARAM_FLAG, 0}},
+     false, LOCAL_NONE, 0},
+    {"GET", "/v1/runs/{id}/events", NULL, prepare_events,
+     {{"after", PARAM_NUMBER, 0}, {"reveal", PARAM_FLAG, 0}, {"full", PARAM_FLAG, 0}}, false, LOCAL_NONE, 0},
+    {"GET", "/v1/runs/{id}/result", NULL, prepare_result,
+     {{"wait", PARAM_WAIT, 0}, {"reveal", PARAM_FLAG, 0}}, false, LOCAL_NONE, 0},
     {"POST", "/v1/runs/{id}/signals/{name}", NULL, prepare_signal, {{"ref", PARAM_TEXT, 0}}, true,
      LOCAL_NONE, 0},
     {"GET", "/v1/runs/{id}/tree", "runs.tree", prepare_query, {{0}}, false, LOCAL_NONE, 0},
@@ -51,9 +53,10 @@ static const struct route routes[] = {
     {"POST", "/v1/runs/{id}/retry", NULL, prepare_control, {{"ref", PARAM_TEXT, 0}}, true, LOCAL_NONE, CONTROL_RETRY},
     {"GET", "/v1/dead-letters", "letters.list", prepare_query,
      {{"workflow", PARAM_TEXT, 0}, {"task", PARAM_TEXT, 0}, {"limit", PARAM_NUMBER, 1},
-      {"before", PARAM_NUMBER, 0}},
+      {"before", PARAM_NUMBER, 0}, {"reveal", PARAM_FLAG, 0}, {"full", PARAM_FLAG, 0}},
      false, LOCAL_NONE, 0},
-    {"GET", "/v1/dead-letters/{id}", "letters.get", prepare_query, {{0}}, false, LOCAL_NONE, 0},
+    {"GET", "/v1/dead-letters/{id}", "letters.get", prepare_query,
+     {{"reveal", PARAM_FLAG, 0}, {"full", PARAM_FLAG, 0}}, false, LOCAL_NONE, 0},
     {"POST", "/v1/dead-letters/{id}/redrive", NULL, prepare_control, {{"ref", PARAM_TEXT, 0}}, true, LOCAL_NONE,
      CONTROL_RETRY},
     {"POST", "/v1/dead-letters/{id}/drop", NULL, prepare_control, {{"ref", PARAM_TEXT, 0}}, true, LOCAL_NONE,
@@ -194,6 +197,22 @@ static aiki_status read_wait(const char *text, uint64_t *ret_ms, aiki_error *err
     return AIKI_OK;
 }
 
+aiki_status read_flag(const char *name, const char *text, bool *ret, aiki_error *err)
+{
+    *ret = text != NULL && (text[0] == '\0' || strcmp(text, "true") == 0);
+    if (text == NULL || *ret || strcmp(text, "false") == 0)
+        return AIKI_OK;
+    return error_code(err, AIKI_INVALID, "BAD_PARAMETER",
+                      "%s: expected true or false, found \"%.40s\"", name, text);
+}
+
+/* One that is no flag fails when the request is prepared. */
+bool call_reveals(const struct call *c)
+{
+    bool reveal = false;
+    return read_flag("reveal", target_param(&c->target, "reveal"), &reveal, NULL) == AIKI_OK && reveal;
+}
+
 static const struct param *find_param(const struct route *r, const char *name)
 {
     for (const struct param *p = r->params; p->name != NULL; p++)
@@ -222,17 +241,22 @@ static aiki_status write_params(struct call *c, aiki_writer *w, aiki_error *err)
         const char *name = c->target.params[i].name, *value = c->target.params[i].value;
         const struct param *p = find_param(c->route, name);
         uint64_t number = 0;
+        bool flag = false;
         if (p == NULL)
             return refuse_param(c, name, err);
         if (p->type == PARAM_NUMBER)
             status = read_number(name, value, p->min, &number, err);
         else if (p->type == PARAM_WAIT)
             status = read_wait(value, &number, err);
+        else if (p->type == PARAM_FLAG)
+            status = read_flag(name, value, &flag, err);
         if (p->type == PARAM_WAIT)
             c->wait_ms = number;
         aiki_mp_str(w, p->type == PARAM_WAIT ? "wait_ms" : name);
         if (p->type == PARAM_TEXT)
             aiki_mp_str(w, value);
+        else if (p->type == PARAM_FLAG)
+            aiki_mp_bool(w, flag);
         else
             aiki_mp_uint(w, number);
     }
@@ -287,6 +311,7 @@ static aiki_status prepare_query(struct call *c, aiki_error *err)
 
 static aiki_status prepare_result(struct call *c, aiki_error *err)
 {
+    bool reveal = false;
     struct msg_WAIT m = {.timeout_ms = 0};
     const char *wait = target_param(&c->target, "wait");
     aiki_status status = call_check_params(c, err);
@@ -294,8 +319,11 @@ static aiki_status prepare_result(struct call *c, aiki_error *err)
         status = call_read_id(c, &m.run, err);
     if (status == AIKI_OK && wait != NULL)
         status = read_wait(wait, &m.timeout_ms, err);
+    if (status == AIKI_OK)
+        status = read_flag("reveal", target_param(&c->target, "reveal"), &reveal, err);
     if (status != AIKI_OK)
         return status;
+    m.shown = !reveal;
     c->type = WIRE_WAIT;
     c->wait_ms = m.timeout_ms;
     msg_WAIT_write(&c->message, &m);

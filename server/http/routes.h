@@ -26,6 +26,7 @@ struct call {
     aiki_writer message;
     uint64_t wait_ms; /* the answer may take so long */
     const char *last_event_id; /* header; borrowed; NULL when absent */
+    bool reveal, full; /* of a stream: as its parameters say */
     bool streams;     /* the answer goes on: events.c */
     bool ended;       /* and this was the end of it */
     uint64_t after;   /* the last event it told */
@@ -38,6 +39,8 @@ void call_deinit(struct call *c);
 aiki_status call_route(struct call *c, const char *method, char ret_allow[ANSWER_ALLOW_SIZE],
                        aiki_error *err);
 enum local call_local(const struct call *c);
+/* It asks for personal data, which not everybody may see. */
+bool call_reveals(const struct call *c);
 /* "GET /v1/runs/{id}" in two parts, for the log. */
 const char *call_method(const struct call *c);
 const char *call_path(const struct call *c);

@@ -9,7 +9,7 @@ enum { ROUTE_PARAMS_MAX = 10 };
 
 struct param {
     const char *name;
-    enum { PARAM_TEXT, PARAM_NUMBER, PARAM_WAIT } type;
+    enum { PARAM_TEXT, PARAM_NUMBER, PARAM_WAIT, PARAM_FLAG } type;
     uint64_t min; /* of numbers */
 };
 
@@ -31,6 +31,9 @@ aiki_status call_read_id(const struct call *c, struct aiki_id *ret, aiki_error *
 /* A decimal number from min on. AIKI_INVALID (BAD_PARAMETER). */
 aiki_status read_number(const char *name, const char *text, uint64_t min, uint64_t *ret,
                         aiki_error *err);
+
+/* "true", or "" as of ?reveal; "false". AIKI_INVALID (BAD_PARAMETER). NULL: false. */
+aiki_status read_flag(const char *name, const char *text, bool *ret, aiki_error *err);
 
 /* events.c: what happens to a run, as it happens. */
 aiki_status prepare_events(struct call *c, aiki_error *err);

@@ -25,6 +25,7 @@
 #include "chain.h"
 #include "metrics.h"
 #include "version.h"
+#include "views.h"
 #include "wire/error.h"
 #include "wire/frame.h"
 
@@ -268,6 +269,22 @@ static unsigned asked_by(uint32_t type)
     }
 }
 
+/* Journals as they are, for replay, are such a query, too. A query that does not read is refused where it is
+ * answered. */
+static aiki_status check_reveal(const struct peer *p, aiki_view payload, aiki_error *err)
+{
+    struct msg_QUERY m;
+    struct query_args a = {.reveal = false};
+    char from[NAME_BYTES_MAX + 16];
+    if (p->rpc->options.tokens == NULL || msg_QUERY_read(payload, &m, NULL) != AIKI_OK)
+        return AIKI_OK;
+    bool whole = view_is(m.what, "runs.journal");
+    if (!whole && (query_args_read(m.args, &a, NULL) != AIKI_OK || !a.reveal))
+        return AIKI_OK;
+    (void)snprintf(from, sizeof(from), "client %s", p->name);
+    return tokens_check_reveal_id(p->rpc->options.tokens, &p->token, from, err);
+}
+
 static aiki_status check_request(const struct peer *p, const struct frame *f, aiki_error *err)
 {
     unsigned role = p->phase == CLIENT ? FOR_CLIENT : FOR_RUNTIME;
@@ -280,6 +297,8 @@ static aiki_status check_request(const struct peer *p, const struct frame *f, ai
                          "CONNECTION_REQUESTS_MAX: %d requests of this connection wait for an "
                          "answer",
                          CONNECTION_REQUESTS_MAX);
+    if (f->type == WIRE_QUERY && p->phase == CLIENT)
+        return check_reveal(p, f->payload, err);
     /* What is under way may go on. */
     if (f->type == WIRE_START || f->type == WIRE_SIGNAL || f->type == WIRE_CONTROL)
         return gather_room(p->rpc->gather, f->payload.size_bytes, err);

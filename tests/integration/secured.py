@@ -57,6 +57,42 @@ def logs(stack):
     return "\n".join(p.log.read_text(errors="replace") for p in stack.processes())
 
 
+def test_personal_data_is_for_admins(secured):
+    """A client sees what is marked as little as anybody; the role admin is a client who may ask for it."""
+    admin = "admin-" + secrets.token_urlsafe(16)
+    secured.tokens["admin"] = admin
+    secured.write(secured.accepted, secured.accepted.read_text() + f"{admin} admin test\n")
+    secured.write(secured.directory / "admin", admin + "\n")
+    secured.reload()
+    secured.drop("personal")
+    secured.start_runtime()
+
+    def is_let_in():
+        try:
+            return secured.request("GET", "/v1/workers", headers=secured.bearer("admin"))
+        except HttpError:
+            return False
+
+    until(is_let_in, "the token is known")
+    run = secured.start("personal", {"name": "Ada"})
+    assert secured.result(run)["to"] == "[redacted]"
+    paths = [f"/v1/runs/{run}{what}reveal=true" for what in ("?", "/history?", "/events?", "/result?")]
+    for path in paths + ["/v1/dead-letters?reveal=true"]:
+        with pytest.raises(HttpError) as refused:
+            secured.get(path)
+        assert (refused.value.status, refused.value.code) == (403, "REVEAL_DENIED")
+    for path in paths:
+        assert "Ada" in str(secured.request("GET", path, headers=secured.bearer("admin"))[1])
+    for command in (["runs", "inspect", run, "--reveal"], ["runs", "result", run, "--reveal"],
+                    ["runs", "watch", run, "--reveal"], ["dead-letters", "list", "--reveal"]):
+        done = secured.aiki(*command, "--token-file", secured.directory / "client", check=False)
+        assert done.returncode != 0 and "REVEAL_DENIED" in done.stderr, done
+        assert "Ada" not in done.stdout
+        done = secured.aiki(*command, "--token-file", secured.directory / "admin")
+        assert "Ada" in done.stdout or command[0] == "dead-letters"
+    assert "Ada" not in secured.aiki("runs", "inspect", run, "--token-file", secured.directory / "client").stdout
+
+
 def test_all_of_it_with_tokens(secured):
     secured.start_runtime()
     token = secured.tokens["client"]

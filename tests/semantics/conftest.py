@@ -3,7 +3,7 @@ import harness
 import pytest
 
 PLUGINS = ["at-most-once", "cancellation", "children", "deadlines", "error-capture", "groups", "heartbeats",
-           "inbox", "own-retries", "passes", "payloads", "replay", "retry-policies", "shipping", "side-values",
+           "inbox", "own-retries", "passes", "payloads", "personal", "replay", "retry-policies", "shipping", "side-values",
            "sleeping", "timeline", "timeouts", "turns", "typed-calls", "versions"]
 
 

@@ -55,7 +55,7 @@ int setup(void **state)
     uv_loop_init(&f->loop);
     mailbox_init(&f->outbox, &f->loop, on_outcomes, f);
     assert_int_equal(store_open(&f->store, "memory:", NULL), AIKI_OK);
-    assert_int_equal(reader_start(&f->reader, f->store, "test", 1ull << 32, &f->outbox, NULL),
+    assert_int_equal(reader_start(&f->reader, f->store, "test", 1ull << 32, NULL, &f->outbox, NULL),
                      AIKI_OK);
     *state = f;
     return 0;

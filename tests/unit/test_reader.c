@@ -107,7 +107,7 @@ static const char *shown(struct fixture *f, const struct event *e, const struct 
     aiki_writer w, text;
     buf_init(&w);
     buf_init(&text);
-    view_event(&w, run, e, hash);
+    view_event(&w, &(struct view_scene){.run = run, .how = &(struct shown){.schemas = NULL}}, e, hash);
     assert_int_equal(aiki_mp_check(aiki_writer_view(&w)), AIKI_OK);
     assert_int_equal(msgpack_to_json(aiki_writer_view(&w), 0, &text, NULL), AIKI_OK);
     aiki_mp_raw(&text, "", 1);

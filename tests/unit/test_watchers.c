@@ -11,7 +11,7 @@ static int set_up(void **state)
 {
     int rc = setup(state);
     struct fixture *f = *state;
-    assert_int_equal(reader_start(&f->p.reader, f->store, "test", f->p.now.epoch_floor, &f->mailbox,
+    assert_int_equal(reader_start(&f->p.reader, f->store, "test", f->p.now.epoch_floor, f->p.schemas, &f->mailbox,
                                   NULL),
                      AIKI_OK);
     return rc;

@@ -1,0 +1,381 @@
+/* schemas.c - see schemas.h.
+ *
+ *   row, and memory: [[kind, name, version, input, output], ...]   nil: a schema without marks, or none
+ *
+ * Builds are immutable and counted, so that a payload is hidden outside the lock.
+ */
+#include "schemas.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "batch.h"
+#include "wire/descriptor.h"
+#include "wire/error.h"
+
+struct promise {
+    uint64_t kind;                  /* STEP_TASK, or STEP_CHILD: a workflow */
+    aiki_view name, version;        /* in offers.bytes */
+    struct schema *input, *output;  /* owned; NULL: nothing is marked */
+};
+
+/* What one build has. */
+struct offers {
+    atomic_uint references;
+    uint8_t build[HASH_BYTES];
+    aiki_writer bytes;   /* owned; as on record */
+    uint64_t size_bytes; /* about what it takes */
+    struct promise *of;    /* owned */
+    size_t count;
+};
+
+/* One slot. */
+struct known {
+    struct offers *offers; /* NULL: free */
+    uint64_t order;        /* the newest has the highest; 0: only kept for open runs so far */
+    bool on_record;
+};
+
+struct schemas {
+    pthread_mutex_t lock; /* of the slots, for a few lines */
+    struct known slots[SCHEMA_BUILDS_MAX];
+    uint64_t order_max, size_bytes;
+};
+
+struct schemas *schemas_create(void)
+{
+    struct schemas *s = memory_need(sizeof(*s));
+    memset(s, 0, sizeof(*s));
+    (void)pthread_mutex_init(&s->lock, NULL); /* cannot fail with default attributes */
+    return s;
+}
+
+static void offers_unref(struct offers *o)
+{
+    if (o == NULL || atomic_fetch_sub(&o->references, 1) > 1)
+        return;
+    for (size_t i = 0; i < o->count; i++) {
+        schema_destroy(o->of[i].input);
+        schema_destroy(o->of[i].output);
+    }
+    buf_deinit(&o->bytes);
+    free(o->of);
+    free(o);
+}
+
+void schemas_destroy(struct schemas *s)
+{
+    if (s == NULL)
+        return;
+    for (size_t i = 0; i < SCHEMA_BUILDS_MAX; i++)
+        offers_unref(s->slots[i].offers);
+    (void)pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+/* ---- what a build says ----------------------------------------------------------------------- */
+
+static void write_schema(aiki_writer *w, aiki_view schema)
+{
+    struct schema *s = NULL;
+    bool marks = schema.size_bytes > 0 && schema_create(&s, schema, NULL) == AIKI_OK && schema_has_marks(s);
+    if (marks)
+        aiki_mp_raw(w, schema.data, schema.size_bytes);
+    else
+        aiki_mp_nil(w);
+    schema_destroy(s);
+}
+
+static void write_offer(aiki_writer *w, uint64_t kind, aiki_view name, aiki_view version,
+                        aiki_view input, aiki_view output)
+{
+    aiki_mp_array(w, 5);
+    aiki_mp_uint(w, kind);
+    aiki_mp_strn(w, name.data, name.size_bytes);
+    aiki_mp_strn(w, version.data, version.size_bytes);
+    write_schema(w, input);
+    write_schema(w, output);
+}
+
+static void write_offers(aiki_writer *w, const struct descriptor *d)
+{
+    struct descriptor_workflow flow;
+    struct descriptor_task task;
+    aiki_reader r;
+    aiki_mp_array(w, d->workflow_count + d->task_count);
+    descriptor_workflows(d, &r);
+    while (descriptor_next_workflow(&r, &flow))
+        write_offer(w, STEP_CHILD, flow.name, flow.version, flow.input, flow.output);
+    descriptor_tasks(d, &r);
+    while (descriptor_next_task(&r, &task))
+        write_offer(w, STEP_TASK, task.name, (aiki_view){NULL, 0}, task.input, task.output);
+}
+
+static aiki_status read_schema(struct offers *o, aiki_reader *r, struct schema **ret)
+{
+    aiki_mp_item item = {.type = AIKI_MP_END};
+    (void)aiki_mp_peek(r, &item);
+    aiki_view schema = aiki_mp_value(r);
+    o->size_bytes += 20 * schema.size_bytes; /* see TABLE_BYTES_PER_BYTE */
+    return item.type == AIKI_MP_NIL ? AIKI_OK : schema_create(ret, schema, NULL);
+}
+
+static aiki_status read_offers(struct offers *o)
+{
+    aiki_reader r;
+    aiki_status status = AIKI_OK;
+    aiki_reader_init(&r, aiki_writer_view(&o->bytes));
+    uint64_t count = aiki_mp_read_array(&r);
+    if (r.status != AIKI_OK || count > DESCRIPTOR_WORKFLOWS_MAX + DESCRIPTOR_TASKS_MAX)
+        return AIKI_CORRUPT;
+    o->of = memory_need((size_t)(count + 1) * sizeof(*o->of));
+    for (; o->count < count && status == AIKI_OK; o->count++) {
+        struct promise *offer = &o->of[o->count];
+        uint64_t fields = aiki_mp_read_array(&r);
+        *offer = (struct promise){.kind = aiki_mp_read_uint(&r)};
+        offer->name = aiki_mp_read_str(&r);
+        offer->version = aiki_mp_read_str(&r);
+        status = r.status != AIKI_OK || fields != 5 ? AIKI_CORRUPT : read_schema(o, &r, &offer->input);
+        if (status == AIKI_OK)
+            status = read_schema(o, &r, &offer->output);
+    }
+    o->size_bytes += sizeof(*o) + o->bytes.size_bytes + count * sizeof(*o->of);
+    return status == AIKI_OK ? r.status : status;
+}
+
+/* NULL: these bytes are not what write_offers writes. */
+static struct offers *offers_create(const uint8_t build[HASH_BYTES], aiki_view bytes)
+{
+    struct offers *o = memory_need(sizeof(*o));
+    memset(o, 0, sizeof(*o));
+    atomic_init(&o->references, 1);
+    memcpy(o->build, build, HASH_BYTES);
+    buf_init(&o->bytes);
+    aiki_mp_raw(&o->bytes, bytes.data, bytes.size_bytes);
+    if (o->bytes.status == AIKI_OK && read_offers(o) == AIKI_OK)
+        return o;
+    offers_unref(o);
+    return NULL;
+}
+
+/* ---- slots ----------------------------------------------------------------------------------- */
+
+static struct known *find_build(struct schemas *s, const uint8_t build[HASH_BYTES])
+{
+    for (size_t i = 0; i < SCHEMA_BUILDS_MAX; i++)
+        if (s->slots[i].offers != NULL && memcmp(s->slots[i].offers->build, build, HASH_BYTES) == 0)
+            return &s->slots[i];
+    return NULL;
+}
+
+static void empty(struct schemas *s, struct known *k)
+{
+    s->size_bytes -= k->offers->size_bytes;
+    offers_unref(k->offers);
+    *k = (struct known){.offers = NULL};
+}
+
+static struct known *oldest(struct schemas *s)
+{
+    struct known *found = NULL;
+    for (size_t i = 0; i < SCHEMA_BUILDS_MAX; i++)
+        if (s->slots[i].offers != NULL && (found == NULL || s->slots[i].order < found->order))
+            found = &s->slots[i];
+    return found;
+}
+
+/* A free slot, though the oldest may have to go. NULL: it is larger than all may be. */
+static struct known *make_room(struct schemas *s, uint64_t size_bytes)
+{
+    if (size_bytes > SCHEMAS_BYTES_MAX)
+        return NULL;
+    while (s->size_bytes + size_bytes > SCHEMAS_BYTES_MAX)
+        empty(s, oldest(s));
+    for (size_t i = 0; i < SCHEMA_BUILDS_MAX; i++)
+        if (s->slots[i].offers == NULL)
+            return &s->slots[i];
+    struct known *k = oldest(s);
+    empty(s, k);
+    return k;
+}
+
+static void put(struct schemas *s, struct known *k, struct offers *o, uint64_t order)
+{
+    s->size_bytes += o->size_bytes;
+    *k = (struct known){.offers = o, .order = order};
+    if (order > s->order_max)
+        s->order_max = order;
+}
+
+bool schemas_add(struct schemas *s, const uint8_t build[HASH_BYTES], aiki_view descriptor, bool serving)
+{
+    AUTO(buf) aiki_writer bytes;
+    struct descriptor d;
+    struct offers *new = NULL;
+    buf_init(&bytes);
+    pthread_mutex_lock(&s->lock);
+    struct known *k = find_build(s, build);
+    if (k != NULL && serving)
+        k->order = ++s->order_max;
+    bool record = k != NULL && !k->on_record;
+    pthread_mutex_unlock(&s->lock);
+    if (k != NULL || descriptor_read(descriptor, &d, NULL) != AIKI_OK)
+        return record;
+    write_offers(&bytes, &d);
+    new = bytes.status == AIKI_OK ? offers_create(build, aiki_writer_view(&bytes)) : NULL;
+    if (new == NULL)
+        return false;
+    pthread_mutex_lock(&s->lock);
+    k = make_room(s, new->size_bytes);
+    if (k != NULL)
+        put(s, k, new, serving ? s->order_max + 1 : 0);
+    pthread_mutex_unlock(&s->lock);
+    if (k == NULL) {
+        log_warn("registry", "a build has larger schemas than SCHEMAS_BYTES_MAX (%d bytes): what its "
+                 "steps take and give is not shown", SCHEMAS_BYTES_MAX);
+        offers_unref(new);
+    }
+    return k != NULL;
+}
+
+void schemas_row(struct schemas *s, const uint8_t build[HASH_BYTES], const char *space,
+                 struct schemas_text *text, struct workflow_row *ret)
+{
+    const struct known *k = find_build(s, build); /* the store thread alone changes slots */
+    (void)snprintf(text->space, sizeof(text->space), "%s" SCHEMAS_MARK, space);
+    (void)snprintf(text->slot, sizeof(text->slot), "%03u", (unsigned)(k - s->slots));
+    *ret = (struct workflow_row){.space = view_of(text->space),
+                                 .name = view_of("build"),
+                                 .version = view_of(text->slot),
+                                 .plugin = view_of("-"),
+                                 .build = {k->offers->build, HASH_BYTES},
+                                 .descriptor = aiki_writer_view(&k->offers->bytes),
+                                 .first_seen_at_ms = (int64_t)k->order,
+                                 .last_seen_at_ms = (int64_t)k->order};
+}
+
+void schemas_recorded(struct schemas *s, const uint8_t build[HASH_BYTES])
+{
+    struct known *k = find_build(s, build);
+    if (k != NULL)
+        k->on_record = true;
+}
+
+/* ---- restart --------------------------------------------------------------------------------- */
+
+static bool restore_row(void *arg, const struct workflow_row *row)
+{
+    struct schemas *s = arg;
+    char slot[16] = "";
+    if (row->build.size_bytes != HASH_BYTES || row->version.size_bytes >= sizeof(slot))
+        return true;
+    memcpy(slot, row->version.data, row->version.size_bytes);
+    unsigned long index = strtoul(slot, NULL, 10);
+    struct offers *o = offers_create(row->build.data, row->descriptor);
+    bool fits = o != NULL && index < SCHEMA_BUILDS_MAX && s->slots[index].offers == NULL &&
+                s->size_bytes + o->size_bytes <= SCHEMAS_BYTES_MAX && find_build(s, o->build) == NULL;
+    if (!fits) {
+        log_warn("registry", "the schemas of a build on record are not used (%.16s): what its runs took "
+                 "and gave is hidden until it is served again", slot);
+        offers_unref(o);
+        return true;
+    }
+    put(s, &s->slots[index], o, row->last_seen_at_ms > 0 ? (uint64_t)row->last_seen_at_ms : 0);
+    s->slots[index].on_record = true;
+    return true;
+}
+
+aiki_status schemas_restore(struct schemas *s, struct store *store, const char *space, aiki_error *err)
+{
+    struct store_reader *reader;
+    char of_builds[NAME_BYTES_MAX + 16];
+    (void)snprintf(of_builds, sizeof(of_builds), "%s" SCHEMAS_MARK, space);
+    aiki_status status = store->ops->open_reader(store, &reader, err);
+    if (status != AIKI_OK)
+        return status;
+    status = store->ops->workflows(reader, of_builds, restore_row, s, err);
+    store->ops->close_reader(reader);
+    return status;
+}
+
+/* ---- asking ---------------------------------------------------------------------------------- */
+
+static const struct promise *find_offer(const struct offers *o, uint64_t kind, aiki_view name,
+                                      aiki_view version)
+{
+    for (size_t i = 0; i < o->count; i++)
+        if (o->of[i].kind == kind && view_equal(o->of[i].name, name) &&
+            (version.size_bytes == 0 || view_equal(o->of[i].version, version)))
+            return &o->of[i];
+    return NULL;
+}
+
+/* home empty: whichever plugin it is. */
+static const struct known *find_newest(const struct schemas *s, const struct value_of *of,
+                                       aiki_view version, aiki_view home)
+{
+    const struct known *newest = NULL;
+    for (size_t i = 0; i < SCHEMA_BUILDS_MAX; i++) {
+        const struct known *k = &s->slots[i];
+        if (k->offers == NULL || (newest != NULL && k->order <= newest->order) ||
+            find_offer(k->offers, of->kind, of->name, version) == NULL)
+            continue;
+        if (home.size_bytes == 0 ||
+            find_offer(k->offers, STEP_CHILD, home, (aiki_view){NULL, 0}) != NULL)
+            newest = k;
+    }
+    return newest;
+}
+
+/* Nearest first: of the run's own plugin, of that version, of any. */
+static const struct known *find_some(const struct schemas *s, const struct value_of *of)
+{
+    const aiki_view any = {NULL, 0};
+    const struct known *k = find_newest(s, of, of->version, of->home);
+    if (k == NULL)
+        k = find_newest(s, of, of->version, any);
+    return k != NULL ? k : find_newest(s, of, any, any);
+}
+
+static void hold(struct hiding *h, unsigned index, struct offers *o, const struct value_of *of)
+{
+    const struct promise *offer = find_offer(o, of->kind, of->name, of->version);
+    if (offer == NULL)
+        offer = find_offer(o, of->kind, of->name, (aiki_view){NULL, 0});
+    atomic_fetch_add(&o->references, 1);
+    h->held[index] = o;
+    h->by[index] = of->output ? offer->output : offer->input;
+    h->known = true;
+}
+
+void schemas_find(struct schemas *s, const struct value_of *of, struct hiding *ret)
+{
+    *ret = (struct hiding){.known = false};
+    ret->known = of->kind != 0 && of->kind != STEP_TASK && of->kind != STEP_CHILD; /* those alone have schemas */
+    if (of->kind == 0 || ret->known)
+        return;
+    pthread_mutex_lock(&s->lock);
+    const struct known *own = of->build != NULL ? find_build(s, of->build) : NULL;
+    const struct known *newest = find_some(s, of);
+    if (own != NULL && find_offer(own->offers, of->kind, of->name, of->version) == NULL)
+        own = NULL; /* a workflow that another plugin has */
+    if (own == NULL)
+        own = newest;
+    if (own != NULL)
+        hold(ret, 0, own->offers, of);
+    if (newest != NULL && newest != own)
+        hold(ret, 1, newest->offers, of);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void schemas_release(struct hiding *h)
+{
+    offers_unref(h->held[0]);
+    offers_unref(h->held[1]);
+}
