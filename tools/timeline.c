@@ -43,15 +43,23 @@ static void detail_value(const char *title, aiki_view value)
     detail(title, short_json(value, text, sizeof(text)));
 }
 
+/* Frames end with a source line, or with the build where that has no debug information. */
 static void detail_stack(aiki_view error)
 {
-    for (struct doc_list l = doc_list(error, "stack"); doc_next(&l);) {
+    bool any = false, lines = false;
+    for (struct doc_list l = doc_list(error, "stack"); doc_next(&l); any = true) {
         aiki_reader r;
         aiki_reader_init(&r, l.item);
+        aiki_view frame = aiki_mp_read_str(&r);
+        lines |= frame.size_bytes > 0 && frame.data[frame.size_bytes - 1] != ')';
         printf("%*s  at ", INDENT, "");
-        print_clean(aiki_mp_read_str(&r));
+        print_clean(frame);
         printf("\n");
     }
+    if (any && !lines)
+        printf("%*s  %sno source lines: compile the plugin with -g, or ask eu-addr2line -e FILE "
+               "FUNCTION+OFFSET about a file of this build that has them%s\n",
+               INDENT, "", out_dim(), out_plain());
 }
 
 /* The error, what it says in detail, where it came from, and what led to it. */
@@ -145,7 +153,8 @@ static void print_step(struct timeline *t, struct step *s, aiki_view event, aiki
     bool late = done && strcmp(state, "cancelled") == 0 && doc_int(event, "attempt") > 0;
     printf("%s%s\n", doc_bool(event, "detached") ? ", detached" : "",
            late ? " was under way: what it answers is dropped" : "");
-    if (!t->brief && done && s != NULL && s->input != NULL)
+    bool failed_first = view_is(kind, "attempt_failed") && doc_int(event, "attempt") == 1;
+    if (!t->brief && (done || failed_first) && s != NULL && s->input != NULL)
         detail("in", s->input);
     /* A signal's step holds the number of the signal event, which shows the payload itself. */
     bool is_signal = s != NULL && strncmp(s->text, "signal ", 7) == 0;

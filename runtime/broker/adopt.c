@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "intake/lines.h"
 #include "wire/error.h"
 
 struct adoption {
@@ -60,6 +61,8 @@ static void admit_on_pool(uv_work_t *work)
         (void)unlink(a->result.copy);
     if (a->status == AIKI_OK && admit_probe(a->file, &probing, &a->result, &unprobed) != AIKI_OK)
         log_info("intake", "the kept build %s has to be loaded to know it: %s", a->path, unprobed.message);
+    if (a->status == AIKI_OK)
+        lines_make(a->result.copy);
 }
 
 /* Otherwise what was in the way may be gone when the next process looks. */

@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "base/sandbox.h"
 #include "broker/verdict.h"
+#include "intake/lines.h"
 #include "wire/descriptor.h"
 #include "wire/error.h"
 #include "wire/message.h"
@@ -83,6 +84,15 @@ static void on_timer_closed(uv_handle_t *h)
     free(b);
 }
 
+/* Another process of the same build has use for them. */
+static void forget_lines(const struct build *b)
+{
+    for (const struct build *o = b->owner->all; o != NULL; o = o->next)
+        if (o != b && memcmp(o->hash, b->hash, BUILD_BYTES) == 0)
+            return;
+    lines_forget(b->copy);
+}
+
 /* The server knows builds by their hash. */
 static bool is_registered_twice(const struct build *b)
 {
@@ -121,6 +131,7 @@ void build_bury(struct build *b)
     if (b->kept.correlation != 0)
         session_forget(bs->session, b->kept.correlation);
     recycle_stop(b);
+    forget_lines(b);
     if (bs->draining || b->state == KEPT)
         build_unregister(b);
     if (kept != NULL && !bs->draining)

@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "intake/lines.h"
 #include "wire/error.h"
 #include "wire/message.h"
 
@@ -250,6 +251,8 @@ static void admit_on_thread(struct crew_job *work)
 {
     struct admit_job *job = container_of(work, struct admit_job, work);
     job->status = admit_file(job->path, job->draft, &job->options, &job->result, &job->err);
+    if (job->status == AIKI_OK && !job->result.known)
+        lines_make(job->result.copy);
 }
 
 static void cleanup_admit_job(struct admit_job **job)

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "child/lines.h"
 #include "child/run.h"
 #include "child/sandbox.h"
 #include "child/stack.h"
@@ -210,6 +211,7 @@ static aiki_status load_confined(struct child *c, const char *path, aiki_view en
     if (!sandbox_parse(entry, &sandbox))
         return error_set(err, AIKI_CORRUPT, "a sandbox of %.*s", (int)entry.size_bytes,
                          (const char *)entry.data);
+    lines_open(path);
     aiki_status st = sandbox_enter(&sandbox, path, err);
     if (st != AIKI_OK)
         return st;
@@ -394,11 +396,15 @@ static void on_closed(struct conn *conn, aiki_status status, const char *why, vo
 
 /* ---- start ------------------------------------------------------------------------------- */
 
+/* Where this thread was hit. */
+static _Thread_local uintptr_t hit_instruction;
+
 /* Who reads it is the broker, once this process is gone. [signal handler] */
 static void *on_hit(const struct fiber_crash *crash)
 {
     struct blame_death *d = blame_dying(crash->signal);
 
+    hit_instruction = crash->instruction;
     if (d == NULL)
         return NULL;
     d->overflow = crash->overflow;
@@ -415,7 +421,7 @@ static void on_told(void *hit)
 
     if (d != NULL && plugin_code != NULL) {
         aiki_writer_init_fixed(&w, d->stack, sizeof(d->stack));
-        stack_write_crash(&w, plugin_code);
+        stack_write_crash(&w, plugin_code, hit_instruction);
         if (w.status == AIKI_OK)
             atomic_store(&d->stack_bytes, (unsigned)w.size_bytes);
     }

@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "child/lines.h"
 
 static const char *build_label = "";
 
@@ -36,6 +37,7 @@ struct place {
     const char *name; /* NULL = unknown */
     size_t name_bytes;
     uint64_t start, offset; /* of the function in the library; from there */
+    uint64_t call;          /* the instruction itself */
 };
 
 void stack_name_build(const char *label)
@@ -116,20 +118,25 @@ static struct place find_place(const struct symbols *s, uint64_t at)
 static void write_text(aiki_writer *w, const struct place *p, const char *path)
 {
     char text[STACK_TEXT_BYTES_MAX + 1], name[96];
+    uint32_t line = 0;
+    const char *source = lines_find(p->call, &line);
     const char *slash = strrchr(path, '/'), *at = strrchr(build_label, '@');
     const char *file = build_label[0] != '\0' ? build_label : slash != NULL ? slash + 1 : path;
     size_t file_bytes = at != NULL ? (size_t)(at - build_label) : strlen(file);
     aiki_view raw = {(const uint8_t *)p->name, p->name_bytes};
-    int n = snprintf(text, sizeof(text), "%s+0x%llx (%.*s%s%s)",
+    int n = snprintf(text, sizeof(text), "%s+0x%llx (%.*s%s%s)%s%s",
                      p->name != NULL ? log_clean(raw, name, sizeof(name)) : "",
                      (unsigned long long)p->offset, (int)(file_bytes < 32 ? file_bytes : 32), file,
-                     at != NULL ? " build " : "", at != NULL ? at + 1 : "");
+                     at != NULL ? " build " : "", at != NULL ? at + 1 : "",
+                     source != NULL ? " " : "", source != NULL ? source : "");
+    if (source != NULL && n < STACK_TEXT_BYTES_MAX)
+        n += snprintf(text + n, sizeof(text) - (size_t)n, ":%u", line);
     aiki_mp_strn(w, text, n < STACK_TEXT_BYTES_MAX ? (uint64_t)n : STACK_TEXT_BYTES_MAX);
 }
 
 /* The call before each address that was returned to, and last the task itself: a compiler may
  * have turned its last call into a jump, so that it has no frame. */
-static unsigned find_places(const struct link_map *library, uint64_t task, bool add_task,
+static unsigned find_places(const struct link_map *library, uint64_t task, bool add_task, uintptr_t hit,
                             const struct symbols *symbols,
                             struct place ret_places[STACK_FRAMES_MAX])
 {
@@ -140,20 +147,24 @@ static unsigned find_places(const struct link_map *library, uint64_t task, bool 
     for (int i = 0; i < depth && count < STACK_FRAMES_MAX - 1; i++) {
         Dl_info info;
         struct link_map *map = NULL;
-        void *call = (uint8_t *)frames[i] - 1;
+        unsigned back = (uintptr_t)frames[i] != hit; /* what was hit does not return */
+        void *call = (uint8_t *)frames[i] - back;
         if (dladdr1(call, &info, (void **)&map, RTLD_DL_LINKMAP) == 0 || map != library)
             continue;
         struct place p = find_place(symbols, (uint64_t)(uintptr_t)call - library->l_addr);
-        p.offset++; /* the address itself, as debuggers show it */
+        p.call = p.start + p.offset;
+        p.offset += back; /* the address itself, as debuggers show it */
         has_task = has_task || (p.name != NULL && p.start == task);
         ret_places[count++] = p;
     }
-    if (!has_task && add_task)
-        ret_places[count++] = find_place(symbols, task);
+    if (!has_task && add_task) {
+        ret_places[count] = find_place(symbols, task);
+        ret_places[count++].call = task;
+    }
     return count;
 }
 
-static void write_stack(aiki_writer *w, void (*task)(void), bool add_task)
+static void write_stack(aiki_writer *w, void (*task)(void), bool add_task, uintptr_t hit)
 {
     Dl_info info;
     struct link_map *library = NULL;
@@ -164,7 +175,7 @@ static void write_stack(aiki_writer *w, void (*task)(void), bool add_task)
     if (dladdr1(code, &info, (void **)&library, RTLD_DL_LINKMAP) == 0 || library == NULL)
         return;
     symbols_open(&symbols, info.dli_fname);
-    unsigned count = find_places(library, (uint64_t)(uintptr_t)code - library->l_addr, add_task,
+    unsigned count = find_places(library, (uint64_t)(uintptr_t)code - library->l_addr, add_task, hit,
                                  &symbols, places);
     aiki_mp_array(w, count);
     for (unsigned i = 0; i < count; i++)
@@ -174,12 +185,12 @@ static void write_stack(aiki_writer *w, void (*task)(void), bool add_task)
 
 void stack_write(aiki_writer *w, void (*task)(void))
 {
-    write_stack(w, task, true);
+    write_stack(w, task, true, 0);
 }
 
-void stack_write_crash(aiki_writer *w, void (*code)(void))
+void stack_write_crash(aiki_writer *w, void (*code)(void), uintptr_t hit)
 {
-    write_stack(w, code, false);
+    write_stack(w, code, false, hit);
 }
 
 void stack_prepare(void)

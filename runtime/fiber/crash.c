@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "fiber/checkers.h"
@@ -126,10 +127,23 @@ static bool describe_task(struct line *l, const siginfo_t *info)
     return overflow;
 }
 
-static void *note(const siginfo_t *info, bool overflow)
+static uintptr_t instruction_of(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+    return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+#elif defined(__aarch64__)
+    return (uintptr_t)context->uc_mcontext.pc;
+#else
+    (void)context;
+    return 0;
+#endif
+}
+
+static void *note(const siginfo_t *info, const ucontext_t *context, bool overflow)
 {
     struct fiber_crash crash = {.signal = info->si_signo, .overflow = overflow};
 
+    crash.instruction = instruction_of(context);
     crash.refused = was_refused(info) ? (uint32_t)info->si_syscall + 1 : 0;
     crash.has_address = !was_sent(info) && !was_refused(info);
     if (crash.has_address)
@@ -167,8 +181,7 @@ static void on_crash(int signal_number, siginfo_t *info, void *context)
     struct sigaction restore = {.sa_handler = SIG_DFL};
     struct line l = {.size = 0};
     bool overflow = describe(&l, info);
-    void *hit = callbacks != NULL ? note(info, overflow) : NULL;
-    (void)context;
+    void *hit = callbacks != NULL ? note(info, context, overflow) : NULL;
 
     if (l.size > 0) {
         ssize_t ignored = write(STDERR_FILENO, l.text, l.size); /* dying: nobody to tell */

@@ -52,6 +52,7 @@ aiki_status fiber_watch_crashes(void);
 /* Called from the signal handler on the thread that was hit, with all signals blocked, so what they
  * may do is little. Several threads may be there at once. Before fiber_watch_crashes. */
 struct fiber_crash {
+    uintptr_t instruction; /* that it happened at; 0: not known */
     int signal;
     bool overflow; /* the stack was used up */
     bool has_address;

@@ -1,0 +1,91 @@
+"""Errors name the source line, where the plugin has debug information; without, or with nonsense in its
+place, everything else works as ever."""
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+import harness
+from harness import until
+
+SOURCES = pathlib.Path(__file__).parent.parent
+
+
+def line_of(source, text):
+    """Number of the only line that has it."""
+    found = [number for number, line in enumerate((SOURCES / source).read_text().splitlines(), 1) if text in line]
+    assert len(found) == 1, (source, text, found)
+    return found[0]
+
+
+def stripped(tmp_path, name, *how):
+    file = tmp_path / f"{name}.so"
+    subprocess.run(["objcopy", *how, harness.plugin(name), file], check=True)
+    return file
+
+
+def fail(s):
+    """The step that failed, once there is a plugin with such a run."""
+    until(lambda: [w for w in s.get("/v1/workflows")["workflows"] if w["name"] == "error-passed-on" and w["served"]],
+          "the plugin serves")
+    run = s.start("error-passed-on", {"transfer": 7})
+    s.outcome(run)
+    return run, next(e for e in s.history(run) if e["kind"] == "step_done" and e["outcome"] == "failed")
+
+
+def lines_files(s):
+    return sorted(s.directory.glob("state0/cache/*/*.lines*"))
+
+
+def test_a_failed_task_names_its_line_build_and_input(stacks):
+    s = stacks(plugins=["error-capture"])
+    run, step = fail(s)
+    line = line_of("semantics/error-capture.c", "return call->api->fail(call, &top);")
+    build = s.get("/v1/plugins")["plugins"][0]["build"]
+    frame = step["error"]["stack"][0]
+    assert re.fullmatch(rf"transfer\+0x[0-9a-f]+ \(error-capture.so build {build[:8]}\) semantics/error-capture.c:{line}",
+                        frame), frame
+    shown = s.aiki("runs", "inspect", run).stdout
+    assert f"at {frame}" in shown and 'in  {"transfer":7}' in shown, shown
+    assert "compile the plugin with -g" not in shown
+
+
+def test_a_crash_names_its_line(stacks):
+    s = stacks(plugins=["crash"], env={"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1"})
+    line = line_of("support/plugins/crash.c", "*nowhere = 1;")
+    for where in ("task", "workflow"):
+        run = s.start("crash", {"how": "null", "times": 1, "path": str(s.directory / where), "where": where, "ms": 0})
+        s.result(run)
+        crashed = next(e for e in s.history(run) if e["kind"] == "crashed")
+        assert crashed["error"]["stack"][0].endswith(f" plugins/crash.c:{line}"), crashed
+        assert f"plugins/crash.c:{line}" in s.aiki("runs", "inspect", run).stdout
+
+
+def test_without_debug_information_there_are_functions_and_how_to_get_lines(stacks, tmp_path):
+    s = stacks()
+    s.drop("error-capture", stripped(tmp_path, "error-capture", "--strip-debug"))
+    run, step = fail(s)
+    assert step["error"]["stack"][0].endswith(")")
+    assert "compile the plugin with -g" in s.aiki("runs", "inspect", run).stdout
+    assert lines_files(s) == []
+
+
+@pytest.mark.parametrize("section", [".debug_line", ".debug_info", ".debug_abbrev"])
+def test_debug_information_that_is_none_costs_the_lines_alone(stacks, tmp_path, section):
+    nonsense = tmp_path / "nonsense"
+    nonsense.write_bytes(bytes((i * i + 131 * i) % 251 for i in range(20000)))
+    s = stacks()
+    s.drop("error-capture", stripped(tmp_path, "error-capture", "--update-section", f"{section}={nonsense}"))
+    assert fail(s)[1]["error"]["stack"][0].startswith("transfer+0x")
+
+
+def test_lines_go_with_the_last_process_of_the_build(stacks):
+    s = stacks(plugins=["error-capture"])
+    assert len(lines_files(s)) == 1
+    s.remove("error-capture")
+    until(lambda: lines_files(s) == [], "its lines are removed")
+    s.drop("error-capture")
+    assert ".c:" in fail(s)[1]["error"]["stack"][0]
+    s.runtime.stop()
+    assert lines_files(s) == []
