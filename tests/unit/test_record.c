@@ -397,6 +397,25 @@ static void unknown_types_are_refused(void **state)
     assert_string_equal(err.code, "BAD_SCHEMA");
 }
 
+/* Two scopes never make one text of two keys. */
+static void scopes_are_kept_apart(void **state)
+{
+    char text[AIKI_SHARED_KEY_SIZE], longest[AIKI_SHARED_KEY_SIZE];
+    aiki_error err = AIKI_ERROR_INIT;
+    (void)state;
+    assert_int_equal(aiki_shared_key_(AIKI_SCOPE_NAMESPACE, "a:b", text, &err), AIKI_OK);
+    assert_string_equal(text, ":a:b");
+    assert_int_equal(aiki_shared_key_("a", "b:c", text, &err), AIKI_OK);
+    assert_string_equal(text, "a:b:c");
+    assert_int_equal(aiki_shared_key_("a:b", "c", text, &err), AIKI_INVALID);
+    assert_string_equal(err.code, "BAD_KEY");
+    assert_int_equal(aiki_shared_key_("a", "", text, &err), AIKI_INVALID);
+    memset(longest, 'k', sizeof(longest));
+    longest[AIKI_SHARED_KEY_SIZE - 2] = '\0';
+    assert_int_equal(aiki_shared_key_("", longest, text, &err), AIKI_OK);
+    assert_int_equal(aiki_shared_key_("s", longest, text, &err), AIKI_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,6 +433,7 @@ int main(void)
         cmocka_unit_test_setup(newer_tables_are_walked_by_stride, setup),
         cmocka_unit_test_setup(long_values_leave_room_for_the_rule, setup),
         cmocka_unit_test_setup(unknown_types_are_refused, setup),
+        cmocka_unit_test_setup(scopes_are_kept_apart, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -432,10 +432,13 @@ static inline aiki_status aiki_shared_key_(const char *scope, const char *key,
                                            char ret_text[AIKI_SHARED_KEY_SIZE], aiki_error *err)
 {
     int size = __builtin_snprintf(ret_text, AIKI_SHARED_KEY_SIZE, "%s:%s", scope, key);
-    if (size > 0 && size < AIKI_SHARED_KEY_SIZE && key[0] != '\0')
+    /* The first colon ends the scope: one in it would make two scopes out of one text. */
+    if (size > 0 && size < AIKI_SHARED_KEY_SIZE && key[0] != '\0' &&
+        __builtin_strchr(scope, ':') == NULL)
         return AIKI_OK;
     return aiki_error_set(err, AIKI_INVALID, "BAD_KEY",
-                          "scope and key of a shared task are not 1 to %d bytes together",
+                          "scope and key of a shared task are not 1 to %d bytes together, or the scope "
+                          "has a colon",
                           AIKI_SHARED_KEY_SIZE - 2);
 }
 
@@ -447,8 +450,8 @@ static inline aiki_status aiki_shared_key_(const char *scope, const char *key,
  * The first call with a scope and key starts it as a run of its own, the others with that input get its
  * result, whatever run they are of and whenever they ask. With another input: AIKI_FAILED, KEY_TAKEN. When
  * it fails, those who wait get the error, and the next call executes it anew. The scope is the
- * namespace, or a name: calls with another one have nothing to do with each other, so the name of a
- * workflow keeps its calls apart. */
+ * namespace, or a name without a colon: calls with another one have nothing to do with each other,
+ * so the name of a workflow keeps its calls apart. */
 #define AIKI_TASK_SHARED(FN, workflow_name, workflow_version, IN, OUT)                    \
     static aiki_status FN##_alone(aiki_run *run, const struct IN *in, struct OUT *out,    \
                                   aiki_error *err)                                        \
