@@ -1,11 +1,8 @@
 """Processes that start when a run needs them, killed on the way: every run ends once and right."""
-import os
-import signal
-
 import pytest
 
 import chain
-from harness import Ledger, plugin, until
+from harness import Ledger, end, plugin, until
 from points import ON_DEMAND, owner_of
 
 RUNS = 6
@@ -96,6 +93,6 @@ def test_a_process_is_killed_when_nobody_needs_it(stacks):
     s = stacks(plugins=["ledger"], child_idle="300")
     all_end_well(s, start_all(s, "l"))
     before, = s.runtime.children()
-    os.kill(before, signal.SIGKILL)
+    assert end(before)
     until(lambda: (now := s.runtime.children()) and now != [before], "it is replaced")
     all_end_well(s, start_all(s, "m"))

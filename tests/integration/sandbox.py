@@ -1,7 +1,6 @@
 """What plugins may do under the setting `sandbox`, and what they are told who do more."""
 import errno
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -157,6 +156,12 @@ def entry(s, state):
     return next((p for p in s.get("/v1/plugins")["plugins"] if p["file"] == "confined.so" and p["state"] == state), None)
 
 
+def shows(s, state, **fields):
+    """Its entry in that state, once it has these fields. Between two builds there may be none for a moment."""
+    return until(lambda: (e := entry(s, state)) and all(e[name] == value for name, value in fields.items()) and e,
+                 f"it is {state} with {fields}")
+
+
 def folders(tmp_path):
     made = [tmp_path / name for name in ("own", "given", "secret")]
     for folder in made:
@@ -172,7 +177,7 @@ def test_a_plugin_has_what_it_declares_and_nothing_else(stacks, tmp_path):
     assert answer(s, "write", given / "file") == errno.EACCES
     assert answer(s, "read", secret / "file") == errno.EACCES, "a file that it does not declare"
     assert answer(s, "unix") == errno.EAFNOSUPPORT and answer(s, "live") == 0
-    os.kill(s.runtime.children()[0], 9)
+    assert end(s.runtime.children()[0])
     assert answer(s, "read", secret / "file") == errno.EACCES, "nor in the next process"
 
 
@@ -213,7 +218,7 @@ def test_a_ceiling_bounds_who_declares_less_more_or_nothing(stacks, tmp_path):
     assert "add that to what is said of this file there" in error["message"], "the remedy"
     assert entry(s, "serving")["build"] == before and answer(s, "read", own / "file") == 0
     s.drop("confined", declaring(tmp_path, None))
-    until(lambda: entry(s, "serving")["build"] != before, "the next one serves")
+    until(lambda: (e := entry(s, "serving")) and e["build"] != before, "the next one serves")
     assert answer(s, "write", own / "file") == 0 and answer(s, "read", given / "file") == 0
     assert answer(s, "read", secret / "file") == errno.EACCES, "who declares nothing has the ceiling"
 
@@ -247,13 +252,13 @@ def test_on_gives_what_the_setting_says_and_warns_of_what_is_declared(stacks, tm
 def test_a_build_that_declares_more_than_the_one_before_is_in_the_log(stacks, tmp_path):
     s = serving(stacks, "off", "read:/srv", tmp_path)
     s.drop("confined", declaring(tmp_path, "read:/srv/a", name="less"))
-    until(lambda: entry(s, "serving")["needs"] == "read:/srv/a", "it serves")
+    shows(s, "serving", needs="read:/srv/a")
     assert "declares that it needs" not in s.runtime.log.read_text(), "less is no news"
     s.drop("confined", declaring(tmp_path, "network read:/srv/a", name="more"))
-    until(lambda: entry(s, "serving")["needs"] == "network read:/srv/a", "it serves")
+    shows(s, "serving", needs="network read:/srv/a")
     assert "declares that it needs network, which the build before it did not" in s.runtime.log.read_text()
     s.drop("confined", declaring(tmp_path, None))
-    until(lambda: entry(s, "serving")["needs"] is None, "it serves")
+    shows(s, "serving", needs=None)
     assert "does not declare any more what it needs" in s.runtime.log.read_text()
     assert answer(s, "socket") == 0, "sandbox = off: a declaration confines nobody"
 
@@ -265,7 +270,8 @@ def test_a_build_kept_over_the_death_of_its_runtime_is_confined_as_before(stacks
     runs = [s.start("confined", {"what": "read", "path": str(f), "later": True}) for f in files]
     until(lambda: all(s.state(r) == "awaiting_signal" for r in runs), "they wait")
     s.drop("confined", declaring(tmp_path, f"read:{own}", '-DVERSION="2.0.0"'))
-    until(lambda: entry(s, "serving")["version"] == "2.0.0" and entry(s, "kept"), "the older one is kept")
+    shows(s, "serving", version="2.0.0")
+    shows(s, "kept")
     s.runtime.kill()
     s.start_runtime()
     for run in runs:
