@@ -18,7 +18,7 @@
 
 #define SCHEMAS_MARK "!schemas"
 
-enum { SCHEMA_BUILDS_MAX = 256, SCHEMAS_BYTES_MAX = 64 * 1024 * 1024 };
+enum { SCHEMA_BUILDS_MAX = 4096, SCHEMAS_BYTES_MAX = 64 * 1024 * 1024 };
 
 struct schemas;
 struct schemas *schemas_create(void);
