@@ -111,6 +111,14 @@ def _children_told(pid):
     return [int(child) for child in text.split()]
 
 
+def name_of(pid):
+    """Empty when it has ended meanwhile."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def children_of(pid):
     """What a process has started and not yet waited for, oldest first. Of a list that the kernel tells while one of them
     ends others may be missing: what is told twice is so."""
@@ -261,7 +269,8 @@ class Process:
             raise AssertionError(f"{self.name} did not end on SIGTERM\n{self.tail()}") from None
 
     def children(self):
-        return children_of(self.pid)
+        """Processes of plugins; one that reads debug information, for some milliseconds, is none."""
+        return [pid for pid in children_of(self.pid) if name_of(pid) != "aiki-lines"]
 
 
 class Stack:
