@@ -277,18 +277,28 @@ static bool go_on(struct run *run, const struct engine_now *now, const struct en
     }
 }
 
+static bool is_owner(const struct run *run, const struct engine_append *a)
+{
+    return run->owner != 0 && run->owner == a->session && run->epoch == a->epoch;
+}
+
+/* The one on record with that number was this one. A stay that goes on was not ended by it: whoever hands
+ * a run back over the number of another append must not be told that it was taken, as nobody else will. */
+static bool is_repeat(const struct run *run, const struct engine_append *a)
+{
+    return a->session != 0 && run->last_owner == a->session && run->last_epoch == a->epoch &&
+           a->number != 0 && run->appended == a->number &&
+           (a->next == NEXT_CONTINUE || !is_owner(run, a)) && !BUG(append_repeated);
+}
+
 /* True: go on. False with *ret_repeated: seen before. */
 static bool may_append(const struct run *run, const struct engine_append *a, bool *ret_repeated,
                        struct engine_refusal *refusal)
 {
-    *ret_repeated = false;
-    if (a->session != 0 && run->last_owner == a->session && run->last_epoch == a->epoch &&
-        a->number != 0 && run->appended == a->number && !BUG(append_repeated)) {
-        *ret_repeated = true;
+    *ret_repeated = is_repeat(run, a);
+    if (*ret_repeated)
         return false;
-    }
-    if ((run->owner == 0 || run->owner != a->session || run->epoch != a->epoch) &&
-        !BUG(epoch_unchecked))
+    if (!is_owner(run, a) && !BUG(epoch_unchecked))
         return engine_refuse(refusal, AIKI_FENCED, "FENCED",
                              "the writer no longer owns the run; drop it");
     if (a->number != run->appended + 1 && !BUG(append_repeated))

@@ -360,6 +360,28 @@ static void a_repeated_append_changes_nothing(void **state)
     assert_false(send(f, &last));
 }
 
+/* A run that is handed back by the number of an append that let it go on was not: its owner learns that, or
+ * nobody would ever offer it again. */
+static void a_number_of_another_append_ends_no_stay(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(claim(f));
+    assert_true(append(f, NEXT_CONTINUE));
+    struct engine_append back = next_append(f, NEXT_RELEASE);
+    back.number = f->number;
+    assert_false(send(f, &back));
+    assert_false(f->effects.repeated);
+    assert_int_equal(f->refusal.status, AIKI_INVALID);
+    assert_string_equal(f->refusal.code, "BAD_APPEND");
+    back.number = f->number + 1;
+    assert_true(send(f, &back));
+    assert_int_equal(f->run.state, RUN_QUEUED);
+    assert_true(f->effects.offer);
+    back.number = f->number;
+    assert_true(send(f, &back));
+    assert_true(f->effects.repeated);
+}
+
 /* ---- appends --------------------------------------------------------------------------------- */
 
 /* CLAIMED goes in front of the first append of an epoch and of no other. */
@@ -666,6 +688,7 @@ int main(void)
         CASE(a_ticket_is_good_for_one_claim),
         CASE(former_owners_are_fenced),
         CASE(a_repeated_append_changes_nothing),
+        CASE(a_number_of_another_append_ends_no_stay),
         CASE(the_first_append_records_the_claim),
         CASE(an_empty_release_records_nothing),
         CASE(appends_that_contradict_themselves),
