@@ -151,8 +151,8 @@ static enum after go(struct interp *i, uint64_t input, const struct machine *m, 
     switch (op->kind) {
     case OP_TASK:
     case OP_SLEEP:
-    case OP_SIGNAL:
-    case OP_CHILD: return begin_with_room(i, input, m, op);
+    case OP_SIGNAL: return begin_with_room(i, input, m, op);
+    case OP_CHILD: return op->back && i->deep ? AFTER_NEXT : begin_with_room(i, input, m, op);
     case OP_SIDE: return take_side(i, input, m, op);
     case OP_ALL:
     case OP_ANY:

@@ -201,7 +201,7 @@ static void on_protect(void *arg, bool on)
 struct model_view model_run(struct sim_run *r)
 {
     struct model m = {.run = r};
-    struct interp i = {.program = &sim.programs[r->build][r->workflow]};
+    struct interp i = {.program = &sim.programs[r->build][r->workflow], .deep = run_is_deep(r)};
     const struct machine machine = {&m,      on_call,   on_await,  on_awaited,
                                     on_look, on_side, on_cancel, on_protect};
     AUTO(free) bool *flags = memory_need(3 * (size_t)r->step_count + 1);

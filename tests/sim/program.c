@@ -53,6 +53,7 @@ static bool make_child(struct maker *m, struct op *op)
         op->detached = op->keyed = false;
         if (rng_permille(&m->g, 400)) /* or of one before: it may wait for the caller */
             op->name = (uint32_t)rng_below(&m->g, sim.config.workflows);
+        op->back = op->name <= m->workflow;
     }
     op->start_by_ms = USES(START_BY) && rng_permille(&m->g, 500) ? 1 + (int64_t)rng_below(&m->g, 400) : 0;
     return true;
@@ -121,8 +122,9 @@ static void make_ring(struct maker *m, struct program *p)
     uint32_t at = (uint32_t)(mix64(sim.config.seed, m->workflow) % p->count);
     if (!has_rings || sim.config.workflows < 2 || at + 2 > p->count)
         return;
-    p->ops[at] = (struct op){.kind = OP_CHILD, .name = (m->workflow + 1) % sim.config.workflows,
-                             .close_policy = CLOSE_ABANDON, .shared = true};
+    uint32_t next = (m->workflow + 1) % sim.config.workflows;
+    p->ops[at] = (struct op){.kind = OP_CHILD, .name = next, .close_policy = CLOSE_ABANDON, .shared = true,
+                             .back = next <= m->workflow};
     if (mix64(sim.config.seed, at) % 4 != 0)
         p->ops[at + 1] = (struct op){.kind = OP_LAST};
 }

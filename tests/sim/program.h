@@ -30,6 +30,7 @@ struct op {
     int64_t delay_ms;
     uint64_t close_policy;
     bool detached, keyed, shared;
+    bool back;            /* child: of its own workflow or one before, which may call this one again */
     int64_t start_by_ms;  /* child: ends unless somebody takes it up until then; 0 = it waits */
 };
 /* What holds for all calls of a task in a program; 0 = no limit. */
@@ -89,6 +90,7 @@ struct interp {
     uint32_t awaited[FUTURES_MAX];
     uint32_t depth;       /* of protected scopes */
     bool waiting, cancelled, cleaning;
+    bool deep;            /* calls nobody back: programs that call each other have to end */
     enum interp_end end;
 };
 enum interp_status { INTERP_WAITS, INTERP_RETURNED, INTERP_BROKEN };

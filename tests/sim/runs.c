@@ -42,6 +42,16 @@ uint32_t run_add(const struct aiki_id *id)
     return sim.run_count++;
 }
 
+/* Enough for a run of any place in a ring to come round to whoever waits for it. */
+bool run_is_deep(const struct sim_run *r)
+{
+    enum { DEPTH_MAX = WORKFLOWS_MAX + 1 };
+    uint32_t depth = 0;
+    for (; r->parent != NOBODY && depth < DEPTH_MAX; depth++)
+        r = &sim.runs[r->parent];
+    return depth == DEPTH_MAX;
+}
+
 static void make_retry(struct start_retry *retry)
 {
     static const int32_t kinds[] = {AIKI_RETRY_NEVER, AIKI_RETRY_FIXED, AIKI_RETRY_EXPONENTIAL,

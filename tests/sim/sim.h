@@ -259,6 +259,8 @@ void runs_free(void);
 uint32_t run_find(const struct aiki_id *id);
 uint32_t run_of_id(const struct aiki_id *id);
 uint32_t run_add(const struct aiki_id *id);
+/* So many were started by each other that it calls nobody back. */
+bool run_is_deep(const struct sim_run *r);
 void sim_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 aiki_status sim_store_open(struct store **ret, aiki_error *err);

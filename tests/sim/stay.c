@@ -98,6 +98,7 @@ void stay_loads(struct stay *s, uint32_t build)
     s->loading = true;
     s->build = build;
     s->interp.program = &sim.programs[build][sim.runs[s->run].workflow];
+    s->interp.deep = run_is_deep(&sim.runs[s->run]);
     s->replay.journal.build = stay_copy(s, (aiki_view){hash, HASH_BYTES});
 }
 
