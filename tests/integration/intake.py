@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from harness import ROOT, RUNTIME, at_best, plugin, until
+from harness import ROOT, RUNTIME, at_best, in_time, plugin, until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
 
@@ -389,6 +389,6 @@ def test_new_code_serves_soon_after_its_rename(stacks):
         until(lambda: {p["build"] for p in s.get("/v1/plugins")["plugins"]
                        if p["file"] == "hello.so" and p["state"] == "serving"} - before, "it serves", every_s=0.002)
         took.append(time.monotonic() - began)
-        assert min(took) < 0.2, took
+        in_time(min(took) < 0.2, took)
     at_best(serves_soon, tries=30)
     print("rename to serving, ms:", [round(t * 1000) for t in took])

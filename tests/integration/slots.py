@@ -8,7 +8,7 @@ import time
 
 import chain
 import pytest
-from harness import RUNTIME, Ledger, at_best, command_of, descriptors, end, until
+from harness import RUNTIME, Ledger, at_best, command_of, descriptors, end, in_time, until
 
 
 def start_ledger(s, steps, task_ms, name="ledger.txt", width=1):
@@ -149,19 +149,20 @@ def test_a_killed_child_is_replaced_and_its_runs_resume(stacks):
 
 def test_a_killed_child_costs_little_time(stacks):
     s = stacks(plugins=["ledger"])
-    names = iter(f"ledger{n}.txt" for n in range(100))
+    runs = []
 
     def is_killed():
-        name = next(names)
-        run = start_ledger(s, 200, 5, name)
+        name = f"ledger{len(runs)}.txt"
+        runs.append(start_ledger(s, 200, 5, name))
         until(lambda: len(ledger(s, name).lines()) > 5, "the run is under way")
         pid = ledger(s, name).lines()[-1][3]
         killed_ns = time.monotonic_ns()
         assert end(pid)
         resumed = until(lambda: [row[4] for row in ledger(s, name).lines() if row[3] != pid], "it resumed")[0]
-        assert s.result(run) == {"steps": 200}
-        assert resumed - killed_ns < 2_000_000_000, f"{(resumed - killed_ns) / 1e6:.0f} ms"
+        in_time(resumed - killed_ns < 2_000_000_000, f"{(resumed - killed_ns) / 1e6:.0f} ms")
     at_best(is_killed, tries=3)
+    for run in runs:
+        assert s.result(run) == {"steps": 200}
 
 
 def test_a_child_that_keeps_dying_is_replaced_more_and_more_slowly(stacks):

@@ -1,7 +1,7 @@
 """Timeouts of attempts: when they pass, what is on record, and what becomes of code that does not stop."""
 import time
 
-from harness import at_best, until
+from harness import at_best, in_time, until
 
 
 def failed_attempts(s, run):
@@ -21,7 +21,8 @@ def test_an_attempt_over_its_time_is_stopped_and_repeated(stacks):
         failed, = failed_attempts(s, run)
         assert failed["error"]["code"] == "TIMEOUT_START_TO_CLOSE"
         assert failed["error"]["message"] == "attempt 1 of task work: it took over 500 ms"
-        assert 500_000 <= failed["duration_us"] <= 700_000
+        assert failed["duration_us"] >= 500_000
+        in_time(failed["duration_us"] <= 700_000, failed)
     at_best(times_out)
     assert "does not stop" not in s.runtime.log.read_text()
 
@@ -48,10 +49,12 @@ def test_the_whole_call_has_a_limit_of_its_own(stacks):
         run = s.start("slow", {"ms": 10000, "timeout_ms": 200, "attempts": 100, "schedule_to_close_ms": 900})
         began = time.monotonic()
         error = s.outcome(run)["error"]
-        assert time.monotonic() - began < 3
+        took = time.monotonic() - began
         assert error["code"] == "TIMEOUT_SCHEDULE_TO_CLOSE"
         assert error["cause"]["code"] == "TIMEOUT_START_TO_CLOSE"
-        assert 2 <= len(failed_attempts(s, run)) <= 5
+        attempts = len(failed_attempts(s, run))
+        assert attempts <= 5
+        in_time(took < 3 and attempts >= 2, f"{took:.1f} s, {attempts} attempts")
     at_best(times_out)
 
 
@@ -77,7 +80,8 @@ def test_silence_ends_an_attempt_and_its_details_reach_the_next_one(stacks):
         assert (out["attempt"], out["details"] > 10) == (2, True)
         failed, = failed_attempts(s, run)
         assert failed["error"]["code"] == "TIMEOUT_HEARTBEAT"
-        assert 700_000 <= failed["duration_us"] <= 1_000_000  # half of 1200 ms, and 200 ms of silence
+        assert failed["duration_us"] >= 700_000  # half of 1200 ms, and 200 ms of silence
+        in_time(failed["duration_us"] <= 1_000_000, failed)
         beats = [e for e in s.history(run) if e["kind"] == "heartbeat"]
         assert 1 <= len(beats) <= 4  # not one for each of a hundred
     at_best(falls_silent)

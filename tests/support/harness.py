@@ -32,8 +32,7 @@ SANITIZED = "sanitize" in BUILD.name
 # A condition that lasts for all tests (tests/modes): lease-200, or one of FAULT_MODES in base/fault.h.
 MODE = os.environ.get("AIKI_TEST_MODE", "")
 # How long a plugin's process stays that no run needs. Many tests look at the processes of the plugins that they dropped,
-# so these are there as long as the plugin is; the product starts them when a run needs one. AIKI_TEST_CHILD_IDLE=300 runs
-# everything as the product does.
+# so these are there as long as the plugin is. AIKI_TEST_CHILD_IDLE=300 starts them when a run needs one.
 CHILD_IDLE = os.environ.get("AIKI_TEST_CHILD_IDLE", "always")
 MODE_ENV = {"AIKI_FAULT_MODE": MODE} if MODE and not MODE.startswith("lease-") else {}
 # A lost session gives its runs back, and what was under way is executed again: Stack.taken_away.
@@ -145,11 +144,21 @@ def descriptors(pid):
     return found
 
 
+class Slow(AssertionError):
+    """What came is right, and came late."""
+
+
+def in_time(holds, told):
+    """A bound on how long something may take, for at_best(); anything else is an assertion and holds in each try."""
+    if not holds:
+        raise Slow(told)
+
+
 def at_best(scenario, tries=10):
-    """What scenario() answers when it holds, for how quick something can be: a machine that is busy with something else
-    says that in one of several tries. When it holds in none the last one has failed."""
+    """What scenario() answers, for how quick something can be: a machine that is busy with something else says that in
+    one of several tries. When all of them are late the last one has failed."""
     for _ in range(tries - 1):
-        with contextlib.suppress(AssertionError):
+        with contextlib.suppress(Slow):
             return scenario()
     return scenario()
 
