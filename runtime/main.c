@@ -79,6 +79,8 @@ static const struct config_key keys[] = {
      "file with the kernel's count of processes it killed for want of memory (default: found)"},
     {"drain-ms", CONFIG_INT, "30000", 0, 86400000,
      "how long resident runs may go on when their process is to end"},
+    {"keep-previous-ms", CONFIG_INT, "3600000", 0, INT64_C(30) * 86400000,
+     "how long the build before is kept for runs that crash the one that serves"},
     {"gate", CONFIG_TEXT, "safe", 0, 0,
      "new builds that open runs do not fit: safe serves them, strict refuses, off does not look; "
      "also for some files: safe,billing.so=strict"},
@@ -306,6 +308,7 @@ static aiki_status serve(struct config *c, const char *state_dir, aiki_error *er
         .task_threads = (uint64_t)config_int(c, "task-threads"),
         .child_limits = limits_settings_of(c),
         .wait_timeout_ms = config_int(c, "wait-timeout-ms"),
+        .keep_previous_ms = (uint64_t)config_int(c, "keep-previous-ms"),
         .oom_events = config_text(c, "oom-events"),
         .limits = limits_of(c),
         .ready_fd = (int)config_int(c, "ready-fd"),

@@ -251,6 +251,7 @@ static aiki_status open_store(struct core *c, const struct core_options *o, aiki
     pipeline_init(&c->pipeline, c->store, o->space, &c->outcomes);
     c->pipeline.quarantine.crashes_max = o->quarantine_crashes;
     c->pipeline.quarantine.window_ms = o->quarantine_window_ms;
+    c->pipeline.quarantine.hold_ms = o->crash_hold_ms;
     status = pipeline_restore(&c->pipeline, err);
     if (status == AIKI_OK)
         status =

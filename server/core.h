@@ -29,6 +29,7 @@ struct core_options {
     uint64_t lease_ms;
     unsigned quarantine_crashes; /* charged crashes until a task is quarantined; 0 = never */
     int64_t quarantine_window_ms;
+    int64_t crash_hold_ms; /* see struct quarantine */
 };
 /* Opens the store, reads what a restart needs, starts the threads and listens. After a failure
  * the loop has to run out, as what was begun is taken down on it. */

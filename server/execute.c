@@ -385,6 +385,15 @@ static void refuse_append(struct pipeline *p, const struct command *c, struct en
     unit_refuse(p, c, e, &err);
 }
 
+/* Of the append at hand, which ends in BLOCKED unless it is refused. */
+static int64_t hold_until_ms(const struct pipeline *p, const struct entry *e)
+{
+    const struct event *last = p->fresh_count > 0 ? &p->fresh[p->fresh_count - 1] : NULL;
+    return last != NULL && last->kind == EVENT_BLOCKED
+               ? quarantine_hold_until_ms(p, e->build, last->as.blocked.error)
+               : 0;
+}
+
 static void append(struct pipeline *p, const struct command *c, struct session *s,
                    struct entry *e, const struct msg_APPEND *m, bool family)
 {
@@ -395,7 +404,8 @@ static void append(struct pipeline *p, const struct command *c, struct session *
                                     .number = m->number,
                                     .next = m->next,
                                     .seen = m->seen,
-                                    .wake_at_ms = m->wake_at_ms,
+                                    .wake_at_ms = m->next == NEXT_BLOCK ? hold_until_ms(p, e)
+                                                                        : m->wake_at_ms,
                                     .waits = m->waits,
                                     .events = m->events,
                                     .claim_body = claimed_body(p, s, e)};

@@ -37,9 +37,11 @@ static const struct config_key keys[] = {
     {"http-host", CONFIG_TEXT, "", 0, 0, "further name that browsers may know it by"},
     {"store", CONFIG_TEXT, "sqlite:aiki.db", 0, 0, "sqlite:PATH, the record of every run"},
     {"redis", CONFIG_TEXT, "redis://127.0.0.1:6379", 0, 0, "where runtimes read their tickets"},
-    {"quarantine-crashes", CONFIG_INT, "5", 0, QUARANTINE_CRASHES_MAX,
+    {"quarantine-crashes", CONFIG_INT, "5", 0, SUSPECT_CRASHES_MAX,
      "crashes of one task of a build until no runtime executes it any more; 0: never"},
     {"quarantine-window-ms", CONFIG_INT, "60000", 1000, 86400000, "within how long they count"},
+    {"crash-hold-ms", CONFIG_INT, "300000", 0, 86400000,
+     "how long a run waits for another build when a task has spent its crash budget with one"},
     {"lease-ms", CONFIG_INT, "5000", 100, 3600 * 1000,
      "silence after which a runtime loses its runs"},
     {"tls-cert", CONFIG_TEXT, "", 0, 0, "certificate chain (PEM): RPC and HTTP speak TLS only"},
@@ -249,7 +251,8 @@ static aiki_status start(struct server *s, const struct config *c, aiki_error *e
                                          .quarantine_crashes =
                                              (unsigned)config_int(c, "quarantine-crashes"),
                                          .quarantine_window_ms =
-                                             config_int(c, "quarantine-window-ms")};
+                                             config_int(c, "quarantine-window-ms"),
+                                         .crash_hold_ms = config_int(c, "crash-hold-ms")};
     const char *host = config_text(c, "http-host");
     status = core_start(&s->core, &s->loop, &options, err);
     const struct http_options http = {

@@ -175,6 +175,13 @@ static bool anything_queued(const struct pipeline *p)
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
+static bool hold_is_over(struct pipeline *p, struct entry *e, struct engine_effects *effects)
+{
+    uint64_t why = quarantine_why_over((aiki_view){e->reason, e->reason_size_bytes});
+    aiki_view body = event_body(p, &(struct event){.kind = EVENT_UNBLOCKED, .as.unblocked.why = why});
+    return engine_hold_over(&e->run, &p->now, body, &e->journal, effects);
+}
+
 static void run_due(struct pipeline *p, uint64_t no)
 {
     struct entry *e;
@@ -198,7 +205,7 @@ static void run_due(struct pipeline *p, uint64_t no)
         return;
     }
     bool expired = run_expire(p, e) || run_unclaimed(p, e);
-    if (!expired && engine_wake(&e->run, &p->now, &effects)) {
+    if (!expired && (engine_wake(&e->run, &p->now, &effects) || hold_is_over(p, e, &effects))) {
         unit_recorded(p, e, from, &effects);
     } else if (!expired) { /* signalled in this very unit, or its time was moved */
         if (!was_dirty) {

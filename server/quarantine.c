@@ -17,18 +17,12 @@
 #include "wire/frame.h"
 #include "wire/message.h"
 
-enum { HEX_SIZE = 2 * HASH_BYTES + 1, SPACE_SIZE = NAME_BYTES_MAX + 16 };
-
-static bool same(const struct culprit *a, const struct culprit *b)
-{
-    return a->workflow == b->workflow && memcmp(a->build, b->build, HASH_BYTES) == 0 &&
-           strcmp(a->name, b->name) == 0;
-}
+enum { HEX_SIZE = 2 * HASH_BYTES + 1 };
 
 static struct quarantined *find(const struct quarantine *q, const struct culprit *of)
 {
     for (size_t i = 0; i < q->count; i++)
-        if (same(&q->on[i].of, of))
+        if (culprit_equal(&q->on[i].of, of))
             return &q->on[i];
     return NULL;
 }
@@ -42,93 +36,81 @@ static void add(struct quarantine *q, const struct culprit *of, int64_t at_ms, b
 void quarantine_deinit(struct quarantine *q)
 {
     free(q->on);
-    free(q->suspected);
+    suspects_deinit(&q->suspects);
 }
 
 /* ---- on record ------------------------------------------------------------------------------- */
 
-static const char *space_of(const struct pipeline *p, char text[SPACE_SIZE])
-{
-    (void)snprintf(text, SPACE_SIZE, "%s" QUARANTINE_MARK, p->space);
-    return text;
-}
-
-/* lifted: the row stays and says so. */
+/* lifted: the row stays and says so. What was counted so far has led to that, and counts no more. */
 static aiki_status record(struct pipeline *p, const struct quarantined *x, bool lifted,
                           aiki_error *err)
 {
-    static const uint8_t nil = 0xc0, yes = 0xc3;
-    char space[SPACE_SIZE], build[HEX_SIZE], name[NAME_BYTES_MAX + 2];
-    (void)snprintf(name, sizeof(name), "%s%s", x->of.name, x->of.workflow ? "!" : "");
-    (void)sodium_bin2hex(build, sizeof(build), x->of.build, HASH_BYTES);
-    const struct workflow_row row = {.space = view_of(space_of(p, space)),
-                                     .name = view_of(name),
-                                     .version = view_of(build),
-                                     .plugin = view_of("-"),
-                                     .build = {x->of.build, HASH_BYTES},
-                                     .descriptor = {lifted ? &nil : &yes, 1},
-                                     .first_seen_at_ms = x->at_ms,
-                                     .last_seen_at_ms = p->now.at_ms};
-    const struct unit unit = {.workflows = &row, .workflow_count = 1};
-    return unit_store(p, &unit, err);
+    static const uint8_t nil = 0xc0, yes = 0xc3, no_crashes = 0x90;
+    struct culprit_text verdict, count;
+    struct workflow_row rows[] = {culprit_row(&verdict, &x->of, p->space, QUARANTINE_MARK, p->now.at_ms),
+                                  culprit_row(&count, &x->of, p->space, SUSPECTS_MARK, p->now.at_ms)};
+    rows[0].first_seen_at_ms = x->at_ms;
+    rows[0].descriptor = (aiki_view){lifted ? &nil : &yes, 1};
+    rows[1].descriptor = (aiki_view){&no_crashes, 1};
+    const struct unit unit = {.workflows = rows, .workflow_count = ARRAY_COUNT(rows)};
+    aiki_status status = unit_store(p, &unit, err);
+    if (status == AIKI_OK)
+        suspects_clear(&p->quarantine.suspects, &x->of);
+    return status;
 }
 
 static bool restore_row(void *arg, const struct workflow_row *row)
 {
     struct quarantine *q = arg;
-    struct culprit of = {.workflow = false};
+    struct culprit of;
     bool lifted = row->descriptor.size_bytes == 1 && row->descriptor.data[0] == 0xc0;
-    size_t size = (size_t)row->name.size_bytes;
-    if (lifted || BUG(quarantine_forgotten) || row->build.size_bytes != HASH_BYTES || size == 0 || size > NAME_BYTES_MAX + 1)
-        return true;
-    of.workflow = row->name.data[size - 1] == '!';
-    memcpy(of.name, row->name.data, size - of.workflow);
-    memcpy(of.build, row->build.data, HASH_BYTES);
-    if (q->count < QUARANTINES_MAX)
+    if (!lifted && !BUG(quarantine_forgotten) && culprit_read(row, &of) && q->count < QUARANTINES_MAX)
         add(q, &of, row->last_seen_at_ms, true);
     return true;
 }
 
-aiki_status quarantine_restore(struct pipeline *p, aiki_error *err)
+static void judge(void *arg, const struct suspected *x)
+{
+    struct pipeline *p = arg;
+    struct quarantine *q = &p->quarantine;
+    if (q->crashes_max == 0 || x->count < q->crashes_max || !suspect_of_several_runs(x) ||
+        find(q, &x->of) != NULL || q->count >= QUARANTINES_MAX)
+        return;
+    add(q, &x->of, p->now.at_ms, false);
+    q->changed = true;
+}
+
+/* What crashed too often, and still has its count, has no verdict on record. */
+static bool restore_count(void *arg, const struct workflow_row *row)
+{
+    struct pipeline *p = arg;
+    struct quarantine *q = &p->quarantine;
+    struct suspected x;
+    if (!suspect_read(row, q->window_ms, &x))
+        return true;
+    judge(p, &x);
+    if (x.crashes[x.count - 1].at_ms >= p->now.at_ms - q->window_ms)
+        suspects_keep(&q->suspects, &x);
+    return true;
+}
+
+static aiki_status restore_rows(struct pipeline *p, aiki_error *err)
 {
     struct store_reader *reader;
-    char space[SPACE_SIZE];
+    char space[NAME_BYTES_MAX + 16];
     aiki_status status = p->store->ops->open_reader(p->store, &reader, err);
     if (status != AIKI_OK)
         return status;
-    status = p->store->ops->workflows(reader, space_of(p, space), restore_row, &p->quarantine, err);
+    (void)snprintf(space, sizeof(space), "%s" QUARANTINE_MARK, p->space);
+    status = p->store->ops->workflows(reader, space, restore_row, &p->quarantine, err);
+    (void)snprintf(space, sizeof(space), "%s" SUSPECTS_MARK, p->space);
+    if (status == AIKI_OK)
+        status = p->store->ops->workflows(reader, space, restore_count, p, err);
     p->store->ops->close_reader(reader);
     return status;
 }
 
 /* ---- counting -------------------------------------------------------------------------------- */
-
-static struct suspected *suspect(struct quarantine *q, const struct culprit *of,
-                                 const struct aiki_id *run)
-{
-    struct suspected *oldest = NULL;
-    if (q->suspected == NULL)
-        q->suspected = memory_need(SUSPECTS_MAX * sizeof(*q->suspected));
-    for (size_t i = 0; i < q->suspected_count; i++) {
-        struct suspected *s = &q->suspected[i];
-        if (same(&s->of, of))
-            return s;
-        if (oldest == NULL || s->at_ms[(s->count - 1) % QUARANTINE_CRASHES_MAX] <
-                                  oldest->at_ms[(oldest->count - 1) % QUARANTINE_CRASHES_MAX])
-            oldest = s;
-    }
-    if (q->suspected_count < SUSPECTS_MAX)
-        oldest = &q->suspected[q->suspected_count++];
-    *oldest = (struct suspected){.of = *of, .first_run = *run};
-    return oldest;
-}
-
-static bool is_too_much(const struct quarantine *q, const struct suspected *s, int64_t now_ms)
-{
-    if (q->crashes_max == 0 || s->count < q->crashes_max || !s->several_runs)
-        return false;
-    return now_ms - s->at_ms[(s->count - q->crashes_max) % QUARANTINE_CRASHES_MAX] <= q->window_ms;
-}
 
 /* By an operator, or by itself: the run has its budget, the build is not to blame. A kill by the kernel for
  * want of memory has another code. */
@@ -139,7 +121,7 @@ static bool was_killed(const struct event *e)
            strcmp(err.code, "CRASH_KILLED") == 0;
 }
 
-void quarantine_note(struct pipeline *p, const struct aiki_id *run, const struct event *e)
+void quarantine_draft(struct pipeline *p, const struct aiki_id *run, const struct event *e)
 {
     struct quarantine *q = &p->quarantine;
     struct culprit of = {.workflow = e->as.crashed.attempt == 0};
@@ -147,18 +129,25 @@ void quarantine_note(struct pipeline *p, const struct aiki_id *run, const struct
     if (e->kind != EVENT_CRASHED || !e->as.crashed.charged || size > NAME_BYTES_MAX ||
         e->as.crashed.build.size_bytes != HASH_BYTES)
         return;
-    memcpy(of.build, e->as.crashed.build.data, HASH_BYTES);
-    memcpy(of.name, e->as.crashed.name.data, size);
-    metric_add(crashes, 1);
+    q->crashes_drafted++;
     if (was_killed(e))
         return;
-    struct suspected *s = suspect(q, &of, run);
-    s->several_runs |= BUG(quarantine_of_one) || !id_equal(&s->first_run, run);
-    s->at_ms[s->count++ % QUARANTINE_CRASHES_MAX] = p->now.at_ms;
-    if (!is_too_much(q, s, p->now.at_ms) || find(q, &of) != NULL || q->count >= QUARANTINES_MAX)
-        return;
-    add(q, &of, p->now.at_ms, false);
-    q->changed = true;
+    memcpy(of.build, e->as.crashed.build.data, HASH_BYTES);
+    memcpy(of.name, e->as.crashed.name.data, size);
+    suspects_draft(&q->suspects, &of, run, e->at_ms, e->at_ms - q->window_ms);
+}
+
+void quarantine_count(struct pipeline *p)
+{
+    metric_add(crashes, p->quarantine.crashes_drafted);
+    p->quarantine.crashes_drafted = 0;
+    suspects_adopt(&p->quarantine.suspects, judge, p);
+}
+
+void quarantine_forget_drafts(struct quarantine *q)
+{
+    q->crashes_drafted = 0;
+    suspects_forget_drafts(&q->suspects);
 }
 
 /* ---- telling --------------------------------------------------------------------------------- */
@@ -195,10 +184,26 @@ void quarantine_tell(struct pipeline *p, struct session *s, const uint8_t build[
             push(p, s, &p->quarantine.on[i].of, true);
 }
 
+static void announce(struct pipeline *p, struct quarantined *x)
+{
+    const struct quarantine *q = &p->quarantine;
+    char build[HEX_SIZE];
+    if (x->told)
+        return;
+    x->told = true;
+    (void)sodium_bin2hex(build, sizeof(build), x->of.build, HASH_BYTES);
+    log_error("registry",
+              "%s %s of build %.12s is quarantined: %u crashes within %lld ms; aiki plugins "
+              "unquarantine %.12s",
+              x->of.workflow ? "workflow" : "task", x->of.name, build, q->crashes_max,
+              (long long)q->window_ms, build);
+    metric_add(quarantines, 1);
+    tell_all(p, &x->of, true);
+}
+
 void quarantine_settle(struct pipeline *p)
 {
     struct quarantine *q = &p->quarantine;
-    char build[HEX_SIZE];
     aiki_error err = {.struct_size = sizeof(err)};
     if (!q->changed)
         return;
@@ -207,20 +212,22 @@ void quarantine_settle(struct pipeline *p)
         struct quarantined *x = &q->on[i];
         if (x->on_record)
             continue;
-        x->on_record = true;
         fault_point(server_quarantine_before);
-        (void)sodium_bin2hex(build, sizeof(build), x->of.build, HASH_BYTES);
-        if (record(p, x, false, &err) != AIKI_OK)
-            log_error("registry", "a quarantine holds until the next restart only: %s", err.message);
+        x->on_record = record(p, x, false, &err) == AIKI_OK;
         fault_point(server_quarantine_after);
-        log_error("registry",
-                  "%s %s of build %.12s is quarantined: %u crashes within %lld ms; aiki plugins "
-                  "unquarantine %.12s",
-                  x->of.workflow ? "workflow" : "task", x->of.name, build, q->crashes_max,
-                  (long long)q->window_ms, build);
-        metric_add(quarantines, 1);
-        tell_all(p, &x->of, true);
+        if (!x->on_record && !x->told)
+            log_warn("registry", "a quarantine is not on record yet: %s", err.message);
+        q->changed |= !x->on_record; /* with the next commit; should there be none, its count is on record */
+        announce(p, x);
     }
+}
+
+aiki_status quarantine_restore(struct pipeline *p, aiki_error *err)
+{
+    aiki_status status = restore_rows(p, err);
+    if (status == AIKI_OK)
+        quarantine_settle(p);
+    return status;
 }
 
 /* ---- lifting --------------------------------------------------------------------------------- */
@@ -242,9 +249,6 @@ static aiki_status lift(struct pipeline *p, size_t i, aiki_error *err)
     if (status != AIKI_OK)
         return status;
     fault_point(server_lift_after);
-    for (size_t k = 0; k < q->suspected_count; k++)
-        if (same(&q->suspected[k].of, &q->on[i].of))
-            q->suspected[k] = q->suspected[--q->suspected_count];
     tell_all(p, &q->on[i].of, false);
     q->on[i] = q->on[--q->count];
     return AIKI_OK;
@@ -273,6 +277,54 @@ aiki_status quarantine_lift(struct pipeline *p, aiki_view build_hex, aiki_view n
                           "nothing of that build is quarantined and no run is blocked because it "
                           "crashed; see aiki plugins list");
     return status;
+}
+
+/* Counted from the crash: to be blocked again, because a build came that does not fit, is no new time. */
+static int64_t spent_until_ms(const struct pipeline *p, aiki_view details)
+{
+    aiki_reader r;
+    aiki_reader_init(&r, error_value(details, "crashed_at_ms"));
+    int64_t crashed_at_ms = aiki_mp_read_int(&r);
+    if (r.status != AIKI_OK || crashed_at_ms <= 0 || crashed_at_ms > p->now.at_ms)
+        crashed_at_ms = p->now.at_ms;
+    int64_t until_ms = crashed_at_ms + p->quarantine.hold_ms;
+    return until_ms > p->now.at_ms && !BUG(hold_cut_short) ? until_ms : p->now.at_ms;
+}
+
+/* Whether that code of the build, or without a name any of it, is quarantined. */
+static bool is_quarantined(const struct quarantine *q, const uint8_t *build, aiki_view details)
+{
+    aiki_reader name, workflow;
+    aiki_reader_init(&name, error_value(details, "name"));
+    aiki_reader_init(&workflow, error_value(details, "workflow"));
+    aiki_view text = aiki_mp_read_str(&name);
+    bool is_workflow = aiki_mp_read_bool(&workflow);
+    for (size_t i = 0; i < q->count; i++)
+        if (memcmp(q->on[i].of.build, build, HASH_BYTES) == 0 &&
+            (name.status != AIKI_OK ||
+             (q->on[i].of.workflow == is_workflow && view_is(text, q->on[i].of.name))))
+            return true;
+    return false;
+}
+
+int64_t quarantine_hold_until_ms(const struct pipeline *p, const uint8_t *build, aiki_view error)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    aiki_view details = error_value(error, "details");
+    if (error_read(error, &err, NULL, NULL) != AIKI_OK)
+        return 0;
+    if (strcmp(err.code, "TASK_CRASHED") == 0)
+        return spent_until_ms(p, details);
+    bool lifted = strcmp(err.code, "QUARANTINED") == 0 && !BUG(late_block) &&
+                  !is_quarantined(&p->quarantine, build, details);
+    return lifted ? p->now.at_ms : 0; /* while this was on its way */
+}
+
+uint64_t quarantine_why_over(aiki_view error)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    bool spent = error_read(error, &err, NULL, NULL) == AIKI_OK && strcmp(err.code, "TASK_CRASHED") == 0;
+    return spent ? UNBLOCKED_IN_VAIN : UNBLOCKED_LIFTED;
 }
 
 void quarantine_write(const struct pipeline *p, aiki_writer *w)

@@ -243,6 +243,7 @@ int64_t run_timer_at_ms(const struct run *run)
     case RUN_AWAITING_SIGNAL:
     case RUN_AWAITING_RETRY:
     case RUN_AWAITING_CHILD:
+    case RUN_BLOCKED:
     case RUN_SCHEDULED: break;
     default: return run_state_is_terminal(run->state) ? 0 : run->deadline_ms;
     }

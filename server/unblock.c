@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "pipeline.h"
 #include "wire/error.h"
+#include "wire/event.h"
 
 struct blocked {
     const struct plugin *plugin; /* whose blocked runs may go on, or NULL: */
@@ -23,14 +24,8 @@ struct blocked {
 static aiki_view blocking_build(aiki_view reason)
 {
     aiki_reader r;
-    aiki_reader_init(&r, reason);
-    for (uint64_t pairs = aiki_mp_read_map(&r); pairs > 0 && r.status == AIKI_OK; pairs--) {
-        aiki_view name = aiki_mp_read_str(&r);
-        if (view_is(name, "build"))
-            return aiki_mp_read_bin(&r);
-        (void)aiki_mp_skip(&r); /* its failure ends the loop */
-    }
-    return (aiki_view){NULL, 0};
+    aiki_reader_init(&r, error_value(reason, "build"));
+    return aiki_mp_read_bin(&r); /* empty unless it reads */
 }
 
 static bool blocked_by_crashes(aiki_view reason, aiki_view build_hex)
@@ -43,7 +38,8 @@ static bool blocked_by_crashes(aiki_view reason, aiki_view build_hex)
         return false;
     (void)sodium_bin2hex(hex, sizeof(hex), build.data, HASH_BYTES);
     return memcmp(hex, build_hex.data, (size_t)build_hex.size_bytes) == 0 &&
-           (strcmp(e.code, "QUARANTINED") == 0 || strcmp(e.code, "WORKFLOW_CRASHED") == 0);
+           (strcmp(e.code, "QUARANTINED") == 0 || strcmp(e.code, "WORKFLOW_CRASHED") == 0 ||
+            strcmp(e.code, "TASK_CRASHED") == 0);
 }
 
 static bool is_wanted(const struct blocked *b, const struct run_row *row)
@@ -73,9 +69,8 @@ static bool note_blocked(void *arg, const struct run_row *row)
     return true;
 }
 
-static void unblock(struct pipeline *p, uint64_t no)
+static void unblock(struct pipeline *p, uint64_t no, uint64_t why)
 {
-    static const uint8_t empty_body = 0x90;
     struct engine_effects effects;
     struct entry *e;
     aiki_error err = {.struct_size = sizeof(err)};
@@ -86,7 +81,8 @@ static void unblock(struct pipeline *p, uint64_t no)
     uint64_t from = e->journal.size_bytes;
     bool was_dirty = e->dirty != 0;
     (void)unit_touch(p, e);
-    if (engine_unblock(&e->run, &p->now, (aiki_view){&empty_body, 1}, &e->journal, &effects))
+    aiki_view body = event_body(p, &(struct event){.kind = EVENT_UNBLOCKED, .as.unblocked.why = why});
+    if (engine_unblock(&e->run, &p->now, body, &e->journal, &effects))
         unit_recorded(p, e, from, &effects);
     else if (!was_dirty)
         unit_untouch(p, e);
@@ -107,7 +103,7 @@ static size_t unblock_all(struct pipeline *p, struct blocked *b)
         }
     } while (b->rows == SCAN_PAGE);
     for (size_t i = 0; i < b->count; i++)
-        unblock(p, b->numbers[i]);
+        unblock(p, b->numbers[i], b->plugin != NULL ? UNBLOCKED_BY_BUILD : UNBLOCKED_LIFTED);
     free(b->numbers);
     unit_finish(p);
     return b->count;

@@ -163,16 +163,6 @@ void unit_changed(struct pipeline *p, struct entry *e, uint64_t from,
 
 /* ---- settle ---------------------------------------------------------------------------------- */
 
-/* What is on record counts: an append that is refused, or decided again, does not count twice. */
-static void note_crashes(struct pipeline *p, const struct owed *o)
-{
-    aiki_reader r;
-    struct event event;
-    aiki_reader_init(&r, (aiki_view){o->entry->journal.data + o->offset, o->size_bytes});
-    while (event_read_stored(&r, &event, NULL) == AIKI_OK)
-        quarantine_note(p, &o->entry->id, &event);
-}
-
 static void pay(struct pipeline *p, const struct owed *o)
 {
     struct entry *e = o->entry;
@@ -182,8 +172,6 @@ static void pay(struct pipeline *p, const struct owed *o)
     case OWED_ACK:
         if (o->parked)
             fault_point(server_park_committed);
-        if (o->crashed)
-            note_crashes(p, o);
         answer(p, &c, ACK, .run = e->id, .number = o->number, .now_ms = p->now.at_ms);
         break;
     case OWED_OK: answer(p, &c, OK, .count = o->number); break;
@@ -250,6 +238,7 @@ static void settle_run(struct pipeline *p, struct dirty *d)
 static void settle(struct pipeline *p)
 {
     struct work *u = &p->work;
+    quarantine_count(p);
     for (size_t i = 0; i < u->run_count; i++)
         settle_run(p, &u->runs[i]);
     for (size_t i = 0; i < u->owed_count; i++)
@@ -319,11 +308,27 @@ static void roll_back(struct pipeline *p)
             cache_rest(&p->cache, e);
     }
     forget_owed(u);
+    quarantine_forget_drafts(&p->quarantine);
     u->run_count = u->command_count = u->follow_count = 0;
     u->spoilt.status = AIKI_OK;
 }
 
 /* ---- commit ---------------------------------------------------------------------------------- */
+
+/* What is on record counts: their rows are in the same unit. */
+static void draft_crashes(struct pipeline *p)
+{
+    for (size_t i = 0; i < p->work.owed_count; i++) {
+        const struct owed *o = &p->work.owed[i];
+        aiki_reader r;
+        struct event event;
+        if (o->kind != OWED_ACK || !o->crashed)
+            continue;
+        aiki_reader_init(&r, (aiki_view){o->entry->journal.data + o->offset, o->size_bytes});
+        while (event_read_stored(&r, &event, NULL) == AIKI_OK)
+            quarantine_draft(p, &o->entry->id, &event);
+    }
+}
 
 /* Nothing without fault injection. */
 static void pass_edges(const struct unit *unit, bool committed)
@@ -385,7 +390,9 @@ static aiki_status commit(struct pipeline *p, aiki_error *err)
                        d->entry->journal.size_bytes - d->journal_size_before}};
         entry_row(d->entry, p->space, &w->row);
     }
-    const struct unit unit = {.runs = u->writes, .run_count = u->run_count};
+    draft_crashes(p);
+    struct unit unit = {.runs = u->writes, .run_count = u->run_count};
+    unit.workflows = suspects_rows(&p->quarantine.suspects, p->space, &unit.workflow_count);
     fault_point(server_commit_before);
     pass_edges(&unit, false);
     aiki_status status = unit_store(p, &unit, err);

@@ -180,6 +180,15 @@ static void put_crashed(struct view_map *m, const struct event *e)
     view_put_raw(m, "error", e->as.crashed.error);
 }
 
+static void put_unblocked(struct view_map *m, const struct event *e)
+{
+    static const char *const why[] = {[UNBLOCKED_BY_BUILD] = "a build appeared",
+                                      [UNBLOCKED_LIFTED] = "lifted",
+                                      [UNBLOCKED_IN_VAIN] = "nothing came in time"};
+    if (e->as.unblocked.why < ARRAY_COUNT(why))
+        view_put_text(m, "why", view_of(why[e->as.unblocked.why]));
+}
+
 static void put_body(struct view_map *m, const struct view_scene *scene, const struct event *e)
 {
     switch (e->kind) {
@@ -221,7 +230,8 @@ static void put_body(struct view_map *m, const struct view_scene *scene, const s
     case EVENT_JOINED: view_put_id(m, "run", &e->as.joined.parent); break;
     case EVENT_RUN_RETRIED: put_run_retried(m, e); break;
     case EVENT_CRASHED: put_crashed(m, e); break;
-    default: break; /* UNBLOCKED, CANCEL_SEEN: nothing more to say */
+    case EVENT_UNBLOCKED: put_unblocked(m, e); break;
+    default: break; /* CANCEL_SEEN: nothing more to say */
     }
 }
 

@@ -321,3 +321,17 @@ aiki_status error_read(aiki_view map, aiki_error *ret, void *(*alloc)(void *arg,
     *ret = first;
     return AIKI_OK;
 }
+
+aiki_view error_value(aiki_view map, const char *key)
+{
+    aiki_reader r;
+    size_t size = strlen(key);
+    aiki_reader_init(&r, map);
+    for (uint64_t pairs = aiki_mp_read_map(&r); pairs > 0 && r.status == AIKI_OK; pairs--) {
+        aiki_view name = aiki_mp_read_str(&r);
+        aiki_view value = aiki_mp_value(&r);
+        if (r.status == AIKI_OK && name.size_bytes == size && memcmp(name.data, key, size) == 0)
+            return value;
+    }
+    return (aiki_view){NULL, 0};
+}

@@ -28,6 +28,8 @@ void error_write_stack(aiki_writer *w, const aiki_error *e, aiki_view stack);
  * pointers in *ret live as long as that memory. Unknown keys are skipped. */
 aiki_status error_read(aiki_view map, aiki_error *ret, void *(*alloc)(void *arg, uint64_t size),
                        void *arg);
+/* The value of a key of such a map, or of its details, as msgpack; empty: there is none. */
+aiki_view error_value(aiki_view map, const char *key);
 const char *category_name(int32_t category); /* "caller", "conflict", ... */
 
 #endif

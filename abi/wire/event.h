@@ -70,6 +70,10 @@ enum { WARNED_INPUT = 1, WARNED_OUTPUT = 2, WARNED_RECORD = 4 };
 
 enum { OUTCOME_OK = 0, OUTCOME_FAILED = 1, OUTCOME_TIMEDOUT = 2, OUTCOME_CANCELLED = 3 };
 
+/* Why a blocked run goes on: a build appeared; somebody lets the build that crashed try again; nothing came in
+ * the time that a crash is held (docs/decisions/0011). */
+enum { UNBLOCKED_BY_BUILD = 0, UNBLOCKED_LIFTED = 1, UNBLOCKED_IN_VAIN = 2 };
+
 /* What becomes of a child when its parent ends, and on request when it is cancelled. */
 enum { CLOSE_CANCEL = 0, CLOSE_TERMINATE = 1, CLOSE_ABANDON = 2 };
 
@@ -145,6 +149,7 @@ struct event {
         struct { aiki_view output; } completed;
         struct { aiki_view error; } failed;  /* error map; also CANCELLED and TIMED_OUT */
         struct { aiki_view error; } blocked; /* error map */
+        struct { uint64_t why; } unblocked;  /* UNBLOCKED_* */
         /* CANCEL_REQUESTED, WOKEN, PAUSED, RESUMED, TERMINATED, DROPPED */
         struct { aiki_view reason, actor, ref; } control;
         /* state: RUN_* it ended in; error map unless completed */

@@ -189,6 +189,15 @@ static uint64_t get_control(aiki_reader *r, struct event *e)
     return get_ref(r, unknown, &e->as.control.ref);
 }
 
+static uint64_t get_unblocked(aiki_reader *r, struct event *e)
+{
+    uint64_t unknown = open_array(r, 0);
+    if (unknown == 0)
+        return 0;
+    e->as.unblocked.why = aiki_mp_read_uint(r);
+    return unknown - 1;
+}
+
 static uint64_t get_child_done(aiki_reader *r, struct event *e)
 {
     uint64_t unknown = open_array(r, CHILD_DONE_FIELDS);
@@ -281,7 +290,7 @@ static aiki_status get_body(aiki_reader *r, struct event *e)
         unknown = open_array(r, 1);
         e->as.blocked.error = get_error(r);
         break;
-    case EVENT_UNBLOCKED:
+    case EVENT_UNBLOCKED: unknown = get_unblocked(r, e); break;
     case EVENT_CANCEL_SEEN: unknown = open_array(r, 0); break;
     case EVENT_CANCEL_REQUESTED:
     case EVENT_WOKEN:

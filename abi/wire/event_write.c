@@ -201,6 +201,10 @@ static void put_body(aiki_writer *w, const struct event *e)
         put_raw(w, e->as.blocked.error);
         break;
     case EVENT_UNBLOCKED:
+        aiki_mp_array(w, e->as.unblocked.why != UNBLOCKED_BY_BUILD);
+        if (e->as.unblocked.why != UNBLOCKED_BY_BUILD)
+            aiki_mp_uint(w, e->as.unblocked.why);
+        break;
     case EVENT_CANCEL_SEEN: aiki_mp_array(w, 0); break;
     case EVENT_CANCEL_REQUESTED:
     case EVENT_WOKEN:

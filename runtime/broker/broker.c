@@ -466,6 +466,7 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
                                                   .idle = o->limits.idle,
                                                   .wait_timeout_ms = o->wait_timeout_ms,
                                                   .oom_events = o->oom_events,
+                                                  .keep_previous_ms = o->keep_previous_ms,
                                                   .drain_ms = o->limits.drain_ms};
     aiki_status st = create_link_to_server(b, err);
     if (st == AIKI_OK)

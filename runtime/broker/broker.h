@@ -35,6 +35,7 @@ struct broker_options {
     uint64_t task_threads;
     const char *oom_events;  /* file with the kernel's count of kills for want of memory; empty = found */
     struct limits_settings child_limits; /* what plugins' processes may use */
+    uint64_t keep_previous_ms; /* see struct builds_options */
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     struct broker_limits limits;
     int ready_fd; /* gets one JSON line when the session is up and the plugins found at start

@@ -93,6 +93,7 @@ struct builds_options {
     struct admit_options admit; /* without known */
     const char *oom_events; /* oom_init */
     uint64_t drain_ms; /* how long a process that is to end may go on with resident runs */
+    uint64_t keep_previous_ms; /* how long what a file was before is kept though no run needs it */
 };
 
 aiki_status builds_create(struct builds **ret, uv_loop_t *loop, struct conn_loop *conns,

@@ -98,6 +98,24 @@ static bool read_open(aiki_view document, uint64_t *ret)
     return found;
 }
 
+/* What a file was before what it is now: until that has shown what it is worth, a run that it cannot execute may
+ * go on here. */
+static bool is_previous(const struct build *b)
+{
+    int64_t age_ms = clock_mono_ms() - b->since_mono_ms;
+    bool serves = false;
+    if ((uint64_t)age_ms >= b->owner->options.keep_previous_ms)
+        return false;
+    for (const struct build *o = b->owner->all; o != NULL; o = o->next) {
+        if (strcmp(o->file_name, b->file_name) != 0 || o == b)
+            continue;
+        if (o->state == KEPT && o->since_mono_ms > b->since_mono_ms)
+            return false;
+        serves |= (o->state == SERVING || o->state == REGISTERING) && !has_hash(o, b->hash);
+    }
+    return serves;
+}
+
 static void on_answer(struct request *request, const struct frame *f)
 {
     struct build *b = container_of(request, struct build, kept.question);
@@ -111,7 +129,7 @@ static void on_answer(struct request *request, const struct frame *f)
         msg_DOCUMENT_read(f->payload, &m, NULL) != AIKI_OK || !read_open(m.value, &b->kept.open))
         return; /* asked again; until then it stays */
     b->kept.answered = true;
-    if (b->kept.open == 0 && b->state == KEPT && !b->owner->cb.is_used(b, b->owner->arg)) {
+    if (b->kept.open == 0 && b->state == KEPT && !b->owner->cb.is_used(b, b->owner->arg) && !is_previous(b)) {
         log_info("intake", "plugin %s: no open run needs this build any more", b->label);
         keep_remove(b->owner->keep, b->hash);
         kept_drop(b);
@@ -256,6 +274,7 @@ void kept_add(const struct build *before)
     b->state = KEPT;
     b->signature = before->signature;
     b->since_mono_ms = clock_mono_ms();
+    keep_touch(bs->keep, b->hash);
     b->kept.pause_ms = KEPT_LOOK_MS;
     b->kept.ask_at_mono_ms = b->since_mono_ms + KEPT_LOOK_MS;
     kept_file_changed(bs, b->file_name);

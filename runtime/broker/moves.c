@@ -19,7 +19,8 @@ struct move {
     bool reading;      /* the journal is on its way */
     int64_t since_mono_ms; /* it waits for a process since then; 0 = it does not */
     uint64_t load_ms;  /* how long it has */
-    bool alone;        /* to a process of the build it was claimed for, with no other run in it */
+    bool apart;        /* whichever build executes it: in a process with no other run in it */
+    bool alone;        /* to such a process, of the build that follows */
     uint8_t of[BUILD_BYTES];
     aiki_writer error; /* what the first of them said: error map */
 };
@@ -188,14 +189,21 @@ static void find_process(struct relay *r, struct run *run)
     relay_release(r, c, run);
 }
 
+static void find_process_of(struct relay *r, struct run *run, const struct build *of)
+{
+    run->move->to = NULL;
+    run->move->alone = true;
+    memcpy(run->move->of, build_hash(of), BUILD_BYTES);
+    find_process(r, run);
+}
+
 void moves_wait_alone(struct relay *r, struct run *run, struct build *of)
 {
     moves_wait_for(r, run, NULL);
     if (run->move == NULL)
         return;
-    run->move->alone = true;
-    memcpy(run->move->of, build_hash(of), BUILD_BYTES);
-    find_process(r, run);
+    run->move->apart = true;
+    find_process_of(r, run, of);
 }
 
 struct search {
@@ -264,7 +272,7 @@ static void hand_over(struct relay *r, struct run *run, struct build *b,
     if (run->move->alone || run->move->wanted.tried_count > 0)
         log_info("relay", "run %s goes on with %s%s", text_of(&run->id, id), build_label(b),
                  run->move->alone ? ", alone" : "");
-    if (!run->move->alone) /* else it is the build that was claimed for */
+    if (!run->move->alone || run->move->wanted.tried_count > 0) /* else the build it was claimed for */
         conn_send(server, MOVED, 0, .run = run->id, .epoch = run->epoch,
                   .build = {build_hash(b), BUILD_BYTES}, .load_ms = run->move->load_ms);
     fault_point(runtime_moved_sent);
@@ -301,6 +309,8 @@ void moves_go_on(struct relay *r, struct run *run, const struct msg_CLAIMED *m, 
         find_process(r, run);
     else if (move->to == NULL)
         move->to = find_other(r, move, &later);
+    if (run->moving && move->apart && !move->alone && move->to != NULL)
+        find_process_of(r, run, move->to);
     if (!run->moving)
         return;
     if (r->stopping && session_conn(r->session) != NULL) {

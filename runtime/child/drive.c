@@ -139,17 +139,21 @@ static bool prepare_attempt(struct run *r, struct attempt *a)
 static void hold_back(struct run *r, struct step *s)
 {
     aiki_error err;
+    bool quarantined = ((const struct plugin_task *)s->task)->quarantined;
 
     /* Barred when it was called, and lifted since: it was not announced, so it begins in the next
      * stay. */
-    bool lifted = !((const struct plugin_task *)s->task)->quarantined;
+    bool lifted = !quarantined && !replay_is_spent(&r->replay, s);
 
     r->held_back = lifted || r->acted || r->appends > 0;
     if (r->held_back) {
         replay_leave(&r->replay, s);
         return;
     }
-    run_quarantine_error(r, "task", s->name, &err);
+    if (quarantined)
+        run_quarantine_error(r, false, s->name, &err);
+    else
+        run_spent_error(r, s, &err);
     run_unfit(r, &err);
 }
 

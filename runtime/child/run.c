@@ -455,27 +455,66 @@ static void build_text(const struct run *r, char text[2 * BUILD_SHOWN_BYTES + 1]
         snprintf(text + 2 * i, 3, "%02x", r->child->build[i]);
 }
 
-void run_quarantine_error(const struct run *r, const char *what, aiki_view name, aiki_error *ret)
+void run_quarantine_error(struct run *r, bool workflow, aiki_view name, aiki_error *ret)
 {
     char build[2 * BUILD_SHOWN_BYTES + 1];
+    aiki_writer details = run_writer(r);
 
     build_text(r, build);
     (void)error_code(ret, AIKI_CRASHED, "QUARANTINED",
                      "%s %.*s ended the processes of this build too often and is quarantined; serve a "
                      "build that is mended, or lift it: aiki plugins unquarantine %s",
-                     what, (int)(name.size_bytes < 100 ? name.size_bytes : 100),
-                     (const char *)name.data, build);
+                     workflow ? "workflow" : "task",
+                     (int)(name.size_bytes < 100 ? name.size_bytes : 100), (const char *)name.data, build);
+    aiki_mp_map(&details, 2);
+    aiki_mp_str(&details, "workflow");
+    aiki_mp_bool(&details, workflow);
+    aiki_mp_str(&details, "name");
+    aiki_mp_strn(&details, (const char *)name.data, (size_t)name.size_bytes);
+    if (details.status == AIKI_OK)
+        ret->details = aiki_writer_view(&details);
+}
+
+static void add_cause(struct run *r, aiki_error *err, aiki_view error)
+{
+    aiki_error *cause = run_alloc(r, sizeof(*cause));
+
+    if (cause == NULL)
+        return;
+    *cause = (aiki_error)AIKI_ERROR_INIT;
+    if (error_read(error, cause, run_alloc, r) == AIKI_OK)
+        err->cause = cause;
+}
+
+/* The time says until when the server holds the run for another build. */
+void run_spent_error(struct run *r, const struct step *s, aiki_error *ret)
+{
+    char build[2 * BUILD_SHOWN_BYTES + 1];
+    aiki_writer details = run_writer(r);
+
+    build_text(r, build);
+    (void)error_code(ret, AIKI_CRASHED, "TASK_CRASHED",
+                     "task %.*s ended its process %llu times in this build, its crash budget; serve another "
+                     "one that fits the run, or have this one try again: aiki plugins unquarantine %s",
+                     (int)(s->name.size_bytes < 40 ? s->name.size_bytes : 40), (const char *)s->name.data,
+                     (unsigned long long)s->crashes->count, build);
+    aiki_mp_map(&details, 1);
+    aiki_mp_str(&details, "crashed_at_ms");
+    aiki_mp_int(&details, s->crashes->at_ms);
+    if (details.status == AIKI_OK)
+        ret->details = aiki_writer_view(&details);
+    add_cause(r, ret, s->crashes->error);
 }
 
 /* Its own code ended the process too often: not again by this build. */
 static bool check_crashes(struct run *r)
 {
     const struct journal *j = &r->replay.journal;
-    aiki_error err, cause = AIKI_ERROR_INIT;
+    aiki_error err;
     char build[2 * BUILD_SHOWN_BYTES + 1];
 
     if (r->workflow->quarantined) {
-        run_quarantine_error(r, "workflow", view_of(r->workflow_name), &err);
+        run_quarantine_error(r, true, view_of(r->workflow_name), &err);
         run_unfit(r, &err);
         return false;
     }
@@ -486,9 +525,8 @@ static bool check_crashes(struct run *r)
                      "workflow %s ended its process %llu times; serve a build that is mended, or have "
                      "this one try again: aiki plugins unquarantine %s",
                      r->workflow_name, (unsigned long long)j->crashes, build);
-    if (error_read(j->crash_error, &cause, run_alloc, r) == AIKI_OK)
-        err.cause = &cause;
-    run_block(r, &err);
+    add_cause(r, &err, j->crash_error);
+    run_unfit(r, &err);
     return false;
 }
 

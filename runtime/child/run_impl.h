@@ -15,8 +15,10 @@ void run_block(struct run *r, const aiki_error *err);
 void run_verdict(struct run *r, const aiki_error *err);
 /* What is on record does not fit this build: tell the broker, who may know one that it fits. */
 void run_unfit(struct run *r, const aiki_error *err);
-/* Why this build may not execute that code: QUARANTINED. */
-void run_quarantine_error(const struct run *r, const char *what, aiki_view name, aiki_error *ret);
+/* Why this build may not execute that code: QUARANTINED. Borrows from memory of the run. */
+void run_quarantine_error(struct run *r, bool workflow, aiki_view name, aiki_error *ret);
+/* Why it may not execute that step any more: TASK_CRASHED. Borrows from memory of the run. */
+void run_spent_error(struct run *r, const struct step *s, aiki_error *ret);
 /* True: an append of that size, or what replay keeps, is over a limit, and the run was blocked. */
 bool run_block_if_too_large(struct run *r, uint64_t append_bytes);
 /* This process cannot go on with the run, and that is not the run's fault: hand it back. */

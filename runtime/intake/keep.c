@@ -145,6 +145,13 @@ aiki_status keep_write_note(struct keep *k, const uint8_t build[BUILD_BYTES], ai
                       strerror(errno));
 }
 
+void keep_touch(struct keep *k, const uint8_t build[BUILD_BYTES])
+{
+    char directory[CACHE_PATH_SIZE];
+    if (build_path(k, build, directory))
+        (void)utimensat(AT_FDCWD, directory, NULL, 0); /* not kept: it has no age to change */
+}
+
 /* Plain files in a directory, and the directory. */
 static void remove_directory(const char *path)
 {

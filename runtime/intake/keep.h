@@ -33,8 +33,10 @@ bool keep_read_note(const struct keep *k, const uint8_t build[BUILD_BYTES], aiki
 /* Of a build that was added; without it the next start probes. */
 aiki_status keep_write_note(struct keep *k, const uint8_t build[BUILD_BYTES], aiki_view sandbox,
                             const struct probe_answer *answer, aiki_error *err);
+/* Its age counts from now on: another build serves since. */
+void keep_touch(struct keep *k, const uint8_t build[BUILD_BYTES]);
 void keep_remove(struct keep *k, const uint8_t build[BUILD_BYTES]);
-/* Everything that is kept; age_ms: since it was added. fn may not add or remove. */
+/* Everything that is kept; age_ms: since it was added or touched. fn may not add or remove. */
 void keep_each(struct keep *k,
                void (*fn)(const uint8_t build[BUILD_BYTES], const char *file, const char *path,
                           int64_t age_ms, void *arg),

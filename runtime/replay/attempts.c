@@ -115,20 +115,45 @@ static void fail_unknown(struct replay *r, struct step *s)
     fail_for_good(r, s, make_error(r, s, &e));
 }
 
-static bool of_two_builds(const struct step *s)
+static const struct crashes *crashes_of(const struct replay *r, const struct step *s)
 {
-    return s->crashes > 0 && s->crashed_elsewhere && !BUG(two_builds_unseen);
+    const struct crashes *c = s->crashes;
+
+    return c != NULL && c->pass == r->journal.passes ? c : NULL;
+}
+
+/* What crashes two builds is in the input, not in a build: a third one is not tried with it, unless
+ * somebody asks (docs/decisions/0012). */
+static bool of_two_builds(const struct replay *r, const struct step *s)
+{
+    const struct crashes *c = crashes_of(r, s);
+
+    return c != NULL && c->here && c->elsewhere && !BUG(two_builds_unseen);
+}
+
+bool replay_is_spent(const struct replay *r, const struct step *s)
+{
+    uint64_t max = s->policy->crashes_max > 0 ? s->policy->crashes_max : CRASHES_DEFAULT;
+    const struct crashes *c = crashes_of(r, s);
+
+    return c != NULL && c->lifts == r->journal.lifts && c->count >= max && !BUG(crash_uncounted);
+}
+
+static bool is_unknown(const struct step *s)
+{
+    return s->policy->at_most_once && s->begun_attempt > s->attempt && !BUG(once_repeated);
 }
 
 /* The crash budget is none of the retry policy's business: a process that dies is replaced and the
- * attempt executed again, but not for ever. What crashes two builds is in the input, not in a build:
- * a third one is not tried with it, unless somebody asks (docs/decisions/0012). */
+ * attempt executed again, but not for ever. Where the budget of one build is spent another one may do,
+ * and the run is held for that; this is what is left when none came in time. */
 static bool is_crashed_out(const struct replay *r, const struct step *s)
 {
-    uint64_t max = s->policy->crashes_max > 0 ? s->policy->crashes_max : CRASHES_DEFAULT;
-
-    return (s->crashes >= max || of_two_builds(s)) && s->crash_pass == r->journal.passes &&
-           !BUG(crash_uncounted);
+    if (of_two_builds(r, s))
+        return true;
+    if (!replay_is_spent(r, s) || s->barred)
+        return false;
+    return is_unknown(s) || s->crashes->seq < r->journal.vain_seq || BUG(hold_unawaited);
 }
 
 static void fail_crashed(struct replay *r, struct step *s)
@@ -140,9 +165,9 @@ static void fail_crashed(struct replay *r, struct step *s)
                      "of the run say where",
                      s->name.size_bytes < NAME_SHOWN_BYTES_MAX ? (int)s->name.size_bytes
                                                                : NAME_SHOWN_BYTES_MAX,
-                     (const char *)s->name.data, (unsigned long long)s->crashes,
-                     of_two_builds(s) ? "and that of another build" : "its crash budget");
-    s->error = s->crash_error; /* its cause */
+                     (const char *)s->name.data, (unsigned long long)s->crashes->count,
+                     of_two_builds(r, s) ? "and that of another build" : "its crash budget");
+    s->error = s->crashes->error; /* its cause */
     fail_for_good(r, s, make_error(r, s, &e));
 }
 
@@ -158,11 +183,13 @@ bool attempt_begin_call(struct replay *r, struct step *s)
         fail_crashed(r, s);
         return true;
     }
-    if (s->policy->at_most_once && s->begun_attempt > s->attempt && !BUG(once_repeated)) {
+    if (is_unknown(s)) {
         fail_unknown(r, s);
         return true;
     }
-    if (s->attempt > 0)
+    if (replay_is_spent(r, s))
+        s->barred = true;
+    else if (s->attempt > 0)
         return false;
     /* These count from the call, and go on counting in another process. */
     if (!s->on_record &&

@@ -254,6 +254,21 @@ static aiki_status load_step(struct journal *j, const struct event *e, aiki_erro
     return AIKI_OK;
 }
 
+static void count_crash(const struct journal *j, struct crashes *c, const struct event *e, bool other)
+{
+    if (c->pass != j->passes)
+        *c = (struct crashes){.pass = j->passes};
+    c->elsewhere |= other;
+    if (other)
+        return;
+    c->count = c->lifts == j->lifts ? c->count + 1 : 1;
+    c->lifts = j->lifts;
+    c->here = true;
+    c->seq = e->seq;
+    c->at_ms = e->at_ms;
+    c->error = e->as.crashed.error;
+}
+
 /* What counts against the crash budget. A step need not be on record: it is not asked for then. */
 static aiki_status load_crash(struct journal *j, const struct event *e, aiki_error *err)
 {
@@ -269,20 +284,22 @@ static aiki_status load_crash(struct journal *j, const struct event *e, aiki_err
     struct step *s = journal_find(j, &e->as.crashed.address, e->as.crashed.nth);
     if (s == NULL)
         s = journal_add(j, &e->as.crashed.address, e->as.crashed.nth);
-    if (s == NULL)
+    if (s != NULL && s->crashes == NULL)
+        s->crashes = j->memory.alloc(j->memory.arg, sizeof(*s->crashes));
+    if (s == NULL || s->crashes == NULL)
         return no_memory(j, e, err);
-    if (s->crash_pass != j->passes) {
-        s->crashes = 0;
-        s->crashed_elsewhere = false;
-    }
-    s->crash_pass = j->passes;
-    if (other) {
-        s->crashed_elsewhere = true;
-        return AIKI_OK;
-    }
-    s->crashes++;
-    s->crash_error = e->as.crashed.error;
+    count_crash(j, s->crashes, e, other);
     return AIKI_OK;
+}
+
+static void load_unblocked(struct journal *j, const struct event *e)
+{
+    if (!BUG(unblock_counts_on))
+        j->crashes = 0;
+    if (e->as.unblocked.why == UNBLOCKED_LIFTED)
+        j->lifts++;
+    if (e->as.unblocked.why == UNBLOCKED_IN_VAIN)
+        j->vain_seq = e->seq;
 }
 
 static aiki_status load_warned(struct journal *j, const struct event *e, aiki_error *err)
@@ -328,7 +345,7 @@ static aiki_status load_event(struct journal *j, const struct event *e, aiki_err
     case EVENT_CANCEL_SEEN: return add_delivery(j, NULL) == AIKI_OK ? AIKI_OK : no_memory(j, e, err);
     case EVENT_RUN_RETRIED: outside_retried(j, e); return AIKI_OK;
     case EVENT_CRASHED: return load_crash(j, e, err);
-    case EVENT_UNBLOCKED: j->crashes = BUG(unblock_counts_on) ? j->crashes : 0; return AIKI_OK;
+    case EVENT_UNBLOCKED: load_unblocked(j, e); return AIKI_OK;
     case EVENT_COMPLETED:
     case EVENT_FAILED:
     case EVENT_CANCELLED:

@@ -45,6 +45,16 @@ struct timing {
     int64_t recorded_at_ms; /* when a heartbeat of this attempt was last recorded; 0 = never */
 };
 
+/* Charged to a step in one pass of the run. */
+struct crashes {
+    uint64_t pass;
+    uint64_t count, lifts; /* under this build, since somebody last let it try again */
+    bool here, elsewhere;  /* under this build, under others */
+    uint64_t seq;          /* of the last one under this build: event, time, error */
+    int64_t at_ms;
+    aiki_view error;
+};
+
 struct step {
     struct step *chain;         /* in its hash bucket */
     struct step *next;          /* in the queue of its phase */
@@ -85,9 +95,7 @@ struct step {
     int64_t called_at_ms;   /* 0 = not known to be called */
     struct timing *timing;  /* NULL: no timeouts, no heartbeats */
     const struct task_policy *policy;
-    uint64_t crashes, crash_pass; /* charged to it under this build, in that pass of the run */
-    bool crashed_elsewhere;       /* and at least one to another build, in that pass */
-    aiki_view crash_error;        /* of the last one under this build */
+    struct crashes *crashes; /* NULL: none was charged to it */
     uint64_t barrier; /* events that must be acknowledged before it may start */
     const void *task;    /* the caller's, untouched here */
     const void *expects; /* signal: so is this; NULL: any payload */
@@ -142,6 +150,8 @@ struct journal {
     aiki_view build;    /* the owner's to fill in: which build is executing; crashes of others are theirs */
     uint64_t crashes;   /* of the workflow's own code under this build, since it was last unblocked */
     aiki_view crash_error; /* of the last one */
+    uint64_t lifts;     /* UNBLOCKED because somebody lets the build that crashed try again */
+    uint64_t vain_seq;  /* of the last UNBLOCKED because nothing came in time; 0 = none */
     uint8_t warned;     /* WARNED_* of the run itself on record */
     struct event start; /* the STARTED event; kind 0 before it was loaded */
     struct retry start_retry; /* what it says about retries, with defaults filled in */

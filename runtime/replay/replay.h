@@ -166,6 +166,8 @@ void replay_attempt_gone(struct replay *r, struct step *s);
 void replay_attempt_beat(struct replay *r, struct step *s, aiki_view details, int64_t now_ms);
 /* What earlier attempts left with their heartbeats; borrowed until the next one. */
 aiki_view replay_last_details(const struct step *s);
+/* Whether this build has spent the crash budget of a task: given out by REPLAY_START it is as if barred. */
+bool replay_is_spent(const struct replay *r, const struct step *s);
 /* When the attempt that is about to begin is stopped at the latest, timeouts that count from its
  * beginning apart; 0 = never. */
 int64_t replay_attempt_limit_ms(const struct replay *r, const struct step *s);

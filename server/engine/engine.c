@@ -265,6 +265,7 @@ static bool go_on(struct run *run, const struct engine_now *now, const struct en
         engine_disown(run);
         run->flags &= ~(uint64_t)RUN_FLAG_ALONE;
         run->state = outcome;
+        run->wake_at_ms = a->wake_at_ms;
         return true;
     case ENDED:
         engine_end(run,

@@ -9,7 +9,7 @@
  *      ^ ^ ^              | |     |                 | timer, matching signal, child's end,
  *      | | +-- lose, -----+ |     | finish          | cancel, wake
  *      | |     release      |     +--> COMPLETED / FAILED / CANCELLED --retry--> QUEUED
- *      | +---- unblock --- BLOCKED                  |
+ *      | +- unblock, timer-- BLOCKED                |
  *      +--------------------------------------------+
  *
  *     start later: SCHEDULED --timer, wake--> QUEUED          SCHEDULED --cancel--> CANCELLED
@@ -58,7 +58,7 @@ struct engine_append {
     uint64_t number;
     uint64_t next;        /* NEXT_* */
     uint64_t seen;
-    int64_t wake_at_ms;
+    int64_t wake_at_ms;   /* NEXT_PARK: of the waits. NEXT_BLOCK: until when it is held; 0 = for ever */
     aiki_view waits;
     aiki_view events;     /* new events, concatenated */
     aiki_view claim_body; /* body of the CLAIMED event that goes in front of the first append */
@@ -121,9 +121,12 @@ bool engine_wake(struct run *run, const struct engine_now *now,
 /* The owner is gone: a new epoch and a new offer. False: nobody owned it. */
 bool engine_lose(struct run *run, const struct engine_now *now,
                  struct engine_effects *ret_effects);
-/* A build appeared that may continue a blocked run. False: it is not blocked. */
+/* A blocked run may go on, for the reason in the body. False: it is not blocked. */
 bool engine_unblock(struct run *run, const struct engine_now *now, aiki_view unblocked_body,
                     aiki_writer *events, struct engine_effects *ret_effects);
+/* The time is over that a blocked run was held for another build. False: it is not, or there is none. */
+bool engine_hold_over(struct run *run, const struct engine_now *now, aiki_view unblocked_body,
+                      aiki_writer *events, struct engine_effects *ret_effects);
 /* The journal cannot be read: nobody shall execute the run until somebody has looked at it. */
 void engine_condemn(struct run *run, const struct engine_now *now);
 /* A row read from the store: nobody owns it in this incarnation. */

@@ -289,9 +289,18 @@ bool engine_unblock(struct run *run, const struct engine_now *now, aiki_view unb
     return true;
 }
 
+bool engine_hold_over(struct run *run, const struct engine_now *now, aiki_view unblocked_body,
+                      aiki_writer *events, struct engine_effects *ret_effects)
+{
+    memset(ret_effects, 0, sizeof(*ret_effects));
+    return run->wake_at_ms != 0 && run->wake_at_ms <= now->at_ms &&
+           engine_unblock(run, now, unblocked_body, events, ret_effects);
+}
+
 void engine_condemn(struct run *run, const struct engine_now *now)
 {
     engine_disown(run);
+    run->wake_at_ms = 0;
     run->state = RUN_BLOCKED;
     run->epoch = engine_epoch_next(run->epoch, now);
     engine_touch(run, now);

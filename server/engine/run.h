@@ -48,7 +48,7 @@ struct run {
     uint64_t signals;       /* arrivals (event.h) on record */
     uint64_t journal_bytes; /* of the stored events, as far as they were counted */
     int64_t wake_at_ms;     /* parked or scheduled: when to wake; queued: when to end if nobody has
-                             * claimed it; 0 = no timer */
+                             * claimed it; blocked: until when it is held; 0 = no timer */
     int64_t deadline_ms;    /* when it ends TIMED_OUT; 0 = never */
     uint64_t children;      /* runs it started as its children, however they ended */
     int64_t updated_at_ms;  /* of the last event or change; events never go back behind it */

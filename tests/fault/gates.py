@@ -28,7 +28,7 @@ def new_serves(s, original):
 def parked(stacks):
     """Runs of the original build that wait for their signal."""
     def make(server_env=None, runtime_env=None, runtime_args=()):
-        s = stacks(start=False)
+        s = stacks(start=False, runtime_args=["--keep-previous-ms", "0"])  # kept is what runs need
         s.drop("change", plugin("change-original"))
         s.start_redis()
         s.start_server(env=server_env)

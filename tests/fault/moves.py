@@ -18,7 +18,7 @@ def serving(s):
 def parked(stacks):
     """Runs of the original build that wait for their signal."""
     def make(env=None):
-        s = stacks(start=False)
+        s = stacks(start=False, runtime_args=["--keep-previous-ms", "0"])  # kept is what runs need
         s.drop("change", plugin("change-original"))
         s.start_redis()
         s.start_server()

@@ -7,7 +7,7 @@ import pytest
 
 import chain
 from harness import HttpError, plugin, until
-from points import QUARANTINES
+from points import MOVES, QUARANTINES, owner_of
 
 CRASHES = 3  # until a task is quarantined
 
@@ -87,6 +87,17 @@ def test_killed_at(stacks, point):
         chain.check(s.history(run))
 
 
+def test_crashes_before_and_behind_a_kill_of_the_server_count_together(stacks):
+    s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", CRASHES])
+    for n in range(CRASHES):
+        until(lambda: s.get("/v1/plugins")["plugins"], "the runtime is there")
+        assert quarantined(s) == [], f"it crashed {n} times"
+        run = crash(s, n)
+        until(lambda: charged(s, run), "it crashed")
+        s.restart_server()
+    until(lambda: quarantined(s) == ["crash"], "it crashed too often")
+
+
 def pair(s):
     """The good build asleep with a run, the bad one over it."""
     s.drop("verge", plugin("verge-good"))
@@ -133,3 +144,34 @@ def test_without_a_build_before_the_runs_are_blocked_and_say_why(stacks):
     s.drop("verge", plugin("verge-good"))  # a mended build is what resolves it
     for run in runs:
         assert s.result(run) == {"ok": True}
+
+
+@pytest.mark.parametrize("point", MOVES)
+def test_killed_while_the_build_before_takes_over_a_run(stacks, point):
+    s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "0"], start=False)
+    s.start_redis()
+    s.start_server()
+    s.start_runtime(0, env={"AIKI_FAULT": f"{point}=kill", "AIKI_FAULT_ONCE": str(s.directory / "spent")})
+    s.drop("crash", plugin("crash-next"))
+    until(lambda: sorted(p["state"] for p in s.get("/v1/plugins")["plugins"]) == ["kept", "serving"], "it is deployed")
+    run = s.start_surely("crash", {"how": "null", "times": 3, "path": str(s.directory / "marks")}, "c")
+    if owner_of(point) == "runtime":
+        until(lambda: not s.runtime.alive(), f"{point} is passed")
+        s.start_runtime(0)
+    assert s.result(run) == {"crashes": 3}
+    assert (s.directory / "spent").exists() and len({e["build"] for e in charged(s, run)}) == 1
+    chain.check(s.history(run))
+
+
+@pytest.mark.parametrize("point", ["server.timer.due", "server.commit.before", "server.commit.after"])
+def test_killed_when_a_run_is_held_no_longer(stacks, point):
+    """What a server commits first after a restart is that the time is over."""
+    s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "0", "--crash-hold-ms", "1000"])
+    run = s.start("crash", {"how": "null", "times": 99, "path": str(s.directory / "marks")})
+    until(lambda: s.state(run) == "blocked", "it is held")
+    s.restart_server(env={"AIKI_FAULT": f"{point}=kill"})
+    until(lambda: not s.server.alive(), f"{point} is passed")
+    s.start_server()
+    assert s.outcome(run)["error"]["code"] == "STEP_CRASHED"
+    assert len(charged(s, run)) == 3
+    chain.check(s.history(run))

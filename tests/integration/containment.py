@@ -6,7 +6,8 @@ from harness import ASKS, end, plugin, until
 
 # A sanitizer of the host looks for leaks at exit(), which plugin code calls here, and ends with abort().
 UNADORNED = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1"}
-MANY = ["--quarantine-crashes", "0"]  # for tests that crash a lot and are not about that
+# For tests that crash a lot and are not about what is done for the build's other runs.
+MANY = ["--quarantine-crashes", "0", "--crash-hold-ms", "0"]
 
 
 @pytest.fixture
@@ -116,7 +117,8 @@ def test_a_kill_for_want_of_memory_is_told_from_any_other(stacks, tmp_path, by):
     count, begun = tmp_path / "count", tmp_path / "begun"
     kills, executions = 0, 0
     count.write_text("oom 0\noom_kill 0\n")
-    s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "4"], runtime_args=["--oom-events", str(count)])
+    s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "4", "--crash-hold-ms", "0"],
+               runtime_args=["--oom-events", str(count)])
     runs = [crash(s, "none", ms=60000, name=f"slow{i}", begun=str(begun)) for i in range(2)]
 
     def both_execute():

@@ -135,7 +135,7 @@ def test_the_new_build_serves_while_the_old_one_finishes(stacks):
 
 
 def test_replaced_many_times_the_last_one_serves(stacks):
-    s = stacks(plugins=["ledger"])
+    s = stacks(plugins=["ledger"], runtime_args=["--keep-previous-ms", "0"])
     run, ledger = start_ledger(s, 20, 20)
     for i in range(15):
         install(s, "ledger.so", other_build("ledger", b"%d" % i))

@@ -7,7 +7,8 @@ import pytest
 
 from harness import RUNTIME, SANITIZED, until
 
-MANY = ["--quarantine-crashes", "0"]  # for tests that crash a lot and are not about that
+# For tests that crash a lot and are not about what is done for the build's other runs.
+MANY = ["--quarantine-crashes", "0", "--crash-hold-ms", "0"]
 SMALL = ["--child-memory", "160"]
 
 

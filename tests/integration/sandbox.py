@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not offered("landlock") or not offered("filters"
 
 def confined(stacks, setting, plugins=("confined",), **more):
     return stacks(plugins=list(plugins), runtime_args=["--sandbox", setting],
-                  server_args=["--quarantine-crashes", "0"], **more)
+                  server_args=["--quarantine-crashes", "0", "--crash-hold-ms", "0"], **more)
 
 
 def do(s, what, path=None):

@@ -644,7 +644,7 @@ static void take_event(struct sim_run *r, const struct event *e)
     case EVENT_JOINED: join_noted(r, e); break;
     case EVENT_WARNED: warned(r, e); break;
     case EVENT_BLOCKED: blocked(r, e); break;
-    case EVENT_UNBLOCKED: memset(r->code_crashes, 0, sizeof(r->code_crashes)); break;
+    case EVENT_UNBLOCKED: fact_unblocked(r, e); break;
     case EVENT_RUN_RETRIED: retried(r, e); break;
     case EVENT_DROPPED:
         note_ref(r, e, e->as.control.ref);

@@ -42,7 +42,8 @@ struct fact_signal {
 /* A crash that is charged to a step. */
 struct fact_crash {
     struct address address;
-    uint64_t nth, pass;
+    uint64_t nth, pass, seq;
+    int64_t at_ms;
     uint32_t build;
 };
 /* The end of a child, as its parent was told. */
@@ -123,6 +124,7 @@ struct sim_run {
     uint32_t code_crashes[BUILDS]; /* charged to its own code since it was unblocked or tried again */
     struct fact_crash *crashes;
     uint32_t crash_count, crash_capacity;
+    uint64_t lifted_seq, vain_seq; /* UNBLOCKED: a build may try again, none came in time */
     /* what the unit at hand did to it, for family.c */
     uint64_t seq_before;
     uint32_t ends_before, joins_before;
@@ -167,6 +169,7 @@ void fact_attempt_failed(struct sim_run *r, const struct event *e, struct fact_s
 void fact_crashed(struct sim_run *r, const struct event *e);
 void fact_check_schema(const struct sim_run *r, const struct event *e, const struct fact_step *s, uint64_t what);
 /* How often a step has crashed under a build in this pass, and whether that is too often. */
+void fact_unblocked(struct sim_run *r, const struct event *e);
 bool fact_is_crashed_out(const struct sim_run *r, const struct address *a, uint64_t nth, uint32_t name,
                          uint32_t build);
 bool fact_has_ref(const struct sim_run *r, uint64_t ref);

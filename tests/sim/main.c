@@ -71,6 +71,7 @@ static struct config config_of(uint64_t seed, const struct options *o)
     c.clients = 1 + (uint32_t)rng_below(&g, CLIENTS_MAX);
     c.workflows = 1 + (uint32_t)rng_below(&g, WORKFLOWS_MAX);
     c.fault_percent = 30 + (uint32_t)rng_below(&g, 200);
+    c.hold_ms = rng_permille(&g, 300) ? 0 : (int64_t)rng_below(&g, 20000);
     if (o->has_faults)
         c.faults = o->faults;
     if (o->has_primitives)

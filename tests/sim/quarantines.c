@@ -1,23 +1,25 @@
 /* quarantines.c - code that takes processes down too often: what is on record about it, and who knows.
  *
- *   what is quarantined has crashed that often in that time, in two runs at least, since the server started
- *   what has, is quarantined; a restart does not forget it, and every runtime that has the build knows
+ *   what is quarantined has crashed that often in that time, in two runs at least, however often the server was
+ *   started again meanwhile; what has, is quarantined, and every runtime that has the build knows
  */
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "quarantine.h"
 #include "sim.h"
 #include "wire/error.h"
 
-enum { BITS = NAMES + WORKFLOWS_MAX };
+enum { BITS = NAMES + WORKFLOWS_MAX, CRASHES_KEPT = 100 };
 
-/* Charged crashes of one task or workflow of a build, in one life of the server. */
+/* Charged crashes of one task or workflow of a build since it was last lifted. */
 struct count {
-    uint64_t generation;
-    int64_t at_ms[16];
-    uint32_t count, first_run;
-    bool several;
+    struct {
+        int64_t at_ms;
+        uint32_t run;
+    } crashes[CRASHES_KEPT];
+    uint32_t count;
 };
 static struct {
     struct count counts[BUILDS][BITS];
@@ -36,12 +38,23 @@ uint32_t quarantine_bit(aiki_view name, bool workflow) { return 1u << number_of(
 
 bool quarantine_was(uint32_t build) { return all.ever[build] != 0; }
 
+/* Whether there was a moment at which it had. */
 static bool is_too_much(const struct count *c)
 {
     uint32_t max = sim.config.quarantine_crashes;
-    if (!USES(QUARANTINE) || !c->several || c->count < max)
-        return false;
-    return c->at_ms[(c->count - 1) % 16] - c->at_ms[(c->count - max) % 16] <= QUARANTINE_MS;
+    for (uint32_t last = 0; USES(QUARANTINE) && last < c->count && last < CRASHES_KEPT; last++) {
+        uint32_t within = 0;
+        bool several = false;
+        for (uint32_t i = 0; i <= last; i++) {
+            if (c->crashes[i].at_ms < c->crashes[last].at_ms - QUARANTINE_MS)
+                continue;
+            within++;
+            several |= c->crashes[i].run != c->crashes[last].run;
+        }
+        if (within >= max && several)
+            return true;
+    }
+    return false;
 }
 
 /* Kills count for the run alone: nobody can tell an operator from the kernel. */
@@ -54,10 +67,9 @@ void quarantine_counts(const struct sim_run *r, const struct event *e)
     (void)error_read(e->as.crashed.error, &err, NULL, NULL); /* its code counts */
     if (strcmp(err.code, "CRASH_KILLED") == 0)
         return;
-    if (c->generation != sim.server.generation + 1)
-        *c = (struct count){.generation = sim.server.generation + 1, .first_run = fact_run_number(r)};
-    c->several |= c->first_run != fact_run_number(r);
-    c->at_ms[c->count++ % 16] = e->at_ms;
+    uint32_t at = c->count++ % CRASHES_KEPT;
+    c->crashes[at].run = fact_run_number(r);
+    c->crashes[at].at_ms = e->at_ms;
     if (is_too_much(c))
         all.ever[build] |= 1u << number;
 }
@@ -73,7 +85,7 @@ static void take_row(const struct workflow_row *row)
         memset(c, 0, sizeof(*c));
         return;
     }
-    if (c->generation != sim.server.generation + 1 || !is_too_much(c))
+    if (!is_too_much(c))
         violation("%.*s of build %u is quarantined, and has not crashed that often",
                   (int)row->name.size_bytes, (const char *)row->name.data, build);
     all.on[build] |= bit;
@@ -91,8 +103,7 @@ void quarantine_quiet(void)
     for (uint32_t build = 0; build < BUILDS; build++) {
         uint32_t should = all.on[build];
         for (uint32_t i = 0; i < BITS; i++)
-            if (all.counts[build][i].generation == sim.server.generation + 1 &&
-                is_too_much(&all.counts[build][i]))
+            if (is_too_much(&all.counts[build][i]))
                 should |= 1u << i;
         for (uint32_t peer = 0; peer < sim.config.runtimes; peer++) {
             bool registered;

@@ -261,6 +261,7 @@ void server_start(void)
     if (USES(QUARANTINE))
         s->p.quarantine.crashes_max = sim.config.quarantine_crashes;
     s->p.quarantine.window_ms = QUARANTINE_MS;
+    s->p.quarantine.hold_ms = sim.config.hold_ms;
     if (USES(SMALL_UNITS))
         s->p.family_unit_runs = sim.config.unit_runs;
     if (pipeline_restore(&s->p, &err) != AIKI_OK)

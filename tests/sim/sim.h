@@ -126,6 +126,7 @@ struct config {
     uint32_t request_permille; /* how often a client asks something of a run */
     uint64_t page_bytes;    /* of a journal */
     uint32_t quarantine_crashes; /* before code is quarantined */
+    int64_t hold_ms;        /* of a run whose task has spent its crash budget */
     uint32_t unit_runs;     /* from how many on a family is closed in several units */
     bool verbose;
 };

@@ -228,11 +228,23 @@ static void unfit_for_quarantine(struct stay *s)
     unfit(s, &err);
 }
 
+static void unfit_for_crashes(struct stay *s, const struct step *step)
+{
+    uint8_t memory[32];
+    aiki_writer details;
+    aiki_error err = {.struct_size = sizeof(err)};
+    aiki_writer_init_fixed(&details, memory, sizeof(memory));
+    aiki_mp_map(&details, 1);
+    aiki_mp_str(&details, "crashed_at_ms");
+    aiki_mp_int(&details, step->crashes->at_ms);
+    (void)error_code(&err, AIKI_CRASHED, "TASK_CRASHED", "%llu times", (unsigned long long)step->crashes->count);
+    err.details = aiki_writer_view(&details);
+    unfit(s, &err);
+}
+
 /* False: its own code ended its process too often, or that of others. */
 static bool may_execute(struct stay *s)
 {
-    uint8_t memory[256];
-    aiki_writer map;
     aiki_error err = {.struct_size = sizeof(err)};
     if (is_quarantined(s, view_of(workflow_name(sim.runs[s->run].workflow)), true)) {
         unfit_for_quarantine(s);
@@ -244,9 +256,7 @@ static bool may_execute(struct stay *s)
     }
     (void)error_code(&err, AIKI_CRASHED, "WORKFLOW_CRASHED", "%llu times",
                      (unsigned long long)s->replay.journal.crashes);
-    aiki_writer_init_fixed(&map, memory, sizeof(memory));
-    error_write(&map, &err);
-    block(s, aiki_writer_view(&map));
+    unfit(s, &err);
     return false;
 }
 
@@ -255,11 +265,14 @@ static bool is_elsewhere(struct stay *s, struct step *step)
 {
     bool quarantined = is_quarantined(s, step->name, false);
     if (quarantined || step->barred) {
-        s->held_back = !quarantined || s->acted || s->appends > 0;
+        bool lifted = !quarantined && !replay_is_spent(&s->replay, step);
+        s->held_back = lifted || s->acted || s->appends > 0;
         if (s->held_back)
             replay_leave(&s->replay, step);
-        else
+        else if (quarantined)
             unfit_for_quarantine(s);
+        else
+            unfit_for_crashes(s, step);
         return true;
     }
     if (!s->interp.program->tasks[step->name.data[0] - 'a'].isolated || s->alone)

@@ -165,21 +165,73 @@ void fact_crashed(struct sim_run *r, const struct event *e)
     r->crashes[r->crash_count++] = (struct fact_crash){.address = e->as.crashed.address,
                                                        .nth = e->as.crashed.nth,
                                                        .pass = r->passes,
+                                                       .seq = e->seq,
+                                                       .at_ms = e->at_ms,
                                                        .build = e->as.crashed.build.data[0] - 1u};
 }
+
+/* What is on record about crashes of one step under one build. */
+struct crash_record {
+    uint32_t here, elsewhere, budget; /* budget: those that count against it */
+    uint64_t last_seq;                /* of these */
+};
+
+static struct crash_record crashes_of(const struct sim_run *r, const struct address *a, uint64_t nth, uint32_t build)
+{
+    struct crash_record of = {0};
+    for (uint32_t i = 0; i < r->crash_count; i++) {
+        const struct fact_crash *c = &r->crashes[i];
+        if (c->nth != nth || c->pass != r->passes || memcmp(&c->address, a, sizeof(*a)) != 0)
+            continue;
+        of.elsewhere += c->build != build;
+        of.here += c->build == build;
+        of.budget += c->build == build && c->seq > r->lifted_seq;
+        of.last_seq = c->build == build ? c->seq : of.last_seq;
+    }
+    return of;
+}
+
+static bool is_spent(const struct sim_run *r, const struct crash_record *of, uint32_t name, uint32_t build)
+{
+    uint32_t max = sim.programs[build][r->workflow].tasks[name].crashes_max;
+    return of->budget >= (max != 0 ? max : CRASHES_DEFAULT);
+}
+
+/* What crashes two builds is in the input. */
+static bool is_of_two(const struct crash_record *of) { return of->here > 0 && of->elsewhere > 0; }
 
 bool fact_is_crashed_out(const struct sim_run *r, const struct address *a, uint64_t nth, uint32_t name,
                          uint32_t build)
 {
-    uint32_t max = sim.programs[build][r->workflow].tasks[name].crashes_max, count = 0, elsewhere = 0;
-    for (uint32_t i = 0; i < r->crash_count; i++) {
-        const struct fact_crash *c = &r->crashes[i];
-        bool counts = c->nth == nth && c->pass == r->passes && memcmp(&c->address, a, sizeof(*a)) == 0;
-        count += counts && c->build == build;
-        elsewhere += counts && c->build != build;
-    }
-    /* What crashes two builds is in the input. */
-    return count >= (max != 0 ? max : CRASHES_DEFAULT) || (count > 0 && elsewhere > 0);
+    struct crash_record of = crashes_of(r, a, nth, build);
+    return is_spent(r, &of, name, build) || is_of_two(&of);
+}
+
+/* It fails for good when it crashed two builds, or when no other came in time. */
+static void check_crashed_out(const struct sim_run *r, const struct event *e, const struct fact_step *s)
+{
+    struct crash_record of = crashes_of(r, &s->address, s->nth, r->build);
+    bool begun = limits_of(r, s)->once && s->begun_attempt == e->as.step.attempt;
+    if (is_of_two(&of))
+        return;
+    if (!is_spent(r, &of, s->name, r->build))
+        wrong(r, e, "its crash budget is not used up");
+    if (!begun && r->vain_seq < of.last_seq)
+        wrong(r, e, "another build was not waited for");
+}
+
+void fact_unblocked(struct sim_run *r, const struct event *e)
+{
+    memset(r->code_crashes, 0, sizeof(r->code_crashes));
+    if (e->as.unblocked.why == UNBLOCKED_LIFTED)
+        r->lifted_seq = e->seq;
+    if (e->as.unblocked.why != UNBLOCKED_IN_VAIN)
+        return;
+    r->vain_seq = e->seq;
+    for (uint32_t i = 0; i < r->crash_count; i++)
+        if (r->crashes[i].build == r->build && e->at_ms >= r->crashes[i].at_ms + sim.config.hold_ms)
+            return;
+    wrong(r, e, "it is held no more before its time");
 }
 
 /* ---- ends ------------------------------------------------------------------------------------ */
@@ -195,8 +247,7 @@ static bool check_failure(const struct sim_run *r, const struct event *e, const 
         return true;
     }
     if (strcmp(err.code, "STEP_CRASHED") == 0) {
-        if (!fact_is_crashed_out(r, &s->address, s->nth, s->name, r->build))
-            wrong(r, e, "its crash budget is not used up");
+        check_crashed_out(r, e, s);
         return true;
     }
     if (strcmp(err.code, "SCHEMA") == 0) {

@@ -176,7 +176,11 @@ void open_session(struct fixture *f, uint32_t who)
 static void start_server(struct fixture *f, const char *url)
 {
     assert_int_equal(store_open(&f->store, url, NULL), AIKI_OK);
+    const struct quarantine before = f->p.quarantine; /* its settings outlive a restart */
     pipeline_init(&f->p, f->store, "test", &f->mailbox);
+    f->p.quarantine.crashes_max = before.crashes_max;
+    f->p.quarantine.window_ms = before.window_ms;
+    f->p.quarantine.hold_ms = before.hold_ms;
     assert_int_equal(pipeline_restore(&f->p, NULL), AIKI_OK);
 }
 

@@ -39,6 +39,7 @@ struct world {
     int64_t now_ms;
     unsigned appends;
     /* the owner */
+    aiki_view build; /* empty: all builds are one */
     struct replay r;
     struct fiber_pool *fibers;
     struct fiber *fiber;
@@ -394,6 +395,7 @@ static inline enum stay stay(struct world *w)
     w->running_count = 0;
     w->fault = AIKI_OK;
     replay_init(&w->r, (struct replay_memory){take, w});
+    w->r.journal.build = w->build;
     if (journal_load(&w->r.journal, (aiki_view){w->journal, w->journal_bytes}, &err) != AIKI_OK) {
         assert_int_not_equal(err.message[0], '\0');
         return STAY_FAILED;

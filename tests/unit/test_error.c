@@ -299,6 +299,27 @@ static void a_stack_is_written_and_not_read(void **state)
     assert_string_equal(read.cause->message, "far");
 }
 
+/* Single values, without memory for the whole. */
+static void a_value_is_found_by_its_key(void **state)
+{
+    static const uint8_t details[] = "\x81\xa1n\x07";
+    uint8_t memory[200];
+    aiki_writer w;
+    aiki_error e = AIKI_ERROR_INIT;
+    (void)state;
+    (void)error_code(&e, AIKI_FAILED, "NO", "no");
+    e.details = (aiki_view){details, sizeof(details) - 1};
+    aiki_writer_init_fixed(&w, memory, sizeof(memory));
+    error_write(&w, &e);
+    aiki_view map = aiki_writer_view(&w), found = error_value(error_value(map, "details"), "n");
+    assert_int_equal(found.size_bytes, 1);
+    assert_int_equal(found.data[0], 7);
+    assert_int_equal(error_value(map, "detail").size_bytes, 0);
+    assert_int_equal(error_value(error_value(map, "cause"), "n").size_bytes, 0);
+    for (uint64_t n = 0; n < map.size_bytes; n++) /* damaged: whatever it is, it lies in it */
+        assert_true(error_value((aiki_view){memory, n}, "message").size_bytes <= n);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -313,6 +334,7 @@ int main(void)
         CASE(memory_is_the_callers),
         CASE(later_errors_are_understood),
         CASE(a_stack_is_written_and_not_read),
+        CASE(a_value_is_found_by_its_key),
         CASE(damage_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

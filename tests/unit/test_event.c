@@ -247,6 +247,8 @@ static void every_kind_keeps_its_bytes(void **state)
     check_event(sample_with_since(EVENT_ATTEMPT_FAILED), "EVENT_ATTEMPT_FAILED_SINCE",
                 GOLDEN_EVENT_ATTEMPT_FAILED_SINCE);
     check_event(sample_with_load(), "EVENT_CLAIMED_LOAD", GOLDEN_EVENT_CLAIMED_LOAD);
+    check_event(&(struct event){.kind = EVENT_UNBLOCKED, .as.unblocked.why = UNBLOCKED_IN_VAIN},
+                "EVENT_UNBLOCKED_WHY", GOLDEN_EVENT_UNBLOCKED_WHY);
     check_event(sample_with_ref(EVENT_WOKEN), "EVENT_WOKEN_REF", GOLDEN_EVENT_WOKEN_REF);
     check_event(sample_with_ref(EVENT_RUN_RETRIED), "EVENT_RUN_RETRIED_REF",
                 GOLDEN_EVENT_RUN_RETRIED_REF);

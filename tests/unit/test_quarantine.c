@@ -114,6 +114,84 @@ static void what_is_not_on_record_does_not_count(void **state)
     assert_int_equal(told(f, RUNTIME), true);
 }
 
+/* Crashes before and behind a restart count together; what a lift ended does not come back with one. */
+static void a_restart_counts_on(void **state)
+{
+    struct fixture *f = *state;
+    for (int round = 0; round < 2; round++) {
+        crash_new(f);
+        restart(f);
+        open_session(f, RUNTIME);
+        serve(f, RUNTIME, build);
+        turn(f);
+        assert_int_equal(told(f, RUNTIME), -1);
+        crash_new(f);
+        assert_int_equal(told(f, RUNTIME), true);
+        lift(f);
+        assert_int_equal(told(f, RUNTIME), false);
+    }
+}
+
+/* Killed between the crash that was too much and the verdict: that is made good when it starts. */
+static void a_verdict_is_made_good(void **state)
+{
+    struct fixture *f = *state;
+    f->p.quarantine.crashes_max = 0; /* nobody judges */
+    crash_new(f);
+    forget(f);
+    crash_new(f);
+    f->p.quarantine.crashes_max = 2;
+    restart(f);
+    assert_int_equal(f->p.quarantine.count, 1);
+    restart(f);
+    assert_int_equal(f->p.quarantine.count, 1);
+}
+
+/* Only so many within the time, and of the last ones. */
+static void old_crashes_are_forgotten(void **state)
+{
+    struct suspects s = {.count = 0};
+    struct culprit of = {.name = "pay"};
+    struct aiki_id run = {{1}};
+    (void)state;
+    for (int i = 0; i < 3 * SUSPECT_CRASHES_MAX; i++)
+        suspects_draft(&s, &of, &run, i, 0);
+    assert_int_equal(s.drafts[0].count, SUSPECT_CRASHES_MAX);
+    suspects_draft(&s, &of, &run, 300, 298);
+    assert_int_equal(s.drafts[0].count, 3);
+    assert_int_equal(s.drafts[0].crashes[0].at_ms, 298);
+    suspects_deinit(&s);
+}
+
+static void ignore_suspect(void *arg, const struct suspected *x)
+{
+    (void)arg;
+    (void)x;
+}
+
+/* A row that is damaged counts nothing; over the limit who crashed longest ago gives way. */
+static void suspects_are_limited(void **state)
+{
+    struct suspects s = {.count = 0};
+    struct culprit of = {.name = "pay"};
+    struct culprit_text text;
+    (void)state;
+    for (int i = 0; i < SUSPECTS_MAX + 1; i++) {
+        of.build[0] = (uint8_t)i;
+        of.build[1] = (uint8_t)(i >> 8);
+        suspects_draft(&s, &of, &(struct aiki_id){{1}}, 1000 + i, 0);
+        suspects_adopt(&s, ignore_suspect, NULL);
+    }
+    assert_int_equal(s.count, SUSPECTS_MAX);
+    for (size_t i = 0; i < s.count; i++)
+        assert_true(s.all[i].crashes[0].at_ms > 1000);
+    struct workflow_row row = culprit_row(&text, &of, "", SUSPECTS_MARK, 1);
+    row.descriptor = view_of("\x91\x92\x01\xc4\x02xx");
+    struct suspected x;
+    assert_false(suspect_read(&row, 1000, &x));
+    suspects_deinit(&s);
+}
+
 /* A runtime that has no such build at the moment, and may have it again in this session, is told, too. */
 static void a_lift_is_told_to_all(void **state)
 {
@@ -149,6 +227,105 @@ static void a_full_store_lifts_nothing(void **state)
     assert_int_equal(told(f, RUNTIME), false);
 }
 
+/* What a run that has spent a crash budget is blocked with. */
+static void block(struct fixture *f, struct aiki_id run, uint64_t epoch, const char *code,
+                  int64_t crashed_at_ms)
+{
+    uint8_t memory[32];
+    aiki_writer events, error, details;
+    aiki_error why = {.struct_size = sizeof(why)};
+    buf_init(&events);
+    buf_init(&error);
+    aiki_writer_init_fixed(&details, memory, sizeof(memory));
+    aiki_mp_map(&details, 1);
+    aiki_mp_str(&details, "crashed_at_ms");
+    aiki_mp_int(&details, crashed_at_ms);
+    (void)error_code(&why, AIKI_CRASHED, code, "it crashes");
+    why.details = aiki_writer_view(&details);
+    error_write(&error, &why);
+    event_write_new(&events, &(struct event){.kind = EVENT_BLOCKED,
+                                             .as.blocked.error = aiki_writer_view(&error)});
+    say(f, RUNTIME, APPEND, 3, .run = run, .epoch = epoch, .number = 1, .next = NEXT_BLOCK,
+        .wake_at_ms = 1, .events = aiki_writer_view(&events));
+    turn(f);
+    buf_deinit(&events);
+    buf_deinit(&error);
+    forget(f);
+}
+
+/* Held from the crash on, however often it is blocked and whatever the runtime says; over a restart, too. */
+static void a_run_is_held_for_its_time(void **state)
+{
+    struct fixture *f = *state;
+    f->p.quarantine.hold_ms = 10000;
+    struct aiki_id run = start(f);
+    int64_t crashed_at_ms = engine_clock_ms(&f->p.clock);
+    block(f, run, claim(f, RUNTIME), "TASK_CRASHED", crashed_at_ms);
+    pass_ms(f, 6000);
+    assert_int_equal(state_of(f, run), RUN_BLOCKED);
+    serve(f, RUNTIME, other_build); /* which does not fit either */
+    turn(f);
+    block(f, run, claim(f, RUNTIME), "TASK_CRASHED", crashed_at_ms); /* it was offered again */
+    restart(f);
+    open_session(f, RUNTIME);
+    serve(f, RUNTIME, build);
+    turn(f);
+    pass_ms(f, 3000);
+    turn(f);
+    assert_int_equal(state_of(f, run), RUN_BLOCKED);
+    pass_ms(f, 1001);
+    turn(f);
+    assert_int_equal(state_of(f, run), RUN_QUEUED);
+}
+
+/* Other reasons have no time. */
+static void what_else_is_blocked_stays_so(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id run = start(f);
+    block(f, run, claim(f, RUNTIME), "WORKFLOW_CRASHED", 0);
+    pass_ms(f, 3600000);
+    turn(f);
+    assert_int_equal(state_of(f, run), RUN_BLOCKED);
+    lift(f);
+    assert_int_equal(state_of(f, run), RUN_QUEUED);
+}
+
+/* What is blocked by a quarantine that was lifted while that was on its way need not be lifted again. */
+static void a_block_behind_the_lift_does_not_stay(void **state)
+{
+    struct fixture *f = *state;
+    crash_new(f);
+    forget(f);
+    crash_new(f);
+    forget(f);
+    struct aiki_id run = start(f);
+    block(f, run, claim(f, RUNTIME), "QUARANTINED", 0);
+    struct aiki_id late = start(f);
+    uint64_t epoch = claim(f, RUNTIME);
+    assert_int_equal(state_of(f, run), RUN_BLOCKED);
+    lift(f);
+    assert_int_equal(state_of(f, run), RUN_QUEUED);
+    block(f, late, epoch, "QUARANTINED", 0);
+    turn(f);
+    assert_int_equal(state_of(f, late), RUN_QUEUED);
+}
+
+/* A verdict that cannot be written holds all the same, and is written with the next commit. */
+static void a_verdict_is_written_once_it_can_be(void **state)
+{
+    struct fixture *f = *state;
+    crash_new(f);
+    forget(f);
+    memory_store_fail_commit(f->store, AIKI_LIMIT, 2); /* behind the start and the crash: the verdict */
+    crash_new(f);
+    assert_int_equal(told(f, RUNTIME), true);
+    assert_false(f->p.quarantine.on[0].on_record);
+    (void)start(f);
+    assert_true(f->p.quarantine.on[0].on_record);
+    assert_int_equal(told(f, RUNTIME), -1);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup_counting, teardown)
@@ -157,6 +334,14 @@ int main(void)
         CASE(a_lift_is_told_to_all),
         CASE(a_full_store_lifts_nothing),
         CASE(what_is_not_on_record_does_not_count),
+        CASE(a_restart_counts_on),
+        CASE(a_verdict_is_made_good),
+        cmocka_unit_test(old_crashes_are_forgotten),
+        cmocka_unit_test(suspects_are_limited),
+        CASE(a_run_is_held_for_its_time),
+        CASE(what_else_is_blocked_stays_so),
+        CASE(a_block_behind_the_lift_does_not_stay),
+        CASE(a_verdict_is_written_once_it_can_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

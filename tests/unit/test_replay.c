@@ -551,6 +551,77 @@ static void what_is_barred_is_not_announced(void **state)
     barred = false;
 }
 
+/* One letter an event: c a crash here, o in another build, b l v UNBLOCKED by a build, lifted, in vain,
+ * r another pass. */
+static void keep_letter(struct world *w, char letter)
+{
+    static const char here[] = "here", other[] = "other";
+    struct event e = {.kind = EVENT_UNBLOCKED};
+    switch (letter) {
+    case 'c':
+    case 'o':
+        e = (struct event){.kind = EVENT_CRASHED,
+                           .as.crashed = {.attempt = 1, .charged = true, .name = view("hangs"),
+                                          .build = view(letter == 'c' ? here : other)}};
+        assert_int_equal(address_make(STEP_TASK, view("hangs"), (aiki_view){NULL, 0},
+                                      &e.as.crashed.address, NULL), AIKI_OK);
+        break;
+    case 'b': e.as.unblocked.why = UNBLOCKED_BY_BUILD; break;
+    case 'l': e.as.unblocked.why = UNBLOCKED_LIFTED; break;
+    case 'v': e.as.unblocked.why = UNBLOCKED_IN_VAIN; break;
+    default: e = (struct event){.kind = EVENT_RUN_RETRIED, .as.run_retried.attempt = 2}; break;
+    }
+    keep_event(w, &e);
+}
+
+/* A step is executed, or held for another build, or fails. */
+static void a_spent_budget_is_the_builds_until_no_other_came(void **state)
+{
+    static const struct {
+        const char *history;
+        bool once, quarantined;
+        const char *becomes; /* an error code */
+    } cases[] = {{"cc", false, false, "executed"},
+                 {"ccc", false, false, "held"},
+                 {"cccb", false, false, "held"},
+                 {"cccv", false, false, "STEP_CRASHED"},
+                 {"cccbv", false, false, "STEP_CRASHED"},
+                 {"cccl", false, false, "executed"},
+                 {"ccclcc", false, false, "executed"},
+                 {"ccclccc", false, false, "held"},
+                 {"cccvlc", false, false, "executed"},
+                 {"ccvc", false, false, "held"},
+                 {"ooo", false, false, "executed"},
+                 {"ooov", false, false, "executed"},
+                 {"oc", false, false, "STEP_CRASHED"},
+                 {"ccco", false, false, "STEP_CRASHED"},
+                 {"ccclo", false, false, "STEP_CRASHED"},
+                 {"cccr", false, false, "executed"},
+                 {"cccor", false, false, "executed"},
+                 {"cccv", false, true, "held"},
+                 {"oc", false, true, "STEP_CRASHED"},
+                 {"ccc", true, false, "held"}};
+    struct world *w = *state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        limits = (struct task_policy){.at_most_once = cases[i].once};
+        retry_fill(&limits.retry);
+        barred = cases[i].quarantined;
+        world_begin(w, limited);
+        w->build = view("here");
+        for (const char *at = cases[i].history; *at != '\0'; at++)
+            keep_letter(w, *at);
+        assert_int_equal(stay(w), STAY_DONE); /* what is held is begun by this owner, too */
+        bool fails = strcmp(cases[i].becomes, "STEP_CRASHED") == 0;
+        assert_int_equal(w->result, fails ? OUTCOME_FAILED : OUTCOME_OK);
+        if (fails)
+            assert_error_code(w, cases[i].becomes);
+        else
+            assert_int_equal(shown(w, 1)->barred, strcmp(cases[i].becomes, "held") == 0);
+        world_end(w);
+    }
+    barred = false;
+}
+
 /* What does not fit the rules of a journal is refused, whatever its checksum says. */
 static void broken_journals_are_refused(void **state)
 {
@@ -633,6 +704,7 @@ int main(void)
         CASE(the_whole_call_counts_across_stays),
         CASE(at_most_once_is_at_most_once),
         CASE(what_is_barred_is_not_announced),
+        CASE(a_spent_budget_is_the_builds_until_no_other_came),
         CASE(broken_journals_are_refused),
         CASE(steps_are_limited),
         CASE(memory_may_end),

@@ -182,8 +182,8 @@ typedef struct aiki_task_def {
     int64_t schedule_to_close_ms;
     /* Longest silence between two calls of heartbeat() (TIMEOUT_HEARTBEAT). */
     int64_t heartbeat_ms;
-    /* How often one call may end the process it is executed in (a signal, exit(), no memory) before
-     * the step fails with STEP_CRASHED. No attempt of the retry policy is charged for it. At most
+    /* How often one call may end the process it is executed in (a signal, exit(), no memory) in one
+     * build; then another build goes on, or the step fails with STEP_CRASHED. No attempt of the retry policy is charged for it. At most
      * 1000; 0: 3. since 1.1 */
     uint32_t crashes_max;
     uint32_t schema_mode;   /* AIKI_SCHEMA_*, for input and output. since 1.1 */

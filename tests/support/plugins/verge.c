@@ -1,5 +1,6 @@
 /* verge.c - one task behind a sleep; with -DBAD it takes its process down. A call may do that so often that no run
- * uses up its own budget before other runs have come to the task at all: what ends it is the quarantine. */
+ * uses up its own budget before other runs have come to the task at all: what ends it is the quarantine. With
+ * -DBUDGET it has a budget as others have. */
 #include <stdlib.h>
 
 #include <aiki/record.h>
@@ -8,6 +9,10 @@
 AIKI_RECORD(verge_input, VERGE_INPUT);
 #define VERGE_OUTPUT(F, R) F(R, bool, ok, AIKI_REQUIRED)
 AIKI_RECORD(verge_output, VERGE_OUTPUT);
+
+#ifndef BUDGET
+#define BUDGET 1000
+#endif
 
 static aiki_status edge(aiki_call *call, const struct verge_input *in, struct verge_output *out)
 {
@@ -19,7 +24,7 @@ static aiki_status edge(aiki_call *call, const struct verge_input *in, struct ve
     out->ok = true;
     return AIKI_OK;
 }
-AIKI_TASK_TYPED_WITH(edge, "edge", verge_input, verge_output, AIKI_CRASHES(1000));
+AIKI_TASK_TYPED_WITH(edge, "edge", verge_input, verge_output, AIKI_CRASHES(BUDGET));
 
 static aiki_status verge(aiki_run *run, const struct verge_input *in, struct verge_output *out,
                          aiki_error *err)
