@@ -315,7 +315,7 @@ int64_t quarantine_hold_until_ms(const struct pipeline *p, const uint8_t *build,
         return 0;
     if (strcmp(err.code, "TASK_CRASHED") == 0)
         return spent_until_ms(p, details);
-    bool lifted = strcmp(err.code, "QUARANTINED") == 0 && !BUG(late_block) &&
+    bool lifted = strcmp(err.code, "QUARANTINED") == 0 &&
                   !is_quarantined(&p->quarantine, build, details);
     return lifted ? p->now.at_ms : 0; /* while this was on its way */
 }
