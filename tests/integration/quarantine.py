@@ -141,7 +141,8 @@ def test_no_run_is_lost_to_a_bad_deploy_that_is_rolled_back(stacks):
     until(lambda: builds(s, "serving"), "it serves")
     good = builds(s, "serving")
     s.drop("verge", plugin("verge-deployed"))
-    until(lambda: builds(s, "serving") not in ([], good) and not builds(s, "kept"), "the bad one serves alone")
+    until(lambda: [(p["state"], [p["build"]] == good) for p in s.get("/v1/plugins")["plugins"]] == [("serving", False)],
+          "the bad one is all there is")
     runs = [s.start("verge", {"ms": 0})]
     assert in_state(s, runs[0], "blocked")["error"]["code"] == "TASK_CRASHED"
     runs += [s.start("verge", {"ms": 0}) for _ in range(5)]
