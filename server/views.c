@@ -427,12 +427,29 @@ void view_put_schema(struct view_map *m, const char *name, aiki_view schema)
     m->count++;
 }
 
+/* Of builds whose process has said what it uses, as their runtime told it last. */
+static void put_usage(aiki_writer *w, const struct session *s)
+{
+    uint64_t serving = 0, kept = 0, processes = 0, memory_bytes = 0;
+    for (struct chain *m = s->plugins.next; m != &s->plugins; m = m->next) {
+        const struct plugin *p = container_of(m, struct plugin, of_session);
+        serving += p->error == NULL && p->role == 0;
+        kept += p->error == NULL && p->role != 0;
+        processes += p->usage.at_ms != 0;
+        memory_bytes += p->usage.memory_bytes;
+    }
+    put_uint(w, "serving", serving);
+    put_uint(w, "kept", kept);
+    put_uint(w, "processes", processes);
+    put_uint(w, "memory_bytes", memory_bytes);
+}
+
 void view_session(aiki_writer *w, const struct session *s, int64_t now_ms)
 {
     uint64_t served = 0;
     for (struct chain *m = s->plugins.next; m != &s->plugins; m = m->next)
         served += container_of(m, struct plugin, of_session)->error == NULL;
-    aiki_mp_map(w, 9);
+    aiki_mp_map(w, 13);
     put(w, "id");
     view_id(w, &s->info.id);
     put_text(w, "name", view_of(s->info.name));
@@ -442,6 +459,7 @@ void view_session(aiki_writer *w, const struct session *s, int64_t now_ms)
     put_uint(w, "runs", s->owned_count);
     put_time(w, "connected_at", s->connected_at_ms);
     put_uint(w, "last_beat_ms", (uint64_t)(now_ms - s->beat_at_ms));
+    put_usage(w, s);
     put(w, "plugins");
     aiki_mp_array(w, served);
     for (struct chain *m = s->plugins.next; m != &s->plugins; m = m->next) {

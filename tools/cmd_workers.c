@@ -14,6 +14,9 @@ static void worker_row(struct table *t, aiki_view worker, int64_t now_ms)
     table_cell(t, "%lld/%lld", (long long)doc_int(worker, "busy"),
                (long long)doc_int(worker, "slots"));
     table_cell(t, "%lld", (long long)doc_int(worker, "runs"));
+    table_cell(t, "%lld+%lld", (long long)doc_int(worker, "serving"), (long long)doc_int(worker, "kept"));
+    table_cell(t, "%lld", (long long)doc_int(worker, "processes"));
+    table_cell(t, "%lld MiB", (long long)doc_int(worker, "memory_bytes") / (1024 * 1024));
     table_cell(t, "%s", human_age(age, doc_time_ms(worker, "connected_at"), now_ms));
     table_cell(t, "%s", human_ms(beat, doc_int(worker, "last_beat_ms")));
     table_view(t, doc_text(worker, "id"));
@@ -21,8 +24,8 @@ static void worker_row(struct table *t, aiki_view worker, int64_t now_ms)
 
 static int run_list(struct cli *cli)
 {
-    static const char *const headers[] = {"WORKER",    "PID",   "BUSY",    "RUNS",
-                                          "CONNECTED", "HEARD", "SESSION", NULL};
+    static const char *const headers[] = {"WORKER", "PID",       "BUSY",  "RUNS",    "BUILDS", "CHILDREN",
+                                          "MEMORY", "CONNECTED", "HEARD", "SESSION", NULL};
     aiki_view document;
     int code = cli_query(cli, "workers.list", NULL, &document);
     if (code != EXIT_OK)
@@ -32,7 +35,7 @@ static int run_list(struct cli *cli)
         code = st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
     } else {
         struct table t;
-        table_init(&t, headers, 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4 | 1u << 5);
+        table_init(&t, headers, 0x1feu);
         for (struct doc_list l = doc_list(document, "workers"); doc_next(&l);)
             worker_row(&t, l.item, clock_wall_ms());
         table_print(&t, "no runtime is connected; start one with `aiki-runtime --plugins DIR`");
