@@ -257,6 +257,9 @@ def test_documents_have_the_names_of_the_http_api(stacks):
     assert document(s, "runs", "list") == s.get("/v1/runs")["runs"]
     assert document(s, "plugins", "list") == s.get("/v1/plugins")["plugins"]
     worker, = document(s, "workers", "list")
+    assert worker["serving"] >= 1 and worker["kept"] == 0, worker
+    used = until(lambda: (w := document(s, "workers", "list")[0])["memory_bytes"] and w, "its processes say what they use")
+    assert used["processes"] >= 1 and "MEMORY" in s.aiki("workers", "list").stdout, used
     assert (worker["name"], worker["pid"]) == ("runtime0", s.runtime.pid)
     inspected = document(s, "runs", "inspect", run["id"])
     assert inspected["run"] == s.run(run["id"])
