@@ -84,6 +84,8 @@ struct dirty {
     uint64_t duplicates_before;
     uint8_t *absorbed_before; /* as waits_before */
     uint64_t absorbed_size_before;
+    const struct ref_set *refs_before; /* compared only */
+    size_t ref_count_before;
     bool key_dropped_before;
     bool insert;
     bool offer;

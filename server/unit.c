@@ -32,6 +32,8 @@ struct dirty *unit_touch(struct pipeline *p, struct entry *e)
                         .duplicates_before = e->duplicates,
                         .absorbed_before = e->absorbed,
                         .absorbed_size_before = e->absorbed_size_bytes,
+                        .refs_before = e->refs,
+                        .ref_count_before = e->refs != NULL ? e->refs->count : 0,
                         .key_dropped_before = e->key_dropped};
     memcpy(d->hash_before, e->hash, HASH_BYTES);
     memcpy(d->last_build_before, e->last_build, HASH_BYTES);
@@ -260,6 +262,17 @@ static void settle(struct pipeline *p)
 
 /* ---- roll back ------------------------------------------------------------------------------- */
 
+/* What it brought is not on record. Read anew only if that was read with it: a full disk refuses everybody who
+ * asks, and each time a long journal would be read. */
+static void roll_back_refs(const struct dirty *d)
+{
+    struct entry *e = d->entry;
+    if (e->refs != NULL && e->refs == d->refs_before)
+        e->refs->count = d->ref_count_before;
+    else
+        entry_forget_refs(e);
+}
+
 static void roll_back_run(struct pipeline *p, struct dirty *d)
 {
     struct entry *e = d->entry;
@@ -282,7 +295,7 @@ static void roll_back_run(struct pipeline *p, struct dirty *d)
     if (!BUG(rollback_partial))
         e->journal.size_bytes = d->journal_size_before;
     e->dirty = 0;
-    entry_forget_refs(e); /* may know references that are not on record */
+    roll_back_refs(d);
     entry_forget_begun(e);
     if (e->owner != d->owner_before)
         run_set_owner(e, d->owner_before);
