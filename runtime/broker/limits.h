@@ -45,7 +45,7 @@ struct limit_hit {
 };
 
 #define IDLE_SETTING "child-idle"
-#define IDLE_DEFAULT "always"
+#define IDLE_DEFAULT "300"
 #define IDLE_ALWAYS UINT64_MAX /* "always": the process is there as long as the build serves */
 enum { IDLE_UNSAID_S = 300 };  /* for files that the setting says nothing of */
 
