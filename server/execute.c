@@ -76,6 +76,8 @@ static aiki_status store_flows(struct pipeline *p, struct flow *const *flows, si
         schemas_row(p->schemas, plugin->build, p->space, &text, &rows[count]);
     const struct unit unit = {.workflows = rows, .workflow_count = count + add};
     aiki_status status = unit_store(p, &unit, err);
+    if (status == AIKI_OK)
+        registry_recorded(flows, count);
     if (status == AIKI_OK && add)
         schemas_recorded(p->schemas, plugin->build);
     free(rows);

@@ -144,7 +144,7 @@ static struct flow *newest(const struct family *family, bool served_only)
 {
     struct flow *best = NULL;
     for (struct flow *f = family->versions; f != NULL; f = f->next_version) {
-        if (served_only && f->serving_count == f->kept_count)
+        if (f->unrecorded || (served_only && f->serving_count == f->kept_count))
             continue; /* nobody, or only for the runs there are */
         if (best == NULL || version_compare(view_of(f->version), view_of(best->version)) > 0)
             best = f;
@@ -157,8 +157,9 @@ static void list_versions(const struct family *family, char text[KNOWN_TEXT_SIZE
     size_t at = 0;
     text[0] = '\0';
     for (struct flow *f = family->versions; f != NULL && at < KNOWN_TEXT_SIZE; f = f->next_version)
-        at += (size_t)snprintf(text + at, KNOWN_TEXT_SIZE - at, "%s%s", at > 0 ? ", " : "",
-                               f->version);
+        if (!f->unrecorded)
+            at += (size_t)snprintf(text + at, KNOWN_TEXT_SIZE - at, "%s%s", at > 0 ? ", " : "",
+                                   f->version);
 }
 
 static void list_names(const struct registry *r, char text[KNOWN_TEXT_SIZE])
@@ -167,7 +168,7 @@ static void list_names(const struct registry *r, char text[KNOWN_TEXT_SIZE])
     text[0] = '\0';
     for (size_t i = 0; i < r->flow_count && at < KNOWN_TEXT_SIZE; i++) {
         struct flow *f = r->flows[i];
-        if (f == f->family->versions)
+        if (f == f->family->versions && newest(f->family, false) != NULL)
             at += (size_t)snprintf(text + at, KNOWN_TEXT_SIZE - at, "%s%s", at > 0 ? ", " : "",
                                    f->name);
     }
@@ -182,7 +183,16 @@ aiki_status registry_resolve(const struct registry *r, aiki_view name, aiki_view
                           "a workflow name is 1 to %d characters of a-z A-Z 0-9 . _ -",
                           NAME_BYTES_MAX);
     struct family *family = registry_family(r, name);
-    if (family == NULL) {
+    struct flow *f = NULL;
+    if (family != NULL)
+        f = version.size_bytes > 0 ? version_in(family, version) : newest(family, true);
+    if (f == NULL && family != NULL && version.size_bytes == 0)
+        f = newest(family, false);
+    if (f != NULL && !f->unrecorded) {
+        *ret = f;
+        return AIKI_OK;
+    }
+    if (family == NULL || newest(family, false) == NULL) {
         list_names(r, known);
         return error_code(err, AIKI_NOT_FOUND, "WORKFLOW_NOT_FOUND",
                           "no runtime has ever served workflow %.*s; known: %s",
@@ -190,18 +200,11 @@ aiki_status registry_resolve(const struct registry *r, aiki_view name, aiki_view
                           known[0] != '\0' ? known
                                            : "none, drop a plugin into a plugins directory");
     }
-    struct flow *f = version.size_bytes > 0 ? version_in(family, version) : newest(family, true);
-    if (f == NULL && version.size_bytes == 0)
-        f = newest(family, false);
-    if (f == NULL) {
-        list_versions(family, known);
-        return error_code(err, AIKI_NOT_FOUND, "VERSION_NOT_FOUND",
-                          "workflow %s has no version %.*s; known: %s", family->name,
-                          (int)(version.size_bytes > 64 ? 64 : version.size_bytes),
-                          (const char *)version.data, known);
-    }
-    *ret = f;
-    return AIKI_OK;
+    list_versions(family, known);
+    return error_code(err, AIKI_NOT_FOUND, "VERSION_NOT_FOUND",
+                      "workflow %s has no version %.*s; known: %s", family->name,
+                      (int)(version.size_bytes > 64 ? 64 : version.size_bytes),
+                      (const char *)version.data, known);
 }
 
 bool flow_descriptor(const struct flow *f, struct descriptor_workflow *ret)
@@ -411,10 +414,18 @@ static bool serve_flow(struct flow *f, struct plugin *p, aiki_view plugin_name, 
     set_text(f->plugin_name, plugin_name);
     memcpy(f->build, p->build, HASH_BYTES);
     f->has_build = true;
-    if (f->first_seen_at_ms == 0)
+    if (f->first_seen_at_ms == 0) {
         f->first_seen_at_ms = now_ms;
+        f->unrecorded = true;
+    }
     f->last_seen_at_ms = now_ms;
     return true;
+}
+
+void registry_recorded(struct flow *const *changed, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        changed[i]->unrecorded = false;
 }
 
 /* Intern every workflow before anything is changed. */

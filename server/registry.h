@@ -83,6 +83,7 @@ struct flow {
     char plugin_name[NAME_BYTES_MAX + 1];
     uint8_t build[HASH_BYTES];   /* the last that served it */
     bool has_build;
+    bool unrecorded;             /* served for the first time, and that could not be recorded: nothing starts */
     int64_t first_seen_at_ms, last_seen_at_ms;
     uint64_t counts[RUN_CANCELLING + 1]; /* open runs by state */
     int64_t queued_since_ms;     /* when counts[RUN_QUEUED] last rose from 0 */
@@ -131,6 +132,8 @@ void session_destroy(struct registry *r, struct session *s);
 aiki_status registry_serve(struct registry *r, struct session *s, const struct msg_REGISTER *m,
                            int64_t now_ms, struct plugin **ret, struct flow ***ret_changed,
                            size_t *ret_changed_count, aiki_error *err);
+/* Those rows are written: runs of the flows may start. */
+void registry_recorded(struct flow *const *changed, size_t count);
 aiki_status registry_refused(struct registry *r, struct session *s, const struct msg_REFUSAL *m,
                              aiki_error *err);
 /* False: it did not serve that build. */

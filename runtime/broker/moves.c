@@ -166,7 +166,7 @@ void moves_unfit(struct relay *r, struct build *b, const struct frame *f)
         read_journal(r, run);
 }
 
-void moves_wait_for(struct relay *r, struct run *run, struct build *b)
+void moves_wait_for(struct relay *r, struct run *run, struct build *b, int64_t since_mono_ms)
 {
     run->moving = true;
     run->move = move_create();
@@ -175,7 +175,7 @@ void moves_wait_for(struct relay *r, struct run *run, struct build *b)
         return;
     }
     run->move->to = b;
-    run->move->since_mono_ms = clock_mono_ms();
+    run->move->since_mono_ms = since_mono_ms;
 }
 
 static void find_process(struct relay *r, struct run *run)
@@ -199,7 +199,7 @@ static void find_process_of(struct relay *r, struct run *run, const struct build
 
 void moves_wait_alone(struct relay *r, struct run *run, struct build *of)
 {
-    moves_wait_for(r, run, NULL);
+    moves_wait_for(r, run, NULL, clock_mono_ms());
     if (run->move == NULL)
         return;
     run->move->apart = true;
@@ -289,10 +289,9 @@ static void wait_on(struct relay *r, struct run *run)
     struct conn *c = session_conn(r->session);
     if (move->alone)
         return;
-    if (build_wake(move->to)) {
-        move->since_mono_ms = clock_mono_ms();
+    move->since_mono_ms = clock_mono_ms();
+    if (build_wake(move->to))
         return;
-    }
     move->to = NULL;
     run->moving = false;
     if (c != NULL) /* otherwise nothing is held */
@@ -339,7 +338,7 @@ static void on_ready(struct run *run, void *arg)
         return;
     struct move *move = run->move;
     if (move->since_mono_ms != 0)
-        move->load_ms += (uint64_t)(clock_mono_ms() - move->since_mono_ms);
+        move->load_ms += (uint64_t)(clock_mono_ms() - move->since_mono_ms) + 1; /* a begun one counts: 0 is no wait */
     move->since_mono_ms = 0;
     if (!move->reading)
         read_journal(news->relay, run);

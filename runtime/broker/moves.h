@@ -26,7 +26,7 @@ void move_destroy(struct move *move);
 /* The child's UNFIT. */
 void moves_unfit(struct relay *r, struct build *b, const struct frame *f);
 /* A granted run is served by a build whose process has yet to start. */
-void moves_wait_for(struct relay *r, struct run *run, struct build *b);
+void moves_wait_for(struct relay *r, struct run *run, struct build *b, int64_t since_mono_ms);
 /* It is to be executed in a process of that build that has no other run in it. */
 void moves_wait_alone(struct relay *r, struct run *run, struct build *of);
 /* There is room for such a process. */

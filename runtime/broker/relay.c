@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -358,13 +359,14 @@ void relay_begin_stay(struct relay *r, struct build *build, const struct msg_CLA
         return;
     }
     struct conn *child = build != NULL ? build_assignable(build) : NULL;
+    int64_t began_mono_ms = child == NULL ? clock_mono_ms() : 0; /* to start a process is the longer part of the wait for it */
     if (r->stopping || r->runs.count > r->slots ||
         (child == NULL && (build == NULL || !build_wake(build)))) {
         relay_release(r, server, run);
         return;
     }
     if (child == NULL) {
-        moves_wait_for(r, run, build);
+        moves_wait_for(r, run, build, began_mono_ms);
         return;
     }
     run->build = build;

@@ -144,7 +144,7 @@ def declaring(folder, needs, *options, name="confined"):
 
 def serving(stacks, setting, needs, folder, *options):
     """A stack that serves it under this setting."""
-    s = stacks(start=False, runtime_args=["--sandbox", setting], server_args=["--quarantine-crashes", "0"])
+    s = stacks(start=False, runtime_args=["--sandbox", setting], server_args=["--quarantine-crashes", "0", "--crash-hold-ms", "0"])
     s.drop("confined", declaring(folder, needs, *options))
     s.start_redis()
     s.start_server()

@@ -139,7 +139,7 @@ const uint8_t build[HASH_BYTES] = {1}, other_build[HASH_BYTES] = {2};
 const uint8_t input[] = {0x81, 0xa1, 'a', 1}, other_input[] = {0x81, 0xa1, 'a', 2};
 const uint8_t answer42[] = {42};
 
-static void put_descriptor(aiki_writer *w)
+static void put_descriptor(aiki_writer *w, const char *workflow)
 {
     aiki_mp_map(w, 7);
     aiki_mp_str(w, "name"); aiki_mp_str(w, "plug");
@@ -150,7 +150,7 @@ static void put_descriptor(aiki_writer *w)
     aiki_mp_str(w, "tasks"); aiki_mp_array(w, 0);
     aiki_mp_str(w, "workflows"); aiki_mp_array(w, 1);
     aiki_mp_map(w, 5);
-    aiki_mp_str(w, "name"); aiki_mp_str(w, "order");
+    aiki_mp_str(w, "name"); aiki_mp_str(w, workflow);
     aiki_mp_str(w, "version"); aiki_mp_str(w, "1.0.0");
     aiki_mp_str(w, "summary"); aiki_mp_str(w, "");
     aiki_mp_str(w, "input"); aiki_mp_nil(w);
@@ -159,9 +159,14 @@ static void put_descriptor(aiki_writer *w)
 
 void serve(struct fixture *f, uint32_t who, const uint8_t *with_build)
 {
+    serve_workflow(f, who, with_build, "order");
+}
+
+void serve_workflow(struct fixture *f, uint32_t who, const uint8_t *with_build, const char *workflow)
+{
     aiki_writer d;
     buf_init(&d);
-    put_descriptor(&d);
+    put_descriptor(&d, workflow);
     say(f, who, REGISTER, 90, .build = {with_build, HASH_BYTES}, .file = view_of("order.so"),
         .descriptor = aiki_writer_view(&d));
     buf_deinit(&d);

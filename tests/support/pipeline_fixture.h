@@ -67,7 +67,8 @@ const struct answer *answer_to(struct fixture *f, uint32_t who, uint32_t correla
 bool has_answer(const struct fixture *f, uint32_t who, uint32_t correlation);
 void expect_fault(struct fixture *f, uint32_t who, uint32_t correlation, aiki_status status,
                   const char *code);
-void serve(struct fixture *f, uint32_t who, const uint8_t *with_build);
+void serve(struct fixture *f, uint32_t who, const uint8_t *with_build); /* workflow order */
+void serve_workflow(struct fixture *f, uint32_t who, const uint8_t *with_build, const char *workflow);
 void open_session(struct fixture *f, uint32_t who);
 int setup(void **state);
 int teardown(void **state);

@@ -230,6 +230,30 @@ static void a_full_store_registers_nothing(void **state)
     assert_int_equal(party_of(&f->p, peer(RIVAL))->session->plugin_count, 1);
 }
 
+/* Nor does a workflow begin that a restart would know nothing about. */
+static void what_could_not_be_registered_is_not_started(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_STARTED m;
+    struct msg_OK ok;
+    memory_store_fail_commit(f->store, AIKI_LIMIT, 0);
+    serve_workflow(f, RUNTIME, other_build, "refund");
+    turn(f);
+    expect_fault(f, RUNTIME, 90, AIKI_UNAVAILABLE, "STORE_FULL");
+    say(f, CLIENT, START, 1, .workflow = view_of("refund"), .run = id_new());
+    say(f, CLIENT, START, 2, .workflow = view_of("refund"), .version = view_of("1.0.0"), .run = id_new());
+    turn(f);
+    expect_fault(f, CLIENT, 1, AIKI_NOT_FOUND, "WORKFLOW_NOT_FOUND");
+    expect_fault(f, CLIENT, 2, AIKI_NOT_FOUND, "WORKFLOW_NOT_FOUND");
+    forget(f);
+    serve_workflow(f, RUNTIME, other_build, "refund");
+    say(f, CLIENT, START, 1, .workflow = view_of("refund"), .run = id_new());
+    turn(f);
+    expect(f, RUNTIME, 90, OK, &ok);
+    expect(f, CLIENT, 1, STARTED, &m);
+    assert_true(m.created);
+}
+
 /* In one unit a run is terminated and its owner, who does not know, appends. The commit is refused: the run
  * goes on, and the owner must not have been told that it lost it. */
 static void a_refusal_waits_for_the_commit_it_rests_on(void **state)
@@ -659,6 +683,7 @@ int main(void)
         CASE(a_refused_unit_is_decided_one_by_one),
         CASE(a_full_store_is_told_and_leaves_nothing),
         CASE(a_full_store_registers_nothing),
+        CASE(what_could_not_be_registered_is_not_started),
         CASE(a_refused_append_can_be_repeated),
         CASE(a_refusal_waits_for_the_commit_it_rests_on),
         CASE(a_timer_outlives_a_failed_read),

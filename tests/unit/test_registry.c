@@ -83,8 +83,10 @@ static aiki_status serve(struct fixture *f, uint8_t build_no, const char *const 
                                    .descriptor = aiki_writer_view(&d)};
     aiki_status status = registry_serve(&f->registry, f->session, &m, 7, &plugin, &changed,
                                         ret_changed, NULL);
-    if (status == AIKI_OK)
+    if (status == AIKI_OK) {
+        registry_recorded(changed, *ret_changed);
         free(changed);
+    }
     buf_deinit(&d);
     return status;
 }
