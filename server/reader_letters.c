@@ -265,7 +265,8 @@ static void put_letter(aiki_writer *w, const struct page *p, const struct letter
 static void set_name(char to[NAME_BYTES_MAX + 1], aiki_view from)
 {
     size_t size = from.size_bytes < NAME_BYTES_MAX ? (size_t)from.size_bytes : NAME_BYTES_MAX;
-    memcpy(to, from.data, size);
+    if (size > 0)
+        memcpy(to, from.data, size);
     to[size] = '\0';
 }
 

@@ -25,7 +25,8 @@ static uint64_t hash_name(const void *bytes, size_t size_bytes)
 static void set_text(char to[NAME_BYTES_MAX + 1], aiki_view from)
 {
     size_t n = from.size_bytes > NAME_BYTES_MAX ? NAME_BYTES_MAX : (size_t)from.size_bytes;
-    memcpy(to, from.data, n);
+    if (n > 0)
+        memcpy(to, from.data, n);
     to[n] = '\0';
 }
 

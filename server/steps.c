@@ -126,6 +126,14 @@ static void grow(struct steps *s)
     free(old);
 }
 
+static void set_text(char to[NAME_BYTES_MAX + 1], aiki_view from)
+{
+    size_t size = from.size_bytes < NAME_BYTES_MAX ? (size_t)from.size_bytes : NAME_BYTES_MAX;
+    if (size > 0) /* a step without a name may have no data either */
+        memcpy(to, from.data, size);
+    to[size] = '\0';
+}
+
 /* index + 1; 0: there are too many */
 static uint32_t name_number(struct steps *s, uint64_t kind, aiki_view name)
 {
@@ -138,7 +146,7 @@ static uint32_t name_number(struct steps *s, uint64_t kind, aiki_view name)
     struct name *new = &s->names[s->name_count++];
     memset(new, 0, sizeof(*new));
     new->kind = kind;
-    memcpy(new->text, name.data, name.size_bytes);
+    set_text(new->text, name);
     return (uint32_t)s->name_count;
 }
 
@@ -164,13 +172,6 @@ static void add(struct steps_shelf *shelf, struct steps *s, const uint8_t key[AD
 }
 
 /* ---- noting ---------------------------------------------------------------------------------- */
-
-static void set_text(char to[NAME_BYTES_MAX + 1], aiki_view from)
-{
-    size_t size = from.size_bytes < NAME_BYTES_MAX ? (size_t)from.size_bytes : NAME_BYTES_MAX;
-    memcpy(to, from.data, size);
-    to[size] = '\0';
-}
 
 static void note_stay(struct steps *s, const struct event *e)
 {
