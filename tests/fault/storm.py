@@ -197,7 +197,7 @@ def storm(s, installer, rng, reloads):
 @pytest.mark.heavy
 def test_reloads_under_load(stacks):
     rng = random.Random(seed())
-    s = stacks(plugins=FILES)
+    s = stacks(plugins=FILES, runtime_args=["--keep-previous-ms", "0"])  # so that only what serves is left
     installer = Installer(s, rng)
     load = Load(s)
     try:
