@@ -230,17 +230,17 @@ void moves_solo_free(struct relay *r)
 
 /* ---- the next one -------------------------------------------------------------------------- */
 
-/* Who executed the run last. A stay that did nothing but block it has executed nothing. */
-static void find_last_build(aiki_view page, uint8_t ret[BUILD_BYTES])
+/* Who executed the run last. A stay that did nothing but block it has executed nothing. *claimed: the build of
+ * the stay that begins with the event before, which may have been on another page. */
+static void find_last_build(aiki_view page, aiki_view *claimed, uint8_t ret[BUILD_BYTES])
 {
     aiki_reader reader;
     struct event e;
-    aiki_view claimed = {NULL, 0};
     aiki_reader_init(&reader, page);
     while (event_read_stored(&reader, &e, NULL) == AIKI_OK) {
-        if (claimed.size_bytes == BUILD_BYTES && e.kind != EVENT_BLOCKED)
-            memcpy(ret, claimed.data, BUILD_BYTES);
-        claimed = e.kind == EVENT_CLAIMED ? e.as.claimed.build : (aiki_view){NULL, 0};
+        if (claimed->size_bytes == BUILD_BYTES && e.kind != EVENT_BLOCKED)
+            memcpy(ret, claimed->data, BUILD_BYTES);
+        *claimed = e.kind == EVENT_CLAIMED ? e.as.claimed.build : (aiki_view){NULL, 0};
     }
 }
 
@@ -254,12 +254,13 @@ static void set_text(char to[NAME_BYTES_MAX + 1], aiki_view from)
 static void learn(struct move *move, const struct msg_CLAIMED *m, aiki_view pages)
 {
     aiki_reader reader;
+    aiki_view claimed = {NULL, 0};
     set_text(move->workflow, m->workflow);
     set_text(move->version, m->version);
     move->wanted.workflow = view_of(move->workflow);
     move->wanted.version = view_of(move->version);
     for (aiki_reader_init(&reader, pages); aiki_reader_left(&reader) > 0;)
-        find_last_build(aiki_mp_read_bin(&reader), move->wanted.last);
+        find_last_build(aiki_mp_read_bin(&reader), &claimed, move->wanted.last);
 }
 
 static void hand_over(struct relay *r, struct run *run, struct build *b,
