@@ -82,7 +82,7 @@ def test_killed_while_the_older_build_drains(stacks, tmp_path, restarts):
 static aiki_status held(aiki_call *call, aiki_view in)
 {{
     while (access("{tmp_path}/open", F_OK) != 0)
-        (void)usleep(5000);
+        (void)usleep(5000); /* it waits for that file, a look at a time */
     return call->api->output(call, in);
 }}
 PAIR_FUNCTION(work, {steps})

@@ -19,7 +19,7 @@ static aiki_status take_turn(aiki_call *call, const struct turn *in, struct aiki
     (void)out;
     if (!trace_append(in->path, "+", 1))
         return aiki_fail_final(call, "NO_TRACE", "%s cannot be written", in->path);
-    nanosleep(&nap, NULL);
+    nanosleep(&nap, NULL); /* the work; turns that overlap show in the trace however long it takes */
     return trace_append(in->path, "-", 1) ? AIKI_OK : AIKI_UNAVAILABLE;
 }
 AIKI_TASK_TYPED(take_turn, "take-turn", turn, aiki_nothing);
