@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import chain
-from harness import BUILD, ROOT, Stack, until
+from harness import BUILD, MODE, ROOT, Stack, until
 
 OLD = 'TASK("a"); TASK("b"); WAIT("go"); TASK("c");'
 MOVES, STAYS, REFUSED = "moves", "stays", "refused"
@@ -89,7 +89,9 @@ PAIRS = [
          'likely the input changed'),
     Pair("called-once-more", 'TASK("a"); TASK("b"); TASK("b"); WAIT("go"); TASK("c");', STAYS, STAYED, ""),
     Pair("called-once-less", OLD, STAYS, "abb-c", "", old='TASK("a"); TASK("b"); TASK("b"); WAIT("go"); TASK("c");'),
-    Pair("wait-before-a-step", 'TASK("a"); WAIT("go"); TASK("b"); TASK("c");', STAYS, STAYED, 'recorded: task b'),
+    # Once the signal is on record too, it is but another order. Who replays then may go on with the new code.
+    Pair("wait-before-a-step", 'TASK("a"); WAIT("go"); TASK("b"); TASK("c");', STAYS,
+         "a-bc" if MODE == "always-replay" else STAYED, 'recorded: task b'),
     Pair("sleep-renamed", 'TASK("a"); NAP("pause", 1); WAIT("go"); TASK("c");', STAYS, "a-c", "the name changed",
          old='TASK("a"); NAP("nap", 1); WAIT("go"); TASK("c");'),
     Pair("sleep-inserted", 'TASK("a"); NAP("nap", 1); TASK("b"); WAIT("go"); TASK("c");', STAYS, STAYED, "task b"),
