@@ -423,4 +423,20 @@ static inline void run_to_end(struct world *w, unsigned appends)
     } while (how != STAY_DONE);
 }
 
+static inline int set_up(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    w->journal = malloc(BUFFER_BYTES);
+    *state = w;
+    return w->journal != NULL ? 0 : -1;
+}
+
+static inline int tear_down(void **state)
+{
+    struct world *w = *state;
+    free(w->journal);
+    free(w);
+    return 0;
+}
+
 #endif

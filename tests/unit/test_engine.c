@@ -1,220 +1,7 @@
 /* test_engine.c - the rules of a run's life: every transition, and a long random walk. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "base/buf.h"
-#include "engine/engine.h"
-#include "wire/event.h"
-#include "wire/message.h"
-
-enum { OWNER = 7, OTHER = 8, START_MS = 1000 };
-
-struct fixture {
-    struct run run;
-    struct engine_now now;
-    struct engine_effects effects;
-    struct engine_refusal refusal;
-    aiki_writer journal, events, waits;
-    uint64_t number; /* of the last append */
-};
-
-static const uint8_t body[] = {0x91, 0xc0}; /* [nil] */
-static const aiki_view empty_body = {body, sizeof(body)};
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    assert_non_null(f);
-    f->now = (struct engine_now){.at_ms = START_MS, .epoch_floor = 3ull << 32};
-    buf_init(&f->journal);
-    buf_init(&f->events);
-    buf_init(&f->waits);
-    engine_start(&f->run, &f->now, empty_body, &f->journal, &f->effects);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    buf_deinit(&f->journal);
-    buf_deinit(&f->events);
-    buf_deinit(&f->waits);
-    free(f);
-    return 0;
-}
-
-/* ---- what a runtime does --------------------------------------------------------------------- */
-
-static void add_event(struct fixture *f, uint64_t kind)
-{
-    aiki_mp_array(&f->events, 2);
-    aiki_mp_uint(&f->events, kind);
-    aiki_mp_raw(&f->events, body, sizeof(body));
-}
-
-static bool claim(struct fixture *f)
-{
-    f->number = 0;
-    return engine_claim(&f->run, OWNER, f->run.epoch, &f->refusal);
-}
-
-static struct engine_append next_append(struct fixture *f, uint64_t next)
-{
-    return (struct engine_append){.session = OWNER,
-                                  .epoch = f->run.epoch,
-                                  .number = f->number + 1,
-                                  .next = next,
-                                  .seen = f->run.signals,
-                                  .waits = aiki_writer_view(&f->waits),
-                                  .events = aiki_writer_view(&f->events),
-                                  .claim_body = empty_body};
-}
-
-static bool send(struct fixture *f, const struct engine_append *a)
-{
-    bool done = engine_append(&f->run, &f->now, a, &f->journal, &f->effects, &f->refusal);
-    if (done && !f->effects.repeated)
-        f->number = a->number;
-    f->events.size_bytes = f->waits.size_bytes = 0;
-    return done;
-}
-
-/* One append with the event that `next` asks for. */
-static bool append(struct fixture *f, uint64_t next)
-{
-    add_event(f, next == NEXT_FINISH  ? EVENT_COMPLETED
-                 : next == NEXT_BLOCK ? EVENT_BLOCKED
-                                      : EVENT_STEP_DONE);
-    struct engine_append a = next_append(f, next);
-    if (next == NEXT_PARK)
-        a.wake_at_ms = f->now.at_ms + 100;
-    return send(f, &a);
-}
-
-static void add_wait(struct fixture *f, uint64_t kind, const char *name)
-{
-    const struct wait w = {.kind = kind, .name = view_of(name), .due_at_ms = 0, .since_ms = 1};
-    aiki_mp_array(&f->waits, 1);
-    wait_write(&f->waits, &w);
-}
-
-static bool park_for(struct fixture *f, uint64_t kind, const char *name)
-{
-    add_wait(f, kind, name);
-    struct engine_append a = next_append(f, NEXT_PARK);
-    /* The run keeps looking at the waits: they must outlive the append. */
-    static uint8_t kept[256];
-    assert_true(a.waits.size_bytes <= sizeof(kept));
-    memcpy(kept, a.waits.data, a.waits.size_bytes);
-    a.waits.data = kept;
-    return send(f, &a);
-}
-
-static bool signal_run(struct fixture *f, const char *name)
-{
-    return engine_signal(&f->run, &f->now, view_of(name), empty_body, &f->journal, &f->effects,
-                         &f->refusal);
-}
-
-static bool end_with(struct fixture *f, uint64_t kind)
-{
-    add_event(f, kind);
-    struct engine_append a = next_append(f, NEXT_FINISH);
-    return send(f, &a);
-}
-
-static bool request(struct fixture *f, uint64_t action)
-{
-    const struct engine_request q = {
-        .action = action, .body = empty_body, .error = empty_body, .end_body = empty_body};
-    return engine_request(&f->run, &f->now, &q, &f->journal, &f->effects, &f->refusal);
-}
-
-/* A fresh run that starts later. */
-static void schedule(struct fixture *f)
-{
-    f->run = (struct run){.wake_at_ms = START_MS + 500};
-    f->journal.size_bytes = 0;
-    engine_start(&f->run, &f->now, empty_body, &f->journal, &f->effects);
-    assert_false(f->effects.offer);
-}
-
-static bool expire(struct fixture *f)
-{
-    f->run.deadline_ms = f->run.deadline_ms != 0 ? f->run.deadline_ms : f->now.at_ms;
-    return engine_expire(&f->run, &f->now, empty_body, empty_body, &f->journal, &f->effects);
-}
+#include "support/engine_fixture.h"
 
 /* ---- all transitions ------------------------------------------------------------------------- */
-
-/* Bring a fresh run into that state. */
-static void bring_to(struct fixture *f, uint32_t state)
-{
-    if (state == RUN_QUEUED)
-        return;
-    assert_true(claim(f));
-    if (state == RUN_SLEEPING)
-        assert_true(append(f, NEXT_PARK));
-    else if (state == RUN_AWAITING_SIGNAL)
-        assert_true(park_for(f, STEP_SIGNAL, "go"));
-    else if (state == RUN_BLOCKED)
-        assert_true(append(f, NEXT_BLOCK));
-    else if (state == RUN_COMPLETED)
-        assert_true(append(f, NEXT_FINISH));
-    else if (state == RUN_AWAITING_CHILD)
-        assert_true(park_for(f, STEP_CHILD, "c"));
-    else if (state == RUN_FAILED || state == RUN_CANCELLED)
-        assert_true(end_with(f, state == RUN_FAILED ? EVENT_FAILED : EVENT_CANCELLED));
-    else if (state == RUN_PAUSED || state == RUN_TERMINATED) {
-        assert_true(engine_lose(&f->run, &f->now, &f->effects));
-        assert_true(request(f, state == RUN_PAUSED ? CONTROL_PAUSE : CONTROL_TERMINATE));
-    } else if (state == RUN_SCHEDULED)
-        schedule(f);
-    else if (state == RUN_TIMED_OUT)
-        assert_true(expire(f));
-    assert_int_equal(f->run.state, state);
-}
-
-enum act {
-    CLAIM, CONTINUE, FINISH, PARK, RELEASE, BLOCK, SIGNAL, TIMER, LOSE, UNBLOCK,
-    CANCEL, TERMINATE, PAUSE, RESUME, WAKE, CHILD, EXPIRE, RETRY, DROP, ACTS
-};
-
-static bool act(struct fixture *f, enum act what)
-{
-    static const uint64_t next_of[] = {[CONTINUE] = NEXT_CONTINUE,
-                                       [FINISH] = NEXT_FINISH,
-                                       [PARK] = NEXT_PARK,
-                                       [RELEASE] = NEXT_RELEASE,
-                                       [BLOCK] = NEXT_BLOCK};
-    switch (what) {
-    case CLAIM: return claim(f);
-    case SIGNAL: return signal_run(f, "go");
-    case TIMER: f->now.at_ms += 1000; return engine_wake(&f->run, &f->now, &f->effects);
-    case LOSE: return engine_lose(&f->run, &f->now, &f->effects);
-    case UNBLOCK:
-        return engine_unblock(&f->run, &f->now, empty_body, &f->journal, &f->effects);
-    case CANCEL: return request(f, CONTROL_CANCEL);
-    case TERMINATE: return request(f, CONTROL_TERMINATE);
-    case PAUSE: return request(f, CONTROL_PAUSE);
-    case RESUME: return request(f, CONTROL_RESUME);
-    case WAKE: return request(f, CONTROL_WAKE);
-    case CHILD:
-        return engine_child_done(&f->run, &f->now, empty_body, &f->journal, &f->effects);
-    case EXPIRE: return expire(f);
-    case RETRY:
-        return engine_retry(&f->run, &f->now, empty_body, &f->journal, &f->effects, &f->refusal);
-    case DROP:
-        return engine_drop(&f->run, &f->now, empty_body, &f->journal, &f->effects, &f->refusal);
-    default: return append(f, next_of[what]);
-    }
-}
 
 /* The table of the drawing in engine.h: from each state, what each act makes of it; 0 = refused. */
 static void every_transition(void **state)
@@ -334,12 +121,12 @@ static void former_owners_are_fenced(void **state)
     add_event(f, EVENT_STEP_DONE);
     struct engine_append late = next_append(f, NEXT_CONTINUE);
     late.epoch = old;
-    assert_false(send(f, &late));
+    assert_false(send_append(f, &late));
     assert_int_equal(f->refusal.status, AIKI_FENCED);
     add_event(f, EVENT_STEP_DONE);
     late = next_append(f, NEXT_CONTINUE);
     late.number = 1;
-    assert_false(send(f, &late));
+    assert_false(send_append(f, &late));
     assert_int_equal(f->refusal.status, AIKI_FENCED);
 }
 
@@ -351,13 +138,13 @@ static void a_repeated_append_changes_nothing(void **state)
     assert_true(append(f, NEXT_CONTINUE));
     add_event(f, EVENT_COMPLETED);
     struct engine_append last = next_append(f, NEXT_FINISH);
-    assert_true(send(f, &last));
+    assert_true(send_append(f, &last));
     uint64_t seq = f->run.seq;
-    assert_true(send(f, &last));
+    assert_true(send_append(f, &last));
     assert_true(f->effects.repeated);
     assert_int_equal(f->run.seq, seq);
     last.number = 1;
-    assert_false(send(f, &last));
+    assert_false(send_append(f, &last));
 }
 
 /* A run that is handed back by the number of an append that let it go on was not: its owner learns that, or
@@ -369,16 +156,16 @@ static void a_number_of_another_append_ends_no_stay(void **state)
     assert_true(append(f, NEXT_CONTINUE));
     struct engine_append back = next_append(f, NEXT_RELEASE);
     back.number = f->number;
-    assert_false(send(f, &back));
+    assert_false(send_append(f, &back));
     assert_false(f->effects.repeated);
     assert_int_equal(f->refusal.status, AIKI_INVALID);
     assert_string_equal(f->refusal.code, "BAD_APPEND");
     back.number = f->number + 1;
-    assert_true(send(f, &back));
+    assert_true(send_append(f, &back));
     assert_int_equal(f->run.state, RUN_QUEUED);
     assert_true(f->effects.offer);
     back.number = f->number;
-    assert_true(send(f, &back));
+    assert_true(send_append(f, &back));
     assert_true(f->effects.repeated);
 }
 
@@ -402,7 +189,7 @@ static void an_empty_release_records_nothing(void **state)
     uint64_t seq = f->run.seq;
     assert_true(claim(f));
     struct engine_append a = next_append(f, NEXT_RELEASE);
-    assert_true(send(f, &a));
+    assert_true(send_append(f, &a));
     assert_int_equal(f->run.seq, seq);
     assert_true(f->effects.offer);
 }
@@ -425,7 +212,7 @@ static void appends_that_contradict_themselves(void **state)
         if (bad[i].kind != 0)
             add_event(f, bad[i].kind);
         struct engine_append a = next_append(f, bad[i].next);
-        assert_false(send(f, &a));
+        assert_false(send_append(f, &a));
         assert_int_equal(f->refusal.status, AIKI_INVALID);
         assert_true(strcmp(f->refusal.code, "BAD_APPEND") == 0 ||
                     strcmp(f->refusal.code, "BAD_EVENT") == 0);
@@ -442,11 +229,11 @@ static void appends_that_do_not_decode(void **state)
     for (size_t i = 0; i < sizeof(junk) / sizeof(junk[0]); i++) {
         struct engine_append a = next_append(f, NEXT_CONTINUE);
         a.events = (aiki_view){junk[i], sizeof(junk[i])};
-        assert_false(send(f, &a));
+        assert_false(send_append(f, &a));
         assert_string_equal(f->refusal.code, "BAD_EVENT");
         a = next_append(f, NEXT_PARK);
         a.waits = (aiki_view){junk[i], sizeof(junk[i])};
-        assert_false(send(f, &a));
+        assert_false(send_append(f, &a));
     }
 }
 
@@ -456,7 +243,7 @@ static void a_park_waits_for_something(void **state)
     struct fixture *f = *state;
     assert_true(claim(f));
     struct engine_append a = next_append(f, NEXT_PARK);
-    assert_false(send(f, &a));
+    assert_false(send_append(f, &a));
     assert_string_equal(f->refusal.code, "BAD_WAITS");
 }
 
@@ -473,164 +260,6 @@ static void limits_leave_a_way_to_end(void **state)
     assert_int_equal(f->refusal.status, AIKI_LIMIT);
     assert_true(append(f, NEXT_FINISH));
     assert_int_equal(f->run.state, RUN_COMPLETED);
-}
-
-/* ---- signals and time ------------------------------------------------------------------------ */
-
-/* A signal that came while the code decided to wait: it looks again instead of sleeping. */
-static void a_park_that_missed_a_signal_goes_on(void **state)
-{
-    struct fixture *f = *state;
-    assert_true(claim(f));
-    add_event(f, EVENT_STEP_BEGUN);
-    struct engine_append a = next_append(f, NEXT_PARK);
-    a.wake_at_ms = START_MS + 60000;
-    assert_true(signal_run(f, "go"));
-    assert_true(f->effects.notify);
-    assert_true(send(f, &a));
-    assert_int_equal(f->run.state, RUN_QUEUED);
-    assert_true(f->effects.offer);
-}
-
-/* Only the signal that is waited for wakes. */
-static void another_signal_does_not_wake(void **state)
-{
-    struct fixture *f = *state;
-    bring_to(f, RUN_AWAITING_SIGNAL);
-    assert_true(signal_run(f, "no"));
-    assert_int_equal(f->run.state, RUN_AWAITING_SIGNAL);
-    assert_true(signal_run(f, "go"));
-    assert_int_equal(f->run.state, RUN_QUEUED);
-    assert_int_equal(f->run.waits.size_bytes, 0);
-}
-
-/* A timer that rings early, or after the run went on, does nothing. */
-static void a_timer_wakes_when_due(void **state)
-{
-    struct fixture *f = *state;
-    bring_to(f, RUN_SLEEPING);
-    assert_false(engine_wake(&f->run, &f->now, &f->effects));
-    f->now.at_ms = f->run.wake_at_ms;
-    assert_true(engine_wake(&f->run, &f->now, &f->effects));
-    assert_false(engine_wake(&f->run, &f->now, &f->effects));
-}
-
-/* ---- requests -------------------------------------------------------------------------------- */
-
-/* Asked twice, recorded once; and a run that is to end is not held up. */
-static void a_request_is_recorded_once(void **state)
-{
-    struct fixture *f = *state;
-    assert_true(claim(f));
-    assert_true(request(f, CONTROL_PAUSE));
-    assert_true(f->effects.notify && f->effects.recorded == 1);
-    assert_true(request(f, CONTROL_PAUSE));
-    assert_int_equal(f->effects.recorded, 0);
-    assert_true(request(f, CONTROL_CANCEL));
-    assert_int_equal(f->run.flags, RUN_FLAG_CANCEL);
-    assert_true(request(f, CONTROL_CANCEL));
-    assert_int_equal(f->effects.recorded, 0);
-    assert_false(request(f, CONTROL_PAUSE));
-    assert_string_equal(f->refusal.code, "RUN_CANCELLING");
-    assert_int_equal(f->run.signals, 2);
-    struct run before = f->run;
-    f->run.signals = RUN_SIGNALS_MAX;
-    assert_false(request(f, CONTROL_WAKE));
-    assert_int_equal(f->refusal.status, AIKI_LIMIT);
-    assert_true(request(f, CONTROL_TERMINATE));
-    assert_true(before.owner != 0 && f->effects.drop && !f->effects.notify);
-}
-
-/* However the owner gives a run back that is to be paused, it is paused; also when it is lost. */
-static void a_pause_waits_for_the_owner(void **state)
-{
-    (void)state;
-    static const enum act ways[] = {PARK, RELEASE, LOSE};
-    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        void *fixture;
-        setup(&fixture);
-        struct fixture *f = fixture;
-        assert_true(claim(f) && request(f, CONTROL_PAUSE));
-        assert_int_equal(f->run.state, RUN_RUNNING);
-        assert_true(act(f, ways[i]));
-        assert_int_equal(f->run.state, RUN_PAUSED);
-        assert_false(f->effects.offer);
-        assert_true(request(f, CONTROL_RESUME) && f->effects.offer);
-        teardown(&fixture);
-    }
-}
-
-/* A restart finds what was asked: the row alone says that the run is paused. */
-static void a_pause_outlives_a_restart(void **state)
-{
-    struct fixture *f = *state;
-    assert_true(claim(f) && request(f, CONTROL_PAUSE));
-    f->now.epoch_floor = 4ull << 32;
-    engine_adopt(&f->run, &f->now);
-    assert_int_equal(f->run.state, RUN_PAUSED);
-    assert_false(claim(f));
-}
-
-/* Paused and resumed before its time, a scheduled run still starts when it was to; woken, at once. */
-static void a_scheduled_run_keeps_its_time(void **state)
-{
-    struct fixture *f = *state;
-    schedule(f);
-    assert_true(request(f, CONTROL_PAUSE) && request(f, CONTROL_RESUME));
-    assert_int_equal(f->run.state, RUN_SCHEDULED);
-    assert_int_equal(f->run.wake_at_ms, START_MS + 500);
-    assert_false(engine_wake(&f->run, &f->now, &f->effects));
-    assert_true(request(f, CONTROL_PAUSE) && request(f, CONTROL_WAKE));
-    assert_true(request(f, CONTROL_RESUME));
-    assert_int_equal(f->run.state, RUN_QUEUED);
-}
-
-/* Nothing of it was executed, so there is nothing that has to clean up. */
-static void a_scheduled_run_is_cancelled_at_once_even_paused(void **state)
-{
-    struct fixture *f = *state;
-    schedule(f);
-    assert_true(request(f, CONTROL_PAUSE) && request(f, CONTROL_CANCEL));
-    assert_int_equal(f->run.state, RUN_CANCELLED);
-}
-
-/* A park that did not know of a cancellation looks again. */
-static void a_park_that_missed_a_cancellation_goes_on(void **state)
-{
-    struct fixture *f = *state;
-    assert_true(claim(f));
-    add_event(f, EVENT_STEP_BEGUN);
-    struct engine_append a = next_append(f, NEXT_PARK);
-    a.wake_at_ms = START_MS + 60000;
-    assert_true(request(f, CONTROL_CANCEL) && f->effects.notify);
-    assert_true(send(f, &a));
-    assert_int_equal(f->run.state, RUN_QUEUED);
-}
-
-/* Another pass of the workflow by its own policy: the last event, parked until its time. */
-static void the_owner_may_try_the_run_again(void **state)
-{
-    struct fixture *f = *state;
-    assert_true(claim(f));
-    add_event(f, EVENT_RUN_RETRIED);
-    struct engine_append a = next_append(f, NEXT_CONTINUE);
-    assert_false(send(f, &a));
-    add_event(f, EVENT_RUN_RETRIED);
-    a = next_append(f, NEXT_PARK);
-    a.wake_at_ms = START_MS + 1000;
-    assert_true(send(f, &a));
-    assert_int_equal(f->run.state, RUN_AWAITING_RETRY);
-}
-
-/* A retried run starts afresh: neither cancelled nor late. */
-static void a_retried_run_has_a_clean_slate(void **state)
-{
-    struct fixture *f = *state;
-    f->run.deadline_ms = START_MS + 1;
-    assert_true(claim(f) && request(f, CONTROL_CANCEL) && end_with(f, EVENT_CANCELLED));
-    assert_true(act(f, RETRY));
-    assert_int_equal(f->run.flags, 1u << RUN_FLAG_PASS_SHIFT);
-    assert_int_equal(f->run.deadline_ms, 0);
 }
 
 /* ---- property -------------------------------------------------------------------------------- */
@@ -695,17 +324,6 @@ int main(void)
         CASE(appends_that_do_not_decode),
         CASE(a_park_waits_for_something),
         CASE(limits_leave_a_way_to_end),
-        CASE(a_park_that_missed_a_signal_goes_on),
-        CASE(another_signal_does_not_wake),
-        CASE(a_timer_wakes_when_due),
-        CASE(a_request_is_recorded_once),
-        CASE(a_pause_waits_for_the_owner),
-        CASE(a_pause_outlives_a_restart),
-        CASE(a_scheduled_run_keeps_its_time),
-        CASE(a_scheduled_run_is_cancelled_at_once_even_paused),
-        CASE(a_park_that_missed_a_cancellation_goes_on),
-        CASE(the_owner_may_try_the_run_again),
-        CASE(a_retried_run_has_a_clean_slate),
         cmocka_unit_test(random_walks_keep_the_rules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,297 @@
+/* test_relay_moves.c - runs on their way to another build, or to one whose process has yet to start.
+ */
+#include "../support/relay_fixture.h"
+
+static void does_not_fit(struct fixture *f)
+{
+    AUTO(buf) aiki_writer map;
+    aiki_error err = AIKI_ERROR_INIT;
+    buf_init(&map);
+    (void)error_code(&err, AIKI_DIVERGED, "NONDETERMINISM", "other steps");
+    error_write(&map, &err);
+    conn_send(f->build.child, UNFIT, 0, .run = f->run, .epoch = EPOCH,
+              .error = aiki_writer_view(&map));
+}
+
+/* No other build is held: blocked, with what the child said. */
+static void a_run_that_fits_nowhere_is_blocked(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    does_not_fit(f);
+    server_acks(f, await_append(f, 1, NEXT_BLOCK), 1);
+    await_held(f, 0);
+}
+
+/* Another is held: it gets the journal, read once more, and the server learns who executes. */
+static void a_run_goes_on_with_the_build_it_fits(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_JOURNAL asked;
+    struct msg_MOVED moved;
+    begin_stay(f, EPOCH);
+    f->other = &f->build; /* whose process is as good as another's */
+    does_not_fit(f);
+    const struct fake_frame *frame = fake_server_await(&f->server, WIRE_JOURNAL);
+    assert_int_equal(msg_JOURNAL_read(frame->payload, &asked, NULL), AIKI_OK);
+    assert_int_equal(asked.epoch, EPOCH);
+    assert_int_equal(asked.after_seq, 0);
+    grant(f, frame->correlation, EPOCH, false, view_of("again"));
+    assert_true(view_is(await_assign(f).journal, "again"));
+    assert_int_equal(
+        msg_MOVED_read(fake_server_await(&f->server, WIRE_MOVED)->payload, &moved, NULL), AIKI_OK);
+    assert_true(id_equal(&moved.run, &f->run));
+    child_appends(f, EPOCH, 1, NEXT_FINISH);
+    server_acks(f, await_append(f, 1, NEXT_FINISH), 1);
+    await_held(f, 0);
+}
+
+static void ignore_frame(struct conn *c, const struct frame *frame, void *arg)
+{
+    (void)c;
+    (void)frame;
+    (void)arg;
+}
+
+/* More than a child is to have unread, for one that does not read. */
+static void congest(struct build *b, const struct aiki_id *run)
+{
+    enum { PIECE_BYTES = 1024 * 1024, SOCKET_BYTES_MAX = 16 * PIECE_BYTES };
+    AUTO(free) uint8_t *piece = calloc(1, PIECE_BYTES);
+    assert_non_null(piece);
+    while (conn_unsent_bytes(b->line) <= RELAY_UNREAD_BYTES_MAX + SOCKET_BYTES_MAX)
+        conn_send(b->line, NOTIFY, 0, .run = *run, .epoch = EPOCH, .event = {piece, PIECE_BYTES});
+}
+
+/* Its long journal is read on once the process that is going to have it has read what it has. */
+static void a_run_that_moves_waits_for_a_child_that_reads(void **state)
+{
+    static const struct conn_callbacks line = {.on_frame = ignore_frame, .on_closed = on_line_closed};
+    struct fixture *f = *state;
+    struct build other = {.assignable = true};
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    other.line = conn_open_fd(f->conns, fds[0], &line, f);
+    struct aiki_id moves = f->run;
+    begin_stay(f, EPOCH);
+    f->run.bytes[1] = 7; /* beside it: news of its end come behind the journal */
+    begin_stay(f, EPOCH);
+    struct aiki_id stays = f->run;
+    f->run = moves;
+    congest(&other, &f->run);
+    f->other = &other;
+    does_not_fit(f);
+    grant(f, await_page_request(f, 0), EPOCH, true, (aiki_view){NULL, 0});
+    conn_send(f->server.conn, NOTIFY, 0, .run = stays, .epoch = EPOCH, .kind = NOTIFY_DROP);
+    f->run = stays;
+    await_drop(f);
+    assert_int_equal(fake_server_waiting(&f->server, WIRE_JOURNAL), 0);
+    assert_true(conn_unsent_bytes(other.line) > RELAY_UNREAD_BYTES_MAX);
+    (void)conn_open_fd(f->conns, fds[1], &line, f); /* now it reads */
+    uint32_t request = await_page_request(f, 0);
+    assert_true(id_equal(&f->run, &moves));
+    grant(f, request, EPOCH, false, view_of("again"));
+    (void)fake_server_await(&f->server, WIRE_MOVED);
+    fake_server_drop(&f->server);
+    await_held(f, 0); /* while `other` is there */
+}
+
+/* A build that is dropped while a claim for it is under way is not looked at again. */
+static void a_claim_forgets_a_build_that_is_dropped(void **state)
+{
+    struct fixture *f = *state;
+    ticket(f, EPOCH);
+    uint32_t claim = await_claim(f, EPOCH);
+    relay_build_dropped(f->relay, &f->build); /* what is there of it now would still take runs */
+    grant(f, claim, EPOCH, false, view_of("journal"));
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+    assert_int_equal(fake_server_waiting(&f->child, WIRE_ASSIGN), 0);
+}
+
+/* The same while its journal is being read, for a claim and for a run that moves there. */
+static void a_journal_under_way_forgets_a_build_that_is_dropped(void **state)
+{
+    struct fixture *f = *state;
+    struct build *gone = calloc(1, sizeof(*gone));
+    assert_non_null(gone);
+    gone->kept = true;
+    f->stream.user = gone;
+    ticket(f, EPOCH);
+    grant(f, await_claim(f, EPOCH), EPOCH, true, (aiki_view){NULL, 0});
+    uint32_t request = await_page_request(f, 0);
+    struct aiki_id claimed = f->run;
+    f->stream.user = &f->build;
+    f->run.bytes[1] = 7;
+    begin_stay(f, EPOCH);
+    f->other = gone;
+    does_not_fit(f);
+    uint32_t again = await_page_request(f, 0);
+    f->other = NULL;
+    relay_build_dropped(f->relay, gone);
+    free(gone); /* a look at it is an error under the address sanitizer */
+    struct aiki_id moves = f->run;
+    grant(f, again, EPOCH, true, (aiki_view){NULL, 0});
+    again = await_page_request(f, 0);
+    grant(f, again, EPOCH, false, view_of("again"));
+    server_acks(f, await_append(f, 1, NEXT_BLOCK), 1);
+    assert_true(id_equal(&f->run, &moves));
+    f->run = claimed;
+    grant(f, request, EPOCH, false, view_of("journal"));
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+}
+
+/* ---- a build whose process is started when somebody needs it ------------------------------ */
+
+static void sleep_until_needed(struct fixture *f)
+{
+    f->build.assignable = false;
+    f->build.kept = true;
+}
+
+/* Granted, and with a build that has no process yet. */
+static void wait_for_process(struct fixture *f)
+{
+    sleep_until_needed(f);
+    ticket(f, EPOCH);
+    grant(f, await_claim(f, EPOCH), EPOCH, false, view_of("journal"));
+    while (!relay_uses_build(f->relay, &f->build))
+        uv_run(&f->loop, UV_RUN_ONCE);
+}
+
+/* The journal is read when there is somebody to have it, and the server is told of the wait. */
+static void a_run_waits_for_a_process(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_MOVED moved;
+    wait_for_process(f);
+    int64_t began_mono_ms = clock_mono_ms();
+    while (clock_mono_ms() - began_mono_ms < 5)
+        continue; /* at least that long */
+    f->build.assignable = true;
+    relay_build_ready(f->relay, &f->build);
+    grant(f, await_page_request(f, 0), EPOCH, false, view_of("again"));
+    assert_int_equal(
+        msg_MOVED_read(fake_server_await(&f->server, WIRE_MOVED)->payload, &moved, NULL), AIKI_OK);
+    assert_in_range(moved.load_ms, 5, 3600000);
+    assert_true(view_is(await_assign(f).journal, "again"));
+    conn_send(f->server.conn, NOTIFY, 0, .run = f->run, .epoch = EPOCH, .kind = NOTIFY_DROP);
+    await_held(f, 0);
+}
+
+/* It does not load, or is not to: the server offers the run again. */
+static void a_run_that_waits_in_vain_is_given_back(void **state)
+{
+    struct fixture *f = *state;
+    wait_for_process(f);
+    relay_build_given_up(f->relay, &f->build);
+    assert_false(relay_uses_build(f->relay, &f->build));
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+}
+
+/* The same when its journal is already being read: what comes of that is nobody's. */
+static void a_journal_for_a_process_that_went_is_dropped(void **state)
+{
+    struct fixture *f = *state;
+    wait_for_process(f);
+    f->build.assignable = true;
+    relay_build_ready(f->relay, &f->build);
+    uint32_t request = await_page_request(f, 0);
+    relay_build_given_up(f->relay, &f->build);
+    uint32_t append = await_append(f, 1, NEXT_RELEASE);
+    grant(f, request, EPOCH, false, view_of("again"));
+    server_acks(f, append, 1);
+    await_held(f, 0);
+    assert_int_equal(fake_server_waiting(&f->child, WIRE_ASSIGN), 0);
+}
+
+/* Nobody is to wait for it any more when the claim that names it is answered. */
+static void a_claim_comes_to_a_build_that_was_given_up(void **state)
+{
+    struct fixture *f = *state;
+    sleep_until_needed(f);
+    ticket(f, EPOCH);
+    uint32_t claim = await_claim(f, EPOCH);
+    relay_build_given_up(f->relay, &f->build);
+    grant(f, claim, EPOCH, false, view_of("journal"));
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+}
+
+/* Another process of the same build took its place while the journal was read. */
+static void who_waits_goes_to_the_process_that_took_the_place(void **state)
+{
+    struct fixture *f = *state;
+    struct build *worn = calloc(1, sizeof(*worn));
+    assert_non_null(worn);
+    worn->kept = true;
+    f->stream.user = worn;
+    ticket(f, EPOCH);
+    grant(f, await_claim(f, EPOCH), EPOCH, false, view_of("journal"));
+    while (!relay_uses_build(f->relay, worn))
+        uv_run(&f->loop, UV_RUN_ONCE);
+    relay_build_ready(f->relay, worn);
+    uint32_t request = await_page_request(f, 0);
+    relay_build_replaced(f->relay, worn, &f->build);
+    free(worn); /* a look at it is an error under the address sanitizer */
+    grant(f, request, EPOCH, false, view_of("again"));
+    assert_true(view_is(await_assign(f).journal, "again"));
+    conn_send(f->server.conn, NOTIFY, 0, .run = f->run, .epoch = EPOCH, .kind = NOTIFY_DROP);
+    await_held(f, 0);
+}
+
+/* Its process was there when the journal was asked for, is not when it comes, and nobody is to wait. */
+static void a_run_whose_process_went_meanwhile_is_given_back(void **state)
+{
+    struct fixture *f = *state;
+    wait_for_process(f);
+    f->build.assignable = true;
+    relay_build_ready(f->relay, &f->build);
+    uint32_t request = await_page_request(f, 0);
+    f->build.assignable = f->build.kept = false;
+    grant(f, request, EPOCH, false, view_of("again"));
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+}
+
+/* Taken away on its way from one build to another. */
+static void a_run_that_is_taken_away_meanwhile_is_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    f->other = &f->build;
+    does_not_fit(f);
+    const struct fake_frame *frame = fake_server_await(&f->server, WIRE_JOURNAL);
+    conn_send(f->server.conn, NOTIFY, 0, .run = f->run, .epoch = EPOCH, .kind = NOTIFY_DROP);
+    grant(f, frame->correlation, EPOCH, false, view_of("again"));
+    await_held(f, 0);
+    assert_int_equal(relay_free_slots(f->relay), SLOTS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_run_that_fits_nowhere_is_blocked, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_run_goes_on_with_the_build_it_fits, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_run_that_moves_waits_for_a_child_that_reads, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_claim_forgets_a_build_that_is_dropped, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_journal_under_way_forgets_a_build_that_is_dropped, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_run_that_is_taken_away_meanwhile_is_forgotten, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_run_waits_for_a_process, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_run_that_waits_in_vain_is_given_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_journal_for_a_process_that_went_is_dropped, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_claim_comes_to_a_build_that_was_given_up, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(who_waits_goes_to_the_process_that_took_the_place, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_run_whose_process_went_meanwhile_is_given_back, setup,
+                                        teardown),
+    };
+    log_init("test", LOG_ERROR);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
