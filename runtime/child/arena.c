@@ -57,6 +57,25 @@ void *arena_alloc(struct arena *a, uint64_t size_bytes)
     return p;
 }
 
+static bool grow(aiki_writer *w, uint64_t capacity_min_bytes)
+{
+    uint64_t capacity = capacity_min_bytes < 256 ? 256 : capacity_min_bytes * 2;
+    uint8_t *data = arena_alloc(w->arg, capacity);
+
+    if (data == NULL)
+        return false;
+    if (w->size_bytes > 0)
+        memcpy(data, w->data, w->size_bytes);
+    w->data = data;
+    w->capacity_bytes = capacity;
+    return true;
+}
+
+aiki_writer arena_writer(struct arena *a)
+{
+    return (aiki_writer){.grow = grow, .arg = a};
+}
+
 void arena_reset(struct arena *a)
 {
     struct chunk *c = a->newest, *kept = NULL;

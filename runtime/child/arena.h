@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include <aiki/msgpack.h>
+
 enum { ARENA_CHUNK_BYTES = 16 * 1024, ARENA_CHUNK_BYTES_MAX = 1024 * 1024 };
 
 struct chunk;
@@ -20,6 +22,8 @@ struct arena {
 void arena_init(struct arena *a, uint64_t bytes_max);
 /* NULL: out of memory or over bytes_max. */
 void *arena_alloc(struct arena *a, uint64_t size_bytes);
+/* A writer whose buffer is in the arena. */
+aiki_writer arena_writer(struct arena *a);
 /* Everything handed out is gone; the first chunk is kept. */
 void arena_reset(struct arena *a);
 /* The first chunk too. Fine on a zeroed struct. */

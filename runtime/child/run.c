@@ -17,8 +17,7 @@
 #include "wire/error.h"
 
 enum {
-    APPEND_OVERHEAD_BYTES = 256, /* of an APPEND beside events and waits */
-    BUILD_SHOWN_BYTES = 6
+    APPEND_OVERHEAD_BYTES = 256 /* of an APPEND beside events and waits */
 };
 
 static const uint8_t nil_byte = 0xc0;
@@ -30,23 +29,9 @@ void *run_alloc(void *run, uint64_t size_bytes)
     return arena_alloc(&((struct run *)run)->arena, size_bytes);
 }
 
-bool run_writer_grow(aiki_writer *w, uint64_t capacity_min_bytes)
-{
-    uint64_t capacity = capacity_min_bytes < 256 ? 256 : capacity_min_bytes * 2;
-    uint8_t *data = run_alloc(w->arg, capacity);
-
-    if (data == NULL)
-        return false;
-    if (w->size_bytes > 0)
-        memcpy(data, w->data, w->size_bytes);
-    w->data = data;
-    w->capacity_bytes = capacity;
-    return true;
-}
-
 aiki_writer run_writer(struct run *r)
 {
-    return (aiki_writer){.grow = run_writer_grow, .arg = r};
+    return arena_writer(&r->arena);
 }
 
 aiki_view run_copy(struct run *r, aiki_view v, bool *ret_ok)
@@ -449,87 +434,6 @@ static aiki_status check(struct run *r, aiki_error *err)
     return AIKI_OK;
 }
 
-static void build_text(const struct run *r, char text[2 * BUILD_SHOWN_BYTES + 1])
-{
-    for (int i = 0; i < BUILD_SHOWN_BYTES; i++)
-        snprintf(text + 2 * i, 3, "%02x", r->child->build[i]);
-}
-
-void run_quarantine_error(struct run *r, bool workflow, aiki_view name, aiki_error *ret)
-{
-    char build[2 * BUILD_SHOWN_BYTES + 1];
-    aiki_writer details = run_writer(r);
-
-    build_text(r, build);
-    (void)error_code(ret, AIKI_CRASHED, "QUARANTINED",
-                     "%s %.*s ended the processes of this build too often and is quarantined; serve a "
-                     "build that is mended, or lift it: aiki plugins unquarantine %s",
-                     workflow ? "workflow" : "task",
-                     (int)(name.size_bytes < 100 ? name.size_bytes : 100), (const char *)name.data, build);
-    aiki_mp_map(&details, 2);
-    aiki_mp_str(&details, "workflow");
-    aiki_mp_bool(&details, workflow);
-    aiki_mp_str(&details, "name");
-    aiki_mp_strn(&details, (const char *)name.data, (size_t)name.size_bytes);
-    if (details.status == AIKI_OK)
-        ret->details = aiki_writer_view(&details);
-}
-
-static void add_cause(struct run *r, aiki_error *err, aiki_view error)
-{
-    aiki_error *cause = run_alloc(r, sizeof(*cause));
-
-    if (cause == NULL)
-        return;
-    *cause = (aiki_error)AIKI_ERROR_INIT;
-    if (error_read(error, cause, run_alloc, r) == AIKI_OK)
-        err->cause = cause;
-}
-
-/* The time says until when the server holds the run for another build. */
-void run_spent_error(struct run *r, const struct step *s, aiki_error *ret)
-{
-    char build[2 * BUILD_SHOWN_BYTES + 1];
-    aiki_writer details = run_writer(r);
-
-    build_text(r, build);
-    (void)error_code(ret, AIKI_CRASHED, "TASK_CRASHED",
-                     "task %.*s ended its process %llu times in this build, its crash budget; serve another "
-                     "one that fits the run, or have this one try again: aiki plugins unquarantine %s",
-                     (int)(s->name.size_bytes < 40 ? s->name.size_bytes : 40), (const char *)s->name.data,
-                     (unsigned long long)s->crashes->count, build);
-    aiki_mp_map(&details, 1);
-    aiki_mp_str(&details, "crashed_at_ms");
-    aiki_mp_int(&details, s->crashes->at_ms);
-    if (details.status == AIKI_OK)
-        ret->details = aiki_writer_view(&details);
-    add_cause(r, ret, s->crashes->error);
-}
-
-/* Its own code ended the process too often: not again by this build. */
-static bool check_crashes(struct run *r)
-{
-    const struct journal *j = &r->replay.journal;
-    aiki_error err;
-    char build[2 * BUILD_SHOWN_BYTES + 1];
-
-    if (r->workflow->quarantined) {
-        run_quarantine_error(r, true, view_of(r->workflow_name), &err);
-        run_unfit(r, &err);
-        return false;
-    }
-    if (j->crashes < CRASHES_DEFAULT)
-        return true;
-    build_text(r, build);
-    (void)error_code(&err, AIKI_CRASHED, "WORKFLOW_CRASHED",
-                     "workflow %s ended its process %llu times; serve a build that is mended, or have "
-                     "this one try again: aiki plugins unquarantine %s",
-                     r->workflow_name, (unsigned long long)j->crashes, build);
-    add_cause(r, &err, j->crash_error);
-    run_unfit(r, &err);
-    return false;
-}
-
 /* A run without a step on record can still be failed cleanly; a later one waits for a build whose
  * schema takes its input. False: the run has left. */
 static bool check_input(struct run *r)
@@ -580,7 +484,7 @@ static void start(struct run *r)
         run_block(r, &err);
         return;
     }
-    if (!check_crashes(r) || !check_input(r) || !start_fiber(r))
+    if (!run_check_crashes(r) || !check_input(r) || !start_fiber(r))
         return;
     r->replay.start_to_close_ms = r->workflow->def.task_start_to_close_ms;
     r->wait_is_setting = r->workflow->def.wait_timeout_ms == 0;

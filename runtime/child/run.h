@@ -148,7 +148,6 @@ void run_turns_init(struct child *c);
 /* ---- memory and values, for api.c -------------------------------------------------------- */
 
 void *run_alloc(void *run, uint64_t size_bytes); /* the host's share */
-bool run_writer_grow(aiki_writer *w, uint64_t capacity_min_bytes); /* arg: the run */
 aiki_writer run_writer(struct run *r);
 aiki_view run_copy(struct run *r, aiki_view v, bool *ret_ok);
 /* An error map in the run's memory; empty when out of memory. */

@@ -1,4 +1,4 @@
-/* child/run_impl.h - between run.c and drive.c only. [loop] */
+/* child/run_impl.h - between run.c, drive.c and barred.c only. [loop] */
 #ifndef CHILD_RUN_IMPL_H
 #define CHILD_RUN_IMPL_H
 
@@ -19,6 +19,8 @@ void run_unfit(struct run *r, const aiki_error *err);
 void run_quarantine_error(struct run *r, bool workflow, aiki_view name, aiki_error *ret);
 /* Why it may not execute that step any more: TASK_CRASHED. Borrows from memory of the run. */
 void run_spent_error(struct run *r, const struct step *s, aiki_error *ret);
+/* False: its own code ended the process too often, or is quarantined; the run has left. */
+bool run_check_crashes(struct run *r);
 /* True: an append of that size, or what replay keeps, is over a limit, and the run was blocked. */
 bool run_block_if_too_large(struct run *r, uint64_t append_bytes);
 /* This process cannot go on with the run, and that is not the run's fault: hand it back. */

@@ -80,20 +80,6 @@ static void *api_alloc(aiki_call *call, uint64_t size_bytes)
     return p;
 }
 
-static bool grow_in_arena(aiki_writer *w, uint64_t capacity_min_bytes)
-{
-    uint64_t capacity = capacity_min_bytes < 256 ? 256 : capacity_min_bytes * 2;
-    uint8_t *data = arena_alloc(w->arg, capacity);
-
-    if (data == NULL)
-        return false;
-    if (w->size_bytes > 0)
-        memcpy(data, w->data, w->size_bytes);
-    w->data = data;
-    w->capacity_bytes = capacity;
-    return true;
-}
-
 /* The kernel refuses one more, and code seldom says that this is why it failed. */
 static bool lacks_files(aiki_error *ret_why)
 {
@@ -113,7 +99,7 @@ static bool lacks_files(aiki_error *ret_why)
 
 static void keep_error(struct attempt *a, const aiki_error *error)
 {
-    aiki_writer w = {.grow = grow_in_arena, .arg = &a->arena}, stack = w;
+    aiki_writer w = arena_writer(&a->arena), stack = w;
     aiki_error with_cause = *error, why = AIKI_ERROR_INIT;
     const aiki_error *e = &with_cause;
 
