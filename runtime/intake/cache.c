@@ -73,8 +73,7 @@ aiki_status cache_own_directory(const char *path, aiki_error *err)
     return AIKI_OK;
 }
 
-/* Unlink what is in an instance directory (plain files only) and the directory. */
-static void remove_instance(const char *path)
+void cache_remove_directory(const char *path)
 {
     DIR *d = opendir(path);
     if (d == NULL)
@@ -82,7 +81,7 @@ static void remove_instance(const char *path)
     for (struct dirent *e = readdir(d); e != NULL; e = readdir(d))
         (void)unlinkat(dirfd(d), e->d_name, 0); /* "." and ".." fail, which is right */
     closedir(d);
-    (void)rmdir(path); /* not empty: somebody else's file; it stays visible to the operator */
+    (void)rmdir(path); /* not empty: another runtime's, or somebody else's; it stays visible to the operator */
 }
 
 static void sweep(const char *cache_dir)
@@ -97,7 +96,7 @@ static void sweep(const char *cache_dir)
             continue;
         AUTO(close_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-            remove_instance(path);
+            cache_remove_directory(path);
     }
     closedir(d);
 }
@@ -144,7 +143,7 @@ void cache_destroy(struct cache *c)
     if (c == NULL)
         return;
     if (c->lock_fd >= 0) {
-        remove_instance(c->directory);
+        cache_remove_directory(c->directory);
         close(c->lock_fd);
     }
     free(c);

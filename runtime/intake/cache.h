@@ -29,6 +29,8 @@ void cache_default_state_dir(char ret_path[CACHE_PATH_SIZE]);
 
 /* Made if need be, with what is missing above it; it must belong to this user alone. */
 aiki_status cache_own_directory(const char *path, aiki_error *err);
+/* The plain files in a directory, and the directory if nothing else is in it. */
+void cache_remove_directory(const char *path);
 
 void build_hex(const uint8_t build[BUILD_BYTES], char ret_text[BUILD_HEX_SIZE]);
 

@@ -152,23 +152,11 @@ void keep_touch(struct keep *k, const uint8_t build[BUILD_BYTES])
         (void)utimensat(AT_FDCWD, directory, NULL, 0); /* not kept: it has no age to change */
 }
 
-/* Plain files in a directory, and the directory. */
-static void remove_directory(const char *path)
-{
-    DIR *d = opendir(path);
-    if (d == NULL)
-        return;
-    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d))
-        (void)unlinkat(dirfd(d), e->d_name, 0); /* "." and ".." fail, which is right */
-    closedir(d);
-    (void)rmdir(path); /* not empty: another runtime added it just now */
-}
-
 void keep_remove(struct keep *k, const uint8_t build[BUILD_BYTES])
 {
     char directory[CACHE_PATH_SIZE];
     if (build_path(k, build, directory))
-        remove_directory(directory);
+        cache_remove_directory(directory);
 }
 
 /* ---- listing ------------------------------------------------------------------------------- */
@@ -221,7 +209,7 @@ void keep_each(struct keep *k,
         if (!parse_build(e->d_name, build) || !build_path(k, build, directory))
             continue;
         if (!find_file(directory, name)) {
-            remove_directory(directory);
+            cache_remove_directory(directory);
             continue;
         }
         if (!percent_decode(name, strlen(name), file, sizeof(file)))
