@@ -113,9 +113,9 @@ void command_register(struct pipeline *p, const struct command *c, aiki_view pay
         answer_refusal(p, c, &err);
         return;
     }
-    log_info("registry", "%s %s %s (%zu workflows)", s->info.name,
+    log_info("registry", "%s %s %s (%zu workflow%s)", s->info.name,
              plugin->role == 0 ? "serves" : "keeps an older build of", plugin->file,
-             plugin->flow_count);
+             plugin->flow_count, plugin->flow_count == 1 ? "" : "s");
     answer(p, c, OK, .count = plugin->flow_count);
     quarantine_tell(p, s, plugin->build);
     unblock_for(p, plugin);

@@ -265,7 +265,7 @@ void kept_add(const struct build *before)
         b = build_create(bs, before->file_name, before->hash, copy, before->needs);
     aiki_view descriptor = aiki_writer_view(&before->descriptor);
     if (b == NULL || build_take_descriptor(b, descriptor, &err) != AIKI_OK) {
-        log_error("intake", "plugin %s cannot be kept for its open runs: %s", before->label,
+        log_error("intake", "plugin %s cannot be kept: %s", before->label,
                   err.message);
         if (b != NULL)
             build_bury(b);
@@ -289,7 +289,7 @@ static bool learn(struct build *b, aiki_view descriptor)
     aiki_error err = {.struct_size = sizeof(err)};
     bool known = build_take_descriptor(b, descriptor, &err) == AIKI_OK;
     if (known) {
-        log_info("intake", "plugin %s is kept for its open runs", b->label);
+        log_info("intake", "plugin %s is kept: for its open runs, or to go back to", b->label);
         kept_note(b);
         kept_register(b);
         bs->cb.on_routes(bs->arg);
