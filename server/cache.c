@@ -170,14 +170,6 @@ static void unlink_from(struct entry **link, const struct entry *e, size_t next_
     *link = *(struct entry *const *)(const void *)((const char *)e + next_offset);
 }
 
-void entry_forget_refs(struct entry *e)
-{
-    if (e->refs != NULL)
-        free(e->refs->hashes);
-    free(e->refs);
-    e->refs = NULL;
-}
-
 void entry_forget_begun(struct entry *e)
 {
     begun_destroy(e->begun);
@@ -205,7 +197,6 @@ void cache_remove(struct cache *c, struct entry *e)
     chain_remove(&e->lagging);
     chain_remove(&e->owned);
     entry_forget_begun(e);
-    entry_forget_refs(e);
     buf_deinit(&e->journal);
     free(e->waits);
     free(e->reason);
@@ -227,11 +218,10 @@ void cache_deinit(struct cache *c)
 
 static size_t entry_bytes(const struct entry *e)
 {
-    size_t refs = e->refs != NULL ? e->refs->capacity * 16 : 0;
     size_t begun = e->begun != NULL ? e->begun->capacity * sizeof(struct begun_step) : 0;
     return sizeof(*e) + (size_t)e->journal.capacity_bytes + (size_t)e->key.size_bytes +
            (size_t)e->actor.size_bytes + (size_t)e->run.waits.size_bytes +
-           (size_t)e->reason_size_bytes + (size_t)e->absorbed_size_bytes + refs + begun;
+           (size_t)e->reason_size_bytes + (size_t)e->absorbed_size_bytes + begun;
 }
 
 static enum rest rest_of(const struct run *run)

@@ -28,12 +28,6 @@ struct flow;    /* registry.h */
 struct begun_set; /* begun.h */
 struct session; /* registry.h */
 
-/* References of recorded signals, as hashes, to recognise a repeated signal. */
-struct ref_set {
-    uint8_t (*hashes)[16];
-    size_t count, capacity;
-};
-
 /* Where an entry rests that nothing holds. */
 enum rest { REST_QUEUED, REST_PARKED, REST_ENDED, REST_COUNT };
 
@@ -58,7 +52,6 @@ struct entry {
     uint64_t reason_size_bytes;
     aiki_writer journal;            /* stored events journal_after+1 .. run.seq */
     uint64_t journal_after;         /* 0 = the journal is whole */
-    struct ref_set *refs;           /* owned; NULL until a signal brings a reference */
     struct begun_set *begun;        /* owned; NULL until an event leaves out what step it is about */
     struct session *owner;          /* run.owner as a pointer */
     uint8_t build[HASH_BYTES];      /* that the owner claimed it for */
@@ -115,7 +108,6 @@ void entry_row(const struct entry *e, const char *space, struct run_row *ret_row
 uint8_t *entry_keep_waits(struct entry *e);
 /* Drop a journal that outgrew its limit; the store has it. */
 void entry_trim(struct entry *e);
-void entry_forget_refs(struct entry *e);
 void entry_forget_begun(struct entry *e);
 
 #endif

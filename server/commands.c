@@ -58,8 +58,7 @@ static void record_signal(struct pipeline *p, const struct command *c, struct en
         unit_refuse(p, c, e, &err);
         return;
     }
-    if (m->ref.size_bytes > 0)
-        refs_add(e, REF_SIGNAL, m->ref);
+    refs_add(p, e, REF_SIGNAL, m->ref);
     struct owed *o = unit_owe(p, c, e);
     o->kind = OWED_OK;
     o->number = 1;
@@ -71,16 +70,17 @@ void command_signal(struct pipeline *p, const struct command *c, aiki_view paylo
 {
     struct msg_SIGNAL m;
     struct entry *e = NULL;
+    bool known = false;
     aiki_error err = {.struct_size = sizeof(err)};
     fault_point(server_signal_received);
     aiki_status status = read_signal(payload, &m, &err);
     if (status == AIKI_OK)
         status = run_load(p, &m.run, &e, &err);
-    if (status == AIKI_OK && m.ref.size_bytes > 0)
-        status = refs_learn(p, e, &err);
+    if (status == AIKI_OK)
+        status = refs_know(p, e, REF_SIGNAL, m.ref, &known, &err);
     if (status != AIKI_OK) {
         answer_refusal(p, c, &err);
-    } else if (m.ref.size_bytes > 0 && refs_know(e, REF_SIGNAL, m.ref) && !BUG(signal_twice)) {
+    } else if (known && !BUG(signal_twice)) {
         metric_add(signals_deduplicated, 1);
         if (e->dirty != 0)
             unit_owe(p, c, e)->kind = OWED_OK;

@@ -279,20 +279,19 @@ static aiki_status control(struct pipeline *p, struct entry *e, const struct msg
 static aiki_status control_once(struct pipeline *p, struct entry *e, const struct msg_CONTROL *m,
                                 bool *ret_repeated, bool *ret_changed, aiki_error *err)
 {
-    aiki_status status = AIKI_OK;
+    bool known;
     *ret_repeated = *ret_changed = false;
-    if (m->ref.size_bytes > 0)
-        status = refs_learn(p, e, err);
+    aiki_status status = refs_know(p, e, m->action, m->ref, &known, err);
     if (status != AIKI_OK)
         return status;
-    if (m->ref.size_bytes > 0 && refs_know(e, m->action, m->ref) && !BUG(reference_ignored)) {
+    if (known && !BUG(reference_ignored)) {
         *ret_repeated = true;
         return AIKI_OK;
     }
     status = control(p, e, m, ret_changed, err);
     *ret_changed = *ret_changed && status == AIKI_OK;
     if (*ret_changed)
-        refs_add(e, m->action, m->ref);
+        refs_add(p, e, m->action, m->ref);
     return status;
 }
 

@@ -272,7 +272,7 @@ static void decide_batch(struct pipeline *p, const struct batch *b)
     for (p->index = 0; p->index < b->count; p->index++) {
         const struct command *c = &b->commands[p->index];
         command_decide(p, c, batch_payload(b, c));
-        if (p->work.run_count >= UNIT_RUNS)
+        if (p->work.run_count >= UNIT_RUNS || p->work.ref_count >= UNIT_REFS)
             unit_finish(p);
     }
 }

@@ -35,6 +35,7 @@ enum {
     AUDIT_MS = 500,          /* between looks at streams with runs queued for long */
     RETRY_MS = 1000,         /* before a wake-up that the store refused is tried again */
     FAMILY_UNIT_RUNS = 16384, /* from here on what is left of a family is closed in the next unit */
+    UNIT_REFS = 1024,        /* a unit that brings as many references, too */
     UNIT_RUNS = 4096,        /* a unit that holds this many is committed before the next command */
     SCAN_PAGE = 1000,        /* rows of one offer scan */
     CLAIM_BYTES_MAX = 64 * 1024,   /* journal sent with a claim, or up to twice that; more follows
@@ -84,8 +85,6 @@ struct dirty {
     uint64_t duplicates_before;
     uint8_t *absorbed_before; /* as waits_before */
     uint64_t absorbed_size_before;
-    const struct ref_set *refs_before; /* compared only */
-    size_t ref_count_before;
     bool key_dropped_before;
     bool insert;
     bool offer;
@@ -137,6 +136,8 @@ struct work {
     aiki_error spoilt;       /* not OK: the unit cannot be committed */
     struct run_write *writes;
     size_t write_capacity;
+    struct ref_row *refs;
+    size_t ref_count, ref_capacity;
 };
 
 struct query_args;
@@ -337,12 +338,12 @@ bool run_unclaimed(struct pipeline *p, struct entry *e);
 
 /* ---- references (refs.c) --------------------------------------------------------------------- */
 
-enum { REF_SIGNAL = 0 }; /* what a reference is of: this, or CONTROL_* */
-/* Before the others: those on record. */
-aiki_status refs_learn(struct pipeline *p, struct entry *e, aiki_error *err);
-bool refs_know(const struct entry *e, uint64_t of, aiki_view ref);
+/* Whether that was asked of the run before: on record, or in the unit at hand. of: REF_SIGNAL, or CONTROL_*.
+ * Only the store can refuse. */
+aiki_status refs_know(struct pipeline *p, const struct entry *e, uint64_t of, aiki_view ref,
+                      bool *ret_known, aiki_error *err);
 /* It is recorded in the unit at hand. */
-void refs_add(struct entry *e, uint64_t of, aiki_view ref);
+void refs_add(struct pipeline *p, const struct entry *e, uint64_t of, aiki_view ref);
 
 /* ---- shared children (joins.c) --------------------------------------------------------------- */
 

@@ -32,8 +32,6 @@ struct dirty *unit_touch(struct pipeline *p, struct entry *e)
                         .duplicates_before = e->duplicates,
                         .absorbed_before = e->absorbed,
                         .absorbed_size_before = e->absorbed_size_bytes,
-                        .refs_before = e->refs,
-                        .ref_count_before = e->refs != NULL ? e->refs->count : 0,
                         .key_dropped_before = e->key_dropped};
     memcpy(d->hash_before, e->hash, HASH_BYTES);
     memcpy(d->last_build_before, e->last_build, HASH_BYTES);
@@ -257,21 +255,10 @@ static void settle(struct pipeline *p)
     for (size_t i = 0; i < u->run_count; i++)
         cache_rest(&p->cache, u->runs[i].entry);
     forget_owed(u);
-    u->run_count = u->command_count = 0;
+    u->run_count = u->command_count = u->ref_count = 0;
 }
 
 /* ---- roll back ------------------------------------------------------------------------------- */
-
-/* What it brought is not on record. Read anew only if that was read with it: a full disk refuses everybody who
- * asks, and each time a long journal would be read. */
-static void roll_back_refs(const struct dirty *d)
-{
-    struct entry *e = d->entry;
-    if (e->refs != NULL && e->refs == d->refs_before)
-        e->refs->count = d->ref_count_before;
-    else
-        entry_forget_refs(e);
-}
 
 static void roll_back_run(struct pipeline *p, struct dirty *d)
 {
@@ -295,7 +282,6 @@ static void roll_back_run(struct pipeline *p, struct dirty *d)
     if (!BUG(rollback_partial))
         e->journal.size_bytes = d->journal_size_before;
     e->dirty = 0;
-    roll_back_refs(d);
     entry_forget_begun(e);
     if (e->owner != d->owner_before)
         run_set_owner(e, d->owner_before);
@@ -322,7 +308,7 @@ static void roll_back(struct pipeline *p)
     }
     forget_owed(u);
     quarantine_forget_drafts(&p->quarantine);
-    u->run_count = u->command_count = u->follow_count = 0;
+    u->run_count = u->command_count = u->follow_count = u->ref_count = 0;
     u->spoilt.status = AIKI_OK;
 }
 
@@ -404,7 +390,8 @@ static aiki_status commit(struct pipeline *p, aiki_error *err)
         entry_row(d->entry, p->space, &w->row);
     }
     draft_crashes(p);
-    struct unit unit = {.runs = u->writes, .run_count = u->run_count};
+    struct unit unit = {
+        .runs = u->writes, .run_count = u->run_count, .refs = u->refs, .ref_count = u->ref_count};
     unit.workflows = suspects_rows(&p->quarantine.suspects, p->space, &unit.workflow_count);
     fault_point(server_commit_before);
     pass_edges(&unit, false);
@@ -494,5 +481,6 @@ void unit_deinit(struct work *u)
     free(u->commands);
     free(u->follow);
     free(u->writes);
+    free(u->refs);
     memset(u, 0, sizeof(*u));
 }

@@ -43,6 +43,9 @@ aiki_status unit_check(const struct unit *u, aiki_error *err)
         if (st != AIKI_OK)
             return st;
     }
+    for (size_t i = 0; i < u->ref_count; i++)
+        if (u->refs[i].run_no == 0 || !fits(u->refs[i].run_no))
+            return error_set(err, AIKI_INVALID, "a reference of run number %" PRIu64, u->refs[i].run_no);
     return AIKI_OK;
 }
 

@@ -57,7 +57,7 @@ struct undo {
     bool inserted;
     struct run_row row; /* before, with the block it looks at */
     void *block;
-    size_t journal_count;
+    size_t journal_count, ref_count;
     bool key_dropped;
 };
 
@@ -246,6 +246,7 @@ static aiki_status update(struct disk *d, const struct run_write *w, struct undo
     u->row = run->row;
     u->block = run->block;
     u->journal_count = run->journal_count;
+    u->ref_count = run->ref_count;
     run->row = copy;
     run->block = block;
     return AIKI_OK;
@@ -267,6 +268,7 @@ static void undo_all(struct disk *d, struct undo *undos, size_t count)
         if (u->key_dropped)
             run_index_keep_key(&d->runs, u->run, u->row.key);
         stored_run_cut(u->run, u->journal_count);
+        u->run->ref_count = u->ref_count;
     }
 }
 
@@ -286,6 +288,20 @@ static aiki_status apply_runs(struct disk *d, const struct unit *unit, struct un
         if (w->events.size_bytes > 0 &&
             !stored_run_append(undos[i].run, w->row.seq, w->row.hash, w->events))
             return error_set(err, AIKI_NOMEM, "events of run number %" PRIu64, w->row.no);
+    }
+    return AIKI_OK;
+}
+
+static aiki_status apply_refs(struct disk *d, const struct unit *unit, aiki_error *err)
+{
+    for (size_t i = 0; i < unit->ref_count; i++) {
+        const struct ref_row *ref = &unit->refs[i];
+        struct stored_run *run = run_index_by_no(&d->runs, ref->run_no);
+        if (run == NULL)
+            return error_set(err, AIKI_INVALID, "a reference of run number %" PRIu64 ", which is not there",
+                             ref->run_no);
+        if (!stored_run_add_ref(run, ref->hash))
+            return error_set(err, AIKI_NOMEM, "a reference of run number %" PRIu64, ref->run_no);
     }
     return AIKI_OK;
 }
@@ -349,6 +365,8 @@ static aiki_status apply(struct disk *d, const struct unit *unit, aiki_error *er
         return error_set(err, AIKI_NOMEM, "a unit of %zu runs", unit->run_count);
 
     aiki_status st = apply_runs(d, unit, undos, err);
+    if (st == AIKI_OK)
+        st = apply_refs(d, unit, err);
     if (st == AIKI_OK && !reserve_workflows(d, unit, fresh))
         st = error_set(err, AIKI_NOMEM, "%zu workflows", unit->workflow_count);
     if (st != AIKI_OK) {
@@ -507,6 +525,18 @@ static aiki_status memory_journal(struct store *s, uint64_t run_no, uint64_t aft
                         err);
 }
 
+static aiki_status memory_find_ref(struct store *s, const struct ref_row *ref, bool *ret_known,
+                                   aiki_error *err)
+{
+    struct disk *d = memory_of(s)->disk;
+    (void)err;
+    pthread_mutex_lock(&d->lock);
+    const struct stored_run *run = run_index_by_no(&d->runs, ref->run_no);
+    *ret_known = run != NULL && stored_run_has_ref(run, ref->hash);
+    pthread_mutex_unlock(&d->lock);
+    return AIKI_OK;
+}
+
 static aiki_status memory_scan_open(struct store *s, uint64_t after_no, uint32_t limit,
                                     store_run_fn fn, void *arg, aiki_error *err)
 {
@@ -662,6 +692,7 @@ const struct store_ops store_memory = {
     .find_run_no = memory_find_run_no,
     .find_key = memory_find_key,
     .journal = memory_journal,
+    .find_ref = memory_find_ref,
     .scan_open = memory_scan_open,
     .children = memory_children,
     .reader_children = memory_reader_children,

@@ -74,11 +74,36 @@ void stored_run_cut(struct stored_run *run, size_t journal_count)
         free(run->journal[--run->journal_count]);
 }
 
+bool stored_run_has_ref(const struct stored_run *run, const uint8_t hash[REFERENCE_BYTES])
+{
+    for (size_t i = 0; i < run->ref_count; i++)
+        if (memcmp(run->refs[i], hash, REFERENCE_BYTES) == 0)
+            return true;
+    return false;
+}
+
+bool stored_run_add_ref(struct stored_run *run, const uint8_t hash[REFERENCE_BYTES])
+{
+    if (stored_run_has_ref(run, hash))
+        return true;
+    if (run->ref_count == run->ref_capacity) {
+        size_t capacity = run->ref_capacity == 0 ? 4 : run->ref_capacity * 2;
+        uint8_t(*grown)[REFERENCE_BYTES] = realloc(run->refs, capacity * sizeof(run->refs[0]));
+        if (grown == NULL)
+            return false;
+        run->refs = grown;
+        run->ref_capacity = capacity;
+    }
+    memcpy(run->refs[run->ref_count++], hash, REFERENCE_BYTES);
+    return true;
+}
+
 static void stored_run_destroy(struct stored_run *run)
 {
     if (run == NULL)
         return;
     stored_run_cut(run, 0);
+    free(run->refs);
     free((void *)run->journal);
     free(run->block);
     free(run);

@@ -20,6 +20,8 @@ struct stored_run {
     void *block; /* owned, what row looks at */
     struct journal_row **journal;
     size_t journal_count, journal_capacity;
+    uint8_t (*refs)[REFERENCE_BYTES]; /* owned */
+    size_t ref_count, ref_capacity;
     struct stored_run *next_by_id, *next_by_key; /* chains of a bucket */
 };
 
@@ -49,6 +51,9 @@ void run_index_keep_key(struct run_index *x, struct stored_run *run, aiki_view k
 
 bool stored_run_append(struct stored_run *run, uint64_t seq, const uint8_t hash[HASH_BYTES],
                        aiki_view events);
+bool stored_run_has_ref(const struct stored_run *run, const uint8_t hash[REFERENCE_BYTES]);
+/* It has it now, or false: no memory. */
+bool stored_run_add_ref(struct stored_run *run, const uint8_t hash[REFERENCE_BYTES]);
 /* Back to the first journal_count rows of the journal. */
 void stored_run_cut(struct stored_run *run, size_t journal_count);
 

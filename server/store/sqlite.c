@@ -22,6 +22,7 @@
 #include "store/checks.h"
 #include "store/sqlite_file.h"
 #include "store/sqlite_read.h"
+#include "store/sqlite_refs.h"
 #include "store/sqlite_schema.h"
 #include "wire/error.h"
 
@@ -353,6 +354,8 @@ static aiki_status write_unit(struct sqlite_store *s, const struct unit *u, aiki
     }
     for (size_t i = 0; st == AIKI_OK && i < u->workflow_count; i++)
         st = put_workflow(&s->conn, &u->workflows[i], err);
+    for (size_t i = 0; st == AIKI_OK && i < u->ref_count; i++)
+        st = refs_put(&s->conn, &u->refs[i], err);
     if (st == AIKI_OK && !clock_written)
         st = put_clock(s, err);
     return st;
@@ -454,6 +457,12 @@ static aiki_status sqlite_journal(struct store *s, uint64_t run_no, uint64_t aft
                        err);
 }
 
+static aiki_status sqlite_find_ref(struct store *s, const struct ref_row *ref, bool *ret_known,
+                                   aiki_error *err)
+{
+    return refs_find(&sqlite_of(s)->conn, ref, ret_known, err);
+}
+
 static aiki_status sqlite_scan_open(struct store *s, uint64_t after_no, uint32_t limit,
                                     store_run_fn fn, void *arg, aiki_error *err)
 {
@@ -536,6 +545,7 @@ const struct store_ops store_sqlite = {
     .find_run_no = sqlite_find_run_no,
     .find_key = sqlite_find_key,
     .journal = sqlite_journal,
+    .find_ref = sqlite_find_ref,
     .scan_open = sqlite_scan_open,
     .children = sqlite_children,
     .reader_children = sqlite_reader_children,

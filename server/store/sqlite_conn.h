@@ -57,6 +57,11 @@ enum { BUSY_MS_MAX = 2000 };
       "INSERT INTO workflows(" SQL_WORKFLOW ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) "            \
       "ON CONFLICT(space, name, version) DO UPDATE SET plugin = ?4, build = ?5, "                  \
       "descriptor = ?6, last_seen_at_ms = ?8")                                                     \
+    X(REF_PUT, "INSERT OR IGNORE INTO refs(run_no, hash) VALUES(?1, ?2)")                          \
+    X(REF_FIND, "SELECT 1 FROM refs WHERE run_no = ?1 AND hash = ?2")                              \
+    X(REFS_GATHER, /* see refs_gather */                                                           \
+      "SELECT run_no, events FROM runs JOIN journal ON run_no = no "                               \
+      "WHERE signals > 0 OR state = 12 OR flags >= 256 ORDER BY pos")                              \
     X(CLOCK_PUT, "UPDATE meta SET value = ?1 WHERE name = 'clock_ms'")                             \
     X(RUN_BY_ID, "SELECT " SQL_RUN " FROM runs WHERE id = ?1")                                     \
     X(RUN_BY_NO, "SELECT " SQL_RUN " FROM runs WHERE no = ?1")                                     \

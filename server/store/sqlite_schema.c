@@ -12,6 +12,7 @@
 #include <inttypes.h>
 
 #include "base/cleanup.h"
+#include "store/sqlite_refs.h"
 #include "wire/error.h"
 
 /* The 8 in runs_special is RUN_COMPLETED; the same condition is in SQL LIST_SPECIAL. */
@@ -55,8 +56,10 @@ static const char *const steps[] = {
     /* 3: who executed it last. No index: open runs are counted in memory (registry.h), and every
      * run would pay for it. */
     "ALTER TABLE runs ADD COLUMN build BLOB;",
+    /* 4: references, which had to be read from journals; refs_gather fills it */
+    "CREATE TABLE refs(run_no INTEGER, hash BLOB, PRIMARY KEY(run_no, hash)) STRICT, WITHOUT ROWID;",
 };
-enum { SCHEMA_VERSION = ARRAY_COUNT(steps) };
+enum { SCHEMA_VERSION = ARRAY_COUNT(steps), SCHEMA_REFS = 4 };
 
 /* The version of the schema on disk; 0 for a file without tables. */
 static aiki_status read_version(struct sqlite_conn *c, int64_t *ret, aiki_error *err)
@@ -82,6 +85,8 @@ static aiki_status apply_steps(struct sqlite_conn *c, int64_t from, aiki_error *
     aiki_status st = AIKI_OK;
     for (int64_t i = from; st == AIKI_OK && i < SCHEMA_VERSION; i++) {
         st = sql_script(c, steps[i], err);
+        if (st == AIKI_OK && i + 1 == SCHEMA_REFS)
+            st = refs_gather(c, err);
         if (st == AIKI_OK)
             st = sql_script(c, "UPDATE meta SET value = value + 1 WHERE name = 'schema'", err);
     }

@@ -17,6 +17,7 @@
 #include <aiki/msgpack.h>
 #include <aiki/status.h>
 
+#include "store/reference.h"
 #include "wire/event.h"
 #include "wire/id.h"
 
@@ -79,11 +80,20 @@ struct workflow_row {
     int64_t first_seen_at_ms, last_seen_at_ms;
 };
 
+/* A reference under which something was asked of a run (reference.h), so that a repeat is known without
+ * reading its journal. */
+struct ref_row {
+    uint64_t run_no;
+    uint8_t hash[REFERENCE_BYTES];
+};
+
 struct unit {
     const struct run_write *runs;
     size_t run_count;
     const struct workflow_row *workflows; /* upserted by (space, name, version) */
     size_t workflow_count;
+    const struct ref_row *refs; /* of events in runs; one that is there stays */
+    size_t ref_count;
 };
 
 struct list_filter {
@@ -145,6 +155,8 @@ struct store_ops {
     aiki_status (*journal)(struct store *s, uint64_t run_no, uint64_t after_seq,
                            uint64_t bytes_max, aiki_writer *w, uint64_t *ret_last_seq,
                            aiki_error *err);
+    /* Whether a committed unit had it. */
+    aiki_status (*find_ref)(struct store *s, const struct ref_row *ref, bool *ret_known, aiki_error *err);
     /* Rows that are not terminal, or have STORE_FLAG_UNDONE, by rising no, from after_no on; for recovery and re-offers. */
     aiki_status (*scan_open)(struct store *s, uint64_t after_no, uint32_t limit, store_run_fn fn,
                              void *arg, aiki_error *err);

@@ -122,6 +122,13 @@ static aiki_status sim_journal(struct store *s, uint64_t no, uint64_t after_seq,
     return store_memory.journal(store_of(s)->disk, no, after_seq, bytes_max, w, ret_last_seq, err);
 }
 
+static aiki_status sim_find_ref(struct store *s, const struct ref_row *ref, bool *ret_known, aiki_error *err)
+{
+    if (is_busy(err))
+        return AIKI_UNAVAILABLE;
+    return store_memory.find_ref(store_of(s)->disk, ref, ret_known, err);
+}
+
 static aiki_status sim_scan_open(struct store *s, uint64_t after_no, uint32_t limit, store_run_fn fn,
                                  void *arg, aiki_error *err)
 {
@@ -153,6 +160,7 @@ aiki_status sim_store_open(struct store **ret, aiki_error *err)
     ops.find_run_no = sim_find_run_no;
     ops.find_key = sim_find_key;
     ops.journal = sim_journal;
+    ops.find_ref = sim_find_ref;
     ops.scan_open = sim_scan_open;
     ops.children = sim_children;
     s->base = *s->disk;

@@ -153,3 +153,44 @@ void small_buffer(void **state)
     assert_int_equal(w.size_bytes, 0);
     draft_deinit(&d);
 }
+
+static bool is_known(struct fixture *f, const struct ref_row *ref)
+{
+    bool known;
+    assert_int_equal(f->s->ops->find_ref(f->s, ref, &known, NULL), AIKI_OK);
+    return known;
+}
+
+/* A reference is there once its unit is, for its run alone, and stays; one that comes twice is there once. */
+void references_come_with_their_unit(void **state)
+{
+    struct fixture *f = *state;
+    struct draft a, b, stale;
+    draft_init(&a, 1);
+    draft_init(&b, 2);
+    draft_init(&stale, 3);
+    stale.write.insert = false;
+    stale.write.seq_before = 1;
+    draft_event(&stale, 10);
+    const struct ref_row refs[] = {{1, {1}}, {2, {2}}, {1, {3}}, {1, {1}}}, strange = {2, {1}};
+    struct run_write writes[] = {a.write, b.write, stale.write};
+    struct unit unit = {.runs = writes, .run_count = 3, .refs = refs, .ref_count = 4};
+    assert_int_equal(f->s->ops->commit(f->s, &unit, NULL), AIKI_STALE);
+    assert_false(is_known(f, &refs[0]));
+    unit.run_count = 2;
+    assert_int_equal(f->s->ops->commit(f->s, &unit, NULL), AIKI_OK);
+    draft_next(&a);
+    draft_event(&a, 10);
+    writes[0] = a.write;
+    unit.run_count = unit.ref_count = 1;
+    assert_int_equal(f->s->ops->commit(f->s, &unit, NULL), AIKI_OK);
+    for (size_t i = 0; i < 4; i++)
+        assert_true(is_known(f, &refs[i]));
+    assert_false(is_known(f, &strange));
+    const struct ref_row impossible = {.run_no = 0};
+    unit = (struct unit){.refs = &impossible, .ref_count = 1};
+    assert_int_equal(f->s->ops->commit(f->s, &unit, NULL), AIKI_INVALID);
+    draft_deinit(&a);
+    draft_deinit(&b);
+    draft_deinit(&stale);
+}

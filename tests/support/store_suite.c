@@ -242,7 +242,7 @@ static void all_or_nothing(void **state)
 
     struct run_write writes[] = {old.write, fresh.write, stale.write};
     struct workflow_row workflow = {.space = view_of("test"), .name = view_of("order")};
-    struct unit unit = {writes, 3, &workflow, 1};
+    struct unit unit = {.runs = writes, .run_count = 3, .workflows = &workflow, .workflow_count = 1};
     assert_int_equal(f->s->ops->commit(f->s, &unit, NULL), AIKI_STALE);
     draft_assert_stored(f->s, &was);
     size_t count = 0;

@@ -27,7 +27,8 @@ void put_workflow(struct fixture *f, const char *space, const char *name, const 
     X(wrong_hash)                                                                                  \
     X(wrong_numbers)                                                                               \
     X(big_event)                                                                                   \
-    X(small_buffer)
+    X(small_buffer)                                                                                \
+    X(references_come_with_their_unit)
 #define LIST_CASES(X)                                                                              \
     X(scan_open_pages)                                                                             \
     X(scan_undone)                                                                                 \

@@ -160,6 +160,7 @@ static void an_old_file_is_upgraded(void **state)
         "ALTER TABLE runs DROP COLUMN parent; ALTER TABLE runs DROP COLUMN flags;"
         "ALTER TABLE runs DROP COLUMN deadline_ms; ALTER TABLE runs DROP COLUMN children;"
         "ALTER TABLE runs DROP COLUMN absorbed; ALTER TABLE runs DROP COLUMN build;"
+        "DROP TABLE refs;"
         "UPDATE meta SET value = 1 WHERE name = 'schema'";
     struct fixture *f = *state;
     struct draft d, child;
@@ -187,6 +188,41 @@ static void an_old_file_is_upgraded(void **state)
     draft_deinit(&child);
 }
 
+/* A file of schema 3 has references in its journals alone: they are known afterwards. */
+static void references_of_an_old_file_are_gathered(void **state)
+{
+    static const char back_to_3[] = "DROP TABLE refs; UPDATE meta SET value = 3 WHERE name = 'schema'";
+    const struct event signal = {.kind = EVENT_SIGNAL,
+                                 .as.signal = {.name = view_of("paid"), .ref = view_of("r1")}};
+    struct fixture *f = *state;
+    struct draft d;
+    struct ref_row ref = {.run_no = 1}, none = {.run_no = 1};
+    bool known;
+    AUTO(buf) aiki_writer event, stored;
+    buf_init(&event);
+    buf_init(&stored);
+    event_write_new(&event, &signal); /* [kind, body] */
+    draft_init(&d, 1);
+    event_write_stored(&stored, 1, 5, d.write.row.epoch, EVENT_SIGNAL,
+                       (aiki_view){event.data + 2, event.size_bytes - 2});
+    d.write.events = aiki_writer_view(&stored);
+    memset(d.write.row.hash, 0, HASH_BYTES);
+    event_chain(d.write.row.hash, d.write.events);
+    d.write.row.signals = 1;
+    draft_save(f->s, &d);
+    store_close(f->s);
+    f->s = NULL;
+    tamper(f, back_to_3);
+    reopen(f);
+    reference_hash(REF_SIGNAL, view_of("r1"), ref.hash);
+    reference_hash(REF_SIGNAL, view_of("r2"), none.hash);
+    assert_int_equal(f->s->ops->find_ref(f->s, &ref, &known, NULL), AIKI_OK);
+    assert_true(known);
+    assert_int_equal(f->s->ops->find_ref(f->s, &none, &known, NULL), AIKI_OK);
+    assert_false(known);
+    draft_deinit(&d);
+}
+
 /* Text, another program's database and a newer schema are told apart, and left as they are. */
 static void foreign_files(void **state)
 {
@@ -194,7 +230,7 @@ static void foreign_files(void **state)
     tamper(f, "UPDATE meta SET value = 7 WHERE name = 'schema'");
     store_close(f->s);
     f->s = NULL;
-    refused(f->url, AIKI_UNSUPPORTED, "schema 7, this server speaks up to 3");
+    refused(f->url, AIKI_UNSUPPORTED, "schema 7, this server speaks up to 4");
     tamper(f, "PRAGMA application_id = 1");
     refused(f->url, AIKI_UNSUPPORTED, "another program");
     AUTO(close_fd) int fd = open(f->path, O_WRONLY | O_TRUNC);
@@ -682,6 +718,7 @@ int main(void)
 #define CASE(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(private_file),      CASE(bad_paths),          CASE(an_old_file_is_upgraded),
+        CASE(references_of_an_old_file_are_gathered),
         CASE(foreign_files),
         CASE(killed_server),     CASE(torn_log),           CASE(foreign_file_is_untouched),
         CASE(tampered_history),  CASE(one_sync_a_commit),  CASE(detour_meets_the_lock),
