@@ -296,13 +296,13 @@ static aiki_status child_birth(struct pipeline *p, const struct entry *parent,
         status = check_text(o->key, "key", err);
     if (status == AIKI_OK)
         status = registry_resolve(&p->registry, begun->as.step.name, o->version, ret_flow, err);
-    if (status == AIKI_OK && (*ret_flow)->input_schema != NULL)
-        status = schema_validate((*ret_flow)->input_schema, input, err);
+    if (status == AIKI_OK && (*ret_flow)->said.input_schema != NULL)
+        status = schema_validate((*ret_flow)->said.input_schema, input, err);
     if (status == AIKI_OK)
         status = canon_hash(input, b->input_hash, err);
     if (status != AIKI_OK)
         return status;
-    int64_t timeout_ms = (*ret_flow)->run_timeout_ms;
+    int64_t timeout_ms = (*ret_flow)->said.run_timeout_ms;
     int64_t deadline_ms = timeout_ms > 0 ? p->now.at_ms + timeout_ms : 0;
     int64_t inherited_ms = o->close_policy == CLOSE_ABANDON ? 0 : parent->run.deadline_ms;
     if (inherited_ms != 0 && (deadline_ms == 0 || inherited_ms < deadline_ms))

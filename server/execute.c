@@ -61,35 +61,35 @@ void session_end(struct pipeline *p, peer_id peer)
 /* ---- register -------------------------------------------------------------------------------- */
 
 /* What the build changed, and its schemas unless they are on record, in one commit. */
-static aiki_status store_flows(struct pipeline *p, struct flow *const *flows, size_t count,
-                               const struct plugin *plugin, aiki_error *err)
+static aiki_status store_flows(struct pipeline *p, struct registration *r, aiki_error *err)
 {
     struct schemas_text text;
+    const struct plugin *plugin = r->plugin;
+    const size_t count = r->changed_count;
     bool add = schemas_add(p->schemas, plugin->build,
                            (aiki_view){plugin->descriptor, plugin->descriptor_size_bytes}, plugin->role == 0);
-    if (count == 0 && !add)
-        return AIKI_OK;
     struct workflow_row *rows = memory_need((count + 1) * sizeof(*rows));
     for (size_t i = 0; i < count; i++)
-        flow_row(&p->registry, flows[i], &rows[i]);
+        flow_row(&p->registry, r->changed[i].flow, &rows[i]);
     if (add)
         schemas_row(p->schemas, plugin->build, p->space, &text, &rows[count]);
     const struct unit unit = {.workflows = rows, .workflow_count = count + add};
-    aiki_status status = unit_store(p, &unit, err);
-    if (status == AIKI_OK)
-        registry_recorded(flows, count);
-    if (status == AIKI_OK && add)
-        schemas_recorded(p->schemas, plugin->build);
+    aiki_status status = unit.workflow_count > 0 ? unit_store(p, &unit, err) : AIKI_OK;
     free(rows);
+    if (status == AIKI_OK) {
+        registry_recorded(r);
+        return AIKI_OK;
+    }
+    if (add)
+        schemas_refused(p->schemas, plugin->build);
+    registry_take_back(r);
     return status;
 }
 
 void command_register(struct pipeline *p, const struct command *c, aiki_view payload)
 {
     struct msg_REGISTER m;
-    struct plugin *plugin;
-    struct flow **changed = NULL;
-    size_t changed_count = 0;
+    struct registration r;
     aiki_error err = {.struct_size = sizeof(err)};
     struct session *s = session_of(p, c);
     if (s == NULL)
@@ -97,28 +97,20 @@ void command_register(struct pipeline *p, const struct command *c, aiki_view pay
     unit_finish(p); /* what follows is not part of any unit that may be rolled back */
     aiki_status status = msg_REGISTER_read(payload, &m, &err);
     if (status == AIKI_OK)
-        status = registry_serve(&p->registry, s, &m, p->now.at_ms, &plugin, &changed,
-                                &changed_count, &err);
-    if (status == AIKI_OK) {
-        status = store_flows(p, changed, changed_count, plugin, &err);
-        if (status != AIKI_OK) {
-            (void)registry_withdraw(&p->registry, s, m.build); /* it is there: just added */
-            for (size_t i = 0; i < changed_count; i++)
-                changed[i]->has_build = false; /* so that the next attempt writes it */
-        }
-    }
-    free(changed);
+        status = registry_serve(&p->registry, s, &m, p->now.at_ms, &r, &err);
+    if (status == AIKI_OK)
+        status = store_flows(p, &r, &err);
     if (status != AIKI_OK) {
         log_warn("registry", "%s: a build is not registered: %s", s->info.name, err.message);
         answer_refusal(p, c, &err);
         return;
     }
     log_info("registry", "%s %s %s (%zu workflow%s)", s->info.name,
-             plugin->role == 0 ? "serves" : "keeps an older build of", plugin->file,
-             plugin->flow_count, plugin->flow_count == 1 ? "" : "s");
-    answer(p, c, OK, .count = plugin->flow_count);
-    quarantine_tell(p, s, plugin->build);
-    unblock_for(p, plugin);
+             r.plugin->role == 0 ? "serves" : "keeps an older build of", r.plugin->file,
+             r.plugin->flow_count, r.plugin->flow_count == 1 ? "" : "s");
+    answer(p, c, OK, .count = r.plugin->flow_count);
+    quarantine_tell(p, s, r.plugin->build);
+    unblock_for(p, r.plugin);
 }
 
 void command_unregister(struct pipeline *p, const struct command *c, aiki_view payload)

@@ -47,10 +47,15 @@ void registry_init(struct registry *r, const char *space)
     chain_init(&r->sessions);
 }
 
+static void forget_description(struct description *d)
+{
+    schema_destroy(d->input_schema);
+    free(d->descriptor);
+}
+
 static void flow_destroy(struct flow *f)
 {
-    schema_destroy(f->input_schema);
-    free(f->descriptor);
+    forget_description(&f->said);
     free(f->builds);
     free(f->serving);
     free(f);
@@ -211,24 +216,29 @@ aiki_status registry_resolve(const struct registry *r, aiki_view name, aiki_view
 bool flow_descriptor(const struct flow *f, struct descriptor_workflow *ret)
 {
     aiki_reader r;
-    aiki_reader_init(&r, (aiki_view){f->descriptor, f->descriptor_size_bytes});
-    return f->descriptor != NULL && descriptor_next_workflow(&r, ret);
+    aiki_reader_init(&r, (aiki_view){f->said.descriptor, f->said.descriptor_size_bytes});
+    return f->said.descriptor != NULL && descriptor_next_workflow(&r, ret);
 }
 
-/* Keep what the newest descriptor says about the workflow. */
-static void describe(struct flow *f, aiki_view map)
+/* What the newest descriptor says about the workflow; what was said before is the caller's. */
+static void describe(struct flow *f, aiki_view map, aiki_view plugin_name, aiki_view build)
 {
     struct descriptor_workflow w;
     aiki_error err = {.struct_size = sizeof(err)};
-    free(f->descriptor);
-    schema_destroy(f->input_schema);
-    f->descriptor = copy(map);
-    f->descriptor_size_bytes = map.size_bytes;
-    f->input_schema = NULL;
-    f->run_timeout_ms = flow_descriptor(f, &w) ? w.run_timeout_ms : 0;
+    struct description *d = &f->said;
+    *d = (struct description){.descriptor = copy(map),
+                              .descriptor_size_bytes = map.size_bytes,
+                              .has_build = build.size_bytes == HASH_BYTES,
+                              .first_seen_at_ms = d->first_seen_at_ms};
+    set_text(d->plugin_name, plugin_name);
+    if (d->has_build)
+        memcpy(d->build, build.data, HASH_BYTES);
+    if (!flow_descriptor(f, &w))
+        return;
+    d->run_timeout_ms = w.run_timeout_ms;
     /* In the other modes the runtime looks: it passes, with an entry in the history or without. */
-    if (flow_descriptor(f, &w) && w.input.size_bytes > 0 && w.schema_mode == AIKI_SCHEMA_STRICT &&
-        schema_create(&f->input_schema, w.input, &err) != AIKI_OK)
+    if (w.input.size_bytes > 0 && w.schema_mode == AIKI_SCHEMA_STRICT &&
+        schema_create(&d->input_schema, w.input, &err) != AIKI_OK)
         log_warn("registry", "%s@%s: input schema not usable, inputs are not checked: %s", f->name,
                  f->version, err.message);
 }
@@ -239,13 +249,10 @@ aiki_status registry_restore(struct registry *r, const struct workflow_row *row,
     aiki_status status = registry_intern(r, row->name, row->version, &f, err);
     if (status != AIKI_OK)
         return status;
-    describe(f, row->descriptor);
-    set_text(f->plugin_name, row->plugin);
-    f->has_build = row->build.size_bytes == HASH_BYTES;
-    if (f->has_build)
-        memcpy(f->build, row->build.data, HASH_BYTES);
-    f->first_seen_at_ms = row->first_seen_at_ms;
-    f->last_seen_at_ms = row->last_seen_at_ms;
+    forget_description(&f->said);
+    describe(f, row->descriptor, row->plugin, row->build);
+    f->said.first_seen_at_ms = row->first_seen_at_ms;
+    f->said.last_seen_at_ms = row->last_seen_at_ms;
     return AIKI_OK;
 }
 
@@ -255,11 +262,11 @@ void flow_row(const struct registry *r, const struct flow *f, struct workflow_ro
         .space = view_of(r->space),
         .name = view_of(f->name),
         .version = view_of(f->version),
-        .plugin = view_of(f->plugin_name),
-        .build = {f->build, f->has_build ? HASH_BYTES : 0},
-        .descriptor = {f->descriptor, f->descriptor_size_bytes},
-        .first_seen_at_ms = f->first_seen_at_ms,
-        .last_seen_at_ms = f->last_seen_at_ms,
+        .plugin = view_of(f->said.plugin_name),
+        .build = {f->said.build, f->said.has_build ? HASH_BYTES : 0},
+        .descriptor = {f->said.descriptor, f->said.descriptor_size_bytes},
+        .first_seen_at_ms = f->said.first_seen_at_ms,
+        .last_seen_at_ms = f->said.last_seen_at_ms,
     };
 }
 
@@ -395,9 +402,10 @@ static aiki_status add_plugin(struct session *s, aiki_view build, aiki_view file
     return AIKI_OK;
 }
 
-/* The flow serves from p now; true when its row in the workflows table has to change. */
+/* The flow serves from p now. *ret_before is owned by the caller when its row in the workflows table has to
+ * change, which is true then. */
 static bool serve_flow(struct flow *f, struct plugin *p, aiki_view plugin_name, aiki_view map,
-                       int64_t now_ms)
+                       int64_t now_ms, struct description *ret_before)
 {
     f->serving = array_grow(f->serving, &f->serving_capacity, f->serving_count,
                             sizeof(struct plugin *));
@@ -406,27 +414,40 @@ static bool serve_flow(struct flow *f, struct plugin *p, aiki_view plugin_name, 
         f->kept_count++;
         return false; /* what the newest build says of the workflow stands */
     }
-    bool same = f->has_build && memcmp(f->build, p->build, HASH_BYTES) == 0 &&
-                view_is(plugin_name, f->plugin_name) &&
-                view_equal(map, (aiki_view){f->descriptor, f->descriptor_size_bytes});
+    bool same = f->said.has_build && memcmp(f->said.build, p->build, HASH_BYTES) == 0 &&
+                view_is(plugin_name, f->said.plugin_name) &&
+                view_equal(map, (aiki_view){f->said.descriptor, f->said.descriptor_size_bytes});
     if (same)
         return false;
-    describe(f, map);
-    set_text(f->plugin_name, plugin_name);
-    memcpy(f->build, p->build, HASH_BYTES);
-    f->has_build = true;
-    if (f->first_seen_at_ms == 0) {
-        f->first_seen_at_ms = now_ms;
+    *ret_before = f->said;
+    describe(f, map, plugin_name, (aiki_view){p->build, HASH_BYTES});
+    if (f->said.first_seen_at_ms == 0) {
+        f->said.first_seen_at_ms = now_ms;
         f->unrecorded = true;
     }
-    f->last_seen_at_ms = now_ms;
+    f->said.last_seen_at_ms = now_ms;
     return true;
 }
 
-void registry_recorded(struct flow *const *changed, size_t count)
+void registry_recorded(struct registration *done)
 {
-    for (size_t i = 0; i < count; i++)
-        changed[i]->unrecorded = false;
+    for (size_t i = 0; i < done->changed_count; i++) {
+        forget_description(&done->changed[i].before);
+        done->changed[i].flow->unrecorded = false;
+    }
+    free(done->changed);
+}
+
+/* Backwards: a descriptor may name a workflow twice. */
+void registry_take_back(struct registration *refused)
+{
+    plugin_destroy(refused->plugin);
+    for (size_t i = refused->changed_count; i-- > 0;) {
+        struct change *c = &refused->changed[i];
+        forget_description(&c->flow->said);
+        c->flow->said = c->before;
+    }
+    free(refused->changed);
 }
 
 /* Intern every workflow before anything is changed. */
@@ -445,9 +466,30 @@ static aiki_status intern_all(struct registry *r, const struct descriptor *d, st
     return AIKI_OK;
 }
 
+static void serve_flows(struct registration *ret, const struct descriptor *d, struct flow **flows,
+                        int64_t now_ms)
+{
+    struct descriptor_workflow w;
+    aiki_reader reader;
+    struct plugin *p = ret->plugin;
+    p->flows = flows;
+    descriptor_workflows(d, &reader);
+    while (p->flow_count < d->workflow_count) {
+        const uint8_t *from = reader.at;
+        if (!descriptor_next_workflow(&reader, &w))
+            break;
+        aiki_view map = {from, (uint64_t)(reader.at - from)};
+        struct flow *f = flows[p->flow_count++];
+        struct change *c = &ret->changed[ret->changed_count];
+        if ((p->role & BUILD_IDLE) == 0 && serve_flow(f, p, d->name, map, now_ms, &c->before)) {
+            c->flow = f;
+            ret->changed_count++;
+        }
+    }
+}
+
 aiki_status registry_serve(struct registry *r, struct session *s, const struct msg_REGISTER *m,
-                           int64_t now_ms, struct plugin **ret, struct flow ***ret_changed,
-                           size_t *ret_changed_count, aiki_error *err)
+                           int64_t now_ms, struct registration *ret, aiki_error *err)
 {
     struct descriptor d;
     struct plugin *p = find_plugin(s, m->build, m->file, false);
@@ -458,7 +500,6 @@ aiki_status registry_serve(struct registry *r, struct session *s, const struct m
     if (status != AIKI_OK)
         return status;
     struct flow **flows = memory_need((d.workflow_count + 1) * sizeof(struct flow *));
-    struct flow **changed = memory_need((d.workflow_count + 1) * sizeof(struct flow *));
     status = intern_all(r, &d, flows, err);
     if (p != NULL)
         plugin_destroy(p);
@@ -466,7 +507,6 @@ aiki_status registry_serve(struct registry *r, struct session *s, const struct m
         status = add_plugin(s, m->build, m->file, &p, err);
     if (status != AIKI_OK) {
         free(flows);
-        free(changed);
         return status;
     }
     struct plugin *refused = find_plugin(s, m->build, m->file, true);
@@ -478,23 +518,9 @@ aiki_status registry_serve(struct registry *r, struct session *s, const struct m
     p->gate_size_bytes = m->gate.size_bytes;
     p->descriptor = copy(m->descriptor);
     p->descriptor_size_bytes = m->descriptor.size_bytes;
-    p->flows = flows;
-
-    struct descriptor_workflow w;
-    aiki_reader reader;
-    descriptor_workflows(&d, &reader);
-    *ret_changed_count = 0;
-    while (p->flow_count < d.workflow_count) {
-        const uint8_t *from = reader.at;
-        if (!descriptor_next_workflow(&reader, &w))
-            break;
-        aiki_view map = {from, (uint64_t)(reader.at - from)};
-        struct flow *f = flows[p->flow_count++];
-        if ((p->role & BUILD_IDLE) == 0 && serve_flow(f, p, d.name, map, now_ms))
-            changed[(*ret_changed_count)++] = f;
-    }
-    *ret = p;
-    *ret_changed = changed;
+    *ret = (struct registration){
+        .plugin = p, .changed = memory_need((d.workflow_count + 1) * sizeof(*ret->changed))};
+    serve_flows(ret, &d, flows, now_ms);
     return AIKI_OK;
 }
 

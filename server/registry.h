@@ -68,6 +68,18 @@ struct session {
     struct chain all;
 };
 
+/* What is on record of a flow, in the workflows table. */
+struct description {
+    uint8_t *descriptor;         /* owned: the workflow's map in the last descriptor seen */
+    uint64_t descriptor_size_bytes;
+    struct schema *input_schema; /* owned; NULL = anything goes */
+    int64_t run_timeout_ms;      /* of a run whose start gives none; 0 = none */
+    char plugin_name[NAME_BYTES_MAX + 1];
+    uint8_t build[HASH_BYTES];   /* the last that served it */
+    bool has_build;
+    int64_t first_seen_at_ms, last_seen_at_ms;
+};
+
 struct flow {
     struct stream stream;
     char name[NAME_BYTES_MAX + 1], version[NAME_BYTES_MAX + 1];
@@ -76,15 +88,8 @@ struct flow {
     struct plugin **serving;     /* owned array of borrowed plugins */
     size_t serving_count, serving_capacity;
     size_t kept_count;           /* of these, builds that are only kept for open runs */
-    uint8_t *descriptor;         /* owned: the workflow's map in the last descriptor seen */
-    uint64_t descriptor_size_bytes;
-    struct schema *input_schema; /* owned; NULL = anything goes */
-    int64_t run_timeout_ms;      /* of a run whose start gives none; 0 = none */
-    char plugin_name[NAME_BYTES_MAX + 1];
-    uint8_t build[HASH_BYTES];   /* the last that served it */
-    bool has_build;
+    struct description said;
     bool unrecorded;             /* served for the first time, and that could not be recorded: nothing starts */
-    int64_t first_seen_at_ms, last_seen_at_ms;
     uint64_t counts[RUN_CANCELLING + 1]; /* open runs by state */
     int64_t queued_since_ms;     /* when counts[RUN_QUEUED] last rose from 0 */
     struct build_count *builds;  /* owned; no more than there are open runs */
@@ -127,13 +132,23 @@ struct session *session_create(struct registry *r, peer_id peer, const struct se
 /* Owns no runs any more. */
 void session_destroy(struct registry *r, struct session *s);
 
-/* Serve a build. *ret_changed: flows whose row in the workflows table must be written (a
- * malloc'ed array). Registering the same build again replaces its descriptor. */
+/* A build that is served as far as memory is concerned. */
+struct registration {
+    struct plugin *plugin;
+    struct change {
+        struct flow *flow;         /* its row in the workflows table must be written */
+        struct description before; /* owned */
+    } *changed;                    /* owned */
+    size_t changed_count;
+};
+/* Serve a build; registry_recorded or registry_take_back ends what is begun. Registering the same build again
+ * replaces its descriptor. */
 aiki_status registry_serve(struct registry *r, struct session *s, const struct msg_REGISTER *m,
-                           int64_t now_ms, struct plugin **ret, struct flow ***ret_changed,
-                           size_t *ret_changed_count, aiki_error *err);
+                           int64_t now_ms, struct registration *ret, aiki_error *err);
 /* Those rows are written: runs of the flows may start. */
-void registry_recorded(struct flow *const *changed, size_t count);
+void registry_recorded(struct registration *done);
+/* They could not be: flows are described as they are on record, and the build is not served. */
+void registry_take_back(struct registration *refused);
 aiki_status registry_refused(struct registry *r, struct session *s, const struct msg_REFUSAL *m,
                              aiki_error *err);
 /* False: it did not serve that build. */

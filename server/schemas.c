@@ -39,7 +39,6 @@ struct offers {
 struct known {
     struct offers *offers; /* NULL: free */
     uint64_t order;        /* the newest has the highest; 0: only kept for open runs so far */
-    bool on_record;
 };
 
 struct schemas {
@@ -223,10 +222,9 @@ bool schemas_add(struct schemas *s, const uint8_t build[HASH_BYTES], aiki_view d
     struct known *k = find_build(s, build);
     if (k != NULL && serving)
         k->order = ++s->order_max;
-    bool record = k != NULL && !k->on_record;
     pthread_mutex_unlock(&s->lock);
     if (k != NULL || descriptor_read(descriptor, &d, NULL) != AIKI_OK)
-        return record;
+        return false;
     write_offers(&bytes, &d);
     new = bytes.status == AIKI_OK ? offers_create(build, aiki_writer_view(&bytes)) : NULL;
     if (new == NULL)
@@ -260,11 +258,13 @@ void schemas_row(struct schemas *s, const uint8_t build[HASH_BYTES], const char 
                                  .last_seen_at_ms = (int64_t)k->order};
 }
 
-void schemas_recorded(struct schemas *s, const uint8_t build[HASH_BYTES])
+void schemas_refused(struct schemas *s, const uint8_t build[HASH_BYTES])
 {
+    pthread_mutex_lock(&s->lock);
     struct known *k = find_build(s, build);
     if (k != NULL)
-        k->on_record = true;
+        empty(s, k);
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* ---- restart --------------------------------------------------------------------------------- */
@@ -287,7 +287,6 @@ static bool restore_row(void *arg, const struct workflow_row *row)
         return true;
     }
     put(s, &s->slots[index], o, row->last_seen_at_ms > 0 ? (uint64_t)row->last_seen_at_ms : 0);
-    s->slots[index].on_record = true;
     return true;
 }
 

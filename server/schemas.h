@@ -24,8 +24,8 @@ struct schemas;
 struct schemas *schemas_create(void);
 void schemas_destroy(struct schemas *s);
 
-/* What a build registered. True: it has to be put on record, by the row of schemas_row, and then
- * schemas_recorded. serving: it takes new runs, which makes it the newest one. [store] */
+/* What a build registered. True: it has to be put on record, by the row of schemas_row; schemas_refused if it
+ * cannot be. serving: it takes new runs, which makes it the newest one. [store] */
 bool schemas_add(struct schemas *s, const uint8_t build[HASH_BYTES], aiki_view descriptor, bool serving);
 /* Memory of the row but for space, until the next call for s. */
 struct schemas_text {
@@ -33,7 +33,7 @@ struct schemas_text {
 };
 void schemas_row(struct schemas *s, const uint8_t build[HASH_BYTES], const char *space,
                  struct schemas_text *text, struct workflow_row *ret);
-void schemas_recorded(struct schemas *s, const uint8_t build[HASH_BYTES]);
+void schemas_refused(struct schemas *s, const uint8_t build[HASH_BYTES]);
 /* What was on record. A row that does not read is passed over: what it knew stays hidden. [store] */
 aiki_status schemas_restore(struct schemas *s, struct store *store, const char *space, aiki_error *err);
 

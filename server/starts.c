@@ -113,7 +113,7 @@ static aiki_status read_times(const struct pipeline *p, struct start *s, aiki_er
     if (s->start_at_ms <= p->now.at_ms)
         s->start_at_ms = 0;
     if (timeout_ms == 0)
-        timeout_ms = s->flow->run_timeout_ms;
+        timeout_ms = s->flow->said.run_timeout_ms;
     if (timeout_ms != 0)
         s->deadline_ms = (s->start_at_ms != 0 ? s->start_at_ms : p->now.at_ms) + timeout_ms;
     return AIKI_OK;
@@ -137,8 +137,8 @@ static aiki_status read_start(struct pipeline *p, aiki_view payload, struct star
         status = read_times(p, s, err);
     if (status == AIKI_OK)
         status = read_retry(s, err);
-    if (status == AIKI_OK && s->flow->input_schema != NULL)
-        status = schema_validate(s->flow->input_schema, s->m.input, err);
+    if (status == AIKI_OK && s->flow->said.input_schema != NULL)
+        status = schema_validate(s->flow->said.input_schema, s->m.input, err);
     if (status == AIKI_OK)
         status = canon_hash(s->m.input, s->input_hash, err);
     return status;

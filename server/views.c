@@ -408,10 +408,10 @@ void view_flow(aiki_writer *w, const struct flow *f, bool schemas)
     put(w, "served");
     aiki_mp_bool(w, plugin != NULL);
     put_uint(w, "workers", count_workers(f));
-    put_text(w, "plugin", view_of(f->plugin_name));
+    put_text(w, "plugin", view_of(f->said.plugin_name));
     put(w, "build");
-    view_hex(w, f->build, f->has_build ? HASH_BYTES : 0);
-    put_time(w, "first_seen_at", f->first_seen_at_ms);
+    view_hex(w, f->said.build, f->said.has_build ? HASH_BYTES : 0);
+    put_time(w, "first_seen_at", f->said.first_seen_at_ms);
     put_text(w, "file", plugin != NULL ? view_of(plugin->file) : (aiki_view){NULL, 0});
     put_counts(w, f);
     put_builds(w, f);

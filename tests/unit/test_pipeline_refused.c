@@ -65,6 +65,26 @@ static void a_full_store_registers_nothing(void **state)
     assert_int_equal(party_of(&f->p, peer(RIVAL))->session->plugin_count, 1);
 }
 
+/* What a refused registration said of a workflow that is known is forgotten: memory is as the record, which a
+ * restart shows. */
+static void a_refused_registration_changes_no_description(void **state)
+{
+    struct fixture *f = *state;
+    open_session(f, RIVAL);
+    memory_store_fail_commit(f->store, AIKI_LIMIT, 0);
+    serve(f, RIVAL, other_build);
+    turn(f);
+    expect_fault(f, RIVAL, 90, AIKI_UNAVAILABLE, "STORE_FULL");
+    struct description said = registry_find(&f->p.registry, view_of("order"), view_of("1.0.0"))->said;
+    assert_memory_equal(said.build, build, HASH_BYTES);
+    restart(f);
+    const struct description *again =
+        &registry_find(&f->p.registry, view_of("order"), view_of("1.0.0"))->said;
+    assert_memory_equal(again->build, said.build, HASH_BYTES);
+    assert_int_equal(again->last_seen_at_ms, said.last_seen_at_ms);
+    assert_int_equal(again->first_seen_at_ms, said.first_seen_at_ms);
+}
+
 /* Nor does a workflow begin that a restart would know nothing about. */
 static void what_could_not_be_registered_is_not_started(void **state)
 {
@@ -251,6 +271,7 @@ int main(void)
         CASE(a_refused_unit_is_decided_one_by_one),
         CASE(a_full_store_is_told_and_leaves_nothing),
         CASE(a_full_store_registers_nothing),
+        CASE(a_refused_registration_changes_no_description),
         CASE(what_could_not_be_registered_is_not_started),
         CASE(a_refused_append_can_be_repeated),
         CASE(a_refusal_waits_for_the_commit_it_rests_on),

@@ -69,26 +69,34 @@ static void put_descriptor(aiki_writer *w, const char *const *versions, size_t c
     }
 }
 
-static aiki_status serve(struct fixture *f, uint8_t build_no, const char *const *versions,
-                         size_t count, size_t *ret_changed)
+/* recorded: or else the rows could not be written. */
+static aiki_status try_to_serve(struct fixture *f, uint8_t build_no, const char *const *versions,
+                                size_t count, bool recorded, size_t *ret_changed)
 {
     uint8_t build[HASH_BYTES] = {build_no};
-    struct plugin *plugin;
-    struct flow **changed = NULL;
+    struct registration r;
     aiki_writer d;
     buf_init(&d);
     put_descriptor(&d, versions, count);
     const struct msg_REGISTER m = {.build = {build, sizeof(build)},
                                    .file = view_of("plug.so"),
                                    .descriptor = aiki_writer_view(&d)};
-    aiki_status status = registry_serve(&f->registry, f->session, &m, 7, &plugin, &changed,
-                                        ret_changed, NULL);
+    aiki_status status = registry_serve(&f->registry, f->session, &m, 6 + build_no, &r, NULL);
     if (status == AIKI_OK) {
-        registry_recorded(changed, *ret_changed);
-        free(changed);
+        *ret_changed = r.changed_count;
+        if (recorded)
+            registry_recorded(&r);
+        else
+            registry_take_back(&r);
     }
     buf_deinit(&d);
     return status;
+}
+
+static aiki_status serve(struct fixture *f, uint8_t build_no, const char *const *versions,
+                         size_t count, size_t *ret_changed)
+{
+    return try_to_serve(f, build_no, versions, count, true, ret_changed);
 }
 
 static const char *resolved(struct fixture *f, const char *version)
@@ -138,6 +146,37 @@ static void only_changes_are_written(void **state)
     assert_int_equal(f->registry.flow_count, 1);
 }
 
+/* What could not be recorded leaves known workflows as they are on record, and new ones unknown; the next
+ * attempt has the same to write. */
+static void a_refused_registration_leaves_the_record(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const first[] = {"1.0.0"}, *const both[] = {"1.0.0", "2.0.0"};
+    struct workflow_row before, after;
+    size_t changed;
+    assert_int_equal(serve(f, 1, first, 1, &changed), AIKI_OK);
+    const struct flow *flow = f->registry.flows[0];
+    flow_row(&f->registry, flow, &before);
+    const struct description said = flow->said;
+    for (int attempt = 0; attempt < 2; attempt++) {
+        assert_int_equal(try_to_serve(f, 2, both, 2, false, &changed), AIKI_OK);
+        assert_int_equal(changed, 2);
+        flow_row(&f->registry, flow, &after);
+        assert_ptr_equal(flow->said.input_schema, said.input_schema);
+        assert_memory_equal(&after, &before, sizeof(after));
+        assert_string_equal(resolved(f, ""), "1.0.0");
+        assert_string_equal(resolved(f, "2.0.0"), "NOT_FOUND");
+        assert_int_equal(f->session->plugin_count, 1);
+        assert_int_equal(flow->serving_count, 1);
+    }
+    assert_int_equal(serve(f, 2, both, 2, &changed), AIKI_OK);
+    assert_int_equal(changed, 2);
+    assert_string_equal(resolved(f, ""), "2.0.0");
+    assert_int_equal(flow->said.build[0], 2);
+    assert_int_equal(flow->said.first_seen_at_ms, 7);
+    assert_int_equal(flow->said.last_seen_at_ms, 8);
+}
+
 /* What the table remembers comes back, and the same build then changes nothing. */
 static void a_restart_remembers(void **state)
 {
@@ -152,8 +191,8 @@ static void a_restart_remembers(void **state)
     assert_int_equal(registry_restore(&later, &row, NULL), AIKI_OK);
     struct flow *flow = registry_find(&later, view_of("order"), view_of("1.0.0"));
     assert_non_null(flow);
-    assert_int_equal(flow->first_seen_at_ms, 7);
-    assert_string_equal(flow->plugin_name, "plug");
+    assert_int_equal(flow->said.first_seen_at_ms, 7);
+    assert_string_equal(flow->said.plugin_name, "plug");
     assert_string_equal(flow->stream.key, f->registry.flows[0]->stream.key);
     registry_deinit(&later);
 }
@@ -199,9 +238,7 @@ static void bad_names_and_descriptors_are_refused(void **state)
     struct fixture *f = *state;
     static const char *const bad[] = {"", "a b", "a:b", "{x}", "\x01"};
     struct flow *flow;
-    struct plugin *plugin;
-    struct flow **changed;
-    size_t changed_count;
+    struct registration r;
     uint8_t build[HASH_BYTES] = {1};
     aiki_error err = {.struct_size = sizeof(err)};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -211,11 +248,9 @@ static void bad_names_and_descriptors_are_refused(void **state)
                                           &err), AIKI_INVALID);
     }
     struct msg_REGISTER m = {.build = {build, 5}, .descriptor = {build, 1}};
-    assert_int_equal(registry_serve(&f->registry, f->session, &m, 1, &plugin, &changed,
-                                    &changed_count, &err), AIKI_INVALID);
+    assert_int_equal(registry_serve(&f->registry, f->session, &m, 1, &r, &err), AIKI_INVALID);
     m.build.size_bytes = HASH_BYTES;
-    assert_true(registry_serve(&f->registry, f->session, &m, 1, &plugin, &changed,
-                               &changed_count, &err) != AIKI_OK);
+    assert_true(registry_serve(&f->registry, f->session, &m, 1, &r, &err) != AIKI_OK);
     assert_int_equal(f->registry.flow_count, 0);
     assert_int_equal(f->session->plugin_count, 0);
 }
@@ -244,6 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(the_newest_served_is_meant),
         CASE(only_changes_are_written),
+        CASE(a_refused_registration_leaves_the_record),
         CASE(a_restart_remembers),
         CASE(nobody_serving_means_stalled),
         CASE(refusals_end_with_the_file),
