@@ -103,6 +103,7 @@ static struct build *find_other(const struct build_wanted *w, bool *ret_later, v
 {
     struct fixture *f = arg;
     assert_true(w->tried_count > 0);
+    memcpy(f->last, w->last, sizeof(f->last));
     *ret_later = false;
     return f->other;
 }

@@ -44,6 +44,7 @@ struct fixture {
     struct stream stream;
     struct aiki_id run;
     struct build *other; /* that fits a run that the first does not */
+    uint8_t last[32];    /* who executed it last, as the one who looks for another was told */
     unsigned ups, endings, closed, lefts, conns_gone;
 };
 

@@ -46,6 +46,63 @@ static void a_run_goes_on_with_the_build_it_fits(void **state)
     await_held(f, 0);
 }
 
+/* One event of a journal; build_number: of a CLAIMED. */
+static void record(aiki_writer *w, uint64_t seq, uint64_t kind, uint8_t build_number)
+{
+    AUTO(buf) aiki_writer event;
+    const uint8_t build[32] = {build_number};
+    struct event e = {.kind = kind};
+    buf_init(&event);
+    if (kind == EVENT_CLAIMED)
+        e.as.claimed.build = (aiki_view){build, sizeof(build)};
+    if (kind == EVENT_SIGNAL)
+        e.as.signal.name = view_of("go");
+    event_write_new(&event, &e); /* [kind, body] */
+    event_write_stored(w, seq, 1000, EPOCH, kind, (aiki_view){event.data + 2, event.size_bytes - 2});
+}
+
+/* The journal of a run comes in two pages; then there is no build that it fits. */
+static uint8_t last_build_of(struct fixture *f, aiki_view journal, uint64_t first_bytes)
+{
+    memset(f->last, 0, sizeof(f->last));
+    begin_stay(f, EPOCH);
+    f->other = &f->build;
+    does_not_fit(f);
+    const struct fake_frame *frame = fake_server_await(&f->server, WIRE_JOURNAL);
+    f->other = NULL; /* gone meanwhile */
+    grant(f, frame->correlation, EPOCH, true, (aiki_view){journal.data, first_bytes});
+    frame = fake_server_await(&f->server, WIRE_JOURNAL);
+    grant(f, frame->correlation, EPOCH, false,
+          (aiki_view){journal.data + first_bytes, journal.size_bytes - first_bytes});
+    server_acks(f, await_append(f, 1, NEXT_BLOCK), 1);
+    await_held(f, 0);
+    return f->last[0];
+}
+
+/* Who executed it last is looked for first. A stay that did nothing but block it does not count, and it may be
+ * on the page behind the one that ends with its CLAIMED: wherever the page ends, the answer is the same. */
+static void who_executed_a_run_last_is_found_across_pages(void **state)
+{
+    static const struct {
+        uint64_t kind;
+        uint8_t build, last; /* after this event */
+    } events[] = {{EVENT_CLAIMED, 1, 0},   {EVENT_SIGNAL, 0, 1},   {EVENT_CLAIMED, 2, 1}, {EVENT_BLOCKED, 0, 1},
+                  {EVENT_UNBLOCKED, 0, 1}, {EVENT_CLAIMED, 3, 1},  {EVENT_SIGNAL, 0, 3},  {EVENT_CLAIMED, 4, 3},
+                  {EVENT_BLOCKED, 0, 3}};
+    enum { EVENTS = sizeof(events) / sizeof(events[0]) };
+    struct fixture *f = *state;
+    AUTO(buf) aiki_writer journal;
+    uint64_t ends[EVENTS];
+    buf_init(&journal);
+    for (size_t i = 0; i < EVENTS; i++) {
+        record(&journal, i + 1, events[i].kind, events[i].build);
+        ends[i] = journal.size_bytes;
+        for (size_t cut = 0; cut < i; cut++)
+            assert_int_equal(last_build_of(f, (aiki_view){journal.data, journal.size_bytes}, ends[cut]),
+                             events[i].last);
+    }
+}
+
 static void ignore_frame(struct conn *c, const struct frame *frame, void *arg)
 {
     (void)c;
@@ -275,6 +332,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_run_that_fits_nowhere_is_blocked, setup, teardown),
         cmocka_unit_test_setup_teardown(a_run_goes_on_with_the_build_it_fits, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_executed_a_run_last_is_found_across_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(a_run_that_moves_waits_for_a_child_that_reads, setup, teardown),
         cmocka_unit_test_setup_teardown(a_claim_forgets_a_build_that_is_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_journal_under_way_forgets_a_build_that_is_dropped, setup,
