@@ -2,7 +2,7 @@
  *
  *   aiki workflows trigger ledger --input '{"steps":10,"task_ms":0,"path":"/tmp/l","width":1}'
  *
- * Each step appends one line RUN STEP ATTEMPT PID MONOTONIC_NS to path. A line is one write with
+ * With "gate" each step takes until that file is there, too. Each step appends one line RUN STEP ATTEMPT PID MONOTONIC_NS to path. A line is one write with
  * O_APPEND, so lines of any number of processes never mix. Steps count from 0.
  */
 #include <errno.h>
@@ -20,7 +20,8 @@ enum { WIDTH_MAX = 1000, LINE_SIZE = 256, NAP_MS = 20 };
     F(R, i64, steps, AIKI_REQUIRED, AIKI_RANGE(0, 100000))                      \
     F(R, i64, task_ms, AIKI_OPTIONAL, AIKI_RANGE(0, 3600000), AIKI_DEFAULT(0))  \
     F(R, str, path, AIKI_REQUIRED, AIKI_LENGTH(1, 4000))                        \
-    F(R, i64, width, AIKI_OPTIONAL, AIKI_RANGE(1, WIDTH_MAX), AIKI_DEFAULT(1))
+    F(R, i64, width, AIKI_OPTIONAL, AIKI_RANGE(1, WIDTH_MAX), AIKI_DEFAULT(1))  \
+    F(R, str, gate, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))
 AIKI_RECORD(ledger_input, LEDGER_INPUT);
 
 #define LEDGER_OUTPUT(F, R) F(R, i64, steps, AIKI_REQUIRED)
@@ -29,7 +30,8 @@ AIKI_RECORD(ledger_output, LEDGER_OUTPUT);
 #define APPEND_INPUT(F, R)              \
     F(R, i64, step, AIKI_REQUIRED)      \
     F(R, i64, task_ms, AIKI_REQUIRED)   \
-    F(R, str, path, AIKI_REQUIRED)
+    F(R, str, path, AIKI_REQUIRED)      \
+    F(R, str, gate, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))
 AIKI_RECORD(append_input, APPEND_INPUT);
 
 static int64_t monotonic_ns(void)
@@ -61,6 +63,12 @@ static void take_time(const aiki_call *call, int64_t duration_ms)
     }
 }
 
+static void await_gate(const aiki_call *call, const char *gate)
+{
+    while (gate[0] != '\0' && access(gate, F_OK) != 0 && !aiki_cancelled(call))
+        take_time(call, NAP_MS);
+}
+
 static aiki_status append(aiki_call *call, const struct append_input *in, struct aiki_nothing *out)
 {
     char line[LINE_SIZE];
@@ -71,6 +79,7 @@ static aiki_status append(aiki_call *call, const struct append_input *in, struct
     if (!append_line(in->path, line, (size_t)size))
         return aiki_fail(call, "LEDGER_WRITE", "%s: %s", in->path, strerror(errno));
     take_time(call, in->task_ms);
+    await_gate(call, in->gate);
     return AIKI_OK;
 }
 AIKI_TASK_TYPED(append, "append", append_input, aiki_nothing);
@@ -82,7 +91,7 @@ static aiki_status ledger(aiki_run *run, const struct ledger_input *in, struct l
     for (int64_t begin = 0; begin < in->steps; begin += in->width) {
         uint32_t count = 0;
         for (int64_t step = begin; step < in->steps && step < begin + in->width; step++) {
-            const struct append_input entry = {step, in->task_ms, in->path};
+            const struct append_input entry = {step, in->task_ms, in->path, in->gate};
             AIKI_TRY(append_start(run, &entry, NULL, &futures[count++], err));
         }
         AIKI_TRY(aiki_await_all(run, futures, count, err));

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from doc_text import blocks
-from harness import ROOT, until
+from harness import PATIENCE_S, ROOT, until
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def journey(**changes):
 def served(stacks, trip):
     s = stacks()
     s.drop("trip", trip)
-    s.aiki("workflows", "show", "book-trip", "--wait", "10s")
+    s.aiki("workflows", "show", "book-trip", "--wait", f"{PATIENCE_S}s")
     return s
 
 

@@ -151,10 +151,13 @@ def woken(s):
 
 
 def paused_and_resumed(s):
-    run = begin(s, "nap", {"ms": 500})
+    run = begin(s, "nap", {"ms": HOUR_MS})
+    in_state(s, run, "sleeping")
     ask(s, run, "pause")
     in_state(s, run, "paused")
     ask(s, run, "resume")
+    in_state(s, run, "sleeping")
+    ask(s, run, "wake", done=["RUN_ENDED"])
     ended(s, run)
     return run, 1
 
@@ -187,9 +190,11 @@ def at_most_once(s):
 
 
 def a_race(s):
-    run = begin(s, "race", {"path": trace(s), "ms": 500})
+    gate = s.directory / "gate"
+    run = begin(s, "race", {"path": trace(s), "gate": str(gate)})
     until(lambda: marks(s).startswith("++"), "both are under way")
     ask(s, run, "pause")
+    gate.touch()
     in_state(s, run, "paused")
     ask(s, run, "resume")
     ended(s, run)
@@ -210,10 +215,14 @@ def a_warning(s):
 
 def a_join(s):
     """Two runs share one execution: the run that does the work is told of the second."""
-    value = {"path": trace(s), "mode": "k", "n": 7, "ms": 1000}
-    for run in [begin(s, "once", value, key=f"share-{i}") for i in range(2)]:
+    gate = s.directory / "gate"
+    value = {"path": trace(s), "mode": "k", "n": 7, "gate": str(gate)}
+    runs = [begin(s, "once", value, key=f"share-{i}") for i in range(2)]
+    (holder,) = until(lambda: surely(lambda: s.get("/v1/runs?workflow=share"))["runs"], "one of them does the work")
+    until(lambda: [e for e in surely(lambda: s.history(holder["id"])) if e["kind"] == "joined"], "the other one waits for it")
+    gate.touch()
+    for run in runs:
         assert ended(s, run)["output"] == {"n": 7}
-    (holder,) = surely(lambda: s.get("/v1/runs?workflow=share")["runs"])
     return holder["id"], 1
 
 
@@ -257,6 +266,8 @@ def test_killed_around_the_commit_of(stacks, kind, when):
     finally:
         done.set()
         keeper.join()
+    if not s.server.alive():
+        s.start_server()
     assert spent.exists(), f"no {kind} was recorded"
     events = s.history(run)
     chain.check(events)

@@ -57,8 +57,9 @@ def test_killed_at(stacks, point, nth):
         parties = [s.start_surely("party", {"count": 3, "ms": 200}, f"p{i}") for i in range(2)]
         crashing = [s.start_surely("crash", {"how": "null", "path": str(s.directory / f"mark{i}")}, f"c{i}")
                     for i in range(4)]
-        # long enough for eight to ask for it, where that is what is looked at
-        share = {"path": str(s.directory / "shared"), "mode": "k", "n": 7, "ms": 2000 if "joined" in point else 0}
+        # where it is looked at who asks for it meanwhile, it is done when that has happened
+        share = {"path": str(s.directory / "shared"), "mode": "k", "n": 7,
+                 "gate": fault["AIKI_FAULT_ONCE"] if "joined" in point else ""}
         sharing = [s.start_surely("once", share, f"s{i}") for i in range(8)]
         doomed = [s.start_surely("nap", {"ms": 600000}, f"d{i}") for i in range(4)]
 
@@ -98,6 +99,7 @@ def test_killed_at(stacks, point, nth):
     finally:
         done.set()
         keeper.join()
+    revive()
     assert seen == [True], f"{point} was never passed {nth} times"
     for run in doomed:
         assert sum(e["kind"] == "terminated" for e in s.history(run)) == 1

@@ -166,10 +166,13 @@ def test_killed_while_the_build_before_takes_over_a_run(stacks, point):
 @pytest.mark.parametrize("point", ["server.timer.due", "server.commit.before", "server.commit.after"])
 def test_killed_when_a_run_is_held_no_longer(stacks, point):
     """What a server commits first after a restart is that the time is over."""
-    s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "0", "--crash-hold-ms", "1000"])
+    s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "0", "--crash-hold-ms", "1000"], start=False)
+    s.start_redis()
+    s.start_server(env={"AIKI_FAULT": "server.after.blocked=kill"})
+    s.start_runtime(0)
     run = s.start("crash", {"how": "null", "times": 99, "path": str(s.directory / "marks")})
-    until(lambda: s.state(run) == "blocked", "it is held")
-    s.restart_server(env={"AIKI_FAULT": f"{point}=kill"})
+    until(lambda: not s.server.alive(), "it is held")
+    s.start_server(env={"AIKI_FAULT": f"{point}=kill"}, wait=False)
     until(lambda: not s.server.alive(), f"{point} is passed")
     s.start_server()
     assert s.outcome(run)["error"]["code"] == "STEP_CRASHED"

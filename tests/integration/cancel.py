@@ -61,7 +61,7 @@ def test_cleanup_survives_kills(stacks):
 
 def test_an_attempt_is_told_and_its_result_dropped(stacks):
     s = stacks(plugins=["family"])
-    run = begin(s, "busy", ms=20000)
+    run = begin(s, "busy", ms=3600000)
     until(lambda: "+" in marks(s), "the task is under way")
     cancel(s, run)
     assert s.outcome(run)["state"] == "cancelled"
@@ -72,8 +72,9 @@ def test_an_attempt_is_told_and_its_result_dropped(stacks):
 def test_a_task_that_does_not_look_ends_late_and_its_result_is_dropped(stacks):
     """The run does not wait for it: it is cancelled at once, and what comes of the attempt is not on record."""
     s = stacks(plugins=["slow"])
-    run = s.start("slow", {"ms": 4000, "how": "spin"})
-    until(lambda: s.state(run) == "running", "the task is under way")
+    begun, gate = s.directory / "begun", s.directory / "gate"
+    run = s.start("slow", {"ms": 0, "how": "spin", "begun": str(begun), "gate": str(gate)})
+    until(begun.exists, "the task is under way")
     cancel(s, run)
     assert s.outcome(run)["state"] == "cancelled"
     events = s.history(run)
@@ -85,6 +86,8 @@ def test_a_task_that_does_not_look_ends_late_and_its_result_is_dropped(stacks):
     next_one = s.start("slow", {"ms": 0})
     assert s.result(next_one)["attempt"] == 1
     assert s.runtime.children() == before, "a cancelled attempt costs no process"
+    gate.touch()
+    assert s.result(s.start("slow", {"ms": 0}))["attempt"] == 1
     assert s.history(run) == events
     chain.check(events)
 
@@ -104,7 +107,7 @@ def test_a_run_that_never_looks_completes(stacks):
 def test_groups(stacks, mode, n, text):
     """Fail-fast cancels its siblings, settled waits for all, a quorum goes on with enough."""
     s = stacks(plugins=["family"])
-    run = begin(s, "group", ms=1000 if mode == "settled" else 20000, mode=mode)
+    run = begin(s, "group", ms=1000 if mode == "settled" else 3600000, mode=mode)
     answer = s.result(run)
     assert (answer["n"], answer.get("text", "")) == (n, text)
     expected = {"fail_fast": 4, "settled": 0, "quorum": 1}[mode]

@@ -3,7 +3,7 @@ import json
 
 import chain
 import pytest
-from harness import until
+from harness import at_best, in_time, until
 
 
 def marks(s):
@@ -19,16 +19,31 @@ def in_state(s, run, *states):
     until(lambda: s.state(run) in states, f"{run} is {states}, not {s.state(run)}")
 
 
+HOUR_MS = 3_600_000
+
+
+def wake(s, runs):
+    """Each of them sleeps, and does no longer."""
+    for run in runs:
+        in_state(s, run, "sleeping")
+        s.request("POST", f"/v1/runs/{run}/wake")
+
+
+def ids(s, run):
+    return [c["id"] for c in children(s, run)]
+
+
 def children(s, run):
     return [r for r in s.get(f"/v1/runs/{run}/tree")["runs"] if r["id"] != run]
 
 
 def test_a_parent_awaits_its_children(stacks):
     s = stacks(plugins=["family"], runtimes=2)
-    run = begin(s, "parent", n=5, ms=300)
+    run = begin(s, "parent", n=5, ms=HOUR_MS)
     in_state(s, run, "awaiting_child")
     waits = s.run(run)["waits"]
     assert [(w["kind"], w["name"]) for w in waits] == [("child", "leaf")] * 5
+    wake(s, ids(s, run))
     assert s.result(run)["n"] == 2 * (0 + 1 + 2 + 3 + 4)
     assert marks(s).count("l") == marks(s).count("m") == 5
     family = children(s, run)
@@ -62,9 +77,12 @@ def test_no_child_is_started_twice(stacks):
 
 
 def test_two_hundred_children_at_once(stacks):
-    """Spread over both runtimes, shown as one family, and the parent waits about as long as the slowest."""
-    s = stacks(plugins=["family"], runtimes=2)
-    run = begin(s, "parent", n=200, ms=200)
+    """Spread over both runtimes, of which one alone has not enough slots, and shown as one family."""
+    s = stacks(plugins=["family"], runtimes=2, runtime_args=["--slots", "64"])
+    gate = s.directory / "gate"
+    run = begin(s, "parent", n=200, ms=200, gate=str(gate))
+    until(lambda: [w["runs"] > 1 for w in s.get("/v1/workers")["workers"]] == [True, True], "both execute some of them")
+    gate.touch()
     answer = s.result(run)
     assert answer["n"] == 2 * (sum(range(200)) - 13) and answer["text"] == "UNLUCKY"
     chain.check(s.history(run))
@@ -82,14 +100,15 @@ def test_two_hundred_children_at_once(stacks):
                                         ("abandon", "completed")])
 def test_children_of_a_cancelled_parent(stacks, mode, state):
     s = stacks(plugins=["family"])
-    # Only those that nobody asks to end sleep to their end.
-    run = begin(s, "parent", n=2, ms=3000 if mode == "abandon" else 60000, mode=mode)
+    run = begin(s, "parent", n=2, ms=HOUR_MS, mode=mode)
     in_state(s, run, "awaiting_child")
-    ids = [c["id"] for c in children(s, run)]
-    assert len(ids) == 2
+    family = ids(s, run)
+    assert len(family) == 2
     s.request("POST", f"/v1/runs/{run}/cancel", {})
     assert s.outcome(run)["state"] == "cancelled"
-    for child in ids:
+    if mode == "abandon":
+        wake(s, family)  # whom nobody has asked to end
+    for child in family:
         assert s.outcome(child)["state"] == state
         chain.check(s.history(child))
     chain.check(s.history(run))
@@ -97,8 +116,9 @@ def test_children_of_a_cancelled_parent(stacks, mode, state):
 
 def test_a_detached_child_outlives_its_parent(stacks):
     s = stacks(plugins=["family"])
-    run = begin(s, "detach", ms=700, n=4)
+    run = begin(s, "detach", ms=HOUR_MS, n=4)
     child = s.result(run)["text"]
+    wake(s, [child])
     assert s.result(child)["n"] == 8
     ended = {one: s.history(one)[-1] for one in (run, child)}
     assert ended[run]["at"] < ended[child]["at"] and {e["kind"] for e in ended.values()} == {"completed"}
@@ -123,13 +143,18 @@ def test_a_child_that_nobody_serves_ends_when_it_is_not_taken_up_in_time(stacks)
     s.remove("waits")
     until(lambda: not any(p["file"] == "waits.so" for p in s.get("/v1/plugins")["plugins"]),
           "nobody serves nap, nor keeps it for the runs there are")
-    run = begin(s, "elsewhere", mode="nap", ms=50, n=6000)  # time to look at it and to restart the server
-    until(lambda: children(s, run), "the child is there")
-    child = children(s, run)[0]["id"]
-    until(lambda: s.state(child) == "stalled", "nobody serves it")
-    assert s.run(child)["start_by"]
-    shown = s.aiki("runs", "inspect", child).stdout
-    assert "no runtime serves nap@1.0.0" in shown and "start by" in shown
+
+    def is_stalled():
+        run = begin(s, "elsewhere", mode="nap", ms=50, n=6000)  # time to look at it and to restart the server
+        until(lambda: children(s, run), "the child is there")
+        child = children(s, run)[0]["id"]
+        until(lambda: s.state(child) in ("stalled", "timed_out"), "nobody serves it")
+        shown = s.aiki("runs", "inspect", child).stdout
+        in_time(s.state(child) != "timed_out", "it was over before it was looked at")
+        assert s.run(child)["start_by"]
+        assert "no runtime serves nap@1.0.0" in shown and "start by" in shown
+        return run, child
+    run, child = at_best(is_stalled)
     s.restart_server()
     assert s.result(run)["text"] == "TIMEOUT_SCHEDULE_TO_START"
     ended = s.run(child)
@@ -142,20 +167,27 @@ def test_a_child_that_nobody_serves_ends_when_it_is_not_taken_up_in_time(stacks)
 
 def test_a_child_that_is_taken_up_may_take_its_time(stacks):
     s = stacks(plugins=["family", "waits"])
-    assert s.result(begin(s, "elsewhere", mode="nap", ms=4000, n=3000))["text"] == "OK"
+
+    def is_taken_up():
+        text = s.result(begin(s, "elsewhere", mode="nap", ms=4000, n=3000))["text"]
+        in_time(text != "TIMEOUT_SCHEDULE_TO_START", "it was not taken up within 3 s")
+        assert text == "OK"
+    at_best(is_taken_up, tries=5)
 
 
 def test_a_retried_parent_has_new_children(stacks):
     """Cancelled, its child ended with it, then retried: another child, once. What its child does behind the
     request, which may be faster, is not what the parent sees."""
     s = stacks(plugins=["family"])
-    run = begin(s, "parent", n=1, ms=3000)
+    run = begin(s, "parent", n=1, ms=HOUR_MS)
     in_state(s, run, "awaiting_child")
+    before = ids(s, run)
     s.request("POST", f"/v1/runs/{run}/cancel", {})
     assert s.outcome(run)["state"] == "cancelled"
     s.runtime.kill()
     s.request("POST", f"/v1/runs/{run}/retry", {})
     s.start_runtime(0)
+    wake(s, until(lambda: set(ids(s, run)) - set(before), "another child"))
     s.result(run)
     assert sorted(c["state"] for c in children(s, run)) == ["cancelled", "completed"]
     chain.check(s.history(run))

@@ -4,12 +4,12 @@ import pathlib
 import subprocess
 
 import pytest
-from harness import BUILD, ROOT, SANITIZED, until
+from harness import BUILD, PATIENCE_S, ROOT, SANITIZED, until
 
 EXAMPLES = ROOT / "docs" / "examples"
 
 
-def run_example(name, *args, patience_s=60):
+def run_example(name, *args, patience_s=PATIENCE_S):
     return subprocess.run([str(BUILD / "abi" / "client" / f"example-{name}"), *map(str, args)], text=True,
                           capture_output=True, timeout=patience_s, check=False)
 
@@ -45,7 +45,7 @@ def test_a_client_rides_through_restarts_of_the_server(stacks):
         until(lambda: s.get("/v1/workers")["workers"], "the runtime is back")
         for run in waits:
             s.signal(run, "decision", {"ok": True})
-        output, _ = waiting.communicate(timeout=60)
+        output, _ = waiting.communicate(timeout=PATIENCE_S)
     assert (waiting.returncode, output) == (0, '{"ok":true}\n')
 
 

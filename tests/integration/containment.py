@@ -1,11 +1,9 @@
 """Plugin code that takes its process down: who is charged, what the history says, what becomes of it."""
 import pytest
 
-from harness import ASKS, end, plugin, until
+from harness import ASKS, UNADORNED, end, plugin, until
 
 
-# A sanitizer of the host looks for leaks at exit(), which plugin code calls here, and ends with abort().
-UNADORNED = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1"}
 # For tests that crash a lot and are not about what is done for the build's other runs.
 MANY = ["--quarantine-crashes", "0", "--crash-hold-ms", "0"]
 
@@ -22,6 +20,14 @@ def crashed(stack, run):
 def crash(stack, how, times=1, where="task", ms=0, name=None, **more):
     marks = stack.directory / f"marks-{name or how}-{where}"
     return stack.start("crash", {"how": how, "times": times, "path": str(marks), "where": where, "ms": ms, **more})
+
+
+def executing(stack, count):
+    """So many healthy runs that are under way, each in its task, until the file that is answered is there."""
+    begun, gate = stack.directory / "begun", stack.directory / "gate"
+    runs = [crash(stack, "none", name=f"n{i}", begun=str(begun), gate=str(gate)) for i in range(count)]
+    until(lambda: begun.exists() and begun.stat().st_size == count, "they are executed")
+    return runs, gate
 
 
 WAYS = {"null": ("CRASH_SIGNAL", "signal 11"), "segv": ("CRASH_SIGNAL", "signal 11"),
@@ -89,8 +95,10 @@ def test_a_workflow_that_keeps_crashing_is_blocked_with_its_cause(stacks):
 
 def test_who_was_not_the_cause_is_not_charged(stacks):
     s = stacks(plugins=["crash"], server_args=MANY)
-    slow = [crash(s, "none", ms=400, name=f"slow{i}") for i in range(4)]
-    bad = crash(s, "segv", ms=100)
+    slow, gate = executing(s, 4)
+    bad = crash(s, "segv")
+    until(lambda: crashed(s, bad), "it crashed among them")
+    gate.touch()
     for run in slow:
         assert s.result(run) == {"crashes": 1}
         assert crashed(s, run) == [] and [e["attempt"] for e in s.history(run) if e["kind"] == "step_done"] == [1]
@@ -99,16 +107,17 @@ def test_who_was_not_the_cause_is_not_charged(stacks):
 
 def test_a_process_killed_around_several_charges_none_and_finds_the_one(stacks):
     s = stacks(plugins=["crash"], server_args=MANY)
-    slow = [crash(s, "none", ms=3000, name=f"slow{i}") for i in range(6)]
-    until(lambda: all(s.run(r)["state"] == "running" for r in slow), "they run")
-    bad = crash(s, "kill", times=9, ms=200)
+    slow, gate = executing(s, 6)
+    bad = crash(s, "kill", times=9)
+    until(lambda: crashed(s, bad), "it killed them all")
+    gate.touch()
     assert s.outcome(bad)["error"]["code"] == "STEP_CRASHED"
     ends = crashed(s, bad)
     assert [e["charged"] for e in ends] == [False, True, True, True], ends
     assert {e["error"]["code"] for e in ends} == {"CRASH_KILLED"}
     for run in slow:
         assert s.result(run) == {"crashes": 1}
-        assert [e["charged"] for e in crashed(s, run)] in ([], [False])
+        assert [e["charged"] for e in crashed(s, run)] == [False], "it was there"
     assert ", alone" in s.runtime.log.read_text()
 
 
@@ -168,18 +177,16 @@ def test_who_left_the_process_unfit_is_found(stacks):
 
 def test_a_suspect_that_is_none_goes_on_unharmed_alone(stacks):
     s = stacks(plugins=["crash"], server_args=MANY)
-    runs = [crash(s, "none", ms=3000, name=f"n{i}") for i in range(8)]
-    until(lambda: all(s.run(r)["state"] == "running" for r in runs), "they run")
+    runs, gate = executing(s, 8)
     child, = s.runtime.children()
     assert end(child)
-    suspects = 0
+    until(lambda: all(crashed(s, run) for run in runs), "each of them may have been it")
+    gate.touch()
     for run in runs:
         assert s.result(run) == {"crashes": 1}
         ends = crashed(s, run)
-        assert [(e["error"]["code"], e["charged"]) for e in ends] in ([], [("CRASH_KILLED", False)]), ends
-        suspects += len(ends)
+        assert [(e["error"]["code"], e["charged"]) for e in ends] == [("CRASH_KILLED", False)], ends
         assert [e["attempt"] for e in s.history(run) if e["kind"] == "step_done"] == [1]
-    assert suspects > 1
     until(lambda: len(s.runtime.children()) == 1, "the processes for one run have ended")
 
 
@@ -188,8 +195,10 @@ def test_an_isolated_task_has_a_process_of_its_own(stacks):
     shared, = s.runtime.children()
     pids = s.result(s.start("isolated", {"ms": 10}))
     assert pids["here"] != pids["apart"] and shared not in (pids["apart"],), pids
-    runs = [s.start("isolated", {"ms": 1500}) for _ in range(8)]
+    gate = s.directory / "gate"
+    runs = [s.start("isolated", {"ms": 0, "gate": str(gate)}) for _ in range(8)]
     until(lambda: len(s.runtime.children()) > 2, "several at once")
+    gate.touch()
     assert len({s.result(run)["apart"] for run in runs}) == 8, "one process a run"
     until(lambda: s.runtime.children() == [shared], "the processes for one run have ended")
 

@@ -4,7 +4,7 @@ import json
 import pytest
 
 import chain
-from harness import HttpError, SANITIZED, plugin, until
+from harness import HttpError, UNADORNED, plugin, until
 
 
 def letters(s, query=""):
@@ -126,16 +126,19 @@ def test_pages_and_filters(stacks):
     assert missing.returncode == 4, missing
 
 
-@pytest.mark.skipif(SANITIZED, reason="sanitizers end a process in their own way")
 def test_an_input_that_crashes_two_builds_is_a_letter(stacks):
     """One crash in each of two builds: the third attempt is not made, though either budget has room."""
-    s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "0"])
-    first = build_of(s, "crash")
+    s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "0"], env=UNADORNED)
+    first, runs = build_of(s, "crash"), []
 
     def crashes_once():
-        run = s.start("crash", {"how": "null", "times": 99, "path": str(s.directory / "marks"), "ms": 2000})
-        until(lambda: s.state(run) == "running", "it runs")
+        begun, gate = (s.directory / f"{name}{len(runs)}" for name in ("begun", "gate"))
+        run = s.start("crash", {"how": "null", "times": 99, "path": str(s.directory / "marks"), "begun": str(begun),
+                                "gate": str(gate)})
+        runs.append(run)
+        until(begun.exists, "it is executed")
         s.request("POST", f"/v1/runs/{run}/pause")
+        gate.touch()
         until(lambda: s.state(run) == "paused", "it crashed and is paused")
         return run
     run = s.undisturbed(crashes_once)

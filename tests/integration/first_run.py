@@ -19,7 +19,8 @@ def test_order_retries_its_payment_with_one_reference(stacks):
     s = stacks(plugins=["order-processing"])
     order = {"order_id": "o-1", "customer": "Ada", "email": "ada@example.com",
              "items": [{"sku": "tea", "quantity": 2, "price_cents": 450}]}
-    runs = [s.start("process-order", dict(order, order_id=f"o-{i}"), key=f"o-{i}") for i in range(20)]
+    orders = [dict(order, order_id=f"o-{i}", **({"bank_trouble_percent": 100} if i == 0 else {})) for i in range(20)]
+    runs = [s.start("process-order", o, key=o["order_id"]) for o in orders]
     retried = 0
     for run in runs:
         output = s.result(run)
@@ -44,7 +45,10 @@ def test_ledger_runs_each_step_once_in_order(stacks):
 def test_ledger_runs_steps_side_by_side(stacks):
     s = stacks(plugins=["ledger"])
     path = s.directory / "ledger.txt"
-    run = s.start("ledger", {"steps": 20, "task_ms": 1000, "path": str(path), "width": 10})
+    gate = s.directory / "gate"
+    run = s.start("ledger", {"steps": 20, "task_ms": 0, "path": str(path), "width": 10, "gate": str(gate)})
+    until(lambda: len(Ledger(path).executions(run)) == 10, "ten are under way at once")
+    gate.touch()
     assert s.result(run) == {"steps": 20}
     events = s.history(run)
     chain.check(events)
@@ -52,20 +56,20 @@ def test_ledger_runs_steps_side_by_side(stacks):
     assert len(done) == len(set(done)) == 20
     stamps = sorted(ns for times in Ledger(path).executions(run).values() for ns in times)
     assert 0 <= len(stamps) - 20 <= 10 * s.taken_away(), "ten at a time were under way"
-    assert stamps[9] - stamps[0] < 1_000_000_000, "the first ten did not overlap"
 
 
 def test_two_runtimes_share_the_work_without_configuration(stacks):
     s = stacks(plugins=["ledger"], runtimes=1, runtime_args=["--slots", "8"])
     path = s.directory / "ledger.txt"
     s.start_runtime(1)
-    runs = [s.start("ledger", {"steps": 5, "task_ms": 20, "path": str(path), "width": 1})
+    gate = s.directory / "gate"
+    runs = [s.start("ledger", {"steps": 5, "task_ms": 0, "path": str(path), "width": 1, "gate": str(gate)})
             for _ in range(60)]
+    owners = {p: i for i, process in s.runtimes.items() for p in process.children()}
+    until(lambda: {owners[pid] for pid in Ledger(path).pids()} == {0, 1}, "both serve: one has not enough slots for all")
+    gate.touch()
     for run in runs:
         assert s.result(run) == {"steps": 5}
-    owners = {p: i for i, process in s.runtimes.items() for p in process.children()}
-    served = {owners[int(line.split()[3])] for line in path.read_text().splitlines()}
-    assert served == {0, 1}
 
 
 def test_a_plugin_dropped_in_later_serves_and_its_removal_ends_that(stacks):

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, ROOT
+from harness import BUILD, PATIENCE_S, ROOT
 
 pytestmark = pytest.mark.heavy  # programs built here would need the sanitizers' runtime too
 
@@ -106,5 +106,5 @@ def test_plugin_and_application_from_the_installed_tree_meet(tree, tmp_path, sta
                tmp_path)
     s = stacks()
     s.drop("hello", source.with_suffix(".so"))
-    s.aiki("workflows", "show", "hello", "--wait", "10s")
+    s.aiki("workflows", "show", "hello", "--wait", f"{PATIENCE_S}s")
     assert "Hello, world!" in tree.shell(f"./client {s.rpc} world", tmp_path)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from harness import MODE, HttpError, until
+from harness import MODE, PATIENCE_S, HttpError, at_best, in_time, until
 
 PAYLOAD_MAX = 4 * 1024 * 1024
 DETAILS_MAX = 64 * 1024
@@ -85,7 +85,7 @@ def test_error_details_up_to_the_limit_and_over_it(shared):
 def test_ten_thousand_steps_at_once(shared):
     for what in ("tasks", "sleeps"):
         run = shared.start("pend", {what: WAITS_MAX})
-        assert shared.result(run, 120)[what] == WAITS_MAX
+        assert shared.result(run, 2 * PATIENCE_S)[what] == WAITS_MAX
 
 
 def test_waits_over_the_limit_block_and_say_why(shared):
@@ -95,23 +95,25 @@ def test_waits_over_the_limit_block_and_say_why(shared):
 
 def test_signals_one_by_one_do_not_replay_what_was_before_each(shared):
     """Three thousand events on record, then two hundred signals, each sent when the one before is durable."""
-    shared.runtime.kill()
-    run = shared.start("collect", {"count": 1700})
-    with contextlib.closing(shared.http_connection(30)) as connection:
-        def send(value):
-            connection.request("POST", f"/v1/runs/{run}/signals/item", json.dumps(value),
-                               {"Content-Type": "application/json"})
-            assert connection.getresponse().read()
-        for value in range(1500):
-            send(value)
-        shared.start_runtime(0)
-        until(lambda: shared.state(run) == "awaiting_signal", "it has taken them")
-        before = shared.metrics()["aiki_claims_total"]
-        for value in range(1500, 1700):
-            send(value)
-    assert shared.result(run)["items"] == list(range(1700))
-    if not MODE:  # which may send it away after each append, or send each ticket twice
-        assert shared.metrics()["aiki_claims_total"] - before < 50, "it was executed from the top for each"
+    def stays():
+        shared.runtime.kill()
+        run = shared.start("collect", {"count": 1700})
+        with contextlib.closing(shared.http_connection(PATIENCE_S)) as connection:
+            def send(value):
+                connection.request("POST", f"/v1/runs/{run}/signals/item", json.dumps(value),
+                                   {"Content-Type": "application/json"})
+                assert connection.getresponse().read()
+            for value in range(1500):
+                send(value)
+            shared.start_runtime(0)
+            until(lambda: shared.state(run) == "awaiting_signal", "it has taken them")
+            before = shared.metrics()["aiki_claims_total"]
+            for value in range(1500, 1700):
+                send(value)
+        assert shared.result(run)["items"] == list(range(1700))
+        if not MODE:  # which may send it away after each append, or send each ticket twice
+            in_time(shared.metrics()["aiki_claims_total"] - before < 50, "it was executed from the top for each")
+    at_best(stays)
 
 
 def test_ten_thousand_signals_and_not_one_more(shared):
@@ -126,17 +128,17 @@ def test_ten_thousand_signals_and_not_one_more(shared):
         return answer.status, answer.read().decode()
 
     def send_some(values):
-        with contextlib.closing(shared.http_connection(30)) as connection:
+        with contextlib.closing(shared.http_connection(PATIENCE_S)) as connection:
             return [send(connection, value)[0] for value in values]
 
     with concurrent.futures.ThreadPoolExecutor(SENDERS) as senders:
         shares = [range(i, SIGNALS_MAX, SENDERS) for i in range(SENDERS)]
         assert all(status < 300 for statuses in senders.map(send_some, shares) for status in statuses)
-    with contextlib.closing(shared.http_connection(30)) as connection:
+    with contextlib.closing(shared.http_connection(PATIENCE_S)) as connection:
         status, text = send(connection, SIGNALS_MAX)
     assert status == 413 and "RUN_SIGNALS_MAX" in text and str(SIGNALS_MAX) in text, (status, text)
     shared.start_runtime(0)
-    items = shared.result(run, 60)["items"]
+    items = shared.result(run, PATIENCE_S)["items"]
     assert sorted(items) == list(range(SIGNALS_MAX))
     assert items == [e["payload"] for e in shared.history(run) if e["kind"] == "signal"]
 
@@ -144,11 +146,11 @@ def test_ten_thousand_signals_and_not_one_more(shared):
 def test_a_hundred_thousand_events_and_a_restart(shared):
     """One task less than the limit of steps, and the wait."""
     run = shared.start("pend", {"tasks": STEPS_MAX - 1, "signals": 1})
-    until(lambda: shared.state(run) == "awaiting_signal", "all tasks are on record", 120)
+    until(lambda: shared.state(run) == "awaiting_signal", "all tasks are on record", 2 * PATIENCE_S)
     assert shared.run(run)["seq"] > STEPS_MAX
     shared.restart_server()
     shared.signal(run, "item", 1)
-    assert shared.result(run, 60)["tasks"] == STEPS_MAX - 1
+    assert shared.result(run, PATIENCE_S)["tasks"] == STEPS_MAX - 1
 
 
 def test_steps_over_the_limit_block_before_anything_is_executed(shared):
@@ -164,7 +166,7 @@ def test_journals_up_to_the_limit_and_over_it(shared):
     error = refusal_of(shared, large)
     assert "RUN_JOURNAL_BYTES_MAX" in error["message"], error
     shared.signal(small, "go", None)
-    assert shared.result(small, 60)["times"] == 15
+    assert shared.result(small, PATIENCE_S)["times"] == 15
 
 
 def test_memory_of_a_workflow_over_the_limit_fails_it(shared):
@@ -184,7 +186,7 @@ def test_steps_that_need_too_much_memory_block_before_anything_is_executed(share
 def test_a_commit_over_the_limit_of_a_message_blocks(shared):
     """Ninety thousand waits with long names, and 8 MiB of input and output to record with them."""
     run = shared.start("hoard", {"waits": 90_000})
-    error = until(lambda: shared.state(run) == "blocked" and shared.run(run)["error"], "it is blocked", 120)
+    error = until(lambda: shared.state(run) == "blocked" and shared.run(run)["error"], "it is blocked", 2 * PATIENCE_S)
     assert error["code"] == "APPEND_TOO_LARGE" and "16777216" in error["message"], error
 
 
@@ -193,11 +195,11 @@ def test_long_journals_that_wake_together_take_turns(shared):
     """Together more than a connection may hold unsent."""
     runs = [shared.start("heap", {"times": 15, "bytes": PAYLOAD_MAX}) for _ in range(6)]
     for run in runs:
-        assert until(lambda: shared.state(run) == "awaiting_signal", "all results are on record", 60)
+        assert until(lambda: shared.state(run) == "awaiting_signal", "all results are on record", PATIENCE_S)
     shared.runtime.kill()
     shared.start_runtime(0)
     for run in runs:
         shared.signal(run, "go", None)
     for run in runs:
-        assert shared.result(run, 60)["times"] == 15
+        assert shared.result(run, PATIENCE_S)["times"] == 15
     assert "cut off" not in shared.runtime.log.read_text() + shared.server.log.read_text()

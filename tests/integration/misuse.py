@@ -122,8 +122,9 @@ def test_threads_and_handlers_that_are_left_behind_do_not_keep_a_build(served, t
     old = s.runtime.children()
     s.drop("misuse", rebuilt)
     until(lambda: len(now := s.runtime.children()) == 2 and now != old, "its process is another one")
+    until(lambda: "has ended" in s.runtime.log.read_text(), "its end is told")
     log = s.runtime.log.read_text()
-    assert "has ended" in log and "while it drained" not in log and "CRASH" not in log
+    assert "while it drained" not in log and "CRASH" not in log
     check_healthy(s, healthy(s))
 
 
@@ -161,7 +162,7 @@ def test_an_exception_that_leaves_a_step_is_its_crash(stacks, tmp_path, where):
     assert event["charged"] and (event["step"], event["name"]) == (where, "crash-cpp"), event
     assert (event["error"]["code"], event["error"]["details"]["signal"]) == ("CRASH_SIGNAL", 6), event
     assert any("throw_once" in line for line in event["error"]["stack"]), event
-    assert "nobody catches this" in s.runtime.log.read_text()
+    until(lambda: "nobody catches this" in s.runtime.log.read_text(), "its last words are in the log")
 
 
 def test_a_workflow_that_asks_the_clock_is_blocked_and_says_where(served):

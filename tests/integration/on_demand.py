@@ -78,7 +78,7 @@ def test_of_a_thousand_plugins_those_that_are_used_are_mapped(demand):
     runs = [use(s, n) for n in used]
     assert mapped(s) == {build_of(s, n) for n in used} and len(s.runtime.children()) == len(used)
     assert all(wait_of(s, run) > 0 for run in runs), "who waits can see it"
-    assert loaded(s) == {f"lot-{n:04}.so" for n in used}
+    until(lambda: loaded(s) == {f"lot-{n:04}.so" for n in used}, "the server has heard of them")
     again = use(s, 1)
     assert wait_of(s, again) == 0 and sample(s, "loads_total") == len(used)
     fourth = use(s, 7)

@@ -33,9 +33,11 @@ def kinds(s, run):
 
 def test_a_paused_run_ends_what_it_began_and_no_more(stacks):
     s = stacks(plugins=["family", "waits"])
-    run = begin(s, "busy", ms=2000)
+    gate = s.directory / "gate"
+    run = begin(s, "busy", gate=str(gate))
     until(lambda: marks(s) == "+", "the task is under way")
     control(s, run, "pause")
+    gate.touch()
     in_state(s, run, "paused")
     assert marks(s) == "+d", "the attempt under way has ended"
     assert kinds(s, run)[-1] == "step_done"
@@ -53,11 +55,12 @@ def test_a_result_the_code_does_not_wait_for_is_kept_and_not_seen(stacks):
     tries = []
 
     def pauses():
-        path = s.directory / f"trace{len(tries)}"
-        run = s.start("race", {"path": str(path), "ms": 2000})
+        path, gate = s.directory / f"trace{len(tries)}", s.directory / f"gate{len(tries)}"
+        run = s.start("race", {"path": str(path), "gate": str(gate)})
         tries.append(path)
         until(lambda: path.exists() and path.read_text() == "++", "both are under way")
         control(s, run, "pause")
+        gate.touch()
         in_state(s, run, "paused")
         return run
     run = s.undisturbed(pauses)
@@ -141,11 +144,13 @@ def test_a_failed_run_is_done_again_from_a_step(stacks):
 
 def test_a_cancelled_run_goes_on_as_if_nobody_had_asked(stacks):
     s = stacks(plugins=["family"])
-    run = begin(s, "cleanup", ms=4000)
+    run = begin(s, "cleanup", ms=3600000)
     in_state(s, run, "sleeping")
     control(s, run, "cancel")
     assert s.outcome(run)["state"] == "cancelled"
     control(s, run, "retry")
+    in_state(s, run, "sleeping")
+    control(s, run, "wake")
     s.result(run)
     s.check_trace(marks(s), "auv")
     once_on_record(s, run, 3)
@@ -158,7 +163,7 @@ def test_a_terminated_run_executes_nothing_more(stacks):
     in_state(s, run, "sleeping")
     control(s, run, "terminate")
     assert s.outcome(run)["state"] == "terminated"
-    busy = begin(s, "busy", ms=20000)
+    busy = begin(s, "busy", ms=3600000)
     until(lambda: "+" in marks(s), "the task is under way")
     control(s, busy, "terminate")
     assert s.outcome(busy)["state"] == "terminated"

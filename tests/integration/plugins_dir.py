@@ -52,9 +52,9 @@ def compiled(s, name, source):
     return out.read_bytes()
 
 
-def start_ledger(s, steps, task_ms, name="ledger.txt"):
+def start_ledger(s, steps, task_ms, name="ledger.txt", gate=""):
     path = s.directory / name
-    return s.start("ledger", {"steps": steps, "task_ms": task_ms, "path": str(path), "width": 1}), Ledger(path)
+    return s.start("ledger", {"steps": steps, "task_ms": task_ms, "path": str(path), "width": 1, "gate": str(gate)}), Ledger(path)
 
 
 def test_a_file_that_grows_slowly_is_taken_when_it_is_whole(stacks):
@@ -118,7 +118,8 @@ def test_a_plugin_that_dies_or_hangs_while_it_is_loaded_is_refused(stacks):
 def test_the_new_build_serves_while_the_old_one_finishes(stacks):
     s = stacks(plugins=["ledger"])
     old_pid, = s.runtime.children()
-    old, old_ledger = start_ledger(s, 12, 100, "old.txt")
+    gate = s.directory / "gate"
+    old, old_ledger = start_ledger(s, 12, 0, "old.txt", gate)
     until(old_ledger.lines, "the old run has begun")
     before = build(s, "ledger.so")
     install(s, "ledger.so", other_build("ledger"))
@@ -126,6 +127,7 @@ def test_the_new_build_serves_while_the_old_one_finishes(stacks):
     new, new_ledger = start_ledger(s, 1, 0, "new.txt")
     assert s.result(new) == {"steps": 1}
     assert s.state(old) != "completed", "the old run should still be going on"
+    gate.touch()
     assert {pid for _, _, _, pid, _ in new_ledger.lines()} != {old_pid}
     assert s.result(old) == {"steps": 12}
     moved = {pid for _, _, _, pid, _ in old_ledger.lines()} - {old_pid}
@@ -180,11 +182,13 @@ def test_two_files_may_not_offer_the_same_workflow(stacks):
 
 def test_removed_and_back_resident_runs_finish_and_new_ones_wait(stacks):
     s = stacks(plugins=["ledger"])
-    resident, ledger = start_ledger(s, 15, 100)
+    gate = s.directory / "gate"
+    resident, ledger = start_ledger(s, 15, 0, gate=gate)
     until(ledger.lines, "the run has begun")
     (s.plugins / "ledger.so").unlink()
     until(lambda: build(s, "ledger.so") is None, "ledger is no longer served")
     waiting, _ = start_ledger(s, 2, 0, "waiting.txt")
+    gate.touch()
     assert s.result(resident) == {"steps": 15}
     # Unless the resident run was taken away: then the build is kept for it, and serves what else is open.
     assert s.state(waiting) in ("queued", "stalled") or s.taken_away()

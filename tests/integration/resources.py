@@ -115,7 +115,7 @@ def test_threads_that_nobody_joins_are_a_leak_of_memory(stacks):
 def test_processor_time_over_a_window(stacks):
     s = stacks(plugins=["greedy"], server_args=MANY, runtime_args=["--child-cpu", "2"])
     run = greedy(s, "time", 60000)
-    event, = until(lambda: crashed(s, run), "it is ended", patience_s=60)
+    event = until(lambda: crashed(s, run), "it is ended")[0]
     assert event["error"]["code"] == "CRASH_LIMIT" and "child-cpu is 2" in event["error"]["message"]
     s.request("POST", f"/v1/runs/{run}/terminate", {})
 
@@ -187,14 +187,17 @@ def test_lines_say_which_run_and_task_printed_them(stacks):
 
 def test_what_is_written_past_stdio_is_a_guess_and_says_so(stacks):
     s = stacks(plugins=["greedy"])
-    run = greedy(s, "raw", 1, ms=1000, text="alone")
-    s.result(run)
+    gates = [s.directory / name for name in ("first", "second")]
+    run = greedy(s, "raw", 1, text="alone", gate=str(gates[0]))
     until(lambda: f"perhaps run {run} task take attempt 1: alone" in log(s), "it is guessed")
+    gates[0].touch()
+    s.result(run)
     until(lambda: "\\x80\\x01\\x02\\x00\\x1b[31m" in log(s), "binary is escaped")
-    runs = [greedy(s, "raw", 0, ms=1500, text="together") for _ in range(3)]
+    runs = [greedy(s, "raw", 0, text="together", gate=str(gates[1])) for _ in range(3)]
+    until(lambda: re.search(r"one of [23] runs: together", log(s)), "it may be any of them")
+    gates[1].touch()
     for run in runs:
         s.result(run)
-    until(lambda: re.search(r"one of [23] runs: together", log(s)), "it may be any of them")
 
 
 @pytest.mark.heavy
@@ -209,7 +212,7 @@ def test_a_gigabyte_of_output_disturbs_nobody(stacks):
     loud = greedy(s, "raw", 1000000, text="a gigabyte")
     done = 0
     while s.state(loud) != "completed":
-        assert s.result(s.start("hello", {"name": "you"}), patience_s=5) == {"greeting": "Hello, you!"}
+        assert s.result(s.start("hello", {"name": "you"})) == {"greeting": "Hello, you!"}
         done += 1
     assert done >= 20, "others go on meanwhile"
     assert resident() < before + 4096, "nothing of it is kept"

@@ -10,8 +10,14 @@ def marks(s):
     return path.read_text() if path.exists() else ""
 
 
-def begin(s, key, n=7, ms=300):
-    return s.start("once", {"path": str(s.directory / "trace"), "ms": ms, "n": n, "mode": key})
+def begin(s, key, n=7, gate=""):
+    return s.start("once", {"path": str(s.directory / "trace"), "n": n, "mode": key, "gate": str(gate)})
+
+
+def joined(s, key, count):
+    """Until so many wait for what another one began."""
+    until(lambda: marks(s).endswith("+"), "it is under way")
+    until(lambda: sum(e["kind"] == "joined" for e in s.history(holder(s, key)["id"])) == count, f"{count} joined it")
 
 
 def holder(s, key):
@@ -20,9 +26,12 @@ def holder(s, key):
 
 def test_one_execution_for_all_who_ask(stacks):
     s = stacks(plugins=["family"])
-    runs = [begin(s, "k") for _ in range(5)]
+    gate = s.directory / "gate"
+    runs = [begin(s, "k", gate=gate) for _ in range(5)]
+    joined(s, "k", 4)
+    gate.touch()
     assert [s.result(run)["n"] for run in runs] == [7] * 5
-    assert s.result(begin(s, "k"))["n"] == 7, "much later, too"
+    assert s.result(begin(s, "k", gate=gate))["n"] == 7, "much later, too"
     assert marks(s) == "+d"
     assert s.result(begin(s, "other"))["n"] == 7
     assert marks(s) == "+d+d"
@@ -43,7 +52,10 @@ def test_those_who_wait_get_the_failure_and_the_next_one_tries_anew(stacks):
     s = stacks(plugins=["family"])
     shut = s.directory / "trace.shut"
     shut.write_text("")
-    runs = [begin(s, "k", ms=3000) for _ in range(3)]
+    gate = s.directory / "gate"
+    runs = [begin(s, "k", gate=gate) for _ in range(3)]
+    joined(s, "k", 2)
+    gate.touch()
     assert [s.result(run)["text"] for run in runs] == ["SHUT"] * 3
     assert marks(s) == "+"
     shut.unlink()
@@ -53,23 +65,26 @@ def test_those_who_wait_get_the_failure_and_the_next_one_tries_anew(stacks):
 
 def test_a_caller_that_is_cancelled_leaves_it_to_the_others(stacks):
     s = stacks(plugins=["family"])
-    runs = [begin(s, "k", ms=4000)]
+    gate = s.directory / "gate"
+    runs = [begin(s, "k", gate=gate)]
     until(lambda: marks(s) == "+", "it is under way")
-    runs.append(begin(s, "k", ms=4000))
-    until(lambda: any(e["kind"] == "joined" for e in s.history(holder(s, "k")["id"])), "the second one waits")
+    runs.append(begin(s, "k", gate=gate))
+    joined(s, "k", 1)
     s.request("POST", f"/v1/runs/{runs[0]}/cancel", {})
     assert s.outcome(runs[0])["state"] == "cancelled"
+    gate.touch()
     assert s.result(runs[1])["n"] == 7
     assert marks(s) == "+d"
 
 
 def test_the_tree_shows_what_was_joined(stacks):
     s = stacks(plugins=["family"])
-    starter = begin(s, "k", ms=4000)
+    gate = s.directory / "gate"
+    starter = begin(s, "k", gate=gate)
     until(lambda: marks(s) == "+", "it is under way")
-    joiner = begin(s, "k", ms=4000)
+    joiner = begin(s, "k", gate=gate)
     shared = holder(s, "k")["id"]
-    until(lambda: any(e["kind"] == "joined" for e in s.history(shared)), "the second one waits")
+    joined(s, "k", 1)
 
     def tree(run):
         return [(r["id"], r["depth"], r["joined"]) for r in s.get(f"/v1/runs/{run}/tree")["runs"]]
@@ -78,11 +93,12 @@ def test_the_tree_shows_what_was_joined(stacks):
         assert tree(joiner) == [(joiner, 0, False), (shared, 1, True)]
         drawn = s.aiki("runs", "tree", joiner).stdout.splitlines()
         assert shared in drawn[2] and "(joined)" in drawn[2] and "(joined)" not in drawn[1]
+        gate.touch()
         assert [s.result(run)["n"] for run in (starter, joiner)] == [7, 7]
-    late = begin(s, "k", ms=4000)
+    late = begin(s, "k", gate=gate)
     s.result(late)
     assert tree(late) == [(late, 0, False), (shared, 1, True)]
-    taken = begin(s, "k", n=8)
+    taken = begin(s, "k", n=8, gate=gate)
     assert s.result(taken)["text"] == "KEY_TAKEN"
     assert tree(taken) == [(taken, 0, False)], "a conflict is no join"
 
@@ -116,12 +132,13 @@ def test_a_circle_is_untied(stacks, starts):
 def test_runtime_and_server_may_die(stacks):
     """The attempt that died with its process is made again, as ever; nobody else makes another one."""
     s = stacks(plugins=["family"])
-    runs = [begin(s, "k", ms=4000) for _ in range(3)]
-    until(lambda: marks(s) == "+", "it is under way")
-    until(lambda: sum(e["kind"] == "joined" for e in s.history(holder(s, "k")["id"])) == 2, "two wait")
+    gate = s.directory / "gate"
+    runs = [begin(s, "k", gate=gate) for _ in range(3)]
+    joined(s, "k", 2)
     s.runtime.kill()
     s.restart_server()
     s.start_runtime(0)
+    gate.touch()
     assert [s.result(run)["n"] for run in runs] == [7] * 3
     assert marks(s) == "++d"
     for run in [*runs, holder(s, "k")["id"]]:

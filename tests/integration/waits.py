@@ -81,8 +81,7 @@ def test_sleep_and_wait_survive_restarts_of_everything(stacks):
     nap = s.start("nap", {"ms": 8000})
     wait = s.start("approve", {"timeout_ms": 600000})
     awaiting(s, wait)
-    awaiting(s, nap, "sleeping")
-    due = next(e for e in s.history(nap) if e["kind"] == "step_begun")["due_at"]
+    due = until(lambda: [e["due_at"] for e in s.history(nap) if e["kind"] == "step_begun"], "it sleeps")[0]
     s.runtime.kill()
     s.restart_server()
     s.restart_redis()

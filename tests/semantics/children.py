@@ -62,11 +62,13 @@ def test_cancelling_the_parent_cancels_its_children(stacks):
 
 def test_children_outlive_every_process_of_their_parent(stacks):
     s = stacks(plugins=["children", "sleeping"])
-    run = start(s, "await", 6000, 10)
+    run = start(s, "await", HOUR_MS, 10)
     until(lambda: len(asleep(s)) == 1 and s.state(run) == "awaiting_child", "one is done, one sleeps")
     s.runtime.kill()
     s.restart_server()
     s.start_runtime()
+    for child in asleep(s):
+        s.request("POST", f"/v1/runs/{child}/wake")
     s.result(run)
     assert len(set(children_of(s, run))) == 2
     assert len(s.get("/v1/runs?workflow=sleeping")["runs"]) == 2, "none was started twice"

@@ -1,21 +1,23 @@
 /* groups.c - many tasks at once, and how many of them to wait for.
  *
  *   groups {"until": "all"|"any"|"settled"|"most"|"quorum"|"fail-fast",
- *           "branches": [{"ms": T, "fails": B}...]}
+ *           "branches": [{"gate": FILE, "path": FILE, "fails": B}...]}
  *
- * Starts one task a branch. "most" is until more than half have ended, "quorum" until more than half have
+ * Starts one task a branch, which leaves a mark in its path and ends when its gate is there. "most" is until more than half have ended, "quorum" until more than half have
  * succeeded. Answers what the wait said, and for each branch what it knows by then: "ok", "pending", or the
  * code of its error.
  */
 #include <string.h>
-#include <time.h>
 
 #include <aiki/record.h>
 
-enum { BRANCHES_MAX = 16, NAP_MS = 10 };
+#include "trace.h"
+
+enum { BRANCHES_MAX = 16 };
 
 #define BRANCH(F, R)                                       \
-    F(R, i64, ms, AIKI_REQUIRED, AIKI_RANGE(0, 60000))     \
+    F(R, str, gate, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))  \
+    F(R, str, path, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))  \
     F(R, bool, fails, AIKI_OPTIONAL)
 AIKI_RECORD(branch, BRANCH);
 #define GROUPS_INPUT(F, R)                                                      \
@@ -27,13 +29,13 @@ AIKI_RECORD(groups_input, GROUPS_INPUT);
     F(R, list(str), branches, AIKI_REQUIRED)
 AIKI_RECORD(groups_output, GROUPS_OUTPUT);
 
-/* In short naps, so that a branch nobody waits for ends soon. */
+/* A branch nobody waits for ends soon. */
 static aiki_status take(aiki_call *call, const struct branch *in, struct aiki_nothing *out)
 {
-    const struct timespec nap = {0, NAP_MS * 1000000};
     (void)out;
-    for (int64_t ms = 0; ms < in->ms && !aiki_cancelled(call); ms += NAP_MS)
-        nanosleep(&nap, NULL);
+    if (in->path[0] != '\0' && !trace_append(in->path, "+", 1))
+        return aiki_fail_final(call, "NO_TRACE", "%s cannot be written", in->path);
+    trace_await(call, in->gate);
     return in->fails ? aiki_fail_final(call, "REFUSED", "this branch fails") : AIKI_OK;
 }
 AIKI_TASK_TYPED(take, "take", branch, aiki_nothing);

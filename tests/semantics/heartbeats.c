@@ -1,10 +1,10 @@
 /* heartbeats.c - a long task tells how far it is, and its next attempt goes on from there.
  *
- *   heartbeats {"path": FILE, "items": N, "pause_ms": T, "silent_after": M}
+ *   heartbeats {"path": FILE, "items": N, "pause_ms": T, "silent_after": M, "gate": G}
  *
  * The task handles N items: appends a mark to FILE and says with a heartbeat how many are done. An attempt
  * that begins at the first item falls silent after M, if M is not 0, and does not return until it is told to.
- * Silence of 300 ms ends an attempt. The output tells where the last attempt began.
+ * There are pauses until the file G is there. Silence of a second ends an attempt. The output tells where the last attempt began.
  */
 #include <time.h>
 
@@ -18,7 +18,8 @@ enum { SILENCE_MS = 1000 };
     F(R, str, path, AIKI_REQUIRED)                                   \
     F(R, i64, items, AIKI_REQUIRED, AIKI_RANGE(0, 10000))            \
     F(R, i64, pause_ms, AIKI_OPTIONAL, AIKI_DEFAULT(1))              \
-    F(R, i64, silent_after, AIKI_OPTIONAL)
+    F(R, i64, silent_after, AIKI_OPTIONAL)                           \
+    F(R, str, gate, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))
 AIKI_RECORD(items, ITEMS);
 #define HANDLED(F, R)                  \
     F(R, i64, attempt, AIKI_REQUIRED)  \
@@ -65,7 +66,8 @@ static aiki_status handle(aiki_call *call, const struct items *in, struct handle
             return aiki_fail_final(call, "NO_TRACE", "%s cannot be written", in->path);
         if (say(call, done + 1) == AIKI_CANCELLED)
             return aiki_fail(call, "STOPPED", "told to stop");
-        pause_ms(in->pause_ms);
+        if (in->gate[0] == '\0' || !trace_open(in->gate))
+            pause_ms(in->pause_ms);
     }
     return AIKI_OK;
 }

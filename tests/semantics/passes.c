@@ -3,7 +3,8 @@
  *   passes {"path": FILE, "fails": N}
  *
  * Task "prepare" appends "p" to FILE and succeeds. Task "finish" appends "f" and fails for good while
- * FILE has no more than N of them. The workflow is executed up to three times, 150 ms apart.
+ * FILE has no more than N of them. The workflow is executed up to three times, 500 ms apart; that of
+ * passes-patiently an hour.
  */
 #include <aiki/record.h>
 
@@ -44,4 +45,12 @@ static aiki_status passes(aiki_run *run, const struct passes_input *in, struct a
 AIKI_WORKFLOW_TYPED_WITH(passes, "passes", "1.0.0", passes_input, aiki_nothing,
                          AIKI_FIXED_DELAY(3, 500));
 
-AIKI_PLUGIN("passes", "1.0.0", AIKI_WORKFLOWS(passes_workflow), AIKI_TASKS(prepare_task, finish_task));
+static aiki_status patiently(aiki_run *run, const struct passes_input *in, struct aiki_nothing *out,
+                             aiki_error *err)
+{
+    return passes(run, in, out, err);
+}
+AIKI_WORKFLOW_TYPED_WITH(patiently, "passes-patiently", "1.0.0", passes_input, aiki_nothing,
+                         AIKI_FIXED_DELAY(3, 3600000));
+
+AIKI_PLUGIN("passes", "1.0.0", AIKI_WORKFLOWS(passes_workflow, patiently_workflow), AIKI_TASKS(prepare_task, finish_task));

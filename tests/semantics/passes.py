@@ -16,13 +16,21 @@ def passes(s, run):
 
 def test_the_policy_of_the_workflow_executes_it_again(common, trace):
     run = common.start("passes", {"path": str(trace), "fails": 2})
-    until(lambda: common.state(run) == "awaiting_retry", "it waits for its next pass")
     common.result(run)
     common.check_trace(trace.read_text(), "pfff")  # what succeeded was not executed again
     told = passes(common, run)
     assert [(e["attempt"], e["error"]["code"]) for e in told] == [(2, "NOT_YET"), (3, "NOT_YET")]
     assert all(e["next_at"] > e["at"] for e in told)
     chain.check(common.history(run))
+
+
+def test_between_two_passes_it_waits_and_can_be_woken(common, trace):
+    """The next pass would be in an hour."""
+    run = common.start("passes-patiently", {"path": str(trace), "fails": 1})
+    until(lambda: common.state(run) == "awaiting_retry", "it waits for its next pass")
+    common.request("POST", f"/v1/runs/{run}/wake")
+    common.result(run)
+    common.check_trace(trace.read_text(), "pff")
 
 
 def test_when_its_passes_are_used_up_the_run_has_failed(common, trace):

@@ -16,7 +16,10 @@ def most_at_once(marks):
 def test_slots_are_used_and_never_exceeded(stacks):
     s = stacks(plugins=["turns"], runtime_args=["--slots", "3"])
     path = s.directory / "turns"
-    runs = [s.start("turns", {"path": str(path), "ms": 100}) for _ in range(30)]
+    gate = s.directory / "gate"
+    runs = [s.start("turns", {"path": str(path), "ms": 10, "gate": str(gate)}) for _ in range(30)]
+    until(lambda: path.exists() and path.read_text() == "+++", "all slots are used")
+    gate.touch()
     busy = set()
 
     def sample():
@@ -59,11 +62,13 @@ def test_two_runtimes_never_own_the_same_run(stacks):
 def test_sigterm_finishes_what_is_under_way_and_takes_nothing_new(stacks):
     s = stacks(plugins=["turns"])
     path = s.directory / "turns"
-    run = s.start("turns", {"path": str(path), "ms": 3000})
+    gate = s.directory / "gate"
+    run = s.start("turns", {"path": str(path), "ms": 0, "gate": str(gate)})
     until(lambda: path.exists() and path.read_text() == "+", "it is under way")
     s.runtime.send(15)
     until(lambda: re.search("SIGTERM", s.runtime.log.read_text()), "it drains")
     later = s.start("turns", {"path": str(path), "ms": 0})
+    gate.touch()
     assert s.runtime.popen.wait(PATIENCE_S) == 0
     # Taken from it while it drained, the run is for another one.
     assert (s.state(run) == "completed" and path.read_text() == "+-") or s.taken_away()

@@ -145,6 +145,11 @@ def descriptors(pid):
     return found
 
 
+# Of a host with sanitizers, for plugins that crash as in any other: at exit(), which plugin code may call, it would look
+# for leaks, and it says itself how a process ends.
+UNADORNED = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1"}
+
+
 class Slow(AssertionError):
     """What came is right, and came late."""
 
@@ -279,8 +284,10 @@ class Process:
             raise AssertionError(f"{self.name} did not end on SIGTERM\n{self.tail()}") from None
 
     def children(self):
-        """Processes of plugins; one that reads debug information, for some milliseconds, is none."""
-        return [pid for pid in children_of(self.pid) if name_of(pid) != "aiki-lines"]
+        """Processes of plugins; one that reads debug information, for some milliseconds, is none, and neither is one
+        that has not become another program yet."""
+        own = command_of(self.pid)
+        return [pid for pid in children_of(self.pid) if name_of(pid) != "aiki-lines" and command_of(pid) != own]
 
 
 class Stack:
@@ -589,6 +596,10 @@ class Ledger:
             run, step, attempt, pid, ns = line.split()
             rows.append((run, int(step), int(attempt), int(pid), int(ns)))
         return rows
+
+    def pids(self):
+        """Processes that executed something."""
+        return {pid for _, _, _, pid, _ in self.lines()}
 
     def executions(self, run_id):
         steps = {}

@@ -3,9 +3,10 @@
  *   crash {"how": "segv", "times": 2, "path": P}
  *
  * The task dies `times` times, counted by marks in P that outlive the process, then answers how
- * often it did. With "where": "workflow" the workflow itself dies instead of the task. The task takes
- * `ms` besides, before it dies or answers; with "begun" each execution leaves a mark there. Who made a mark dies: a host that stops its threads
- * because another one crashes is not heard from the mark on.
+ * often it did. With "where": "workflow" the workflow itself dies instead of the task. With "begun" each
+ * execution of the task leaves a mark there. It takes `ms` and waits until the file "gate" is there, before it dies
+ * or answers. Who made a mark dies: a host that stops its threads because another one crashes is not heard from the
+ * mark on.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -21,6 +22,7 @@
 #define CRASH_INPUT(F, R)                                                                      \
     F(R, str, how, AIKI_REQUIRED, AIKI_LENGTH(1, 20))                                          \
     F(R, str, begun, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))                                     \
+    F(R, str, gate, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))                                      \
     F(R, i64, ms, AIKI_OPTIONAL, AIKI_RANGE(0, 60000))                                         \
     F(R, i64, times, AIKI_OPTIONAL, AIKI_RANGE(0, 1000), AIKI_DEFAULT(1))                      \
     F(R, str, path, AIKI_REQUIRED)                                                             \
@@ -173,10 +175,10 @@ static aiki_status maybe_die(const struct crash_input *in)
 static aiki_status crash_task_fn(aiki_call *call, const struct crash_input *in,
                                  struct crash_output *out)
 {
-    (void)call;
     if (in->begun[0] != '\0' && !trace_append(in->begun, "b", 1))
         return AIKI_FAILED;
     (void)usleep((useconds_t)in->ms * 1000);
+    trace_await(call, in->gate);
     if (strcmp(in->where, "task") == 0)
         AIKI_TRY(maybe_die(in));
     out->crashes = trace_size(in->path);

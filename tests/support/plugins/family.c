@@ -1,6 +1,7 @@
 /* family.c - runs that are asked to end, run others, wait for groups, or fail until they may not.
  *
- * All take {"path": FILE, "ms": N, "n": N, "mode": TEXT}; tasks leave one-byte marks in FILE.
+ * All take {"path": FILE, "ms": N, "n": N, "mode": TEXT, "gate": FILE}; tasks leave one-byte marks in FILE, and
+ * end when the gate is there: those of `leaf` before their mark, others behind it.
  *
  *   cleanup   sleeps ms; asked to end it undoes in a protected scope: u, a short sleep, v. mode
  *             "complete" then returns OK, "fail" fails
@@ -34,7 +35,8 @@
     F(R, str, path, AIKI_REQUIRED)                                             \
     F(R, i64, ms, AIKI_OPTIONAL, AIKI_RANGE(0, 3600000), AIKI_DEFAULT(0))      \
     F(R, i64, n, AIKI_OPTIONAL, AIKI_RANGE(0, 10000), AIKI_DEFAULT(1))         \
-    F(R, str, mode, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))
+    F(R, str, mode, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))                       \
+    F(R, str, gate, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))
 AIKI_RECORD(order, ORDER);
 #ifndef ANSWER_MAX /* of another build, which takes less than this one gave */
 #define ANSWER_MAX 1000000
@@ -50,6 +52,7 @@ AIKI_RECORD(answer, ANSWER);
 static aiki_status mark(aiki_call *call, const struct order *in, struct answer *out)
 {
     out->n = in->n;
+    trace_await(call, in->gate);
     return trace_append(in->path, in->mode, 1) ? AIKI_OK
                                                : aiki_fail(call, "NO_TRACE", "%s", in->path);
 }
@@ -62,7 +65,7 @@ static aiki_status work(aiki_call *call, const struct order *in, struct answer *
     if (strcmp(in->mode, "fail") == 0)
         return aiki_fail_final(call, "BRANCH", "branch %d fails", (int)in->n);
     (void)trace_append(in->path, "+", 1); /* a missing mark fails the test */
-    for (int64_t ms = 0; ms < in->ms; ms += 5) {
+    for (int64_t ms = 0; ms < in->ms || !trace_open(in->gate); ms += 5) {
         if (aiki_cancelled(call)) {
             (void)trace_append(in->path, "c", 1);
             return aiki_fail(call, "UNWANTED", "nobody waits for it");
@@ -163,7 +166,7 @@ static aiki_status parent(aiki_run *run, const struct order *in, struct answer *
     if (futures == NULL)
         return AIKI_NOMEM;
     for (uint32_t i = 0; i < count; i++) {
-        struct order o = {.path = in->path, .ms = in->ms, .n = i, .mode = ""};
+        struct order o = {.path = in->path, .ms = in->ms, .n = i, .mode = "", .gate = in->gate};
         AIKI_TRY(leaf_child_start(run, &o, &options, &futures[i], err));
     }
     AIKI_TRY(aiki_await_settled(run, futures, count, err));
@@ -289,7 +292,8 @@ AIKI_WORKFLOW_TYPED(decide, "decide", "1.0.0", order, answer);
 #define SHARED_WORK(F, R)       \
     F(R, str, path, AIKI_REQUIRED) \
     F(R, i64, ms, AIKI_REQUIRED)   \
-    F(R, i64, n, AIKI_REQUIRED)
+    F(R, i64, n, AIKI_REQUIRED)    \
+    F(R, str, gate, AIKI_REQUIRED)
 AIKI_RECORD(shared_work, SHARED_WORK);
 
 /* Marks + when it begins and d when it is done; fails for good while FILE.shut exists. */
@@ -300,6 +304,7 @@ static aiki_status share(aiki_call *call, const struct shared_work *in, struct a
 
     (void)trace_append(in->path, "+", 1); /* a missing mark fails the test */
     (void)nanosleep(&pause, NULL);        /* an early end is an end */
+    trace_await(call, in->gate);
     (void)snprintf(path, sizeof(path), "%s.shut", in->path);
     if (access(path, F_OK) == 0)
         return aiki_fail_final(call, "SHUT", "%s is shut", in->path);
@@ -312,7 +317,7 @@ AIKI_TASK_SHARED(share, "share", "1.0.0", shared_work, answer);
 
 static aiki_status once(aiki_run *run, const struct order *in, struct answer *out, aiki_error *err)
 {
-    const struct shared_work work = {in->path, in->ms, in->n};
+    const struct shared_work work = {in->path, in->ms, in->n, in->gate};
 
     aiki_status st = share_shared(run, AIKI_SCOPE_NAMESPACE, in->mode, &work, out, err);
     if (st == AIKI_FAILED)

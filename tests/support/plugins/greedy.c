@@ -3,7 +3,7 @@
  *   greedy {"what": "memory", "amount": 10, "ms": 0, "times": 3}
  *
  * Each of `times` tasks, one after the other, takes `amount` MiB, descriptors or threads, or computes or prints
- * for it, then waits `ms`. The answer: how often it did, and in which processes.
+ * for it, then waits `ms` and until the file `gate` is there. The answer: how often it did, and in which processes.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -15,12 +15,15 @@
 
 #include <aiki/record.h>
 
+#include "trace.h"
+
 #define GREEDY_INPUT(F, R)                                                                     \
     F(R, str, what, AIKI_REQUIRED, AIKI_LENGTH(1, 20))                                         \
     F(R, i64, amount, AIKI_OPTIONAL, AIKI_RANGE(0, 1000000))                                   \
     F(R, i64, ms, AIKI_OPTIONAL, AIKI_RANGE(0, 60000))                                         \
     F(R, i64, times, AIKI_OPTIONAL, AIKI_RANGE(0, 10000), AIKI_DEFAULT(1))                     \
     F(R, bool, apart, AIKI_OPTIONAL)                                                           \
+    F(R, str, gate, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))                                      \
     F(R, str, text, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))
 AIKI_RECORD(greedy_input, GREEDY_INPUT);
 #define GREEDY_OUTPUT(F, R)            \
@@ -131,6 +134,7 @@ static aiki_status take(aiki_call *call, const struct greedy_input *in, struct g
         if (strcmp(in->what, ways[i].what) == 0)
             st = ways[i].fn(call, in);
     (void)usleep((useconds_t)in->ms * 1000);
+    trace_await(call, in->gate);
     out->pid = getpid();
     return st;
 }

@@ -1,9 +1,13 @@
-/* isolated.c - tells in which processes its tasks were executed. */
+/* isolated.c - tells in which processes its tasks were executed; the isolated ones end when the file `gate` is there. */
 #include <unistd.h>
 
 #include <aiki/record.h>
 
-#define ISOLATED_INPUT(F, R) F(R, i64, ms, AIKI_REQUIRED, AIKI_RANGE(0, 60000))
+#include "trace.h"
+
+#define ISOLATED_INPUT(F, R)                             \
+    F(R, i64, ms, AIKI_REQUIRED, AIKI_RANGE(0, 60000))   \
+    F(R, str, gate, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))
 AIKI_RECORD(isolated_input, ISOLATED_INPUT);
 #define PROCESS(F, R) F(R, i64, pid, AIKI_REQUIRED)
 AIKI_RECORD(process, PROCESS);
@@ -24,6 +28,7 @@ AIKI_TASK_TYPED(here, "here", isolated_input, process);
 static aiki_status apart(aiki_call *call, const struct isolated_input *in, struct process *out)
 {
     (void)usleep((useconds_t)in->ms * 1000);
+    trace_await(call, in->gate);
     return here(call, in, out);
 }
 AIKI_TASK_TYPED_WITH(apart, "apart", isolated_input, process, AIKI_ISOLATED);
@@ -49,7 +54,7 @@ static aiki_status isolated_once(aiki_run *run, const struct isolated_input *in,
     aiki_future futures[2];
     struct process p;
     for (int i = 0; i < 2; i++)
-        AIKI_TRY(apart_start(run, &(struct isolated_input){.ms = in->ms + i}, &options, &futures[i], err));
+        AIKI_TRY(apart_start(run, &(struct isolated_input){.ms = in->ms + i, .gate = in->gate}, &options, &futures[i], err));
     AIKI_TRY(aiki_await_all(run, futures, 2, err));
     AIKI_TRY(apart_result(run, futures[0], &p, err));
     out->here = p.pid;

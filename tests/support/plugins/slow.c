@@ -1,9 +1,10 @@
 /* slow.c - a task that takes its time, and may or may not care about being stopped.
  *
- *   slow {"ms": 2000, "how": "poll", "bad": 1, "timeout_ms": 500, "attempts": 3, "delay_ms": 10}
+ *   slow {"ms": 2000, "how": "poll", "bad": 1, "timeout_ms": 500, "attempts": 3, "delay_ms": 10,
+ *         "begun": MARKS, "gate": FILE}
  *   limited {...}    the same under a workflow whose tasks may take 300 ms by default
  *
- * Attempts up to `bad` take `ms`, later ones return at once. how: poll (returns when told to stop),
+ * Attempts up to `bad` leave a mark, take `ms` and wait until the file is there; later ones return at once. how: poll (returns when told to stop),
  * spin (does not look), beat (sends heartbeats with a count for the first half of its time, then
  * none). The output tells the attempt, the details it was handed and whether it had a deadline.
  */
@@ -12,10 +13,14 @@
 
 #include <aiki/record.h>
 
+#include "trace.h"
+
 #define SLOW_INPUT(F, R)                                                                     \
     F(R, i64, ms, AIKI_REQUIRED, AIKI_RANGE(0, 3600000))                                     \
     F(R, str, how, AIKI_OPTIONAL, AIKI_ONE_OF("poll|spin|beat"), AIKI_DEFAULT_TEXT("poll"))  \
     F(R, i64, bad, AIKI_OPTIONAL, AIKI_DEFAULT(1000))                                        \
+    F(R, str, begun, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))                                   \
+    F(R, str, gate, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))                                    \
     F(R, i64, timeout_ms, AIKI_OPTIONAL, AIKI_DEFAULT(0))                                    \
     F(R, i64, heartbeat_ms, AIKI_OPTIONAL, AIKI_DEFAULT(0))                                  \
     F(R, i64, schedule_to_start_ms, AIKI_OPTIONAL, AIKI_DEFAULT(0))                          \
@@ -64,7 +69,9 @@ static aiki_status work(aiki_call *call, const struct slow_input *in, struct slo
     out->deadline = aiki_deadline_ms(call) != 0;
     if (out->attempt > in->bad)
         return AIKI_OK;
-    while (now_ms() - began < in->ms) {
+    if (in->begun[0] != '\0' && !trace_append(in->begun, "b", 1))
+        return aiki_fail_final(call, "NO_TRACE", "%s cannot be written", in->begun);
+    while (now_ms() - began < in->ms || !trace_open(in->gate)) {
         rest();
         if (strcmp(in->how, "poll") == 0 && aiki_cancelled(call))
             return aiki_fail(call, "STOPPED", "told to stop");

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <aiki/plugin.h>
@@ -16,6 +17,20 @@ static inline bool trace_append(const char *path, const char *line, size_t size_
     if (fd >= 0)
         close(fd);
     return ok;
+}
+
+/* A gate is a file that the test makes once it has seen what it wanted to see; none, "", is open. */
+static inline bool trace_open(const char *gate)
+{
+    return gate[0] == '\0' || access(gate, F_OK) == 0;
+}
+
+/* Until the gate is open, or nobody wants this attempt any more. */
+static inline void trace_await(const aiki_call *call, const char *gate)
+{
+    static const struct timespec look = {.tv_nsec = 5000000};
+    while (!trace_open(gate) && !aiki_cancelled(call))
+        (void)nanosleep(&look, NULL); /* an early end only looks sooner */
 }
 
 /* Bytes in the file, 0 when there is none: with one-byte marks, how many were made. */
