@@ -184,9 +184,9 @@ static void print_process(aiki_view build)
     if (doc_int(process, "pid") == 0)
         printf(": not loaded\n");
     else
-        printf(": pid %lld, %lld MiB, %lld descriptors, %lld threads, %.1f s of processor time\n",
+        printf(": pid %lld, %.1f MiB, %lld descriptors, %lld threads, %.1f s of processor time\n",
            (long long)doc_int(process, "pid"),
-           (long long)doc_int(process, "memory_bytes") / (1024 * 1024),
+           (double)doc_int(process, "memory_bytes") / (1024 * 1024),
            (long long)doc_int(process, "files"), (long long)doc_int(process, "threads"),
            (double)doc_int(process, "cpu_ms") / 1000);
     if (loads > 0)

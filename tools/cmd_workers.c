@@ -16,7 +16,7 @@ static void worker_row(struct table *t, aiki_view worker, int64_t now_ms)
     table_cell(t, "%lld", (long long)doc_int(worker, "runs"));
     table_cell(t, "%lld+%lld", (long long)doc_int(worker, "serving"), (long long)doc_int(worker, "kept"));
     table_cell(t, "%lld", (long long)doc_int(worker, "processes"));
-    table_cell(t, "%lld MiB", (long long)doc_int(worker, "memory_bytes") / (1024 * 1024));
+    table_cell(t, "%.1f MiB", (double)doc_int(worker, "memory_bytes") / (1024 * 1024));
     table_cell(t, "%s", human_age(age, doc_time_ms(worker, "connected_at"), now_ms));
     table_cell(t, "%s", human_ms(beat, doc_int(worker, "last_beat_ms")));
     table_view(t, doc_text(worker, "id"));

@@ -37,3 +37,12 @@ def complaint(line):
 def test_commands_exist(path):
     complaints = [c for c in map(complaint, command_lines(path)) if c]
     assert not complaints, complaints
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_is_said_of_a_command_beside_it_is_a_comment(path):
+    """Pasted with the line it would be arguments."""
+    said = [line for line in command_lines(path)
+            if line.startswith(("aiki ", "tools/", "curl ")) and re.search(r"\S {2,}[^# ]", line)]
+    assert not said, said
+

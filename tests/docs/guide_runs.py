@@ -1,11 +1,12 @@
 """The plugin that the guide builds does what the guide says, on the real stack."""
 import json
+import os
 import subprocess
 
 import pytest
 
-from doc_text import blocks
-from harness import PATIENCE_S, ROOT, until
+from doc_text import blocks, indented
+from harness import AIKI, PATIENCE_S, ROOT, until
 
 
 @pytest.fixture
@@ -62,3 +63,12 @@ def test_bad_input_is_refused_with_the_words_of_the_guide(served):
     refused = served.aiki("workflows", "trigger", "book-trip", "--input",
                           json.dumps(journey(legs=legs)), check=False)
     assert "legs[1].from: must have exactly 3 characters, has 9" in refused.stderr
+
+
+def test_the_script_of_the_guide_ends_with_a_result(served, tmp_path):
+    script = indented(ROOT / "docs/plugin-guide.md", "run=$(aiki workflows trigger book-trip")
+    done = subprocess.run(["sh", "-e", "-c", script], text=True, capture_output=True, cwd=tmp_path, timeout=PATIENCE_S,
+                          env={**os.environ, "AIKI_SERVER": served.rpc, "PATH": f"{AIKI.parent}:{os.environ['PATH']}"})
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["state"], result["output"]["status"]) == ("completed", "withdrawn"), done.stdout

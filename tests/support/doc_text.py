@@ -48,6 +48,12 @@ def prose(path):
     return re.sub(r"`[^`\n]*`", "", "\n".join(l for l in text.splitlines() if not l.startswith("    ")))
 
 
+def indented(path, around):
+    """The indented block that has these words in it, as a reader would paste it."""
+    block, = [b for b in re.split(r"\n(?! {4})", path.read_text()) if around in b and "\n    " in "\n" + b]
+    return "\n".join(line[4:] for line in block.splitlines() if line.startswith("    ")) + "\n"
+
+
 def command_lines(path):
     """Indented lines: what a reader would type."""
     return [line.strip() for line in path.read_text().splitlines() if line.startswith("    ")]
