@@ -44,28 +44,28 @@ def test_the_runtime_is_killed_on_the_way(stacks, point, nth):
     all_end_well(s, [*runs, *start_all(s, "after")])
 
 
-def test_the_process_is_killed_while_it_loads(stacks):
-    """Those that wait for it are given back, and executed by the one that comes instead."""
+def while_it_loads(stacks, fault):
+    """Runs that wait for a process to which this has happened just before it was ready."""
     s = stacks(plugins=["ledger"], child_idle="300", start=False)
     s.start_redis()
     s.start_server()
     once = s.directory / "spent"
-    s.start_runtime(0, env={"AIKI_FAULT": "child.loaded=kill", "AIKI_FAULT_ONCE": str(once)})
+    s.start_runtime(0, env={"AIKI_FAULT": f"child.loaded={fault}", "AIKI_FAULT_ONCE": str(once)})
     runs = start_all(s, "l")
-    until(once.exists, "it is killed")
+    until(once.exists, "it is about to be ready")
+    return s, runs
+
+
+def test_the_process_is_killed_while_it_loads(stacks):
+    """Those that wait for it are given back, and executed by the one that comes instead."""
+    s, runs = while_it_loads(stacks, "kill")
     all_end_well(s, runs)
     assert s.runtime.alive()
 
 
 def test_the_process_is_stopped_while_it_loads_and_its_file_goes(stacks):
     """A run that waits for a plugin that is taken away is offered again, and ends when that comes back."""
-    s = stacks(plugins=["ledger"], child_idle="300", start=False)
-    s.start_redis()
-    s.start_server()
-    once = s.directory / "spent"
-    s.start_runtime(0, env={"AIKI_FAULT": "child.loaded=stop", "AIKI_FAULT_ONCE": str(once)})
-    runs = start_all(s, "l")
-    until(once.exists, "it is about to be ready")
+    s, runs = while_it_loads(stacks, "stop")
     s.remove("ledger")
     until(lambda: s.runtime.children() == [], "nobody waits for it any more")
     s.drop("ledger")
@@ -73,13 +73,7 @@ def test_the_process_is_stopped_while_it_loads_and_its_file_goes(stacks):
 
 
 def test_another_build_comes_while_the_process_loads(stacks):
-    s = stacks(plugins=["ledger"], child_idle="300", start=False)
-    s.start_redis()
-    s.start_server()
-    once = s.directory / "spent"
-    s.start_runtime(0, env={"AIKI_FAULT": "child.loaded=stop", "AIKI_FAULT_ONCE": str(once)})
-    runs = start_all(s, "l")
-    until(once.exists, "it is about to be ready")
+    s, runs = while_it_loads(stacks, "stop")
     stopped, = s.runtime.children()
     other = s.directory / "other.so"
     other.write_bytes(plugin("ledger").read_bytes() + b"\0")

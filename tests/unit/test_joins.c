@@ -16,6 +16,13 @@ static void share(struct fixture *f, struct parent *parent, uint8_t byte)
     share_as(f, parent, ":k", byte);
 }
 
+/* The first child, as one that starts others. */
+static struct parent claim_child(struct fixture *f, const struct parent *of)
+{
+    struct aiki_id run = child_of(of, 1);
+    return (struct parent){.run = run, .epoch = claim_run(f, run)};
+}
+
 /* How the step of that parent ended; its state is 0 when it has not. */
 static struct event end_of_share(struct fixture *f, const struct parent *parent)
 {
@@ -154,11 +161,9 @@ static void a_circle_through_a_parent_is_not_closed(void **state)
     struct fixture *f = *state;
     struct parent a = start_shared(f, ":a");
     share_as(f, &a, ":b", 0);
-    struct parent b = {.run = child_of(&a, 1)};
-    b.epoch = claim_run(f, b.run);
+    struct parent b = claim_child(f, &a);
     share_as(f, &b, ":c", 0);
-    struct parent c = {.run = child_of(&b, 1)};
-    c.epoch = claim_run(f, c.run);
+    struct parent c = claim_child(f, &b);
     share_as(f, &c, ":a", 0);
     assert_circle(f, &c, &a.run);
 }
@@ -171,8 +176,7 @@ static void who_does_not_wait_closes_no_circle(void **state)
     begin(f, &a, &(struct brood){.workflow = "order", .count = 1, .next = NEXT_CONTINUE,
                                  .close_policy = CLOSE_ABANDON, .key = ":b", .shared = true});
     forget(f);
-    struct parent b = {.run = child_of(&a, 1)};
-    b.epoch = claim_run(f, b.run);
+    struct parent b = claim_child(f, &a);
     share_as(f, &b, ":a", 0);
     assert_int_equal(end_of_share(f, &b).as.child_done.state, 0);
     assert_int_equal(events_of(f, a.run, EVENT_JOINED, NULL), 1);
@@ -188,8 +192,7 @@ static void who_can_go_on_closes_no_circle(void **state)
     begin(f, &a, &(struct brood){.workflow = "order", .count = 1, .next = NEXT_CONTINUE,
                                  .close_policy = CLOSE_ABANDON, .key = ":b", .shared = true});
     forget(f);
-    struct parent b = {.run = child_of(&a, 1)};
-    b.epoch = claim_run(f, b.run);
+    struct parent b = claim_child(f, &a);
     share_as(f, &b, ":a", 0);
     const struct wait child = {.kind = STEP_CHILD, .name = view_of("order"), .since_ms = 1, .key = view_of(":b")};
     struct wait sleep = {.kind = STEP_SLEEP, .since_ms = 1, .due_at_ms = f->p.now.at_ms + 1000}, soon = child;
@@ -268,8 +271,7 @@ static void who_has_ended_closes_no_circle(void **state)
     assert_int_equal(ask(f, a.run, CONTROL_TERMINATE), 1);
     forget(f);
     share_as(f, &b, ":a", 0);
-    struct parent again = {.run = child_of(&b, 1)};
-    again.epoch = claim_run(f, again.run);
+    struct parent again = claim_child(f, &b);
     share_as(f, &again, ":b", 0);
     assert_circle(f, &again, &b.run);
 }
