@@ -1,11 +1,10 @@
-/* main.c - the runtime's program: a broker, or one of its children when re-executed.
+/* main.c - the runtime's program, a broker. Plugins are loaded by another one (child/main.c).
  *
  *   aiki-runtime --plugins DIR ...      serve until told to stop
- *   aiki-runtime --child FD LABEL       a plugin's process; only the broker starts it
- *   aiki-runtime --probe FD             loads a plugin to see whether it can be; only the intake starts it
  *   aiki-runtime --check FILE           would this file be served?
  *   aiki-runtime --replay FILE          what would the open runs do with it?
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -13,36 +12,34 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/blame.h"
 #include "base/cleanup.h"
 #include "base/config.h"
 #include "base/log.h"
 #include "base/reload.h"
 #include "base/sandbox.h"
+#include "base/sibling.h"
 #include "broker/broker.h"
 #include "broker/check.h"
 #include "broker/gate.h"
 #include "broker/limits.h"
 #include "broker/rehearse.h"
-#include "child/child.h"
-#include "child/print.h"
-#include "child/probe.h"
 #include "child/sandbox.h"
-#include "child/stack.h"
 #include "intake/cache.h"
 #include "intake/watch.h"
 #include "wire/error.h"
 #include "wire/hash.h"
 
-enum { EXIT_USAGE = 2, EXIT_ORPHAN = 71 };
+enum {
+    EXIT_USAGE = 2,
+    CHILD_PROGRAM_FD_MIN = 16 /* below are those that children get theirs in place of */
+};
 
-/* This program, also after its file was replaced by a newer release. */
-#define OWN_EXECUTABLE "/proc/self/exe"
+#define CHILD_PROGRAM "aiki-child"
+
+/* How it is executed. */
+static char child_program[sizeof("/proc/self/fd/2147483647")];
 
 static const struct config_key keys[] = {
     {"plugins", CONFIG_TEXT, NULL, 0, 0, "directory of plugins (.so) to serve; watched"},
@@ -126,46 +123,22 @@ static void print_help(void)
            "  aiki-runtime --check ./hello.so\n");
 }
 
-/* ---- child --------------------------------------------------------------------------------- */
-
-/* Before any plugin code: nothing of the broker's to reach, nothing left behind when it dies. */
-static int be_child(const char *fd_text, const char *label)
+/* The program that loads plugins stays open, so that it is of this release also after the files of both were
+ * replaced by those of a newer one. */
+static aiki_status open_child_program(aiki_error *err)
 {
-    const struct rlimit no_core = {0, 0}; /* a plugin's memory holds what customers sent */
-    struct ucred broker = {0};
-    socklen_t size = sizeof(broker);
-    int fd = atoi(fd_text);
-    log_init("child", LOG_INFO);
-    stack_name_build(label);
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
-        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &broker, &size) != 0 || getppid() != broker.pid) {
-        log_error("child", "no broker on descriptor %s; --child is for aiki-runtime itself",
-                  fd_text);
-        return EXIT_ORPHAN;
-    }
-    (void)setrlimit(RLIMIT_CORE, &no_core); /* lowering cannot fail */
-    if (blame_attach(fd + 1) != AIKI_OK) {
-        log_error("child", "no page on descriptor %d", fd + 1);
-        return EXIT_ORPHAN;
-    }
-    (void)close_range((unsigned)fd + 1, UINT_MAX, 0); /* the broker opens all with O_CLOEXEC */
-    (void)fcntl(fd, F_SETFD, FD_CLOEXEC);             /* it is there: the broker sees what execs end */
-    print_tagged();
-    return child_main(fd);
+    char path[PATH_MAX];
+    if (!sibling_path(CHILD_PROGRAM, path, sizeof(path)))
+        return error_code(err, AIKI_INVALID, "CHILD_PROGRAM", "where is this program? " CHILD_PROGRAM
+                          " is looked for beside it: %s", strerror(errno));
+    AUTO(close_fd) int fd = open(path, O_PATH | O_CLOEXEC);
+    int kept = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, CHILD_PROGRAM_FD_MIN);
+    if (kept < 0)
+        return error_code(err, AIKI_INVALID, "CHILD_PROGRAM", "%s: %s; it loads the plugins, install it with "
+                          "this program", path, strerror(errno));
+    (void)snprintf(child_program, sizeof(child_program), "/proc/self/fd/%d", kept);
+    return AIKI_OK;
 }
-
-/* The same with less: it lives for some milliseconds. */
-static int be_probe(const char *fd_text)
-{
-    int fd = atoi(fd_text);
-    log_init("probe", LOG_INFO);
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
-        return EXIT_ORPHAN;
-    (void)close_range((unsigned)fd + 1, UINT_MAX, 0);
-    return probe_main(fd);
-}
-
-/* ---- broker -------------------------------------------------------------------------------- */
 
 static aiki_status check_choice(const struct config *c, const char *key, const char *one,
                                 const char *other, aiki_error *err)
@@ -220,7 +193,7 @@ static aiki_status check_settings(const struct config *c, aiki_error *err)
 
 static struct admit_options admit_options_of(const struct config *c)
 {
-    struct admit_options o = {.executable = OWN_EXECUTABLE,
+    struct admit_options o = {.executable = child_program,
                               .keys_dir = config_text(c, "plugin-keys"),
                               .sandbox = config_text(c, "sandbox"),
                               .any_owner = strcmp(config_text(c, "plugin-owner-check"), "off") == 0,
@@ -304,7 +277,7 @@ static aiki_status serve(struct config *c, const char *state_dir, aiki_error *er
                 .ca = config_text(c, "tls-ca")},
         .space = config_text(c, "namespace"),
         .metrics = config_text(c, "metrics"),
-        .executable = OWN_EXECUTABLE,
+        .executable = child_program,
         .task_threads = (uint64_t)config_int(c, "task-threads"),
         .child_limits = limits_settings_of(c),
         .wait_timeout_ms = config_int(c, "wait-timeout-ms"),
@@ -324,7 +297,7 @@ static aiki_status serve(struct config *c, const char *state_dir, aiki_error *er
 static int rehearse(const struct config *c, const char *file, const char *state_dir)
 {
     const struct rehearse_options options = {.state_dir = state_dir,
-                                             .executable = OWN_EXECUTABLE,
+                                             .executable = child_program,
                                              .server = config_text(c, "server"),
                                              .token = config_text(c, "token"),
                                              .token_file = config_text(c, "token-file"),
@@ -364,6 +337,10 @@ static int run(struct config *c)
         log_error("settings", "%s: %s", err.code, err.message);
         return EXIT_USAGE;
     }
+    if (open_child_program(&err) != AIKI_OK) {
+        log_error("settings", "%s: %s", err.code, err.message);
+        return EXIT_FAILURE;
+    }
     const char *file = config_text(c, "replay");
     if (file[0] != '\0')
         return rehearse(c, file, state_dir);
@@ -388,10 +365,6 @@ int main(int argc, char **argv)
 {
     struct config *c;
     aiki_error err = AIKI_ERROR_INIT;
-    if (argc >= 3 && strcmp(argv[1], "--child") == 0)
-        return be_child(argv[2], argc > 3 ? argv[3] : "");
-    if (argc == 3 && strcmp(argv[1], "--probe") == 0)
-        return be_probe(argv[2]);
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             print_help();

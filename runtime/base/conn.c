@@ -24,6 +24,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/conn_impl.h"
+#include "base/tls_impl.h"
 #include "wire/error.h"
 
 enum {
@@ -71,23 +72,24 @@ struct conn_loop *conn_loop_create(uv_loop_t *loop)
     return l;
 }
 
+void conn_loop_set_tls(struct conn_loop *l, struct tls *client)
+{
+    if (l->tls != NULL)
+        l->tls->ops->unref(l->tls);
+    l->tls = client != NULL ? client->ops->ref(client) : NULL;
+}
+
 static void on_prepare_closed(uv_handle_t *handle)
 {
     struct conn_loop *l = container_of((uv_prepare_t *)handle, struct conn_loop, prepare);
     void (*on_closed)(void *) = l->on_closed;
     void *arg = l->arg;
-    tls_unref(l->tls);
+    conn_loop_set_tls(l, NULL);
     free(l->cipher_buffer);
     free(l->read_buffer);
     free(l);
     if (on_closed != NULL)
         on_closed(arg);
-}
-
-void conn_loop_set_tls(struct conn_loop *l, struct tls *client)
-{
-    tls_unref(l->tls);
-    l->tls = client != NULL ? tls_ref(client) : NULL;
 }
 
 void conn_loop_check(struct conn_loop *l)
@@ -138,7 +140,8 @@ void conn_release(struct conn *c)
     buf_deinit(&c->out);
     buf_deinit(&c->sending);
     buf_deinit(&c->tail);
-    conn_tls_free(c);
+    if (c->tls != NULL)
+        c->tls_ops->free(c);
     free(c);
     conn_loop_check(l);
 }
@@ -179,7 +182,7 @@ void conn_close(struct conn *c)
     if (c->state == CONN_OPEN)
         conn_flush(c);
     if (c->state == CONN_OPEN && c->tls != NULL)
-        conn_tls_bye(c);
+        c->tls_ops->bye(c);
     conn_fail(c, AIKI_OK, "closed on this side");
 }
 
@@ -329,7 +332,7 @@ void conn_opened(struct conn *c)
         (void)uv_tcp_keepalive(&c->h.tcp, 1, KEEPALIVE_S);
     }
     if (c->tls != NULL) {
-        conn_tls_start(c);
+        c->tls_ops->start(c);
         return;
     }
     c->state = CONN_OPEN;
@@ -386,7 +389,7 @@ void conn_flush(struct conn *c)
 {
     ring_remove(&c->in_dirty);
     if (c->tls != NULL)
-        conn_tls_flush(c);
+        c->tls_ops->flush(c);
     else if (c->state == CONN_OPEN && !c->writing && c->out.size_bytes > 0)
         conn_write(c, &c->out);
 }

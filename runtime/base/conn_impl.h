@@ -49,6 +49,21 @@ union conn_handle {
 enum conn_state { CONN_CONNECTING, CONN_OPEN, CONN_CLOSING };
 struct dial;
 struct tls_link;
+struct conn;
+
+/* What conn_tls.c does, for connections whose tls is not NULL; see tls_impl.h. */
+struct conn_tls_ops {
+    struct tls *(*ref)(struct tls *t);
+    void (*unref)(struct tls *t);
+    /* Before conn_opened. host: the server's name, for clients; NULL on the server's side. */
+    aiki_status (*attach)(struct conn *c, struct tls *tls, const char *host, aiki_error *err);
+    /* The handle is connected: the handshake begins. */
+    void (*start)(struct conn *c);
+    void (*flush)(struct conn *c);
+    /* Tell the peer that this is the end. */
+    void (*bye)(struct conn *c);
+    void (*free)(struct conn *c);
+};
 
 struct conn {
     struct conn_loop *loop;
@@ -66,6 +81,7 @@ struct conn {
     uv_write_t write;
     struct dial *dial;    /* owned; while connecting */
     struct tls_link *tls; /* owned; NULL: no TLS */
+    const struct conn_tls_ops *tls_ops; /* static; set with tls */
     aiki_status status;   /* why it closes */
     char code[AIKI_CODE_SIZE];
     char why[AIKI_MESSAGE_SIZE];
@@ -86,17 +102,6 @@ void conn_received(struct conn *c, ssize_t n, const uv_buf_t *room);
 void conn_peer_ended(struct conn *c, int error);
 /* Give all of `from` to the socket; only while nothing is with libuv. */
 void conn_write(struct conn *c, aiki_writer *from);
-
-/* ---- conn_tls.c: for connections whose tls is not NULL ---- */
-
-/* Before conn_opened. host: the server's name, for clients; NULL on the server's side. */
-aiki_status conn_tls_attach(struct conn *c, struct tls *tls, const char *host, aiki_error *err);
-/* The handle is connected: the handshake begins. */
-void conn_tls_start(struct conn *c);
-void conn_tls_flush(struct conn *c);
-/* Tell the peer that this is the end. */
-void conn_tls_bye(struct conn *c);
-void conn_tls_free(struct conn *c);
 
 /* The close callback of c->h. */
 void conn_on_handle_closed(uv_handle_t *handle);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/conn_impl.h"
+#include "base/tls_impl.h"
 #include "base/endpoint.h"
 #include "wire/error.h"
 
@@ -67,7 +68,7 @@ static aiki_status attach_tls(struct conn *c, aiki_error *err)
         return AIKI_OK;
     if (c->loop->tls == NULL)
         return error_set(err, AIKI_INVALID, "%s: TLS is not set up here", c->dial->text);
-    return conn_tls_attach(c, c->loop->tls, c->dial->host, err);
+    return c->loop->tls->ops->attach(c, c->loop->tls, c->dial->host, err);
 }
 
 static void on_connected(uv_connect_t *req, int error)
@@ -233,7 +234,7 @@ struct conn *conn_accept_tls(struct conn_loop *l, uv_stream_t *listener, struct 
     if (error != 0)
         conn_fail(c, AIKI_UNAVAILABLE, "accept: %s", uv_strerror(error));
     else if (tls != NULL && listener->type == UV_TCP &&
-             conn_tls_attach(c, tls, NULL, &err) != AIKI_OK)
+             tls->ops->attach(c, tls, NULL, &err) != AIKI_OK)
         conn_fail_coded(c, &err);
     conn_opened(c);
     return c;

@@ -85,7 +85,7 @@ static void fail(struct conn *c, int error)
     conn_fail_coded(c, &err);
 }
 
-void conn_tls_bye(struct conn *c)
+static void bye(struct conn *c)
 {
     if (c->writing) /* behind what is cut off it would make no sense */
         return;
@@ -93,11 +93,9 @@ void conn_tls_bye(struct conn *c)
     write_last(c);
 }
 
-void conn_tls_free(struct conn *c)
+static void free_link(struct conn *c)
 {
     struct tls_link *link = c->tls;
-    if (link == NULL)
-        return;
     gnutls_deinit(link->session);
     tls_unref(link->tls);
     buf_deinit(&link->sealed);
@@ -123,7 +121,7 @@ static void seal(struct conn *c)
     buf_clear(&c->out, SEALED_KEEP_BYTES_MAX);
 }
 
-void conn_tls_flush(struct conn *c)
+static void flush(struct conn *c)
 {
     if (c->writing || c->state == CONN_CLOSING)
         return;
@@ -193,7 +191,7 @@ static void shake(struct conn *c)
         error = gnutls_handshake(link->session);
     while (error != 0 && error != GNUTLS_E_AGAIN && !gnutls_error_is_fatal(error));
     if (error == GNUTLS_E_AGAIN) {
-        conn_tls_flush(c);
+        flush(c);
     } else if (error != 0) {
         fail(c, error);
     } else {
@@ -251,7 +249,7 @@ static void on_cipher_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 
 /* ---- the beginning --------------------------------------------------------------------------- */
 
-aiki_status conn_tls_attach(struct conn *c, struct tls *tls, const char *host, aiki_error *err)
+static aiki_status attach(struct conn *c, struct tls *tls, const char *host, aiki_error *err)
 {
     struct conn_loop *l = c->loop;
     if (l->cipher_buffer == NULL)
@@ -276,10 +274,11 @@ aiki_status conn_tls_attach(struct conn *c, struct tls *tls, const char *host, a
     gnutls_transport_set_push_function(link->session, push);
     gnutls_handshake_set_timeout(link->session, 0);
     c->tls = link;
+    c->tls_ops = &conn_tls_ops;
     return AIKI_OK;
 }
 
-void conn_tls_start(struct conn *c)
+static void start(struct conn *c)
 {
     int error = uv_read_start(&c->h.stream, on_cipher_alloc, on_cipher_read);
     if (error != 0)
@@ -287,3 +286,11 @@ void conn_tls_start(struct conn *c)
     else if (c->tls->is_client)
         shake(c);
 }
+
+const struct conn_tls_ops conn_tls_ops = {.ref = tls_ref,
+                                          .unref = tls_unref,
+                                          .attach = attach,
+                                          .start = start,
+                                          .flush = flush,
+                                          .bye = bye,
+                                          .free = free_link};

@@ -4,7 +4,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,23 +15,10 @@
 #include "base/tls_impl.h"
 #include "wire/error.h"
 
-struct text {
-    char *bytes; /* ends with NUL; NULL = none */
-    size_t size;
-};
-
-struct tls {
-    atomic_uint refs;
-    bool is_server;
-    struct text cert, key, ca;
-    gnutls_certificate_credentials_t credentials;
-    gnutls_priority_t priority;
-};
-
 /* ---- files --------------------------------------------------------------------------------- */
 
 /* Certificates are public; anybody may read them. */
-static aiki_status read_public(const char *path, struct text *ret, aiki_error *err)
+static aiki_status read_public(const char *path, struct tls_text *ret, aiki_error *err)
 {
     struct stat st;
     AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -51,7 +37,7 @@ static aiki_status read_public(const char *path, struct text *ret, aiki_error *e
         return error_set(err, AIKI_INVALID, "%.150s: %s", path,
                          n < 0 ? strerror(errno) : "it changes while it is read");
     }
-    *ret = (struct text){bytes, (size_t)n};
+    *ret = (struct tls_text){bytes, (size_t)n};
     return AIKI_OK;
 }
 
@@ -72,7 +58,7 @@ static aiki_status read_files(struct tls *t, const struct tls_files *f, aiki_err
     return status;
 }
 
-static gnutls_datum_t datum(const struct text *text)
+static gnutls_datum_t datum(const struct tls_text *text)
 {
     return (gnutls_datum_t){(unsigned char *)text->bytes, (unsigned)text->size};
 }
@@ -120,6 +106,7 @@ static aiki_status create(struct tls **ret, bool is_server, const struct tls_fil
     if (t == NULL)
         return error_set(err, AIKI_NOMEM, "TLS");
     t->refs = 1;
+    t->ops = &conn_tls_ops;
     t->is_server = is_server;
     aiki_status status = read_files(t, files, err);
     if (status == AIKI_OK)

@@ -31,7 +31,7 @@ struct broker_options {
     const char *name, *token, *token_file, *space;
     const char *metrics; /* IP:PORT of GET /metrics; empty = off */
     struct tls_files tls; /* for a server at tls:HOST:PORT */
-    const char *executable; /* for children: started with --child */
+    const char *executable; /* aiki-child: processes of plugins */
     uint64_t task_threads;
     const char *oom_events;  /* file with the kernel's count of kills for want of memory; empty = found */
     struct limits_settings child_limits; /* what plugins' processes may use */

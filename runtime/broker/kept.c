@@ -238,7 +238,8 @@ void kept_note(struct build *b)
     buf_init(&sandbox);
     build_write_sandbox(b, &sandbox);
     if (b->answer.descriptor.size_bytes > 0 && !b->noted &&
-        keep_write_note(b->owner->keep, b->hash, aiki_writer_view(&sandbox), &b->answer, &err) != AIKI_OK)
+        keep_write_note(b->owner->keep, b->owner->options.executable, b->hash, aiki_writer_view(&sandbox),
+                        &b->answer, &err) != AIKI_OK)
         log_info("intake", "plugin %s: the next start of this runtime will probe it again: %s", b->label,
                  err.message);
     probe_answer_deinit(&b->answer);

@@ -26,6 +26,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/sibling.h"
 #include "broker/output.h"
 #include "wire/error.h"
 #include "wire/message.h"
@@ -237,7 +238,7 @@ static void on_load_limit(uv_timer_t *t)
 
 static int spawn(struct proc *p, const char *executable, int child_fd, int page_fd)
 {
-    char *args[] = {"aiki-runtime", "--child", "3", p->label, NULL};
+    char *args[] = {"aiki-child", "--child", "3", p->label, (char *)sibling_release(), NULL};
     uv_stdio_container_t stdio[] = {
         {.flags = UV_IGNORE},
         {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->output.out.pipe},

@@ -49,7 +49,7 @@ struct proc_callbacks {
 };
 
 struct proc_options {
-    const char *executable; /* started with "--child 3 LABEL"; the label is for ps */
+    const char *executable; /* started with "--child 3 LABEL RELEASE"; the label is for ps */
     const char *label;      /* for the log, e.g. "hello.so@1f3a9c" */
     const char *path;       /* the private copy */
     const char *file;

@@ -376,7 +376,8 @@ aiki_status admit_probe(const char *path, const struct admit_options *o, struct 
     sandbox_write(&sandbox, entry_for(o, path), view_of(a->needs));
     if (sandbox.status != AIKI_OK)
         return error_set(err, sandbox.status, "no memory for a sandbox");
-    a->noted = o->keep != NULL && keep_read_note(o->keep, a->build, aiki_writer_view(&sandbox), &a->answer);
+    a->noted = o->keep != NULL && keep_read_note(o->keep, o->executable, a->build,
+                                                 aiki_writer_view(&sandbox), &a->answer);
     a->probed = !a->noted;
     return a->noted ? AIKI_OK : probe_run(o->executable, a->copy, aiki_writer_view(&sandbox), &a->answer, err);
 }

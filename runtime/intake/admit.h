@@ -24,7 +24,7 @@ enum { PLUGIN_BYTES_MAX = 256 * 1024 * 1024, WARNINGS_MAX = 32, KNOWN_BUILDS_MAX
 
 /* Borrowed for the call. */
 struct admit_options {
-    const char *executable; /* this program, for the probe */
+    const char *executable; /* aiki-child, for the probe */
     const char *keys_dir;   /* who may sign; empty or NULL: signatures are not asked for */
     const char *sandbox;    /* the setting: base/sandbox.h */
     const char *name;       /* relative to the plugins directory; NULL: a file that is only checked */

@@ -127,19 +127,21 @@ aiki_status keep_add(struct keep *k, const uint8_t build[BUILD_BYTES], const cha
                       strerror(errno));
 }
 
-bool keep_read_note(const struct keep *k, const uint8_t build[BUILD_BYTES], aiki_view sandbox,
+bool keep_read_note(const struct keep *k, const char *program,
+                    const uint8_t build[BUILD_BYTES], aiki_view sandbox,
                     struct probe_answer *ret)
 {
     char directory[CACHE_PATH_SIZE];
-    return build_path(k, build, directory) && note_read(directory, build, sandbox, ret);
+    return build_path(k, build, directory) && note_read(directory, program, build, sandbox, ret);
 }
 
-aiki_status keep_write_note(struct keep *k, const uint8_t build[BUILD_BYTES], aiki_view sandbox,
+aiki_status keep_write_note(struct keep *k, const char *program,
+                            const uint8_t build[BUILD_BYTES], aiki_view sandbox,
                             const struct probe_answer *answer, aiki_error *err)
 {
     char directory[CACHE_PATH_SIZE];
     errno = ENAMETOOLONG;
-    if (build_path(k, build, directory) && note_write(directory, build, sandbox, answer))
+    if (build_path(k, build, directory) && note_write(directory, program, build, sandbox, answer))
         return AIKI_OK;
     return error_code(err, AIKI_UNAVAILABLE, "CACHE_WRITE", "cannot write what its probe said: %s",
                       strerror(errno));

@@ -27,11 +27,14 @@ aiki_status keep_add(struct keep *k, const uint8_t build[BUILD_BYTES], const cha
                      const char *copy, const struct build_signature *signature, aiki_error *err);
 /* What it came with. path: as keep_each tells it. [any] */
 void keep_read_signature(const char *path, struct build_signature *ret);
-/* What the probe said of that build when it was kept, in the same sandbox. False: it has to be probed. [any] */
-bool keep_read_note(const struct keep *k, const uint8_t build[BUILD_BYTES], aiki_view sandbox,
+/* What the probe said of that build when it was kept, in the same sandbox, by the
+ * program that is at that path now. False: it has to be probed. [any] */
+bool keep_read_note(const struct keep *k, const char *program,
+                    const uint8_t build[BUILD_BYTES], aiki_view sandbox,
                     struct probe_answer *ret);
 /* Of a build that was added; without it the next start probes. */
-aiki_status keep_write_note(struct keep *k, const uint8_t build[BUILD_BYTES], aiki_view sandbox,
+aiki_status keep_write_note(struct keep *k, const char *program,
+                            const uint8_t build[BUILD_BYTES], aiki_view sandbox,
                             const struct probe_answer *answer, aiki_error *err);
 /* Its age counts from now on: another build serves since. */
 void keep_touch(struct keep *k, const uint8_t build[BUILD_BYTES]);

@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/lines.h"
 #include "base/log.h"
+#include "base/sibling.h"
 
 /* ---- is there anything to read? -------------------------------------------------------------- */
 
@@ -62,18 +63,6 @@ static bool has_lines(int fd)
 }
 
 /* ---- reading it ------------------------------------------------------------------------------ */
-
-/* Beside this program. */
-static bool find_program(char ret[PATH_MAX])
-{
-    ssize_t size = readlink("/proc/self/exe", ret, PATH_MAX - 1);
-    if (size <= 0)
-        return false;
-    ret[size] = '\0';
-    char *slash = strrchr(ret, '/');
-    size_t room = PATH_MAX - (size_t)(slash + 1 - ret);
-    return slash != NULL && (size_t)snprintf(slash + 1, room, "aiki-lines") < room;
-}
 
 static int spawn(const char *program, int from, int to, pid_t *ret_pid)
 {
@@ -118,7 +107,8 @@ static bool read_into(const char *path, int from)
 {
     char program[PATH_MAX], draft[PATH_MAX];
     pid_t pid;
-    if (!find_program(program) || snprintf(draft, sizeof(draft), "%s.%d", path, (int)gettid()) >= PATH_MAX)
+    if (!sibling_path("aiki-lines", program, sizeof(program)) ||
+        snprintf(draft, sizeof(draft), "%s.%d", path, (int)gettid()) >= PATH_MAX)
         return false;
     AUTO(close_fd) int to = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (to < 0)

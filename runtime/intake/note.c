@@ -18,11 +18,11 @@
 
 enum { NOTE_FORMAT = 1, NOTE_FIELDS = 6, SEAL_BYTES = 32 };
 
-/* Which file this program was started from: another release may ask for more. False: nobody knows. */
-static bool write_program(aiki_writer *w)
+/* Which file the probe is: that of another release may ask for more. False: nobody knows. */
+static bool write_program(aiki_writer *w, const char *program)
 {
     struct stat s;
-    if (stat("/proc/self/exe", &s) != 0)
+    if (stat(program, &s) != 0)
         return false;
     aiki_mp_array(w, 4);
     aiki_mp_uint(w, (uint64_t)s.st_ino);
@@ -33,11 +33,11 @@ static bool write_program(aiki_writer *w)
 }
 
 /* All that has to be the same, byte by byte. */
-static bool write_head(aiki_writer *w, const uint8_t build[BUILD_BYTES], aiki_view sandbox)
+static bool write_head(aiki_writer *w, const char *program, const uint8_t build[BUILD_BYTES], aiki_view sandbox)
 {
     aiki_mp_array(w, NOTE_FIELDS);
     aiki_mp_uint(w, NOTE_FORMAT);
-    if (!write_program(w))
+    if (!write_program(w, program))
         return false;
     aiki_mp_bin(w, build, BUILD_BYTES);
     aiki_mp_strn(w, (const char *)sandbox.data, sandbox.size_bytes);
@@ -85,7 +85,8 @@ static bool is_whole(aiki_view bytes, aiki_view *ret)
     return memcmp(hash, bytes.data + ret->size_bytes, SEAL_BYTES) == 0;
 }
 
-bool note_read(const char *directory, const uint8_t build[BUILD_BYTES], aiki_view sandbox,
+bool note_read(const char *directory, const char *program,
+               const uint8_t build[BUILD_BYTES], aiki_view sandbox,
                struct probe_answer *ret)
 {
     AUTO(buf) aiki_writer head;
@@ -97,7 +98,7 @@ bool note_read(const char *directory, const uint8_t build[BUILD_BYTES], aiki_vie
     struct descriptor d;
     buf_init(&head);
     buf_init(&bytes);
-    if (!note_path(directory, "", path) || !write_head(&head, build, sandbox))
+    if (!note_path(directory, "", path) || !write_head(&head, program, build, sandbox))
         return false;
     AUTO(close_fd) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (!is_trusted(fd, &size) || !read_all(fd, size, &bytes) ||
@@ -130,14 +131,15 @@ static bool write_bytes(const char *path, aiki_view bytes)
     return fd >= 0;
 }
 
-bool note_write(const char *directory, const uint8_t build[BUILD_BYTES], aiki_view sandbox,
+bool note_write(const char *directory, const char *program,
+                const uint8_t build[BUILD_BYTES], aiki_view sandbox,
                 const struct probe_answer *answer)
 {
     AUTO(buf) aiki_writer note;
     char draft[CACHE_PATH_SIZE], path[CACHE_PATH_SIZE], tail[24];
     uint8_t hash[SEAL_BYTES];
     buf_init(&note);
-    if (!write_head(&note, build, sandbox))
+    if (!write_head(&note, program, build, sandbox))
         return false;
     aiki_mp_raw(&note, answer->descriptor.data, answer->descriptor.size_bytes);
     aiki_mp_raw(&note, answer->entries.data, answer->entries.size_bytes);

@@ -16,12 +16,14 @@
 
 enum { NOTE_BYTES_MAX = PROBE_ANSWER_BYTES_MAX + 64 * 1024 };
 
-/* directory: of the build, see keep.h. sandbox: as in probe_run. False: there is none that counts, and
+/* directory: of the build, see keep.h. program: what the probe is executed from. sandbox: as in probe_run. False: there is none that counts, and
  * ret is as it was. */
-bool note_read(const char *directory, const uint8_t build[BUILD_BYTES], aiki_view sandbox,
+bool note_read(const char *directory, const char *program,
+               const uint8_t build[BUILD_BYTES], aiki_view sandbox,
                struct probe_answer *ret);
 /* Whole or not there, in place of the one before. False: errno says why; the next start probes it. */
-bool note_write(const char *directory, const uint8_t build[BUILD_BYTES], aiki_view sandbox,
+bool note_write(const char *directory, const char *program,
+                const uint8_t build[BUILD_BYTES], aiki_view sandbox,
                 const struct probe_answer *answer);
 
 #endif

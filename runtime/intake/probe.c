@@ -26,6 +26,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/sandbox.h"
+#include "base/sibling.h"
 #include "wire/error.h"
 #include "wire/frame.h"
 #include "wire/message.h"
@@ -79,7 +80,7 @@ static int open_input(void)
 
 static int spawn(struct probe *p, const char *executable, const int ends[3])
 {
-    char *args[] = {"aiki-runtime", "--probe", "3", NULL};
+    char *args[] = {"aiki-child", "--probe", "3", (char *)sibling_release(), NULL};
     AUTO(free) char **env = child_environment();
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;

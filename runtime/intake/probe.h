@@ -1,6 +1,6 @@
 /* intake/probe.h - have a checked copy loaded once, by a process of its own. [any, blocks]
  *
- *   ours                                    "aiki-runtime --probe 3" (child/probe.h)
+ *   ours                                    "aiki-child --probe 3" (child/probe.h)
  *   PROBE(path, token)  ------------------>  limits, dlopen, entry function, tables
  *   <------ PROBE_STEP... PROBED(token, descriptor) or REFUSED, and it is killed
  *
@@ -33,7 +33,7 @@ struct probe_answer {
 void probe_answer_init(struct probe_answer *a);
 void probe_answer_deinit(struct probe_answer *a);
 
-/* executable: this program's. sandbox: that of the plugin, base/sandbox.h. What the process says it is refused for, or LOAD_CRASHED, LOAD_EXITED,
+/* executable: of aiki-child. sandbox: that of the plugin, base/sandbox.h. What the process says it is refused for, or LOAD_CRASHED, LOAD_EXITED,
  * LOAD_TIMEOUT, LOAD_PRINTS, LOAD_STARTS_PROCESS, SANDBOX_REFUSED, SPAWN. */
 aiki_status probe_run(const char *executable, const char *path, aiki_view sandbox,
                       struct probe_answer *ret, aiki_error *err);

@@ -119,7 +119,7 @@ def test_as_an_ordinary_user_with_everything_but_its_data_read_only(open_folder)
     for folder in (data, programs, plugins):
         folder.mkdir()
     os.chown(data, NOBODY, NOBODY)
-    for program in (AIKI, SERVER, RUNTIME):
+    for program in (AIKI, SERVER, RUNTIME, RUNTIME.with_name("aiki-child")):
         shutil.copy(program, programs)
     shutil.copy(plugin("hello"), plugins)
     script = READ_ONLY.format(data=data, user=NOBODY, bin=programs, folder=open_folder)

@@ -19,6 +19,8 @@
 #include "intake/note.h"
 #include "wire/descriptor.h"
 
+#define PROGRAM "/proc/self/exe"
+
 struct fixture {
     char dir[64], path[128];
     uint8_t build[BUILD_BYTES];
@@ -67,7 +69,7 @@ static int setup(void **state)
     fill(&f->wrote);
     probe_answer_init(&f->found);
     assert_int_equal(descriptor_read(f->wrote.descriptor, &d, NULL), AIKI_OK);
-    assert_true(note_write(f->dir, f->build, view_of("off"), &f->wrote));
+    assert_true(note_write(f->dir, PROGRAM, f->build, view_of("off"), &f->wrote));
     *state = f;
     return 0;
 }
@@ -86,7 +88,7 @@ static int teardown(void **state)
 
 static bool found(struct fixture *f)
 {
-    return note_read(f->dir, f->build, view_of("off"), &f->found);
+    return note_read(f->dir, PROGRAM, f->build, view_of("off"), &f->found);
 }
 
 static size_t slurp(const struct fixture *f, uint8_t bytes[4096])
@@ -112,7 +114,7 @@ static void what_was_written_is_found(void **state)
     struct fixture *f = *state;
     struct stat s;
     assert_true(found(f));
-    assert_true(note_write(f->dir, f->build, view_of("off"), &f->wrote));
+    assert_true(note_write(f->dir, PROGRAM, f->build, view_of("off"), &f->wrote));
     assert_true(found(f));
     assert_true(view_equal(f->found.descriptor, f->wrote.descriptor));
     assert_true(view_equal(f->found.entries, f->wrote.entries));
@@ -148,9 +150,11 @@ static void it_is_about_one_build_in_one_sandbox(void **state)
 {
     struct fixture *f = *state;
     uint8_t other[BUILD_BYTES] = {1};
-    assert_false(note_read(f->dir, other, view_of("off"), &f->found));
-    assert_false(note_read(f->dir, f->build, view_of("on"), &f->found));
-    assert_false(note_read(f->dir, f->build, view_of(""), &f->found));
+    assert_false(note_read(f->dir, PROGRAM, other, view_of("off"), &f->found));
+    assert_false(note_read(f->dir, PROGRAM, f->build, view_of("on"), &f->found));
+    assert_false(note_read(f->dir, PROGRAM, f->build, view_of(""), &f->found));
+    assert_false(note_read(f->dir, "/bin/sh", f->build, view_of("off"), &f->found));
+    assert_false(note_read(f->dir, "/nowhere", f->build, view_of("off"), &f->found));
     assert_true(found(f));
 }
 
@@ -181,8 +185,8 @@ static void what_cannot_be_written_is_said(void **state)
     struct fixture *f = *state;
     char gone[160];
     snprintf(gone, sizeof(gone), "%s/gone", f->dir);
-    assert_false(note_write(gone, f->build, view_of("off"), &f->wrote));
-    assert_false(note_read(gone, f->build, view_of("off"), &f->found));
+    assert_false(note_write(gone, PROGRAM, f->build, view_of("off"), &f->wrote));
+    assert_false(note_read(gone, PROGRAM, f->build, view_of("off"), &f->found));
 }
 
 /* It lives and goes with what is kept of its build. */
@@ -196,13 +200,13 @@ static void it_is_kept_with_its_build(void **state)
     snprintf(copy, sizeof(copy), "%s/copy", f->dir);
     assert_int_equal(close(open(copy, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), 0);
     assert_int_equal(keep_create(&k, f->dir, f->dir, "default", &err), AIKI_OK);
-    assert_int_equal(keep_write_note(k, f->build, view_of("off"), &f->wrote, &err), AIKI_UNAVAILABLE);
+    assert_int_equal(keep_write_note(k, PROGRAM, f->build, view_of("off"), &f->wrote, &err), AIKI_UNAVAILABLE);
     assert_string_equal(err.code, "CACHE_WRITE");
     assert_int_equal(keep_add(k, f->build, "hello.so", copy, &unsigned_, &err), AIKI_OK);
-    assert_int_equal(keep_write_note(k, f->build, view_of("off"), &f->wrote, &err), AIKI_OK);
-    assert_true(keep_read_note(k, f->build, view_of("off"), &f->found));
+    assert_int_equal(keep_write_note(k, PROGRAM, f->build, view_of("off"), &f->wrote, &err), AIKI_OK);
+    assert_true(keep_read_note(k, PROGRAM, f->build, view_of("off"), &f->found));
     keep_remove(k, f->build);
-    assert_false(keep_read_note(k, f->build, view_of("off"), &f->found));
+    assert_false(keep_read_note(k, PROGRAM, f->build, view_of("off"), &f->found));
     keep_destroy(k);
 }
 

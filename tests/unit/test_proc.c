@@ -355,7 +355,7 @@ static void without_descriptors_nothing_is_started(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc == 4 && strcmp(argv[1], "--child") == 0)
+    if (argc == 5 && strcmp(argv[1], "--child") == 0)
         return play_child(argv[3]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(it_serves_until_its_line_ends, setup, teardown),
