@@ -310,8 +310,10 @@ struct session *session_of(struct pipeline *p, const struct command *c);
 
 /* A build appeared: runs that another build blocked may go on with it. */
 void unblock_for(struct pipeline *p, const struct plugin *plugin);
-/* Runs that are blocked because that build, named by its first hex digits, crashed; how many. */
-size_t unblock_crashed(struct pipeline *p, aiki_view build_hex);
+/* Runs that are blocked because that build, named by its first hex digits, crashed; *ret_lifted is
+ * raised by how many. */
+aiki_status unblock_crashed(struct pipeline *p, aiki_view build_hex, uint64_t *ret_lifted,
+                            aiki_error *err);
 
 /* One msgpack value within the limits; empty becomes nil. */
 aiki_status check_payload(aiki_view *value, const char *what, aiki_error *err);

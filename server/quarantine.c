@@ -19,6 +19,10 @@
 
 enum { HEX_SIZE = 2 * HASH_BYTES + 1 };
 
+/* In a row that says lifted: runs were let go on that the build had blocked, whatever it crashed in. No
+ * code can have that name. */
+#define ALL_OF_IT "*"
+
 static struct quarantined *find(const struct quarantine *q, const struct culprit *of)
 {
     for (size_t i = 0; i < q->count; i++)
@@ -241,6 +245,42 @@ static bool is_meant(const struct culprit *of, aiki_view build_hex, aiki_view na
            (name.size_bytes == 0 || view_is(name, of->name));
 }
 
+aiki_status quarantine_record_lift(struct pipeline *p, const uint8_t build[HASH_BYTES],
+                                   aiki_error *err)
+{
+    struct quarantined x = {.of.name = ALL_OF_IT, .at_ms = p->now.at_ms};
+    memcpy(x.of.build, build, HASH_BYTES);
+    return record(p, &x, true, err);
+}
+
+struct lookup {
+    aiki_view build_hex, name;
+    bool found;
+};
+
+static bool look_at_row(void *arg, const struct workflow_row *row)
+{
+    struct lookup *l = arg;
+    struct culprit of;
+    l->found = culprit_read(row, &of) && (is_meant(&of, l->build_hex, l->name) ||
+                                          is_meant(&of, l->build_hex, view_of(ALL_OF_IT)));
+    return !l->found;
+}
+
+/* Nothing of it is quarantined now, and it was: who asks again did not get the answer. */
+static aiki_status find_lifted(struct pipeline *p, struct lookup *l, aiki_error *err)
+{
+    struct store_reader *reader;
+    char space[NAME_BYTES_MAX + 16];
+    aiki_status status = p->store->ops->open_reader(p->store, &reader, err);
+    if (status != AIKI_OK)
+        return status;
+    (void)snprintf(space, sizeof(space), "%s" QUARANTINE_MARK, p->space);
+    status = p->store->ops->workflows(reader, space, look_at_row, l, err);
+    p->store->ops->close_reader(reader);
+    return status;
+}
+
 static aiki_status lift(struct pipeline *p, size_t i, aiki_error *err)
 {
     struct quarantine *q = &p->quarantine;
@@ -271,8 +311,11 @@ aiki_status quarantine_lift(struct pipeline *p, aiki_view build_hex, aiki_view n
         *ret_lifted += status == AIKI_OK;
     }
     if (status == AIKI_OK)
-        *ret_lifted += unblock_crashed(p, build_hex);
+        status = unblock_crashed(p, build_hex, ret_lifted, err);
+    struct lookup again = {build_hex, name, false};
     if (status == AIKI_OK && *ret_lifted == 0)
+        status = find_lifted(p, &again, err);
+    if (status == AIKI_OK && *ret_lifted == 0 && !again.found)
         return error_code(err, AIKI_NOT_FOUND, "NOT_QUARANTINED",
                           "nothing of that build is quarantined and no run is blocked because it "
                           "crashed; see aiki plugins list");

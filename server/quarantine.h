@@ -54,10 +54,14 @@ void quarantine_settle(struct pipeline *p);
 /* A session has registered the build. */
 struct session;
 void quarantine_tell(struct pipeline *p, struct session *s, const uint8_t build[HASH_BYTES]);
-/* build_hex: its first digits; name empty: all of that build. AIKI_NOT_FOUND: there is none, and no run
- * is blocked because of that build. */
+/* build_hex: its first digits; name empty: all of that build. *ret_lifted 0: it was lifted before, so
+ * that it may be asked for again. AIKI_NOT_FOUND: it never was quarantined, and no run was blocked because
+ * of that build. */
 aiki_status quarantine_lift(struct pipeline *p, aiki_view build_hex, aiki_view name,
                             uint64_t *ret_lifted, aiki_error *err);
+/* Before runs go on that this build has blocked: that they were let go on. */
+aiki_status quarantine_record_lift(struct pipeline *p, const uint8_t build[HASH_BYTES],
+                                   aiki_error *err);
 /* Until when a run is held that this build blocks with this error; 0: until somebody does something. */
 int64_t quarantine_hold_until_ms(const struct pipeline *p, const uint8_t *build, aiki_view error);
 /* UNBLOCKED_*: why it is to go on when that time is over. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "pipeline.h"
 #include "wire/error.h"
@@ -13,6 +14,7 @@
 struct blocked {
     const struct plugin *plugin; /* whose blocked runs may go on, or NULL: */
     aiki_view crashed_hex;       /* runs that this build blocked because it crashed */
+    uint8_t crashed[HASH_BYTES]; /* that build, if there are any */
     struct pipeline *p;
     uint64_t *numbers;
     size_t count, capacity;
@@ -66,6 +68,8 @@ static bool note_blocked(void *arg, const struct run_row *row)
         return true;
     b->numbers = array_grow(b->numbers, &b->capacity, b->count, sizeof(*b->numbers));
     b->numbers[b->count++] = row->no;
+    if (b->plugin == NULL)
+        memcpy(b->crashed, blocking_build(row->reason).data, HASH_BYTES);
     return true;
 }
 
@@ -90,7 +94,7 @@ static void unblock(struct pipeline *p, uint64_t no, uint64_t why)
         unit_finish(p);
 }
 
-static size_t unblock_all(struct pipeline *p, struct blocked *b)
+static void find_blocked(struct pipeline *p, struct blocked *b)
 {
     aiki_error err = {.struct_size = sizeof(err)};
     do {
@@ -102,6 +106,10 @@ static size_t unblock_all(struct pipeline *p, struct blocked *b)
             break;
         }
     } while (b->rows == SCAN_PAGE);
+}
+
+static size_t unblock_all(struct pipeline *p, struct blocked *b)
+{
     for (size_t i = 0; i < b->count; i++)
         unblock(p, b->numbers[i], b->plugin != NULL ? UNBLOCKED_BY_BUILD : UNBLOCKED_LIFTED);
     free(b->numbers);
@@ -115,13 +123,27 @@ void unblock_for(struct pipeline *p, const struct plugin *plugin)
     uint64_t blocked_count = 0;
     for (size_t i = 0; i < plugin->flow_count; i++)
         blocked_count += plugin->flows[i]->counts[RUN_BLOCKED];
-    if (blocked_count > 0 && unblock_all(p, &b) > 0)
+    if (blocked_count == 0)
+        return;
+    find_blocked(p, &b);
+    if (unblock_all(p, &b) > 0)
         log_info("registry", "build of %s appeared: %zu blocked runs are offered again",
                  plugin->file, b.count);
 }
 
-size_t unblock_crashed(struct pipeline *p, aiki_view build_hex)
+aiki_status unblock_crashed(struct pipeline *p, aiki_view build_hex, uint64_t *ret_lifted,
+                            aiki_error *err)
 {
     struct blocked b = {.crashed_hex = build_hex, .p = p};
-    return unblock_all(p, &b);
+    aiki_status status = AIKI_OK;
+    find_blocked(p, &b);
+    if (b.count > 0 && *ret_lifted == 0) /* else its quarantine says so */
+        status = quarantine_record_lift(p, b.crashed, err);
+    if (status != AIKI_OK) {
+        free(b.numbers);
+        return status;
+    }
+    fault_point(server_lift_runs);
+    *ret_lifted += unblock_all(p, &b);
+    return AIKI_OK;
 }

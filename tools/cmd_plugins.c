@@ -249,6 +249,14 @@ const struct command cmd_plugins_show = {
 
 /* ---- unquarantine ------------------------------------------------------------------------- */
 
+static void print_lifted(int64_t lifted)
+{
+    if (lifted > 0)
+        printf("%lld quarantines and blocked runs of that build may go on\n", (long long)lifted);
+    else
+        puts("it was lifted before: nothing of that build is quarantined, no run is blocked by it");
+}
+
 /* BUILD[:NAME] */
 static int run_unquarantine(struct cli *cli)
 {
@@ -270,8 +278,7 @@ static int run_unquarantine(struct cli *cli)
     if (cli->json)
         (void)print_json(document, 0, &cli->err); /* a map of a number: it prints */
     else
-        printf("%lld quarantines and blocked runs of that build may go on\n",
-               (long long)doc_int(document, "lifted"));
+        print_lifted(doc_int(document, "lifted"));
     aiki_client_free(document.data);
     return EXIT_OK;
 }

@@ -1,7 +1,7 @@
 """Plugin code that takes its process down: who is charged, what the history says, what becomes of it."""
 import pytest
 
-from harness import ASKS, UNADORNED, end, plugin, until
+from harness import UNADORNED, end, plugin, until
 
 
 # For tests that crash a lot and are not about what is done for the build's other runs.
@@ -235,7 +235,11 @@ def test_what_crashes_too_often_is_quarantined_until_it_is_lifted(stacks):
     assert "QUARANTINED" in s.aiki("plugins", "list").stdout
     missing = s.aiki("plugins", "unquarantine", "0000", check=False)
     assert missing.returncode != 0 and "NOT_QUARANTINED" in missing.stderr + missing.stdout
-    s.aiki("plugins", "unquarantine", f"{build[:12]}:crash", check=ASKS == 1)  # asked again, nothing is
+    s.aiki("plugins", "unquarantine", f"{build[:12]}:crash")
+    again = s.aiki("plugins", "unquarantine", f"{build[:12]}:crash")
+    assert "it was lifted before" in again.stdout
+    wrong = s.aiki("plugins", "unquarantine", f"{build[:12]}:other", check=False)
+    assert wrong.returncode != 0 and "NOT_QUARANTINED" in wrong.stderr + wrong.stdout, "no code of that name ever was"
     for run in [*runs, late]:
         assert s.outcome(run)["state"] == "completed"
     assert quarantined(s) == []

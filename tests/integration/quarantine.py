@@ -123,6 +123,7 @@ def test_who_lifts_it_gives_the_build_another_budget(stacks):
     run = crash(s, 5)
     in_state(s, run, "blocked")
     s.request("POST", f"/v1/plugins/{first[:12]}/unquarantine")
+    assert s.request("POST", f"/v1/plugins/{first[:12]}/unquarantine")[1] == {"lifted": 0}, "asked again"
     assert s.result(run) == {"crashes": 5}
     assert builds_of_crashes(s, run) == [first] * 5
 

@@ -12,7 +12,8 @@ GATES = ["runtime.gate.assigned", "server.gate.journal"]
 RECYCLING = ["child.leave.sent", "runtime.spare.serves", "runtime.spare.started"]
 
 # Only reached when a build crashes too often: tests/fault/quarantines.py.
-QUARANTINES = ["server.lift.after", "server.lift.before", "server.quarantine.after", "server.quarantine.before"]
+QUARANTINES = ["server.lift.after", "server.lift.before", "server.lift.runs", "server.quarantine.after",
+               "server.quarantine.before"]
 
 # Only reached when a build that was signed begins to serve: tests/integration/policy.py.
 SIGNED = ["runtime.kept.signed"]

@@ -76,6 +76,23 @@ static void lift(struct fixture *f)
     (void)answer_to(f, CLIENT, 5, WIRE_DOCUMENT);
 }
 
+/* How much the answer says was lifted. */
+static uint64_t lift_counted(struct fixture *f)
+{
+    struct msg_DOCUMENT m;
+    aiki_reader r;
+    forget(f);
+    ask_to_lift(f);
+    const struct answer *a = answer_to(f, CLIENT, 5, WIRE_DOCUMENT);
+    assert_int_equal(msg_DOCUMENT_read((aiki_view){a->payload, a->size_bytes}, &m, NULL), AIKI_OK);
+    aiki_reader_init(&r, m.value);
+    assert_int_equal(aiki_mp_read_map(&r), 1);
+    assert_true(view_is(aiki_mp_read_str(&r), "lifted"));
+    uint64_t lifted = aiki_mp_read_uint(&r);
+    assert_int_equal(r.status, AIKI_OK);
+    return lifted;
+}
+
 /* Two runs must have crashed; then all who have the build are told, those that come later, too, and a
  * restart does not forget it. */
 static void what_crashes_is_quarantined(void **state)
@@ -291,6 +308,43 @@ static void what_else_is_blocked_stays_so(void **state)
     assert_int_equal(state_of(f, run), RUN_QUEUED);
 }
 
+/* Who did not get the answer asks again, and is told that it is so; over a restart, too. Of what never was
+ * lifted there is nothing to say. */
+static void a_lift_may_be_asked_for_again(void **state)
+{
+    struct fixture *f = *state;
+    crash_new(f);
+    ask_to_lift(f);
+    expect_fault(f, CLIENT, 5, AIKI_NOT_FOUND, "NOT_QUARANTINED"); /* one crash is no quarantine */
+    forget(f);
+    crash_new(f);
+    assert_int_equal(lift_counted(f), 1);
+    assert_int_equal(lift_counted(f), 0);
+    restart(f);
+    assert_int_equal(lift_counted(f), 0);
+}
+
+/* So it is for runs that were blocked without a quarantine, as one that somebody kills is. */
+static void a_lift_of_runs_may_be_asked_for_again(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id run = start(f);
+    block(f, run, claim(f, RUNTIME), "WORKFLOW_CRASHED", 0);
+    memory_store_fail_commit(f->store, AIKI_LIMIT, 0);
+    ask_to_lift(f);
+    expect_fault(f, CLIENT, 5, AIKI_UNAVAILABLE, "STORE_FULL");
+    assert_int_equal(state_of(f, run), RUN_BLOCKED);
+    assert_int_equal(lift_counted(f), 1);
+    assert_int_equal(state_of(f, run), RUN_QUEUED);
+    restart(f);
+    assert_int_equal(f->p.quarantine.count, 0); /* the row is no verdict */
+    assert_int_equal(lift_counted(f), 0);
+    open_session(f, RUNTIME);
+    serve(f, RUNTIME, build);
+    turn(f);
+    assert_int_equal(told(f, RUNTIME), -1);
+}
+
 /* What is blocked by a quarantine that was lifted while that was on its way need not be lifted again. */
 static void a_block_behind_the_lift_does_not_stay(void **state)
 {
@@ -340,6 +394,8 @@ int main(void)
         cmocka_unit_test(suspects_are_limited),
         CASE(a_run_is_held_for_its_time),
         CASE(what_else_is_blocked_stays_so),
+        CASE(a_lift_may_be_asked_for_again),
+        CASE(a_lift_of_runs_may_be_asked_for_again),
         CASE(a_block_behind_the_lift_does_not_stay),
         CASE(a_verdict_is_written_once_it_can_be),
     };
