@@ -51,7 +51,8 @@ enum {
 /* What a child is for. */
 enum {
     CHILD_SERVE = 0,
-    CHILD_GATE = 1 /* runs are replayed as far as they are on record; nothing is executed */
+    CHILD_GATE = 1, /* runs are replayed as far as they are on record; nothing is executed */
+    CHILD_GATE_BRIEF = 2 /* the same, and no look at what comes behind a divergence */
 };
 
 /* What START does when its key names a run that exists. */

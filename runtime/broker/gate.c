@@ -6,7 +6,7 @@
  *              +------------------+
  *
  * Journals are asked for a few runs ahead; the child gets one run at a time, so that its death is
- * that run's verdict.
+ * that run's verdict; unless the run is known to stay and the child only looks ahead to say why.
  */
 #include "broker/gate_report.h"
 
@@ -24,6 +24,8 @@
 #include "broker/proc.h"
 #include "wire/error.h"
 #include "wire/message.h"
+
+enum { GATE_MISFIT_BYTES_KEPT = 4096 };
 
 /* A runs.sample under way. */
 struct asked {
@@ -58,6 +60,9 @@ struct gate {
     size_t samples_left;
     struct candidate *first, **last; /* to be replayed, in order; the first ones have journals */
     struct candidate *executing;     /* with the child; owned */
+    aiki_writer misfit;              /* what is known of why its journal does not fit; empty: it may */
+    uint64_t misfit_steps;
+    bool brief; /* looking ahead has ended a process */
     int64_t assigned_mono_ms;        /* when it got there */
     struct proc *proc;
     bool proc_ready;
@@ -90,6 +95,7 @@ static void free_if_unused(struct gate *g)
         return;
     buf_deinit(&g->findings);
     buf_deinit(&g->worst);
+    buf_deinit(&g->misfit);
     free(g->asked);
     free(g->sandbox);
     free(g);
@@ -175,6 +181,28 @@ static void find_fault(struct gate *g, const struct candidate *c, uint64_t steps
     finding_write(&g->findings, &found);
 }
 
+/* The journal of the run that the child has does not fit: it keeps its build. */
+static void stays(struct gate *g, uint64_t steps, aiki_view error)
+{
+    struct candidate *c = g->executing;
+    g->executing = NULL;
+    g->result.replayed++;
+    g->result.stay++;
+    find_fault(g, c, steps, error);
+    buf_clear(&g->misfit, GATE_MISFIT_BYTES_KEPT);
+    candidate_free(c);
+}
+
+/* That was known, and the child only looked for a better explanation. */
+static bool stays_anyway(struct gate *g)
+{
+    if (g->misfit.size_bytes == 0)
+        return false;
+    g->brief = true;
+    stays(g, g->misfit_steps, aiki_writer_view(&g->misfit));
+    return true;
+}
+
 /* The run that the child has is one that this build must never get. */
 static void give_verdict(struct gate *g, const aiki_writer *error)
 {
@@ -210,15 +238,20 @@ static void on_verdict(struct gate *g, const struct frame *f)
         proc_kill(g->proc); /* it broke the protocol: a verdict like any other death */
         return;
     }
-    g->executing = NULL;
-    g->result.replayed++;
-    if (m.error.size_bytes == 0) {
-        g->result.move++;
-    } else {
-        g->result.stay++;
-        find_fault(g, c, m.steps, m.error);
+    if (m.more) {
+        buf_clear(&g->misfit, GATE_MISFIT_BYTES_KEPT);
+        aiki_mp_raw(&g->misfit, m.error.data, m.error.size_bytes);
+        g->misfit_steps = m.steps;
+        return;
     }
-    candidate_free(c);
+    if (m.error.size_bytes > 0) {
+        stays(g, m.steps, m.error);
+    } else {
+        g->executing = NULL;
+        g->result.replayed++;
+        g->result.move++;
+        candidate_free(c);
+    }
     go_on(g);
 }
 
@@ -248,7 +281,7 @@ static void on_limit(uv_timer_t *t)
         uv_timer_start(&g->limit, on_limit, (uint64_t)(GATE_RUN_MS_MAX - taken_ms), 0);
         return;
     }
-    if (g->executing != NULL)
+    if (g->executing != NULL && !stays_anyway(g))
         stuck(g);
     finish(g);
 }
@@ -290,9 +323,11 @@ static void on_gone(struct proc *p, const struct proc_end *end, void *arg)
         free_if_unused(g);
         return;
     }
-    g->crashes++;
-    if (g->executing != NULL)
-        crashed(g, end);
+    if (!stays_anyway(g)) {
+        g->crashes++;
+        if (g->executing != NULL)
+            crashed(g, end);
+    }
     go_on(g);
 }
 
@@ -307,7 +342,7 @@ static aiki_status start_child(struct gate *g, aiki_error *err)
                                          .build = {g->options.build, BUILD_BYTES},
                                          .task_threads = 1,
                                          .sandbox = g->options.sandbox,
-                                         .mode = CHILD_GATE,
+                                         .mode = g->brief ? CHILD_GATE_BRIEF : CHILD_GATE,
                                          .limits = g->options.limits};
     return proc_spawn(&g->proc, g->loop, g->conns, &options, &callbacks, g, err);
 }
@@ -568,6 +603,7 @@ aiki_status gate_start(struct gate **ret, uv_loop_t *loop, struct conn_loop *con
     g->began_mono_ms = clock_mono_ms();
     buf_init(&g->findings);
     buf_init(&g->worst);
+    buf_init(&g->misfit);
     uv_timer_init(loop, &g->limit);
     uv_update_time(loop); /* the timer counts from here */
     uv_timer_start(&g->limit, on_limit, options->route_count > 0 ? options->ms_max : 0, 0);

@@ -313,7 +313,7 @@ aiki_status proc_spawn(struct proc **ret, uv_loop_t *loop, struct conn_loop *con
         return error_code(err, AIKI_UNAVAILABLE, "SPAWN", "cannot start a child for %s: %s",
                           options->label, rc != 0 ? uv_strerror(rc) : "out of memory");
     }
-    if (options->mode == CHILD_GATE)
+    if (options->mode != CHILD_SERVE)
         child_give_way(p->process.pid);
     output_start(&p->output);
     uv_timer_start(&p->timer, on_load_limit, PROC_LOAD_MS, 0);

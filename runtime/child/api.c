@@ -470,9 +470,10 @@ static aiki_status side_step(struct run *r, aiki_view name, bool once, struct st
         st = replay_call(&r->replay, &c, ret, err);
     if (st != AIKI_OK)
         return st;
-    *ret_new = (*ret)->phase != PHASE_SHOWN;
-    while (*ret_new && (!replay_side_ready(&r->replay) || r->child->gating))
-        fiber_yield(); /* in a gate for ever: the run is live when this would be captured */
+    /* In a gate it is never captured: the run is live when it would be. */
+    while ((*ret_new = (*ret)->phase != PHASE_SHOWN) &&
+           (!replay_side_ready(&r->replay) || r->child->gating))
+        fiber_yield();
     r->acted |= *ret_new;
     return AIKI_OK;
 }
@@ -487,7 +488,10 @@ static aiki_status host_side(struct run *r, const char *name, aiki_view (*captur
     bool is_new;
     aiki_status st = side_step(r, view_of(name), false, &s, &is_new, err);
 
-    if (st == AIKI_OK && is_new) {
+    if (st == AIKI_OK && s->invented && s->value.size_bytes == 0) { /* by us it may be captured */
+        w = run_writer(r);
+        s->value = capture(r, &w);
+    } else if (st == AIKI_OK && is_new) {
         aiki_writer_init_fixed(&w, memory, sizeof(memory));
         st = replay_side(&r->replay, s, capture(r, &w), (aiki_view){NULL, 0});
         if (st != AIKI_OK)

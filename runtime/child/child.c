@@ -229,7 +229,8 @@ static void load(struct child *c, const struct msg_LOAD *m)
     uint64_t threads = m->task_threads_max == 0 ? TASK_THREADS_DEFAULT : m->task_threads_max;
 
     buf_init(&descriptor);
-    c->gating = m->mode == CHILD_GATE;
+    c->gating = m->mode != CHILD_SERVE;
+    c->brief = m->mode != CHILD_GATE;
     limit_files(m->files_max);
     threads = threads > TASK_THREADS_MAX ? TASK_THREADS_MAX : threads;
     if (c->tasks == NULL)

@@ -343,6 +343,22 @@ void run_pump_queued(struct child *c)
         (void)uv_idle_stop(&c->again);
 }
 
+/* Looking ahead ends where an outcome of ours was of no use. */
+static void go_astray(struct run *r)
+{
+    replay_code_ended(&r->replay, false);
+    run_diverged(r);
+}
+
+/* A value does not fit its schema: the code does not go on. */
+static void leave_unfit(struct run *r)
+{
+    if (r->replay.ahead.on)
+        go_astray(r);
+    else
+        run_unfit(r, r->mismatch);
+}
+
 void run_pump(struct run *r)
 {
     int inline_left = INLINE_TASKS_A_TURN_MAX;
@@ -350,6 +366,10 @@ void run_pump(struct run *r)
 
     while (r->state == RUN_STATE_ACTIVE) {
         struct step *s;
+        if (r->replay.status != AIKI_OK && r->replay.ahead.on) {
+            go_astray(r);
+            return;
+        }
         if (r->replay.status != AIKI_OK) {
             (void)run_block_if_too_large(r, 0);
             return;
@@ -371,7 +391,7 @@ void run_pump(struct run *r)
             if (!going_on)
                 run_finish(r);
             else if (r->mismatch != NULL)
-                run_unfit(r, r->mismatch);
+                leave_unfit(r);
             break;
         case REPLAY_START:
             start_attempt(r, s);
@@ -383,12 +403,7 @@ void run_pump(struct run *r)
             }
             break;
         case REPLAY_OVERDUE: check_attempt(r, s); break;
-        case REPLAY_DIVERGED: {
-            aiki_error err;
-            replay_explain(&r->replay, &err);
-            run_unfit(r, &err);
-            break;
-        }
+        case REPLAY_DIVERGED: run_diverged(r); break;
         case REPLAY_PAUSED: run_give_back(r); return;
         case REPLAY_IDLE:
             if (!may_leave(r)) {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 
 #include "base/buf.h"
 #include "base/fault.h"
@@ -17,7 +18,8 @@
 #include "wire/error.h"
 
 enum {
-    APPEND_OVERHEAD_BYTES = 256 /* of an APPEND beside events and waits */
+    APPEND_OVERHEAD_BYTES = 256, /* of an APPEND beside events and waits */
+    AHEAD_CPU_US_MAX = 500 * 1000 /* of a look ahead in a gate */
 };
 
 static const uint8_t nil_byte = 0xc0;
@@ -194,7 +196,7 @@ void run_drop(struct run *r)
 #define sent_point(c, name) fault_point(name)
 #endif
 
-void run_verdict(struct run *r, const aiki_error *err)
+static void send_verdict(struct run *r, const aiki_error *err, bool more)
 {
     AUTO(buf) aiki_writer map;
 
@@ -202,8 +204,39 @@ void run_verdict(struct run *r, const aiki_error *err)
     if (err != NULL)
         error_write(&map, err);
     conn_send(r->child->conn, VERDICT, 0, .run = r->id, .steps = r->replay.next_delivery,
-              .error = aiki_writer_view(&map));
+              .error = aiki_writer_view(&map), .more = more);
+}
+
+void run_verdict(struct run *r, const aiki_error *err)
+{
+    send_verdict(r, err, false);
     run_drop(r);
+}
+
+/* Processor time, so that a slow machine has as much of it. Code that takes longer, with outcomes that
+ * are made up, ends the process by SIGPROF. */
+static void limit_look_ahead(bool on)
+{
+    const struct itimerval t = {.it_value = {0, on ? AHEAD_CPU_US_MAX : 0}};
+
+    (void)setitimer(ITIMER_PROF, &t, NULL); /* valid: it cannot fail */
+}
+
+void run_diverged(struct run *r)
+{
+    aiki_error err;
+    bool was_ahead = r->replay.ahead.on;
+
+    replay_explain(&r->replay, &err);
+    if (!r->child->brief && r->replay.status == AIKI_OK && replay_look_ahead(&r->replay)) {
+        send_verdict(r, &err, true);
+        conn_flush(r->child->conn); /* it may be the last word */
+        limit_look_ahead(true);
+        return;
+    }
+    if (was_ahead)
+        limit_look_ahead(false);
+    run_unfit(r, &err);
 }
 
 /* waits: empty unless the run parks. */
@@ -383,11 +416,10 @@ static void run_again(struct run *r, aiki_view failure)
 void run_finish(struct run *r)
 {
     struct event e = {.kind = EVENT_COMPLETED};
-    aiki_error err;
 
-    if (r->replay.status == AIKI_OK && !replay_may_return(&r->replay)) {
-        replay_explain(&r->replay, &err);
-        run_unfit(r, &err);
+    if (r->replay.ahead.on || (r->replay.status == AIKI_OK && !replay_may_return(&r->replay))) {
+        replay_code_ended(&r->replay, r->status == AIKI_OK);
+        run_diverged(r);
         return;
     }
     e.as.completed.output = r->output;

@@ -48,6 +48,7 @@ struct child {
     bool alone; /* the process is for one run */
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     bool gating; /* CHILD_GATE: nothing is executed, each run ends in a verdict */
+    bool brief;  /* CHILD_GATE_BRIEF: without a look ahead */
     int exit_code;
     struct fiber_pool *fibers;
     struct task_pool *tasks; /* NULL before LOAD */

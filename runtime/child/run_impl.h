@@ -13,6 +13,9 @@ void run_send_append(struct run *r, uint64_t next, aiki_view events, aiki_view w
 void run_block(struct run *r, const aiki_error *err);
 /* In a gate: what became of the run. err: NULL when its journal fits. */
 void run_verdict(struct run *r, const aiki_error *err);
+/* In a gate: the journal does not fit. Either the code goes on, to explain it better, or that was the
+ * verdict. */
+void run_diverged(struct run *r);
 /* What is on record does not fit this build: tell the broker, who may know one that it fits. */
 void run_unfit(struct run *r, const aiki_error *err);
 /* Why this build may not execute that code: QUARANTINED. Borrows from memory of the run. */

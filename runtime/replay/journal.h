@@ -75,8 +75,10 @@ struct step {
     bool unrecorded; /* cancelled while replaying; to be recorded once live */
     bool until;     /* a sleep that ends at due_at_ms whatever its duration */
     bool detached;  /* a child nobody waits for */
+    bool invented;  /* its outcome was made up by a gate that looks ahead */
     uint8_t warned; /* WARNED_* on record */
     uint32_t future;  /* number of its call, from 1 */
+    uint32_t turn;    /* of the code: how often it had waited when it called */
     uint32_t awaited; /* how often the current wait lists it */
     /* time */
     int64_t duration_ms; /* as called: sleep, or signal timeout (negative: none) */

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/planted.h"
-#include "replay/live.h"
+#include "replay/diverge.h"
 #include "wire/error.h"
 
 enum { FUTURES_FIRST = 16, KEYED_KIND = 0x80 };
@@ -67,7 +67,7 @@ static void settle(struct replay *r)
 {
     const struct journal *j = &r->journal;
 
-    if (r->live)
+    if (r->live || r->ahead.on)
         return;
     while (r->next_delivery < j->delivery_count && j->deliveries[r->next_delivery] != NULL &&
            j->deliveries[r->next_delivery]->phase == PHASE_SHOWN)
@@ -157,6 +157,7 @@ static aiki_status take_step(struct replay *r, const struct step_call *call,
         first = s;
     first->calls++;
     s->called = true;
+    s->turn = r->turn;
     s->duration_ms =
         s->on_record && call->duration_is_setting ? s->recorded_ms : call->duration_ms;
     s->policy = call->policy != NULL ? call->policy : &default_policy;
@@ -221,6 +222,8 @@ aiki_status replay_call(struct replay *r, const struct step_call *call, struct s
         show_side(r, s);
     if (r->cancel_seen && !s->shielded && s->kind != STEP_SIDE)
         cancel_step(r, s);
+    if (r->ahead.on && s->kind == STEP_SIDE && s->phase != PHASE_SHOWN)
+        ahead_invent(r, s);
     bool was_live = r->live;
     settle(r);
     if (was_live && s->phase == PHASE_NEW)
@@ -258,6 +261,7 @@ aiki_status replay_await(struct replay *r, const uint32_t *futures, uint32_t cou
     r->awaited = futures;
     r->awaited_count = count;
     r->missing = needed - shown;
+    r->turn++;
     for (uint32_t i = 0; i < count; i++)
         replay_future(r, futures[i])->awaited++;
     return AIKI_OK;
@@ -342,6 +346,8 @@ enum replay_verdict replay_next(struct replay *r, int64_t now_ms, struct step **
 {
     *ret_step = NULL;
     r->now_ms = now_ms;
+    if (r->ahead.on)
+        return ahead_next(r);
     bool waits = r->missing > 0 || r->for_live || r->for_room;
     while (waits && !r->live) {
         if (!show_next(r))

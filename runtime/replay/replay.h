@@ -43,6 +43,13 @@ enum replay_verdict {
     REPLAY_DIVERGED /* nothing new was executed; see replay_explain */
 };
 
+/* How the code ended, for who tells why it diverged. */
+enum ahead_end {
+    AHEAD_GOES_ON = 0,
+    AHEAD_RETURNED,
+    AHEAD_ASTRAY /* an outcome that was made up may have misled it */
+};
+
 struct queue {
     struct step *first, **last;
 };
@@ -64,9 +71,17 @@ struct replay {
     uint32_t next_delivery;
     uint64_t uncalled; /* steps on record the code has to ask for and has not */
     struct step *disputed; /* recorded with an outcome, which the code now does without */
+    struct { /* behind a divergence, in a gate */
+        bool on;
+        uint8_t end;       /* AHEAD_* */
+        uint32_t from;     /* futures there were when it diverged */
+        uint32_t invented; /* outcomes that were made up */
+        struct step *stop; /* what the code waited for when it diverged */
+    } ahead;
     /* the code's wait */
     const uint32_t *awaited; /* borrowed while it lasts */
     uint32_t awaited_count, missing;
+    uint32_t turn; /* how often it has waited */
     bool for_live, for_room; /* waits for the end of replay; for an append to leave */
     bool cancel_seen; /* the code knows that the run is to end */
     bool interrupted; /* the last wait ended with that */
@@ -204,6 +219,14 @@ void replay_acked(struct replay *r);
 /* The waits of a parked run as a msgpack array (event.h), appended to w. */
 void replay_write_waits(const struct replay *r, aiki_writer *w);
 
+/* ---- divergence -------------------------------------------------------------------------- */
+
+/* In a gate, behind REPLAY_DIVERGED: the code goes on with outcomes that are made up, so that replay_explain
+ * can tell what was changed. Nothing is executed or recorded any more; replay_next answers REPLAY_RESUME,
+ * and REPLAY_DIVERGED at the end. False: there is nothing more to be seen. */
+bool replay_look_ahead(struct replay *r);
+/* The code has returned what it does not fit; or cannot go on. well: with success. Before replay_explain. */
+void replay_code_ended(struct replay *r, bool well);
 /* Fill *err (code NONDETERMINISM, details in the replay's memory): the recorded and the new step
  * side by side, the likely cause and a remedy. */
 void replay_explain(const struct replay *r, aiki_error *err);

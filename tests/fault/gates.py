@@ -135,6 +135,18 @@ def test_time_is_over_before_all_are_replayed(parked, tmp_path):
     assert report["unknown"] > 0 and report["unknown"] + report["replayed"] == report["open"] == RUNS + 15, report
 
 
+def test_a_look_ahead_that_ends_the_process_decides_nothing(parked):
+    s, runs = parked(runtime_args=("--gate", "strict"))
+    s.drop("change", plugin("change-added-checked"))
+    refused = until(lambda: [p for p in s.get("/v1/plugins")["plugins"] if p["state"] == "refused"], "it is refused")[0]
+    assert refused["error"]["code"] == "GATE_REFUSED", refused
+    report = refused["error"]["details"]
+    assert (report["stay"], report["crashed"], report["unknown"]) == (RUNS, 0, 0), report
+    for finding in report["findings"]:
+        assert finding["steps"] == 2 and finding["error"]["details"]["cause"] == "a step was inserted, or the input changed"
+    all_end(s, runs, 3)
+
+
 def test_the_same_answer_before_it_is_deployed(parked):
     s, runs = parked()
     stays = s.aiki("plugins", "gate", plugin("change-added-before"), "--against", s.rpc, check=False)

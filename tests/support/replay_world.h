@@ -52,6 +52,7 @@ struct world {
     bool queues;           /* nor do they begin */
     bool last_first;       /* finish the newest attempt first */
     bool commits_first;    /* a commit is faster than any task */
+    bool looks_ahead;      /* as a gate does, behind a divergence */
     unsigned appends_left; /* then the stay is cut off */
     /* the code and its effects */
     program fn;
@@ -308,10 +309,16 @@ static inline bool append(struct world *w, bool announce)
 static inline enum stay returned(struct world *w)
 {
     const struct event e = {.kind = EVENT_COMPLETED};
-    if (w->r.status != AIKI_OK || w->fault != AIKI_OK)
+    if (w->r.ahead.on || !replay_may_return(&w->r))
+        replay_code_ended(&w->r, w->r.status == AIKI_OK && w->fault == AIKI_OK);
+    if (w->r.ahead.on)
+        return STAY_DIVERGED;
+    if (w->r.status != AIKI_OK)
         return STAY_FAILED;
     if (!replay_may_return(&w->r))
         return STAY_DIVERGED;
+    if (w->fault != AIKI_OK)
+        return STAY_FAILED;
     replay_write_end(&w->r, &e);
     (void)append(w, false); /* the end either way */
     return w->r.status == AIKI_OK ? STAY_DONE : STAY_FAILED;
@@ -376,7 +383,10 @@ static inline enum stay act(struct world *w)
             break;
         case REPLAY_OVERDUE: look_at(w, s); break;
         case REPLAY_PAUSED: return STAY_PAUSED;
-        case REPLAY_DIVERGED: return STAY_DIVERGED;
+        case REPLAY_DIVERGED:
+            if (!w->looks_ahead || !replay_look_ahead(&w->r))
+                return STAY_DIVERGED;
+            break;
         case REPLAY_IDLE:
             if (!let_happen(w, &stay))
                 return stay;

@@ -287,6 +287,10 @@ static void old_forms_are_read(void **state)
                      AIKI_OK);
     assert_view_equal(served.file, text_view("file"));
     assert_int_equal(served.role, 0);
+
+    struct msg_VERDICT verdict;
+    assert_int_equal(msg_VERDICT_read(from_hex(GOLDEN_OLD_VERDICT, golden), &verdict, &err), AIKI_OK);
+    assert_false(verdict.more);
 }
 
 int main(void)

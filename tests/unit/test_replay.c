@@ -185,7 +185,7 @@ static void changes_are_told(void **state)
         {3, "a step was inserted"},
         {4, "a step was removed"},
         {5, "the name changed"},
-        {6, "a step was removed"},
+        {6, "the code now ends before sleep night"},
     };
     struct world *w = *state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

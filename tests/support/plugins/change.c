@@ -4,6 +4,7 @@
  *   -DADDED_BEHIND      a step more behind "go"
  *   -DADDED_BEFORE_WAIT a step more just before "go"
  *   -DADDED_BEFORE      a step more between A and B
+ *   -DADDED_CHECKED     a step more between A and B, whose answer it relies on
  *   -DREMOVED           without B
  *   -DSECOND_VERSION    2.0.0 with a step more, beside 1.0.0 as it was
  */
@@ -19,6 +20,21 @@ static aiki_status step(aiki_run *run, const char *letter, uint64_t *steps, aiki
     return aiki_task(run, "take", aiki_writer_view(&w), NULL, err);
 }
 
+#ifdef ADDED_CHECKED
+/* Its own answer cannot be anything else; that of a gate which looks ahead can. */
+static aiki_status checked_step(aiki_run *run, uint64_t *steps, aiki_error *err)
+{
+    static const uint8_t question[] = {0xa3, 'N', 'E', 'W'};
+    const aiki_view input = {question, sizeof(question)};
+    aiki_view output;
+    ++*steps;
+    AIKI_TRY(aiki_task(run, "take", input, &output, err));
+    if (output.size_bytes != input.size_bytes)
+        __builtin_trap();
+    return AIKI_OK;
+}
+#endif
+
 static aiki_status answer(aiki_run *run, uint64_t steps, aiki_error *err)
 {
     aiki_writer w = aiki_run_writer(run);
@@ -33,6 +49,9 @@ static aiki_status change(aiki_run *run, aiki_view input, aiki_error *err)
     AIKI_TRY(step(run, "A", &steps, err));
 #ifdef ADDED_BEFORE
     AIKI_TRY(step(run, "NEW", &steps, err));
+#endif
+#ifdef ADDED_CHECKED
+    AIKI_TRY(checked_step(run, &steps, err));
 #endif
 #ifndef REMOVED
     AIKI_TRY(step(run, "B", &steps, err));
