@@ -13,6 +13,10 @@
 #include "wire/event.h"
 
 struct move {
+    struct move *next, **link; /* of moves_list */
+    struct moves_list *list;
+    struct run *run;   /* whose it is */
+    uint64_t number;   /* rises along the list */
     struct build_wanted wanted; /* its names point into the two below */
     char workflow[NAME_BYTES_MAX + 1], version[NAME_BYTES_MAX + 1];
     struct build *to;  /* chosen, its process starts; NULL = not chosen */
@@ -25,19 +29,55 @@ struct move {
     aiki_writer error; /* what the first of them said: error map */
 };
 
+/* ---- all of them, in the order in which they began ------------------------------------------ */
+
+void moves_list_init(struct moves_list *list)
+{
+    *list = (struct moves_list){.last = &list->first};
+}
+
 void move_destroy(struct move *move)
 {
-    if (move != NULL)
-        buf_deinit(&move->error);
+    if (move == NULL)
+        return;
+    *move->link = move->next;
+    if (move->next != NULL)
+        move->next->link = move->link;
+    else
+        move->list->last = move->link;
+    move->list->ended++;
+    buf_deinit(&move->error);
     free(move);
 }
 
-static struct move *move_create(void)
+/* False: no memory. */
+static bool begin_move(struct relay *r, struct run *run)
 {
+    struct moves_list *list = &r->moves;
     struct move *move = calloc(1, sizeof(*move));
-    if (move != NULL)
-        buf_init(&move->error);
-    return move;
+    if (move == NULL)
+        return false;
+    *move = (struct move){.list = list, .link = list->last, .run = run, .number = ++list->begun};
+    buf_init(&move->error);
+    *list->last = move;
+    list->last = &move->next;
+    run->move = move;
+    return true;
+}
+
+/* Runs that wait go on in the order of their tickets. What fn does may end the session, and with it all of them. */
+static void each_move(struct relay *r, void (*fn)(struct run *run, void *arg), void *arg)
+{
+    struct move *next;
+    for (struct move *move = r->moves.first; move != NULL; move = next) {
+        uint64_t number = move->number, ended = r->moves.ended;
+        next = move->next;
+        fn(move->run, arg);
+        if (r->moves.ended == ended)
+            continue;
+        for (next = r->moves.first; next != NULL && next->number <= number;)
+            next = next->next;
+    }
 }
 
 bool moves_want(const struct run *run, const struct build *b)
@@ -149,7 +189,7 @@ void moves_unfit(struct relay *r, struct build *b, const struct frame *f)
     run->build = NULL;
     run->moving = true;
     (void)build_left(b); /* who waits for its place is told when it has ended */
-    if (run->move == NULL && (run->move = move_create()) == NULL) {
+    if (run->move == NULL && !begin_move(r, run)) {
         session_renew(r->session, "out of memory"); /* gives everything back */
         return;
     }
@@ -169,8 +209,7 @@ void moves_unfit(struct relay *r, struct build *b, const struct frame *f)
 void moves_wait_for(struct relay *r, struct run *run, struct build *b, int64_t since_mono_ms)
 {
     run->moving = true;
-    run->move = move_create();
-    if (run->move == NULL) {
+    if (!begin_move(r, run)) {
         session_renew(r->session, "out of memory"); /* gives everything back */
         return;
     }
@@ -225,7 +264,7 @@ void moves_solo_free(struct relay *r)
 {
     struct search search = {.relay = r};
     if (session_conn(r->session) != NULL) /* otherwise nothing is held */
-        runs_each(&r->runs, on_solo_free, &search);
+        each_move(r, on_solo_free, &search);
 }
 
 /* ---- the next one -------------------------------------------------------------------------- */
@@ -349,7 +388,7 @@ void moves_build_ready(struct relay *r, struct build *b)
 {
     struct news news = {r, b};
     if (session_conn(r->session) != NULL) /* otherwise nothing is held */
-        runs_each(&r->runs, on_ready, &news);
+        each_move(r, on_ready, &news);
 }
 
 static void on_dropped(struct run *run, void *arg)
@@ -371,7 +410,7 @@ void moves_build_dropped(struct relay *r, struct build *b)
 {
     struct news news = {r, b};
     if (session_conn(r->session) != NULL)
-        runs_each(&r->runs, on_dropped, &news);
+        each_move(r, on_dropped, &news);
 }
 
 static void on_given_up(struct run *run, void *arg)
@@ -389,7 +428,7 @@ void moves_build_given_up(struct relay *r, struct build *b)
 {
     struct news news = {r, b};
     if (session_conn(r->session) != NULL)
-        runs_each(&r->runs, on_given_up, &news);
+        each_move(r, on_given_up, &news);
 }
 
 struct exchange {
@@ -406,7 +445,7 @@ static void on_replaced(struct run *run, void *arg)
 void moves_build_replaced(struct relay *r, struct build *b, struct build *by)
 {
     struct exchange exchange = {b, by};
-    runs_each(&r->runs, on_replaced, &exchange);
+    each_move(r, on_replaced, &exchange);
 }
 
 static void hand_back(struct run *run, void *arg)
@@ -422,5 +461,5 @@ static void hand_back(struct run *run, void *arg)
 void moves_stop(struct relay *r)
 {
     if (session_conn(r->session) != NULL)
-        runs_each(&r->runs, hand_back, r);
+        each_move(r, hand_back, r);
 }

@@ -10,7 +10,7 @@
  *                                               --it does not load--> choose again
  *
  * A run whose build has no process until somebody needs it (demand.c) waits in the same way, and MOVED
- * says how long.
+ * says how long. Runs that wait for the same process go on in the order in which they came.
  *
  * The journal is read when it can be handed over at once: what arrives for the run meanwhile is in
  * it. Nothing was executed and nothing recorded by a build that does not fit.
@@ -20,7 +20,7 @@
 
 #include "broker/relay_impl.h"
 
-struct move;
+void moves_list_init(struct moves_list *list);
 /* NULL is a no-op. */
 void move_destroy(struct move *move);
 /* The child's UNFIT. */

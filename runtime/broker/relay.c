@@ -561,6 +561,7 @@ aiki_status relay_create(struct relay **ret, uv_loop_t *loop, uint64_t slots,
     r->session = session;
     r->cb = *cb;
     r->arg = arg;
+    moves_list_init(&r->moves);
     r->waiting_tail = &r->waiting;
     r->crowd_tail = &r->crowd;
     r->unread_tail = &r->unread;

@@ -10,6 +10,13 @@
 #include "wire/message.h"
 
 struct claim;
+struct move;
+
+/* Runs that wait for a process, or did in this stay, in the order in which they began (moves.c). */
+struct moves_list {
+    struct move *first, **last;
+    uint64_t begun, ended;
+};
 
 struct relay {
     uv_loop_t *loop;
@@ -19,6 +26,7 @@ struct relay {
     void *arg;
     uint64_t slots;
     struct runs runs;
+    struct moves_list moves;
     struct claim *active; /* CLAIMING, UNREAD and PAGING */
     struct claim *unread, **unread_tail; /* granted, to be read on */
     uint64_t paging_count;

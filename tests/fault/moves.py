@@ -17,8 +17,8 @@ def serving(s):
 @pytest.fixture
 def parked(stacks):
     """Runs of the original build that wait for their signal."""
-    def make(env=None):
-        s = stacks(start=False, runtime_args=["--keep-previous-ms", "0"])  # kept is what runs need
+    def make(env=None, **more):
+        s = stacks(start=False, runtime_args=["--keep-previous-ms", "0"], **more)  # kept is what runs need
         s.drop("change", plugin("change-original"))
         s.start_redis()
         s.start_server()
@@ -48,7 +48,8 @@ def all_end_as_they_began(s, runs):
 @pytest.mark.parametrize("nth", [1, 4])
 @pytest.mark.parametrize("point", MOVES)
 def test_killed_at(parked, point, nth):
-    s, runs = parked({"AIKI_FAULT": f"{point}=kill@{nth}"})
+    # Who waits for a process passes runtime.moved.sent, too: tests/fault/on_demand.py.
+    s, runs = parked({"AIKI_FAULT": f"{point}=kill@{nth}"}, child_idle="always")
     replace(s, "added-before")
     for run in runs:
         s.signal(run, "go", None)

@@ -104,7 +104,7 @@ def test_a_bad_new_build_is_a_series_of_its_own(stacks):
 
 
 def test_a_runtime_says_what_it_serves_and_how_busy_it_is(stacks):
-    s = with_metrics(stacks, plugins=["hello", "waits", "slow"])
+    s = with_metrics(stacks, plugins=["hello", "waits", "slow"], child_idle="always")  # processes without runs are counted
     samples = of_runtime(s)[1]
     assert prometheus.value(samples, "aiki_runtime_builds", state="serving") == 3
     assert prometheus.value(samples, "aiki_runtime_children") == len(s.runtime.children()) == 3

@@ -50,6 +50,7 @@ def served(stacks):
     s.start_redis()
     s.start_server()
     s.start_runtime(0, env={"MISUSE": str(s.directory)})
+    check_healthy(s, healthy(s, 1))  # either plugin has its process now, and keeps it
     return s
 
 

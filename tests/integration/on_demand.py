@@ -1,4 +1,5 @@
 """A plugin serves without a process until a run needs it: of a thousand, those that are used are mapped."""
+import collections
 import hashlib
 import os
 import re
@@ -9,20 +10,26 @@ import urllib.request
 import prometheus
 import pytest
 
-from harness import PATIENCE_S, SANITIZED, plugin, until
+from harness import PATIENCE_S, SANITIZED, Ledger, descriptors, end, plugin, until
 
 # Under a sanitizer a process takes ten times as long to start; the rest is the same.
 MANY = 100 if SANITIZED else 1000
 START_S = 20 * PATIENCE_S
 IDLE = None  # the product's
+FILES, BUILDS = 5, 5  # 20 older builds
+
+
+def lot(number, task=b"work"):
+    """A plugin with a name and a workflow of its own, and perhaps another task."""
+    one = plugin("lot-0000").read_bytes()
+    assert b"lot-0000" in one and b"\0work\0" in one
+    return one.replace(b"lot-0000", b"lot-%04d" % number).replace(b"\0work\0", b"\0" + task + b"\0")
 
 
 def lots(s, count):
-    """So many plugins, each with a name and a workflow of its own, in one directory."""
-    one = plugin("lot-0000").read_bytes()
-    assert b"lot-0000" in one
+    """So many of them in one directory."""
     for number in range(count):
-        (s.plugins / f"lot-{number:04}.so").write_bytes(one.replace(b"lot-0000", b"lot-%04d" % number))
+        (s.plugins / f"lot-{number:04}.so").write_bytes(lot(number))
 
 
 @pytest.fixture
@@ -42,6 +49,11 @@ def use(s, number):
     run = s.start(f"lot-{number:04}", {"n": number})
     assert s.result(run) == {"n": number + 1}
     return run
+
+
+def resident_kb(s):
+    with open(f"/proc/{s.runtime.pid}/status") as status:
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1])
 
 
 def mapped(s):
@@ -158,6 +170,89 @@ def with_tail_build(s, size):
 
 def serving(s):
     return next((p["build"] for p in s.get("/v1/plugins")["plugins"] if p["state"] == "serving"), None)
+
+
+def states(s):
+    return collections.Counter(p["state"] for p in s.get("/v1/plugins")["plugins"])
+
+
+def test_many_older_builds_cost_nothing_until_their_runs_need_them(demand):
+    """Of each file five builds with a run that fits that one only: all are known, none has a process. Then all run at once."""
+    s = demand(start=False, idle="0")
+    s.start_redis()
+    s.start_server()
+    s.start_runtime(0)
+    runs = []
+    for age in range(BUILDS):
+        for number in range(FILES):
+            path = s.directory / f"lot-{number}.so"
+            path.write_bytes(lot(number, b"wor%d" % age))
+            s.drop(f"lot-{number:04}", path)
+        until(lambda: states(s) == {"serving": FILES, **({"kept": age * FILES} if age else {})}, "they serve")
+        for number in range(FILES):
+            runs.append(s.start(f"lot-{number:04}", {"n": age, "sleep_ms": 3_600_000}))
+        for run in runs[-FILES:]:
+            until(lambda: s.state(run) == "sleeping", "it sleeps")
+        until(lambda: s.runtime.children() == [], "nobody needs a process")
+        if age == 0:
+            before = resident_kb(s), len(descriptors(s.runtime.pid))
+    assert len(descriptors(s.runtime.pid)) <= before[1] + 2, "none for what is kept"
+    if not SANITIZED:
+        assert resident_kb(s) < before[0] + BUILDS * FILES * 64
+    s.runtime.kill()
+    s.start_runtime(0)
+    until(lambda: states(s) == {"serving": FILES, "kept": (BUILDS - 1) * FILES}, "all are known")
+    assert s.runtime.children() == [] and sample(s, "loads_total") == sample(s, "probes_total") == 0
+    for run in runs:
+        s.request("POST", f"/v1/runs/{run}/wake")
+    for n, run in enumerate(runs):
+        assert s.result(run) == {"n": n // FILES + 1}
+        kinds = collections.Counter(e["kind"] for e in s.history(run))
+        assert kinds["step_done"] == 2 and not kinds["crashed"] + kinds["attempt_failed"] + kinds["blocked"], kinds
+    until(lambda: s.runtime.children() == [], "their processes end")
+    until(lambda: states(s)["kept"] <= FILES, "nobody needs them any more, but as the ones before")
+
+
+def test_runs_that_wait_for_one_process_begin_in_the_order_in_which_they_came(demand):
+    s = demand(start=False, idle=IDLE)
+    s.drop("ledger")
+    s.start_redis()
+    s.start_server()
+    s.runtime_args += ["--task-threads", "1"]
+    s.start_runtime(0, env={"AIKI_FAULT": "child.loaded=stop", "AIKI_FAULT_ONCE": str(s.directory / "spent")})
+    path = str(s.directory / "ledger.txt")
+    runs = [s.start("ledger", {"steps": 1, "task_ms": 0, "path": path, "width": 1}) for _ in range(40)]
+    until(lambda: all(s.state(run) == "running" for run in runs), "all are claimed")
+    child, = s.runtime.children()
+    assert end(child, signal.SIGCONT)
+    for run in runs:
+        assert s.result(run) == {"steps": 1}
+    assert [line[0] for line in Ledger(path).lines()] == runs
+
+
+def test_a_gate_at_the_start_of_a_runtime_leaves_no_process(demand):
+    """The file was exchanged while the runtime was down, under runs that do not fit what it is now."""
+    s = demand(start=False, idle=IDLE)
+    s.drop("change", plugin("change-original"))
+    s.start_redis()
+    s.start_server()
+    s.start_runtime(0)
+    runs = [s.start("change", {}) for _ in range(4)]
+    for run in runs:
+        until(lambda: s.state(run) == "awaiting_signal", "it waits")
+    before = serving(s)
+    s.runtime.kill()
+    s.drop("change", plugin("change-added-before"))
+    s.start_runtime(0)
+    now = until(lambda: next((p for p in s.get("/v1/plugins")["plugins"] if p["state"] == "serving"), None), "it serves")
+    assert now["build"] != before and now["gate"]["stay"] == now["gate"]["replayed"] == len(runs), now
+    until(lambda: s.runtime.children() == [], "what the gate needed is gone, and no run needs anything")
+    assert sample(s, "loads_total") == 0 and sample(s, "probes_total") == 1, "the older build is known"
+    for run in runs:
+        s.signal(run, "go", None)
+    for run in runs:
+        assert s.result(run) == 3
+        assert [e["build"] for e in s.history(run) if e["kind"] == "claimed"][-1] == before
 
 
 def test_what_was_never_loaded_goes_without_a_trace(demand):

@@ -117,10 +117,9 @@ def test_a_plugin_that_dies_or_hangs_while_it_is_loaded_is_refused(stacks):
 
 def test_the_new_build_serves_while_the_old_one_finishes(stacks):
     s = stacks(plugins=["ledger"])
-    old_pid, = s.runtime.children()
     gate = s.directory / "gate"
     old, old_ledger = start_ledger(s, 12, 0, "old.txt", gate)
-    until(old_ledger.lines, "the old run has begun")
+    old_pid = until(old_ledger.lines, "the old run has begun")[0][3]
     before = build(s, "ledger.so")
     install(s, "ledger.so", other_build("ledger"))
     serves(s, "ledger.so", before)

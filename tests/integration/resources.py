@@ -124,6 +124,7 @@ def test_a_number_of_tasks_and_an_age(stacks):
     s = stacks(plugins=["greedy", "hello"], runtime_args=["--child-tasks", "20", "--child-age", "0,hello.so=1"])
     assert s.result(greedy(s, "nothing", ms=20, times=90))["times"] == 90
     until(lambda: "tasks, child-tasks is 20; another process" in log(s), "tasks are counted")
+    assert s.result(s.start("hello", {"name": "you"}))
     until(lambda: "seconds of age, child-age is 1; another process" in log(s), "time passes")
     assert s.result(s.start("hello", {"name": "you"}))
 

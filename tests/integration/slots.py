@@ -175,7 +175,7 @@ def test_a_killed_child_costs_little_time(stacks):
 
 
 def test_a_child_that_keeps_dying_is_replaced_more_and_more_slowly(stacks):
-    s = stacks(plugins=["ledger", "hello"])
+    s = stacks(plugins=["ledger", "hello"], child_idle="always")  # a process that dies without a run is what is looked at
     log = s.runtime.log
     hello = set(s.runtime.children())
     for n in range(1, 7):
@@ -190,6 +190,7 @@ def test_a_child_that_keeps_dying_is_replaced_more_and_more_slowly(stacks):
 
 def test_children_get_no_secrets_and_no_descriptors(stacks):
     s = stacks(plugins=["hello"], env={"AIKI_TOKEN": "secret", "AIKI_SLOTS": "9", "OTHER": "kept"})
+    assert s.result(s.start("hello", {"name": "x"}))
     pid, = s.runtime.children()
     environment = pathlib.Path(f"/proc/{pid}/environ").read_bytes()
     assert b"AIKI_" not in environment.replace(b"AIKI_FAULT", b"") and b"OTHER=kept" in environment
@@ -208,6 +209,7 @@ def test_children_get_no_secrets_and_no_descriptors(stacks):
 
 def test_a_killed_broker_takes_its_children_along(stacks):
     s = stacks(plugins=["hello", "ledger"])
+    assert s.result(s.start("hello", {"name": "x"}))
     run = start_ledger(s, 50, 10)
     until(ledger(s).lines, "the run has begun")
     children = s.runtime.children()
@@ -305,11 +307,12 @@ def test_flushall_under_load_loses_nothing(stacks):
 
 def test_the_server_goes_and_comes_back(stacks):
     s = stacks(plugins=["ledger"])
-    runs, children = [], s.runtime.children()
+    runs, children = [], None
     for _ in range(3):
         before = len(ledger(s).lines())
         runs += [start_ledger(s, 30, 10) for _ in range(4)]  # so that there is something to do, however slow we are
         until(lambda: len(ledger(s).lines()) > before + 20, "the runs are under way")
+        children = children or s.runtime.children()
         s.restart_server()
     for run in runs:
         assert s.result(run) == {"steps": 30}
@@ -344,7 +347,7 @@ def test_started_before_everything_else_it_waits_and_serves(stacks):
 
 
 def test_told_to_end_before_it_ever_met_a_server_it_ends(stacks):
-    s = stacks(plugins=["hello", "ledger"], start=False)
+    s = stacks(plugins=["hello", "ledger"], start=False, child_idle="always")  # so that there is something to end
     s.rpc = f"unix:{s.directory}/rpc"
     s.start_runtime(wait=False)
     until(lambda: len(s.runtime.children()) == 2, "the plugins are loaded")

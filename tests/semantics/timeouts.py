@@ -48,7 +48,7 @@ def test_schedule_to_close_is_for_the_whole_call_and_keeps_the_last_failure(comm
 
 def test_schedule_to_start_gives_up_a_call_that_nobody_takes(stacks):
     s = stacks(plugins=["timeouts"], runtime_args=["--task-threads", "1"])
-    s.result(s.start("timeouts", {"ms": 0}))  # its process is there: runs that wait for one begin in any order
+    s.result(s.start("timeouts", {"ms": 0}))  # its process is there: who comes then may overtake who waited for it
     def calls_meanwhile():
         busy = s.start("timeouts", {"ms": HOUR_MS})
         until(lambda: s.state(busy) == "running", "it has the only thread")

@@ -128,6 +128,14 @@ def children_of(pid):
     return now
 
 
+def is_stopped(pid):
+    """By SIGSTOP. False of a process that has ended."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def command_of(pid):
     """Its command line; "" of a process that has ended."""
     try:

@@ -237,6 +237,37 @@ static void a_run_waits_for_a_process(void **state)
     await_held(f, 0);
 }
 
+static void wait_as(struct fixture *f, uint8_t number)
+{
+    f->run.bytes[1] = number;
+    ticket(f, EPOCH);
+    grant(f, await_claim(f, EPOCH), EPOCH, false, view_of("journal"));
+}
+
+/* Of runs that wait for one process none overtakes another; one that has left leaves no hole. */
+static void runs_that_wait_go_on_in_their_order(void **state)
+{
+    struct fixture *f = *state;
+    const uint8_t all[] = {3, 200, 14, 91, 5, 77}, stay[] = {3, 14, 91, 5};
+    sleep_until_needed(f);
+    for (unsigned i = 0; i < sizeof(all); i++)
+        wait_as(f, all[i]);
+    for (unsigned i = 1; i < sizeof(all); i += 4) { /* one in the middle, and the last */
+        f->run.bytes[1] = all[i];
+        notify(f, EPOCH, NOTIFY_DROP);
+    }
+    await_held(f, sizeof(stay));
+    f->build.assignable = true;
+    relay_build_ready(f->relay, &f->build);
+    for (unsigned i = 0; i < sizeof(stay); i++) {
+        grant(f, await_page_request(f, 0), EPOCH, false, view_of("again"));
+        assert_int_equal(f->run.bytes[1], stay[i]);
+        assert_true(view_is(await_assign(f).journal, "again"));
+    }
+    wait_as(f, 9); /* which finds the process */
+    assert_true(view_is(await_assign(f).journal, "journal"));
+}
+
 /* It does not load, or is not to: the server offers the run again. */
 static void a_run_that_waits_in_vain_is_given_back(void **state)
 {
@@ -340,6 +371,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_run_that_is_taken_away_meanwhile_is_forgotten, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_run_waits_for_a_process, setup, teardown),
+        cmocka_unit_test_setup_teardown(runs_that_wait_go_on_in_their_order, setup, teardown),
         cmocka_unit_test_setup_teardown(a_run_that_waits_in_vain_is_given_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_journal_for_a_process_that_went_is_dropped, setup,
                                         teardown),
