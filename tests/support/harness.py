@@ -31,10 +31,9 @@ RUNTIME = BUILD / "runtime" / "aiki-runtime"
 SANITIZED = "sanitize" in BUILD.name
 # A condition that lasts for all tests (tests/modes): lease-200, or one of FAULT_MODES in base/fault.h.
 MODE = os.environ.get("AIKI_TEST_MODE", "")
-# How long a plugin's process stays that no run needs. Many tests look at the processes of the plugins that they dropped,
-# so these are there as long as the plugin is. AIKI_TEST_CHILD_IDLE=, empty, leaves it to the product, which starts one when a
-# run needs it.
-CHILD_IDLE = os.environ.get("AIKI_TEST_CHILD_IDLE", "always")
+# How long a plugin's process stays that no run needs; None leaves it to the product, which starts one when a run needs it. A
+# test that looks at processes without runs says child_idle="always", and AIKI_TEST_CHILD_IDLE=always does for all of them.
+CHILD_IDLE = os.environ.get("AIKI_TEST_CHILD_IDLE")
 MODE_ENV = {"AIKI_FAULT_MODE": MODE} if MODE and not MODE.startswith("lease-") else {}
 # A lost session gives its runs back, and what was under way is executed again: Stack.taken_away.
 LOSES_SESSIONS = MODE == "drop-first-reply" or MODE.startswith("lease-")
