@@ -1,10 +1,13 @@
 """The `aiki` command: what it prints, on a terminal and piped, and every exit code."""
+import datetime
 import json
 import re
 import os
 import pty
 import signal
+import statistics
 import subprocess
+import time
 
 import pytest
 from harness import AIKI, ASKS, PATIENCE_S, at_best, in_time, until
@@ -225,6 +228,23 @@ def test_waiting_times_out_and_the_run_goes_on(stacks):
     assert json.loads(s.aiki("runs", "result", run, "--wait").stdout) == {"ok": True}
 
 
+def test_who_waits_is_told_of_the_end_within_50_ms(stacks):
+    """Most of three times, beyond what a command takes that has nothing to wait for."""
+    s = stacks(plugins=["slow"])
+
+    def late_by():
+        done = s.aiki("workflows", "trigger", "slow", "--input", '{"ms":200}', "--wait", "--json")
+        returned = time.time()
+        run = json.loads(done.stdout)["id"]
+        ended = s.history(run)[-1]
+        assert ended["kind"] == "completed"
+        asked = time.monotonic()
+        s.aiki("runs", "result", run)
+        command = time.monotonic() - asked
+        return returned - datetime.datetime.fromisoformat(ended["at"].replace("Z", "+00:00")).timestamp() - command
+    until(lambda: statistics.median(late_by() for _ in range(3)) <= 0.05, "the end is told within 50 ms")
+
+
 def test_a_run_nobody_serves_says_so(stacks):
     s = stacks(plugins=["hello"])
     s.remove("hello")
@@ -266,6 +286,13 @@ def test_documents_have_the_names_of_the_http_api(stacks):
     used = until(lambda: (w := document(s, "workers", "list")[0])["memory_bytes"] and w, "its processes say what they use")
     assert used["processes"] >= 1 and "MEMORY" in s.aiki("workers", "list").stdout, used
     assert (worker["name"], worker["pid"]) == ("runtime0", s.runtime.pid)
+    silence = []
+
+    def another_beat():
+        silence.append(document(s, "workers", "list")[0]["last_beat_ms"])
+        return silence[-1] < max(silence)
+    until(another_beat, "the last heartbeat is another one")
+    assert "HEARD" in s.aiki("workers", "list").stdout
     inspected = document(s, "runs", "inspect", run["id"])
     assert inspected["run"] == s.run(run["id"])
     assert inspected["events"] == s.history(run["id"])

@@ -68,6 +68,7 @@ def test_programs_say_their_version(tree, name):
 
 
 def test_the_readme_plugin_builds_outside_the_tree(tree, tmp_path):
+    assert len((ROOT / "plugins/hello/hello.c").read_text().splitlines()) <= 25, "a small plugin is small"
     shutil.copytree(ROOT / "plugins/hello", tmp_path / "my-plugin")
     tree.shell(readme_command("cc -shared"), tmp_path / "my-plugin")
     said = tree.shell(f"{tree.program('aiki')} plugins check ./hello.so", tmp_path / "my-plugin")

@@ -1,8 +1,9 @@
 """What a runtime takes and when: slots, reserve before execute, orderly end."""
 import re
+import time
 
 import chain
-from harness import PATIENCE_S, until
+from harness import PATIENCE_S, at_best, in_time, until
 
 
 def most_at_once(marks):
@@ -45,6 +46,26 @@ def test_a_ticket_that_was_read_is_reserved_by_nobody_until_it_is_claimed(stacks
     s.result(run)
     assert path.read_text() == "+-", "executed once, by the one that claimed it"
     chain.check(s.history(run))
+
+
+def test_a_run_that_was_reserved_and_not_begun_is_somebody_elses_long_before_the_lease_ends(stacks):
+    """Its runtime dies with the claim granted and nothing executed; the lease would be an hour."""
+    def goes_on():
+        s = stacks(plugins=["turns"], lease_ms=3_600_000, start=False)
+        s.start_redis()
+        s.start_server()
+        s.start_runtime(0, env={"AIKI_FAULT": "runtime.claim.granted=kill"})
+        path = s.directory / "turns"
+        run = s.start("turns", {"path": str(path), "ms": 0})
+        until(lambda: not s.runtime.alive(), "it died with the run reserved")
+        assert not path.exists() and s.state(run) in ("queued", "stalled")
+        s.start_runtime(1)
+        ready = time.monotonic()
+        s.result(run)
+        took = time.monotonic() - ready
+        assert path.read_text() == "+-", "executed once"
+        in_time(took < 2, f"{took:.1f} s")
+    at_best(goes_on)
 
 
 def test_two_runtimes_never_own_the_same_run(stacks):
