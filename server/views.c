@@ -342,12 +342,11 @@ void view_absorbed(aiki_writer *w, aiki_view absorbed)
 static void put_schema(aiki_writer *w, const char *name, aiki_view schema)
 {
     aiki_error err = {.struct_size = sizeof(err)};
-    uint64_t before = w->size_bytes;
     put(w, name);
     uint64_t value_at = w->size_bytes;
     if (schema.size_bytes > 0 && schema_view_json_schema(w, schema, &err) == AIKI_OK)
         return;
-    w->size_bytes = before < value_at ? value_at : before;
+    w->size_bytes = value_at; /* without what could not be shown */
     aiki_mp_nil(w);
 }
 

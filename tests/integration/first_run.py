@@ -90,10 +90,13 @@ def test_a_plugin_dropped_in_later_serves_and_its_removal_ends_that(stacks):
 
 def test_the_registry_outlives_the_runtimes(stacks):
     s = stacks(plugins=["hello"])
+    before, = s.get("/v1/workflows")["workflows"]
     s.runtime.kill()
     s.restart_server()
-    shown = json.loads(s.aiki("workflows", "list", "--json").stdout)
-    assert "hello" in json.dumps(shown)
+    shown, = json.loads(s.aiki("workflows", "list", "--json").stdout)
+    told = ("name", "version", "plugin", "build", "first_seen_at")
+    assert [shown[key] for key in told] == [before[key] for key in told] and shown["first_seen_at"]
+    assert not shown["served"]
 
 
 def test_result_is_the_same_bytes_after_every_process_was_restarted(stacks):
