@@ -58,6 +58,14 @@ aiki_status elf_check_symbols(struct image *m, aiki_error *err);
 Elf64_Sym elf_symbol(const struct image *m, uint64_t index);
 /* The relocations of DT_RELA, then those of DT_JMPREL. False behind the last. */
 bool elf_relocation(const struct image *m, uint64_t index, Elf64_Rela *ret);
+/* A walk over the packed ones of DT_RELR; all zero at its beginning. */
+struct elf_packed {
+    uint64_t index;     /* of the next word of the table */
+    uint64_t map, word; /* what is left of a map of addresses, and the first one it speaks of */
+    uint64_t next;      /* the address that the next map begins with */
+};
+/* The address of the next pointer to be moved. False behind the last. After elf_check_dynamic. */
+bool elf_next_packed(const struct image *m, struct elf_packed *at, uint64_t *ret_address);
 
 /* Headers, segments, dynamic table and symbols, in this order; what elf_check does, and its image. */
 aiki_status elf_open(struct image *m, aiki_view file, aiki_error *err);

@@ -184,25 +184,36 @@ static aiki_status check_relocations(const struct image *m, aiki_error *err)
     return AIKI_OK;
 }
 
-/* RELR: an even word is an address, an odd one a map of which of the next 63 words are meant. */
-static aiki_status check_relative(const struct image *m, aiki_error *err)
+/* An even word is an address, an odd one a map of which of the next 63 words are meant. */
+bool elf_next_packed(const struct image *m, struct elf_packed *at, uint64_t *ret_address)
 {
     uint64_t count = m->value[DT_RELR] != 0 ? m->value[DT_RELRSZ] / sizeof(uint64_t) : 0;
     const uint8_t *table = elf_at(m, m->value[DT_RELR], m->value[DT_RELRSZ]);
-    aiki_status st = AIKI_OK;
-    uint64_t next = 0;
-    for (uint64_t i = 0; i < count && st == AIKI_OK; i++) {
-        uint64_t word = elf_u64(table + i * sizeof(word));
-        if ((word & 1) == 0) {
-            st = check_target(m, word, err);
-            next = word + sizeof(word);
-            continue;
+    while (at->map != 0 || at->index < count) {
+        if (at->map == 0) {
+            uint64_t word = elf_u64(table + at->index++ * sizeof(word));
+            bool is_map = (word & 1) != 0;
+            at->map = is_map ? word >> 1 : 1;
+            at->word = is_map ? at->next : word;
+            at->next = is_map ? at->next + 63 * sizeof(word) : word + sizeof(word);
         }
-        for (unsigned bit = 1; bit < 64 && st == AIKI_OK; bit++)
-            if (word >> bit & 1)
-                st = check_target(m, next + (bit - 1) * sizeof(word), err);
-        next += 63 * sizeof(word);
+        bool meant = (at->map & 1) != 0;
+        *ret_address = at->word;
+        at->map >>= 1;
+        at->word += sizeof(uint64_t);
+        if (meant)
+            return true;
     }
+    return false;
+}
+
+static aiki_status check_packed(const struct image *m, aiki_error *err)
+{
+    struct elf_packed at = {.index = 0};
+    uint64_t address;
+    aiki_status st = AIKI_OK;
+    while (st == AIKI_OK && elf_next_packed(m, &at, &address))
+        st = check_target(m, address, err);
     return st;
 }
 
@@ -216,7 +227,7 @@ aiki_status elf_check_symbols(struct image *m, aiki_error *err)
     if (st == AIKI_OK)
         st = check_relocations(m, err);
     if (st == AIKI_OK)
-        st = check_relative(m, err);
+        st = check_packed(m, err);
     if (st == AIKI_OK && (m->value[DT_TEXTREL] != 0 || (m->value[DT_FLAGS] & DF_TEXTREL) != 0))
         st = error_code(err, AIKI_INVALID, "TEXT_RELOCATIONS",
                         "it is marked as changing its code while it is loaded; compile all of it "

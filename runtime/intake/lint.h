@@ -10,17 +10,17 @@
  * Tables of pointers in data that such code refers to (of C++ virtual functions, too) are followed: to imports, to
  * functions of the file and what these call, to other tables. Whether they are called nobody knows, so that is told
  * apart. Not seen: tables that only functions of tables refer to (they would lead through all of a language's library),
- * pointers that are written while the plugin runs, packed relocations (RELR), what other libraries call.
+ * pointers that are written while the plugin runs, tables of 32-bit distances, what other libraries call.
  * A file without that table: all its imports count when it has no task, none when it has.
  * It allocates; limits LINT_FUNCTIONS_MAX, beyond which the file is not looked into, and LINT_TABLE_MAX pointers of a
- * table.
+ * table, LINT_PACKED_MAX packed relocations (RELR), the first ones.
  */
 #ifndef INTAKE_LINT_H
 #define INTAKE_LINT_H
 
 #include <aiki/status.h>
 
-enum { LINT_FUNCTIONS_MAX = 1000000, LINT_TABLE_MAX = 256 };
+enum { LINT_FUNCTIONS_MAX = 1000000, LINT_TABLE_MAX = 256, LINT_PACKED_MAX = 1000000 };
 
 /* Imported functions that are found, each once for an entry; both texts borrowed. table: 0, or where the table of
  * pointers is that leads to it: then it is not known whether it is called. function: 0, or where the one begins that calls

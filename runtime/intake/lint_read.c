@@ -115,12 +115,36 @@ static void read_relocation(struct lint *l, const Elf64_Rela *r)
         l->slots[l->slot_count++] = (struct slot){r->r_offset, name, 0};
 }
 
+/* Of a packed one the file has the target where the pointer is to be. */
+static void read_packed(struct lint *l, uint64_t count)
+{
+    struct elf_packed at = {.index = 0};
+    uint64_t address;
+    while (count-- > 0 && elf_next_packed(&l->image, &at, &address)) {
+        const uint8_t *pointer = elf_at(&l->image, address, sizeof(uint64_t));
+        if (pointer != NULL)
+            add_pointer(l, address, elf_u64(pointer), 0);
+    }
+}
+
+/* A word of the table may stand for 63 pointers, and the same ones again: only so many are looked at. */
+static uint64_t count_packed(const struct lint *l)
+{
+    struct elf_packed at = {.index = 0};
+    uint64_t address, count = 0;
+    while (count < LINT_PACKED_MAX && elf_next_packed(&l->image, &at, &address))
+        count++;
+    return count;
+}
+
 static bool read_slots(struct lint *l)
 {
     Elf64_Rela r;
     size_t count = 0;
+    uint64_t packed = count_packed(l);
     while (elf_relocation(&l->image, count, &r))
         count++;
+    count += packed;
     l->slots = calloc(count + 1, sizeof(*l->slots));
     l->slot_seen = calloc(count + 1, 1);
     l->pointers = calloc(count + 1, sizeof(*l->pointers));
@@ -132,6 +156,7 @@ static bool read_slots(struct lint *l)
         return false;
     for (uint64_t i = 0; elf_relocation(&l->image, i, &r); i++)
         read_relocation(l, &r);
+    read_packed(l, packed);
     qsort(l->slots, l->slot_count, sizeof(*l->slots), compare_u64);
     qsort(l->pointers, l->pointer_count, sizeof(*l->pointers), compare_u64);
     return true;

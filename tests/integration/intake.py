@@ -137,6 +137,7 @@ def test_calls_through_pointers_are_found(tmp_path, build):
     assert code(single) == "NOT_DETERMINISTIC" or warned(single), single
 
 
+PACKED = "-Wl,-z,pack-relative-relocs"
 VIRTUAL = """
 #include <aiki/plugin.h>
 #include <ctime>
@@ -174,7 +175,8 @@ AIKI_PLUGIN("virtual", "1.0.0", AIKI_WORKFLOWS(AIKI_WORKFLOW("flow", "1.0.0", fl
 
 
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])
-@pytest.mark.parametrize("options", ["-O0", "-O2", "-O2 -fvisibility=hidden", "-O2 -fvisibility=hidden -s", "-O1 -fno-plt"])
+@pytest.mark.parametrize("options", ["-O0", "-O2", "-O2 -fvisibility=hidden", "-O2 -fvisibility=hidden -s", "-O1 -fno-plt",
+                                     f"-O2 {PACKED}", f"-O2 -fvisibility=hidden -s {PACKED}"])
 def test_virtual_functions_of_workflow_code_are_found(tmp_path, compiler, options):
     if shutil.which(compiler) is None:
         pytest.skip(f"no {compiler}")
@@ -198,6 +200,33 @@ def test_virtual_functions_of_workflow_code_are_found(tmp_path, compiler, option
 def segments(image):
     at, size, count = struct.unpack_from("<Q", image, 32)[0], *struct.unpack_from("<HH", image, 54)
     return [struct.unpack_from("<IIQQQQQQ", image, at + i * size) for i in range(count)]
+
+
+def packed_relocations(image):
+    """Where they are in the file, and how many words."""
+    def offset(address):
+        return next(address - s[3] + s[2] for s in segments(image) if s[0] == 1 and s[3] <= address < s[3] + s[5])
+    at = next(s[2] for s in segments(image) if s[0] == 2)
+    tags = {}
+    while (pair := struct.unpack_from("<qQ", image, at))[0] != 0:
+        tags[pair[0]] = pair[1]
+        at += 16
+    return offset(tags[36]), tags[35] // 8
+
+
+@pytest.mark.parametrize("word, expected", [
+    (0x7fffffff0000, "BAD_ELF"), (1 << 63, "BAD_ELF"), (0, "TEXT_RELOCATIONS"), (1, None)])
+def test_packed_relocations_are_followed_as_the_loader_does(tmp_path, word, expected):
+    """The last word of the table is another one: far away, far into what is no memory, in code, nothing at all."""
+    built = compiled(tmp_path, "pure", "-O2", PACKED)
+    assert code(check(tmp_path, built)) is None
+    image = bytearray(built.read_bytes())
+    at, count = packed_relocations(image)
+    struct.pack_into("<Q", image, at + 8 * (count - 1), word)
+    built.write_bytes(image)
+    found = check(tmp_path, built)
+    # What is left out is not moved, and what the probe then finds there is not the plugin's.
+    assert code(found) == expected if expected else code(found) != "BAD_ELF", found
 
 
 def let_functions_overlap(path):
