@@ -87,7 +87,7 @@ static aiki_status runs_get(struct pipeline *p, const struct query_args *a, aiki
         return status;
     entry_row(e, p->space, &row);
     view_map_begin(&m, w);
-    view_run_fields(&m, &row, view_state(flow_display_state(e->flow, e->run.state), e->run.flags));
+    view_run_fields(&m, &how, &row, view_state(flow_display_state(e->flow, e->run.state), e->run.flags));
     view_name(&m, "duplicate_starts");
     view_absorbed(w, row.absorbed);
     view_name(&m, "hash");

@@ -33,6 +33,7 @@ aiki_status reader_find(struct reader *r, const struct query_args *a, store_run_
 struct list {
     struct reader *reader;
     const struct job *job;
+    struct shown how;
     uint32_t only_state; /* as shown, or STATE_OPEN; 0 = any */
     int64_t since_ms, until_ms;
     uint64_t limit, count, last_no;
@@ -74,7 +75,7 @@ static bool list_row(void *arg, const struct run_row *row)
     if ((l->only_state == 0 || l->only_state == STATE_OPEN || l->only_state == state) && row->created_at_ms <= l->until_ms) {
         l->count++;
         view_map_begin(&m, l->w);
-        view_run_fields(&m, row, state);
+        view_run_fields(&m, &l->how, row, state);
         view_map_end(&m);
     }
     l->full = l->count >= l->limit;
@@ -169,6 +170,7 @@ static aiki_status runs_list(struct reader *r, const struct job *job, const stru
     state = a->state.size_bytes > 0 ? view_dup(a->state) : NULL;
     struct list l = {.reader = r,
                      .job = job,
+                     .how = reader_shown(r, a),
                      .since_ms = (int64_t)a->since,
                      .until_ms = a->until > 0 ? (int64_t)a->until : INT64_MAX,
                      .limit = a->limit > 0 ? a->limit : LIST_LIMIT_DEFAULT,

@@ -238,7 +238,10 @@ static void put_step(struct view_map *m, const struct shown *how, const struct l
     view_put_uint(m, "crashes", l->crashes);
     view_put_uint(m, "failed_steps", l->failed_steps);
     view_put_payload(m, "input", how, &of, aiki_writer_view(&l->input));
-    view_put_raw(m, "error", l->has_step ? aiki_writer_view(&l->error) : row->reason);
+    if (l->has_step)
+        view_put_error(m, "error", how, &of, aiki_writer_view(&l->error));
+    else
+        view_put_raw(m, "error", row->reason); /* as it is in the pairs */
     if (l->has_step)
         put_build(m, "build", l->step_build, l->has_step_build);
     else
@@ -286,10 +289,13 @@ static void keep_row(struct page *p, const struct run_row *row)
     view_put_text(&m, "key", row->key);
     view_put_id(&m, "parent", &row->parent);
     view_put_time(&m, "created_at", row->created_at_ms);
-    view_put_raw(&m, "run_error", row->reason);
+    view_name(&m, "run_error");
+    const uint64_t reason_at = p->pairs.size_bytes; /* the last value */
+    const struct value_of of = view_row_value(row);
+    shown_error(&p->pairs, &p->how, &of, row->reason);
     kept->pairs = m.count;
     kept->pairs_bytes = p->pairs.size_bytes - kept->pairs_at;
-    kept->reason.size_bytes = row->reason.size_bytes; /* the last value */
+    kept->reason.size_bytes = row->reason.size_bytes > 0 ? p->pairs.size_bytes - reason_at : 0;
 }
 
 static void find_reasons(struct page *p)

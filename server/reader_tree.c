@@ -21,6 +21,7 @@ enum { KIN_PAGE = 100, JOURNAL_PAGE_BYTES = 256 * 1024 };
 struct tree {
     struct reader *reader;
     const struct job *job;
+    struct shown how;
     aiki_writer rows; /* owned; encoded, in order */
     uint64_t count, journal_bytes; /* so far */
     bool truncated;
@@ -61,7 +62,7 @@ static bool add_row(void *arg, const struct run_row *row)
     view_map_begin(&m, &k->rows);
     view_put_uint(&m, "depth", k->depth);
     view_put_bool(&m, "joined", k->joined);
-    view_run_fields(&m, row, reader_state(k->tree->reader, k->tree->job, row));
+    view_run_fields(&m, &k->tree->how, row, reader_state(k->tree->reader, k->tree->job, row));
     view_map_end(&m);
     k->of[k->count].id = row->id;
     k->of[k->count].no = row->no;
@@ -287,7 +288,7 @@ aiki_status runs_tree(struct reader *r, const struct job *job, const struct quer
     char text[AIKI_ID_TEXT_SIZE];
     struct aiki_id id;
     struct view_map m;
-    struct tree t = {.reader = r, .job = job};
+    struct tree t = {.reader = r, .job = job, .how = reader_shown(r, a)};
     AUTO(free) struct kin *root = memory_need(sizeof(*root));
     root->tree = &t;
     buf_init(&root->rows);

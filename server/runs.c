@@ -346,9 +346,14 @@ void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t c
         if (last.kind == EVENT_COMPLETED)
             output = last.as.completed.output;
     }
-    if (shown && output.size_bytes > 0) {
-        shown_payload(&copy, &how, &of, output);
-        output = aiki_writer_view(&copy);
+    if (shown && (output.size_bytes > 0 || error.size_bytes > 0)) {
+        if (output.size_bytes > 0) {
+            shown_payload(&copy, &how, &of, output);
+            output = aiki_writer_view(&copy);
+        } else {
+            shown_error(&copy, &how, &of, error);
+            error = aiki_writer_view(&copy);
+        }
         if (copy.status != AIKI_OK) {
             (void)error_set(&err, copy.status, "no memory for the result");
             answer_refusal(p, &c, &err);

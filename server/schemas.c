@@ -1,6 +1,7 @@
 /* schemas.c - see schemas.h.
  *
- *   row, and memory: [[kind, name, version, input, output], ...]   nil: a schema without marks, or none
+ *   row, and memory: [[kind, name, version, input, output], ...]   nil: a schema without marks; false: there is
+ *                                                                 none (nil, too, in rows of earlier releases)
  *
  * Builds are immutable and counted, so that a payload is hidden outside the lock.
  */
@@ -19,10 +20,16 @@
 #include "wire/descriptor.h"
 #include "wire/error.h"
 
+/* Of an input or an output. */
+struct speaks {
+    struct schema *schema; /* owned; NULL: nothing is marked */
+    bool none;             /* there is no schema */
+};
+
 struct promise {
     uint64_t kind;                  /* STEP_TASK, or STEP_CHILD: a workflow */
     aiki_view name, version;        /* in offers.bytes */
-    struct schema *input, *output;  /* owned; NULL: nothing is marked */
+    struct speaks input, output;
 };
 
 /* What one build has. */
@@ -33,6 +40,7 @@ struct offers {
     uint64_t size_bytes; /* about what it takes */
     struct promise *of;    /* owned */
     size_t count;
+    struct redact_names names; /* of all that is marked in any of them */
 };
 
 /* One slot. */
@@ -60,9 +68,10 @@ static void offers_unref(struct offers *o)
     if (o == NULL || atomic_fetch_sub(&o->references, 1) > 1)
         return;
     for (size_t i = 0; i < o->count; i++) {
-        schema_destroy(o->of[i].input);
-        schema_destroy(o->of[i].output);
+        schema_destroy(o->of[i].input.schema);
+        schema_destroy(o->of[i].output.schema);
     }
+    redact_names_deinit(&o->names);
     buf_deinit(&o->bytes);
     free(o->of);
     free(o);
@@ -84,7 +93,9 @@ static void write_schema(aiki_writer *w, aiki_view schema)
 {
     struct schema *s = NULL;
     bool marks = schema.size_bytes > 0 && schema_create(&s, schema, NULL) == AIKI_OK && schema_has_marks(s);
-    if (marks)
+    if (schema.size_bytes == 0)
+        aiki_mp_bool(w, false);
+    else if (marks)
         aiki_mp_raw(w, schema.data, schema.size_bytes);
     else
         aiki_mp_nil(w);
@@ -116,13 +127,17 @@ static void write_offers(aiki_writer *w, const struct descriptor *d)
         write_offer(w, STEP_TASK, task.name, (aiki_view){NULL, 0}, task.input, task.output);
 }
 
-static aiki_status read_schema(struct offers *o, aiki_reader *r, struct schema **ret)
+static aiki_status read_schema(struct offers *o, aiki_reader *r, struct speaks *ret)
 {
     aiki_mp_item item = {.type = AIKI_MP_END};
     (void)aiki_mp_peek(r, &item);
     aiki_view schema = aiki_mp_value(r);
     o->size_bytes += 20 * schema.size_bytes; /* see TABLE_BYTES_PER_BYTE */
-    return item.type == AIKI_MP_NIL ? AIKI_OK : schema_create(ret, schema, NULL);
+    ret->none = item.type == AIKI_MP_BOOL;
+    if (ret->none || item.type == AIKI_MP_NIL)
+        return AIKI_OK;
+    aiki_status status = schema_create(&ret->schema, schema, NULL);
+    return status == AIKI_OK ? schema_add_marks(ret->schema, &o->names) : status;
 }
 
 static aiki_status read_offers(struct offers *o)
@@ -342,6 +357,30 @@ static const struct known *find_some(const struct schemas *s, const struct value
     return k != NULL ? k : find_newest(s, of, any, any);
 }
 
+/* By what is marked anywhere in that build. */
+static void hold_names(struct hiding *h, unsigned index, const struct known *k)
+{
+    atomic_fetch_add(&k->offers->references, 1);
+    h->held[index] = k->offers;
+    h->names[index] = &k->offers->names;
+    h->known = true;
+}
+
+/* No schema speaks of it. */
+static void find_names(struct schemas *s, const struct value_of *of, struct hiding *ret)
+{
+    const aiki_view any = {NULL, 0};
+    const struct value_of home = {.kind = STEP_CHILD, .name = of->home};
+    pthread_mutex_lock(&s->lock);
+    const struct known *own = of->build != NULL ? find_build(s, of->build) : NULL;
+    const struct known *newest = find_newest(s, &home, any, any);
+    if (own != NULL)
+        hold_names(ret, 0, own);
+    if (newest != NULL && newest != own)
+        hold_names(ret, 1, newest);
+    pthread_mutex_unlock(&s->lock);
+}
+
 static void hold(struct hiding *h, unsigned index, struct offers *o, const struct value_of *of)
 {
     const struct promise *offer = find_offer(o, of->kind, of->name, of->version);
@@ -349,16 +388,21 @@ static void hold(struct hiding *h, unsigned index, struct offers *o, const struc
         offer = find_offer(o, of->kind, of->name, (aiki_view){NULL, 0});
     atomic_fetch_add(&o->references, 1);
     h->held[index] = o;
-    h->by[index] = of->output ? offer->output : offer->input;
+    const struct speaks *speaks = of->output ? &offer->output : &offer->input;
+    h->by[index] = speaks->schema;
+    h->names[index] = speaks->none ? &o->names : NULL;
     h->known = true;
 }
 
 void schemas_find(struct schemas *s, const struct value_of *of, struct hiding *ret)
 {
     *ret = (struct hiding){.known = false};
-    ret->known = of->kind != 0 && of->kind != STEP_TASK && of->kind != STEP_CHILD; /* those alone have schemas */
-    if (of->kind == 0 || ret->known)
+    if (of->kind == 0)
         return;
+    if (of->kind != STEP_TASK && of->kind != STEP_CHILD) { /* those alone have schemas */
+        find_names(s, of, ret);
+        return;
+    }
     pthread_mutex_lock(&s->lock);
     const struct known *own = of->build != NULL ? find_build(s, of->build) : NULL;
     const struct known *newest = find_some(s, of);

@@ -14,6 +14,7 @@
 
 #include "store/store.h"
 #include "wire/keys.h"
+#include "wire/redact.h"
 #include "wire/schema.h"
 
 #define SCHEMAS_MARK "!schemas"
@@ -37,10 +38,13 @@ void schemas_refused(struct schemas *s, const uint8_t build[HASH_BYTES]);
 /* What was on record. A row that does not read is passed over: what it knew stays hidden. [store] */
 aiki_status schemas_restore(struct schemas *s, struct store *store, const char *space, aiki_error *err);
 
+/* What is of no kind of step: signals, details of errors and of heartbeats. */
+enum { VALUE_FREE = 255 };
+
 /* Whose value it is. */
 struct value_of {
     uint64_t kind;           /* STEP_TASK; STEP_CHILD: of a workflow; 0: of a step that is not known.
-                              * The other kinds of steps have no schemas */
+                              * The other kinds of steps have no schemas, nor has VALUE_FREE */
     aiki_view name, version; /* version: of workflows; empty: any */
     aiki_view home;          /* the workflow of the run: its plugin is asked first */
     const uint8_t *build;    /* that executed it; NULL: not known */
@@ -53,6 +57,7 @@ struct hiding {
     bool known;                 /* false: nobody has ever said what it is */
     const struct schema *by[2]; /* of the build itself, else of the newest; of the newest if it is another
                                  * one. NULL: it marks nothing */
+    const struct redact_names *names[2]; /* in their place, of what has no schema */
     struct offers *held[2];
 };
 /* schemas_release afterwards. */

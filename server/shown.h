@@ -11,8 +11,10 @@ struct shown {
     bool full;               /* however long */
 };
 
-/* Append it: the value it is, bytes that are no msgpack as bytes, empty as nil. of NULL: of a kind that
- * has no schema. What nobody has ever said anything about is hidden whole. */
+/* Append it: the value it is, bytes that are no msgpack as bytes, empty as nil. What nobody has ever said
+ * anything about is hidden whole. of: not looked at when nothing is hidden. */
 void shown_payload(aiki_writer *w, const struct shown *how, const struct value_of *of, aiki_view payload);
+/* Append an error map, and its causes, with the details so; empty as nil. Of `of` home and build are enough. */
+void shown_error(aiki_writer *w, const struct shown *how, const struct value_of *of, aiki_view error);
 
 #endif

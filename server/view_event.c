@@ -35,14 +35,34 @@ static void put_value(struct view_map *m, const struct view_scene *scene, const 
     struct value_of of = {.kind = 0};
     if (scene->steps != NULL)
         of = steps_value(scene->steps, e, output);
-    view_put_payload(m, name, scene->how, scene->steps != NULL ? &of : NULL, value);
+    view_put_payload(m, name, scene->how, &of, value);
 }
 
 /* Of what no schema speaks. */
-static void put_free(struct view_map *m, const struct view_scene *scene, const char *name,
-                     aiki_view value)
+static struct value_of free_value(const struct view_scene *scene, const struct event *e)
 {
-    view_put_payload(m, name, scene->how, NULL, value);
+    struct value_of of = {.kind = VALUE_FREE};
+    if (scene->steps == NULL)
+        return of;
+    of = steps_value(scene->steps, e, false);
+    if (of.kind == STEP_CHILD)
+        of.home = of.name; /* of a child, perhaps of another plugin */
+    of.kind = VALUE_FREE;
+    return of;
+}
+
+static void put_free(struct view_map *m, const struct view_scene *scene, const struct event *e,
+                     const char *name, aiki_view value)
+{
+    const struct value_of of = free_value(scene, e);
+    view_put_payload(m, name, scene->how, &of, value);
+}
+
+static void put_error(struct view_map *m, const struct view_scene *scene, const struct event *e,
+                      aiki_view error)
+{
+    const struct value_of of = free_value(scene, e);
+    view_put_error(m, "error", scene->how, &of, error);
 }
 
 static void put_started(struct view_map *m, const struct view_scene *scene, const struct event *e)
@@ -102,9 +122,9 @@ static void put_step_begun(struct view_map *m, const struct view_scene *scene, c
         put_child(m, scene->run, e);
 }
 
-static void put_attempt(struct view_map *m, const struct event *e)
+static void put_attempt(struct view_map *m, const struct view_scene *scene, const struct event *e)
 {
-    view_put_raw(m, "error", e->as.step.error);
+    put_error(m, scene, e, e->as.step.error);
     view_put_uint(m, "duration_us", (uint64_t)e->as.step.duration_us);
     if (e->as.step.options.size_bytes > 0)
         view_put_retry(m, "retry", e->as.step.options);
@@ -115,7 +135,7 @@ static void put_attempt_failed(struct view_map *m, const struct view_scene *scen
     put_step(m, scene, e);
     view_put_uint(m, "attempt", e->as.step.attempt);
     view_put_time(m, "next_at", e->as.step.next_at_ms);
-    put_attempt(m, e);
+    put_attempt(m, scene, e);
 }
 
 static void put_step_done(struct view_map *m, const struct view_scene *scene, const struct event *e)
@@ -124,7 +144,7 @@ static void put_step_done(struct view_map *m, const struct view_scene *scene, co
     view_put_uint(m, "attempt", e->as.step.attempt);
     view_put_text(m, "outcome", view_of(outcome_name(e->as.step.outcome)));
     put_value(m, scene, e, "output", true, e->as.step.value);
-    put_attempt(m, e);
+    put_attempt(m, scene, e);
 }
 
 static void put_warned(struct view_map *m, const struct view_scene *scene, const struct event *e)
@@ -135,7 +155,7 @@ static void put_warned(struct view_map *m, const struct view_scene *scene, const
     view_put_text(m, "value", view_of(e->as.step.warned == WARNED_INPUT    ? "input"
                                       : e->as.step.warned == WARNED_OUTPUT ? "output"
                                                                            : "recorded"));
-    view_put_raw(m, "error", e->as.step.error);
+    put_error(m, scene, e, e->as.step.error);
 }
 
 static void put_control(struct view_map *m, const struct event *e)
@@ -152,21 +172,21 @@ static void put_child_done(struct view_map *m, const struct view_scene *scene, c
     view_put_id(m, "child", &e->as.child_done.child);
     view_put_text(m, "state", view_of(run_state_name(e->as.child_done.state)));
     put_value(m, scene, e, "output", true, e->as.child_done.output);
-    view_put_raw(m, "error", e->as.child_done.error);
+    put_error(m, scene, e, e->as.child_done.error);
 }
 
-static void put_run_retried(struct view_map *m, const struct event *e)
+static void put_run_retried(struct view_map *m, const struct view_scene *scene, const struct event *e)
 {
     view_put_uint(m, "from_seq", e->as.run_retried.from_seq);
     view_put_uint(m, "attempt", e->as.run_retried.attempt);
     view_put_time(m, "next_at", e->as.run_retried.next_at_ms);
-    view_put_raw(m, "error", e->as.run_retried.error);
+    put_error(m, scene, e, e->as.run_retried.error);
     view_put_text(m, "reason", e->as.run_retried.reason);
     view_put_text(m, "actor", e->as.run_retried.actor);
     view_put_text(m, "ref", e->as.run_retried.ref);
 }
 
-static void put_crashed(struct view_map *m, const struct event *e)
+static void put_crashed(struct view_map *m, const struct view_scene *scene, const struct event *e)
 {
     if (e->as.crashed.attempt > 0) {
         put_hex(m, "address", e->as.crashed.address.bytes, ADDRESS_BYTES);
@@ -177,7 +197,7 @@ static void put_crashed(struct view_map *m, const struct event *e)
     view_put_text(m, "name", e->as.crashed.name);
     view_put_bool(m, "charged", e->as.crashed.charged);
     put_hex(m, "build", e->as.crashed.build.data, (size_t)e->as.crashed.build.size_bytes);
-    view_put_raw(m, "error", e->as.crashed.error);
+    put_error(m, scene, e, e->as.crashed.error);
 }
 
 static void put_unblocked(struct view_map *m, const struct event *e)
@@ -207,19 +227,19 @@ static void put_body(struct view_map *m, const struct view_scene *scene, const s
     case EVENT_HEARTBEAT:
         put_step(m, scene, e);
         view_put_uint(m, "attempt", e->as.step.attempt);
-        put_free(m, scene, "details", e->as.step.value);
+        put_free(m, scene, e, "details", e->as.step.value);
         break;
     case EVENT_WARNED: put_warned(m, scene, e); break;
     case EVENT_SIGNAL:
         view_put_text(m, "name", e->as.signal.name);
-        put_free(m, scene, "payload", e->as.signal.payload);
+        put_free(m, scene, e, "payload", e->as.signal.payload);
         view_put_text(m, "ref", e->as.signal.ref);
         break;
     case EVENT_COMPLETED: put_value(m, scene, e, "output", true, e->as.completed.output); break;
     case EVENT_FAILED:
     case EVENT_CANCELLED:
-    case EVENT_TIMED_OUT: view_put_raw(m, "error", e->as.failed.error); break;
-    case EVENT_BLOCKED: view_put_raw(m, "error", e->as.blocked.error); break;
+    case EVENT_TIMED_OUT: put_error(m, scene, e, e->as.failed.error); break;
+    case EVENT_BLOCKED: put_error(m, scene, e, e->as.blocked.error); break;
     case EVENT_CANCEL_REQUESTED:
     case EVENT_TERMINATED:
     case EVENT_PAUSED:
@@ -228,8 +248,8 @@ static void put_body(struct view_map *m, const struct view_scene *scene, const s
     case EVENT_WOKEN: put_control(m, e); break;
     case EVENT_CHILD_DONE: put_child_done(m, scene, e); break;
     case EVENT_JOINED: view_put_id(m, "run", &e->as.joined.parent); break;
-    case EVENT_RUN_RETRIED: put_run_retried(m, e); break;
-    case EVENT_CRASHED: put_crashed(m, e); break;
+    case EVENT_RUN_RETRIED: put_run_retried(m, scene, e); break;
+    case EVENT_CRASHED: put_crashed(m, scene, e); break;
     case EVENT_UNBLOCKED: put_unblocked(m, e); break;
     default: break; /* CANCEL_SEEN: nothing more to say */
     }

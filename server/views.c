@@ -227,6 +227,13 @@ void view_put_payload(struct view_map *m, const char *name, const struct shown *
     shown_payload(m->w, how, of, payload);
 }
 
+void view_put_error(struct view_map *m, const char *name, const struct shown *how,
+                    const struct value_of *of, aiki_view error)
+{
+    view_name(m, name);
+    shown_error(m->w, how, of, error);
+}
+
 void view_put_id(struct view_map *m, const char *name, const struct aiki_id *id)
 {
     view_name(m, name);
@@ -289,8 +296,16 @@ uint32_t view_state(uint32_t state, uint64_t flags)
     return RUN_CANCELLING;
 }
 
-void view_run_fields(struct view_map *m, const struct run_row *row, uint32_t state)
+struct value_of view_row_value(const struct run_row *row)
 {
+    return (struct value_of){.kind = VALUE_FREE,
+                             .home = row->workflow,
+                             .build = row->build.size_bytes == HASH_BYTES ? row->build.data : NULL};
+}
+
+void view_run_fields(struct view_map *m, const struct shown *how, const struct run_row *row, uint32_t state)
+{
+    const struct value_of of = view_row_value(row);
     view_put_id(m, "id", &row->id);
     view_put_text(m, "workflow", row->workflow);
     view_put_text(m, "version", row->version);
@@ -316,7 +331,7 @@ void view_run_fields(struct view_map *m, const struct run_row *row, uint32_t sta
     view_put_uint(m, "seq", row->seq);
     view_put_uint(m, "duplicates", row->duplicates);
     put_waits(m, row->waits);
-    view_put_raw(m, "error", row->reason);
+    view_put_error(m, "error", how, &of, row->reason);
 }
 
 void view_absorbed(aiki_writer *w, aiki_view absorbed)

@@ -44,6 +44,8 @@ void view_put_time(struct view_map *m, const char *name, int64_t at_ms);
 void view_put_raw(struct view_map *m, const char *name, aiki_view value);
 void view_put_payload(struct view_map *m, const char *name, const struct shown *how,
                       const struct value_of *of, aiki_view payload);
+void view_put_error(struct view_map *m, const char *name, const struct shown *how,
+                    const struct value_of *of, aiki_view error);
 void view_put_id(struct view_map *m, const char *name, const struct aiki_id *id);
 /* As JSON Schema; nil when there is none. */
 void view_put_schema(struct view_map *m, const char *name, aiki_view schema);
@@ -54,14 +56,16 @@ void view_put_retry(struct view_map *m, const char *name, aiki_view retry);
  * somebody to act. state: of flow_display_state. */
 uint32_t view_state(uint32_t state, uint64_t flags);
 /* What every document says of a run. state: as people are to see it. */
-void view_run_fields(struct view_map *m, const struct run_row *row, uint32_t state);
+void view_run_fields(struct view_map *m, const struct shown *how, const struct run_row *row, uint32_t state);
+/* Whose the error of a run is. */
+struct value_of view_row_value(const struct run_row *row);
 /* Who was answered with this run instead of a new one: an array of {at, actor}. */
 void view_absorbed(aiki_writer *w, aiki_view absorbed);
 /* How a history is shown. */
 struct view_scene {
     const struct aiki_id *run;
     const struct shown *how;
-    const struct steps *steps; /* it knows the event and all before; NULL: nothing is hidden */
+    const struct steps *steps; /* it knows the event and all before; NULL: nothing is hidden, as `how` says */
 };
 /* One map; view_event.c. hash: chain value up to this event. */
 void view_event(aiki_writer *w, const struct view_scene *scene, const struct event *e,

@@ -47,23 +47,20 @@ int report_started(struct cli *cli, const struct report *r)
     return print_object(cli, &w);
 }
 
-/* output: of one that ended well. */
-static int print_outcome_object(struct cli *cli, const struct report *r, int32_t state,
-                                const aiki_outcome *o, aiki_view output)
+/* what: "output" or "error", as the server shows it; NULL: it has not ended. */
+static int print_outcome_object(struct cli *cli, const struct report *r, int32_t state, const char *what,
+                                aiki_view value)
 {
     static const uint8_t nil = 0xc0;
     AUTO(buf) aiki_writer w;
     buf_init(&w);
-    begin_object(&w, r, o != NULL ? 2 : 1);
+    begin_object(&w, r, what != NULL ? 2 : 1);
     aiki_mp_str(&w, "state");
     aiki_mp_str(&w, aiki_run_state_name(state));
-    if (o != NULL && o->error != NULL) {
-        aiki_mp_str(&w, "error");
-        error_write(&w, o->error);
-    } else if (o != NULL) {
-        aiki_mp_str(&w, "output");
-        aiki_mp_raw(&w, output.size_bytes > 0 ? output.data : &nil,
-                    output.size_bytes > 0 ? output.size_bytes : 1);
+    if (what != NULL) {
+        aiki_mp_str(&w, what);
+        aiki_mp_raw(&w, value.size_bytes > 0 ? value.data : &nil,
+                    value.size_bytes > 0 ? value.size_bytes : 1);
     }
     return print_object(cli, &w);
 }
@@ -109,8 +106,9 @@ static int print_outcome(struct cli *cli, const struct report *r, const aiki_out
     aiki_mp_str(&args, "full");
     aiki_mp_bool(&args, true);
     int code = cli_query(cli, "runs.get", &args, &run);
+    const char *what = o->error != NULL ? "error" : "output";
     if (code == EXIT_OK && cli->json)
-        code = print_outcome_object(cli, r, o->state, o, doc_get(run, "output"));
+        code = print_outcome_object(cli, r, o->state, what, doc_get(run, what));
     else if (code == EXIT_OK &&
              print_json(doc_get(run, "output"), out_is_terminal() ? 2 : 0, &cli->err) != AIKI_OK)
         code = cli_fail(cli, cli->err.status, &cli->err);
@@ -127,10 +125,8 @@ int report_wait(struct cli *cli, const struct report *r, int64_t timeout_ms)
     if (o == NULL)
         return cli_fail(cli, st, &cli->err);
     int code = EXIT_OK;
-    if (st == AIKI_OK)
+    if (st == AIKI_OK || cli->json)
         code = print_outcome(cli, r, o);
-    else if (cli->json)
-        code = print_outcome_object(cli, r, o->state, o, (aiki_view){NULL, 0});
     else
         (void)cli_fail(cli, AIKI_FAILED, &cli->err);
     aiki_client_free(o);

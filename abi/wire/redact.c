@@ -2,6 +2,7 @@
 #include "wire/redact.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MORE_SIZE = 48 };
@@ -108,6 +109,128 @@ static void redact_record(aiki_writer *w, const aiki_record_def *def, bool unnam
 void redact_value(aiki_writer *w, const aiki_record_def *def, bool unnamed, aiki_view value)
 {
     redact_record(w, def, unnamed, value);
+}
+
+/* ---- names ------------------------------------------------------------------------------- */
+
+/* Where the name is, or belongs. */
+static size_t find_name(const struct redact_names *names, aiki_view name, bool *ret_there)
+{
+    size_t low = 0, high = names->count;
+    *ret_there = false;
+    while (low < high && !*ret_there) {
+        size_t middle = low + (high - low) / 2;
+        const char *other = names->sorted[middle];
+        size_t size = strlen(other), common = size < name.size_bytes ? size : (size_t)name.size_bytes;
+        int order = common > 0 ? memcmp(name.data, other, common) : 0;
+        if (order == 0)
+            order = (name.size_bytes > size) - (name.size_bytes < size);
+        *ret_there = order == 0;
+        if (order > 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return high;
+}
+
+static aiki_status add_name(struct redact_names *names, const char *name)
+{
+    bool there;
+    size_t at = find_name(names, (aiki_view){(const uint8_t *)name, strlen(name)}, &there);
+    if (there)
+        return AIKI_OK;
+    if (names->count == names->capacity) {
+        size_t capacity = names->capacity == 0 ? 8 : names->capacity * 2;
+        const char **grown = (const char **)realloc((void *)names->sorted, capacity * sizeof(grown[0]));
+        if (grown == NULL)
+            return AIKI_NOMEM;
+        names->sorted = grown;
+        names->capacity = capacity;
+    }
+    memmove((void *)&names->sorted[at + 1], (void *)&names->sorted[at],
+            (names->count - at) * sizeof(names->sorted[0]));
+    names->sorted[at] = name;
+    names->count++;
+    return AIKI_OK;
+}
+
+/* Recurses as deep as the record, AIKI_RECORD_DEPTH_MAX. */
+static aiki_status add_fields(struct redact_names *names, const aiki_record_def *def, bool all)
+{
+    aiki_status status = AIKI_OK;
+    for (uint32_t i = 0; i < def->field_count && status == AIKI_OK; i++) {
+        const aiki_field_def *f = aiki_record_field(def, i);
+        bool marked = all || f->pii != 0;
+        if (marked)
+            status = add_name(names, f->name);
+        if (status == AIKI_OK && f->record != NULL)
+            status = add_fields(names, f->record, marked);
+    }
+    return status;
+}
+
+aiki_status redact_names_add(struct redact_names *names, const aiki_record_def *def)
+{
+    return add_fields(names, def, false);
+}
+
+void redact_names_deinit(struct redact_names *names)
+{
+    free((void *)names->sorted);
+    *names = (struct redact_names){.sorted = NULL};
+}
+
+bool redact_names_have(const struct redact_names *names, aiki_view name)
+{
+    bool there;
+    (void)find_name(names, name, &there);
+    return there;
+}
+
+static void copy_named(aiki_writer *w, const struct redact_names *names, aiki_reader *r);
+
+static void copy_pair(aiki_writer *w, const struct redact_names *names, aiki_reader *r)
+{
+    aiki_mp_item key = {.type = AIKI_MP_END}, value = {.type = AIKI_MP_END};
+    (void)aiki_mp_peek(r, &key); /* it was checked */
+    copy(w, aiki_mp_value(r));
+    (void)aiki_mp_peek(r, &value);
+    if (key.type == AIKI_MP_STR && value.type != AIKI_MP_NIL && redact_names_have(names, key.bytes))
+        copy(w, hidden(r));
+    else
+        copy_named(w, names, r);
+}
+
+/* Recurses as deep as the value, AIKI_MP_DEPTH_MAX. */
+static void copy_named(aiki_writer *w, const struct redact_names *names, aiki_reader *r)
+{
+    aiki_mp_item item = {.type = AIKI_MP_END};
+    (void)aiki_mp_peek(r, &item);
+    if (item.type != AIKI_MP_MAP && item.type != AIKI_MP_ARRAY) {
+        copy(w, aiki_mp_value(r));
+        return;
+    }
+    (void)aiki_mp_next(r, &item);
+    if (item.type == AIKI_MP_MAP)
+        aiki_mp_map(w, item.as.count);
+    else
+        aiki_mp_array(w, item.as.count);
+    for (uint64_t i = 0; i < item.as.count; i++)
+        if (item.type == AIKI_MP_MAP)
+            copy_pair(w, names, r);
+        else
+            copy_named(w, names, r);
+}
+
+void redact_named(aiki_writer *w, const struct redact_names *names, aiki_view value)
+{
+    aiki_reader r;
+    aiki_reader_init(&r, value);
+    if (names->count == 0)
+        copy(w, value);
+    else
+        copy_named(w, names, &r);
 }
 
 /* ---- what is long ------------------------------------------------------------------------ */

@@ -557,6 +557,11 @@ void schema_write_json_schema(aiki_writer *w, const struct schema *s)
 
 bool schema_has_marks(const struct schema *s) { return redact_has_marks(s->root); }
 
+aiki_status schema_add_marks(const struct schema *s, struct redact_names *names)
+{
+    return redact_names_add(names, s->root);
+}
+
 void schema_redact(aiki_writer *w, const struct schema *s, bool unnamed, aiki_view value)
 {
     redact_value(w, s->root, unnamed, value);

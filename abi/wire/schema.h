@@ -38,6 +38,9 @@ void schema_write_json_schema(aiki_writer *w, const struct schema *s);
 
 /* Whether it marks any field as personal data. */
 bool schema_has_marks(const struct schema *s);
+struct redact_names;
+/* Add the names of those, as redact_names_add; they live as long as the schema. */
+aiki_status schema_add_marks(const struct schema *s, struct redact_names *names);
 /* Append the value without that; see redact.h. */
 void schema_redact(aiki_writer *w, const struct schema *s, bool unnamed, aiki_view value);
 

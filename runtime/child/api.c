@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/utf8.h"
 #include "child/fit.h"
+#include "child/stack.h"
 #include "wire/error.h"
 #include "wire/keys.h"
 #include "wire/version.h"
@@ -92,7 +93,10 @@ static aiki_status api_fail(aiki_run *handle, const aiki_error *error)
     if (error != NULL && is_running(r)) {
         aiki_error e = *error;
         e.status = e.status == AIKI_OK ? AIKI_FAILED : e.status;
-        r->fail_error = run_error_map(r, &e);
+        aiki_writer map = run_writer(r), stack = run_writer(r);
+        stack_write(&stack, (void (*)(void))r->workflow->def.fn);
+        error_write_stack(&map, &e, aiki_writer_view(&stack));
+        r->fail_error = map.status == AIKI_OK ? aiki_writer_view(&map) : (aiki_view){NULL, 0};
     }
     return AIKI_FAILED;
 }

@@ -51,6 +51,16 @@ def test_a_failed_task_names_its_line_build_and_input(stacks):
     assert "compile the plugin with -g" not in shown
 
 
+def test_a_workflow_that_fails_names_its_line(stacks):
+    s = stacks(plugins=["personal"])
+    line = line_of("semantics/personal.c", '"UNWELCOME"')
+    run = s.start("personal", {"name": "Ada", "fault": "run"})
+    s.outcome(run)
+    stack = next(e for e in s.history(run) if e["kind"] == "failed")["error"]["stack"]
+    assert stack[-1].endswith(f" semantics/personal.c:{line}"), stack
+    assert f"semantics/personal.c:{line}" in s.aiki("runs", "inspect", run).stdout
+
+
 def test_a_crash_names_its_line(stacks):
     s = stacks(plugins=["crash"], env={"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1"})
     line = line_of("support/plugins/crash.c", "*nowhere = 1;")

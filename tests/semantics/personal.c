@@ -7,6 +7,8 @@
  * "fault" the task fails, or the workflow itself.
  *
  *   personal-later {...}    the letter alone, after the signal "go"
+ *   personal-talk {...}     values of which no schema speaks, and yet with names that are marked: it writes one
+ *                           down, takes another by the signal "note", and a task and the run fail with it
  *   echo-anything ANY       answers its input, of which no schema speaks
  */
 #include <string.h>
@@ -71,6 +73,45 @@ static aiki_status later(aiki_run *run, const struct person *in, struct letter *
 }
 AIKI_WORKFLOW_TYPED(later, "personal-later", "1.0.0", person, letter);
 
+/* {"street": "Via Appia", "answer": 42} */
+static aiki_status put_address(void *arg, aiki_writer *w)
+{
+    (void)arg;
+    aiki_mp_map(w, 2);
+    aiki_mp_str(w, "street");
+    aiki_mp_str(w, "Via Appia");
+    aiki_mp_str(w, "answer");
+    aiki_mp_int(w, 42);
+    return AIKI_OK;
+}
+
+static aiki_status complain(aiki_call *call, aiki_view input)
+{
+    aiki_error cause = AIKI_ERROR_INIT, top = AIKI_ERROR_INIT;
+    aiki_writer details = aiki_call_writer(call);
+
+    (void)input;
+    (void)put_address(NULL, &details);
+    cause.status = top.status = AIKI_FAILED;
+    cause.details = top.details = aiki_writer_view(&details);
+    top.cause = &cause;
+    top.flags = AIKI_ERROR_FINAL;
+    (void)call->api->heartbeat(call, aiki_writer_view(&details));
+    return call->api->fail(call, &top);
+}
+
+static aiki_status talk(aiki_run *run, const struct person *in, struct letter *out, aiki_error *err)
+{
+    aiki_view value;
+
+    (void)in;
+    (void)out;
+    AIKI_TRY(aiki_record_once(run, "address", put_address, NULL, &value, err));
+    AIKI_TRY(aiki_wait_signal(run, "note", AIKI_FOREVER_MS, &value, err));
+    return aiki_task(run, "complain", value, NULL, err);
+}
+AIKI_WORKFLOW_TYPED(talk, "personal-talk", "1.0.0", person, letter);
+
 /* Nobody has said what it takes. */
 static aiki_status echo(aiki_run *run, aiki_view input, aiki_error *err)
 {
@@ -79,6 +120,6 @@ static aiki_status echo(aiki_run *run, aiki_view input, aiki_error *err)
 }
 
 AIKI_PLUGIN("personal", "1.0.0",
-            AIKI_WORKFLOWS(write_letter_workflow, personal_workflow, later_workflow,
+            AIKI_WORKFLOWS(write_letter_workflow, personal_workflow, later_workflow, talk_workflow,
                            AIKI_WORKFLOW("echo-anything", "1.0.0", echo)),
-            AIKI_TASKS(book_task));
+            AIKI_TASKS(book_task, AIKI_TASK("complain", complain)));

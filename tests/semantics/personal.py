@@ -107,6 +107,34 @@ def test_a_page_that_is_waited_for_is_shown_the_same_way(common):
         assert next(e for e in page["events"] if e["kind"] == "completed")["output"]["to"] == seen
 
 
+ADDRESS = {"street": "Via Appia", "answer": 42}
+
+
+def test_values_without_a_schema_are_shown_without_what_has_a_marked_name(common):
+    """Signals, values written down, heartbeats, details of errors and of their causes."""
+    run = common.start("personal-talk", ADA)
+    until(lambda: common.state(run) == "awaiting_signal", "it waits")
+    common.signal(run, "note", {"to": ["Ada", "Ada"], "list": [ADDRESS]})
+    assert common.outcome(run)["state"] == "failed"
+    hidden = dict(ADDRESS, street="[redacted]")
+    events = common.history(run)
+    no_secrets(events)
+    assert next(e for e in events if e["kind"] == "signal")["payload"] == {"to": "[redacted]", "list": [hidden]}
+    assert next(e for e in events if e.get("step") == "side")["output"] == hidden
+    for event in events:
+        if event["kind"] in ("step_done", "failed") and event["error"]:
+            assert event["error"]["details"] == event["error"]["cause"]["details"] == hidden, event
+    for path in (f"/v1/runs/{run}", f"/v1/runs/{run}/result", f"/v1/runs/{run}/tree", "/v1/runs", "/v1/dead-letters",
+                 f"/v1/dead-letters/{run}"):
+        no_secrets(common.get(path))
+    for command in (["runs", "inspect", run], ["runs", "result", run, "--json"], ["runs", "list", "--json"]):
+        no_secrets(common.aiki(*command, check=False).stdout)
+    revealed = common.get(f"/v1/runs/{run}/history?reveal=true")["events"]
+    assert next(e for e in revealed if e["kind"] == "failed")["error"]["cause"]["details"] == ADDRESS
+    assert next(e for e in revealed if e["kind"] == "signal")["payload"]["to"] == ["Ada", "Ada"]
+    assert common.get(f"/v1/runs/{run}?reveal=true")["error"]["details"] == ADDRESS
+
+
 def test_it_stays_hidden_when_the_plugin_is_gone_and_the_server_was_restarted(stacks):
     s = stacks(plugins=["personal"])
     run = s.start("personal", ADA)

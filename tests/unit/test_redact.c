@@ -137,6 +137,44 @@ static void marks_are_found_at_any_depth(void **state)
     assert_false(redact_has_marks(&plain_record));
 }
 
+/* Where no record speaks of a value, names decide: of marked fields, and of all below a marked record. */
+static void names_are_hidden_at_any_depth(void **state)
+{
+    static const struct {
+        const char *given, *shown;
+    } named[] = {
+        {"82a46e616d65a3416461a463697479a4526f6d65", "82a46e616d65" R "a463697479a4526f6d65"},
+        {"9181a16e81a6737472656574a141", "9181a16e81a6737472656574" R},
+        {"81a46e616d6593010203", "81a46e616d65" R},
+        {"81a46e616d65c0", "81a46e616d65c0"},
+        {"8105a46e616d65", "8105a46e616d65"}, /* a name that is a value, or no text */
+        {"a3416461", "a3416461"},
+        {"c0", "c0"},
+    };
+    static const char *const hidden[] = {"name", "born", "face", "tags", "street"};
+    struct redact_names names = {.count = 0};
+    (void)state;
+    assert_int_equal(redact_names_add(&names, &plain_record), AIKI_OK);
+    assert_int_equal(names.count, 0);
+    for (int twice = 0; twice < 2; twice++)
+        assert_int_equal(redact_names_add(&names, &person_record), AIKI_OK);
+    assert_int_equal(names.count, sizeof(hidden) / sizeof(hidden[0]));
+    for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++)
+        assert_true(redact_names_have(&names, (aiki_view){(const uint8_t *)hidden[i], strlen(hidden[i])}));
+    assert_false(redact_names_have(&names, (aiki_view){(const uint8_t *)"nam", 3}));
+    assert_false(redact_names_have(&names, (aiki_view){(const uint8_t *)"names", 5}));
+    for (size_t i = 0; i < sizeof(named) / sizeof(named[0]); i++) {
+        uint8_t expected[64];
+        aiki_view want = hex(named[i].shown, expected);
+        aiki_writer w;
+        aiki_writer_init_fixed(&w, shown, sizeof(shown));
+        redact_named(&w, &names, hex(named[i].given, given));
+        assert_int_equal(w.size_bytes, want.size_bytes);
+        assert_memory_equal(w.data, want.data, want.size_bytes);
+    }
+    redact_names_deinit(&names);
+}
+
 /* ---- what is long ------------------------------------------------------------------------ */
 
 static aiki_view shorten(aiki_view value, uint64_t bytes_max)
@@ -200,6 +238,7 @@ int main(void)
         cmocka_unit_test(every_shape_is_hidden),
         cmocka_unit_test(damaged_values_are_shown_without_it),
         cmocka_unit_test(marks_are_found_at_any_depth),
+        cmocka_unit_test(names_are_hidden_at_any_depth),
         cmocka_unit_test(texts_are_cut_and_say_by_how_much),
         cmocka_unit_test(lists_and_maps_end_early),
     };
