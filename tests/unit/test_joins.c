@@ -214,6 +214,32 @@ static void who_can_go_on_closes_no_circle(void **state)
     assert_int_equal(end_of_share(f, &a).as.child_done.state, 0);
 }
 
+/* So does one that has an open wait for a signal: it may come, and then all of them end. */
+static void who_waits_for_a_signal_closes_no_circle(void **state)
+{
+    struct fixture *f = *state;
+    struct msg_OK ok;
+    struct parent a = start_shared(f, ":a");
+    begin(f, &a, &(struct brood){.workflow = "order", .count = 1, .next = NEXT_CONTINUE,
+                                 .close_policy = CLOSE_ABANDON, .key = ":b", .shared = true});
+    forget(f);
+    struct parent b = claim_child(f, &a);
+    share_as(f, &b, ":a", 0);
+    const struct wait child = {.kind = STEP_CHILD, .name = view_of("order"), .since_ms = 1, .key = view_of(":b")};
+    const struct wait go = {.kind = STEP_SIGNAL, .name = view_of("go"), .since_ms = 1};
+    park_for(f, &a, (const struct wait[]){child, go}, 2, 0);
+    assert_int_equal(end_of_share(f, &a).as.child_done.state, 0);
+    assert_int_equal(end_of_share(f, &b).as.child_done.state, 0);
+    say(f, CLIENT, SIGNAL, 7, .run = a.run, .name = view_of("go"));
+    turn(f);
+    expect(f, CLIENT, 7, OK, &ok);
+    assert_int_equal(state_of(f, a.run), RUN_QUEUED);
+    finish(f, a.run, claim_run(f, a.run));
+    turn(f);
+    forget(f);
+    assert_int_equal(end_of_share(f, &b).as.child_done.state, RUN_COMPLETED);
+}
+
 /* So long, the first waiting for the last: found up to the limit, and beyond it left alone. */
 static void circle_of(struct fixture *f, unsigned count, bool found)
 {
@@ -307,6 +333,7 @@ int main(void)
         CASE(who_has_ended_closes_no_circle),
         CASE(who_does_not_wait_closes_no_circle),
         CASE(who_can_go_on_closes_no_circle),
+        CASE(who_waits_for_a_signal_closes_no_circle),
         CASE(circles_are_found_up_to_a_limit),
         CASE(a_call_made_again_fails_again),
         CASE(a_shared_child_that_fails_frees_its_key),
