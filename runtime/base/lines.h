@@ -4,7 +4,7 @@
  *
  *   head | rows, by address | offset of each file's name | names, each with a NUL
  *
- * In the byte order of the machine: it never leaves it, nor outlives the runtime. Readers believe no
+ * In the byte order of the machine, which it never leaves. It is kept with its build (intake/keep.h). Readers believe no
  * number in it. Limits: LINES_FILE_BYTES_MAX, LINES_NAME_BYTES_MAX; a plugin with more has no lines.
  */
 #ifndef BASE_LINES_H
@@ -30,6 +30,8 @@ struct lines_row {
     uint32_t file, line; /* line 0: nothing is known from here on */
 };
 
+/* A file of that size that begins like this is whole. */
+bool lines_fit(const struct lines_head *head, uint64_t size_bytes);
 /* "DIR/BUILD.lines" for "DIR/BUILD.N.so". False: it has another form, or there is no room. */
 bool lines_path(const char *copy, char *ret, size_t size_bytes);
 

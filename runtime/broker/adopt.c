@@ -17,7 +17,6 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "intake/lines.h"
 #include "wire/error.h"
 
 struct adoption {
@@ -47,7 +46,7 @@ static void admit_on_pool(uv_work_t *work)
 {
     struct adoption *a = container_of(work, struct adoption, work);
     /* The state directory has been nobody else's since it came, and what it needs was allowed then. */
-    const struct admit_options copying = {.any_owner = true};
+    const struct admit_options copying = {.any_owner = true, .keep = a->owner->keep, .kept_first = true};
     const struct admit_options probing = {.executable = a->executable,
                                           .sandbox = a->sandbox,
                                           .name = a->file,
@@ -62,7 +61,7 @@ static void admit_on_pool(uv_work_t *work)
     if (a->status == AIKI_OK && admit_probe(a->file, &probing, &a->result, &unprobed) != AIKI_OK)
         log_info("intake", "the kept build %s has to be loaded to know it: %s", a->path, unprobed.message);
     if (a->status == AIKI_OK)
-        lines_make(a->result.copy);
+        admit_lines(&probing, &a->result);
 }
 
 /* Otherwise what was in the way may be gone when the next process looks. */

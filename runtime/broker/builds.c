@@ -18,7 +18,6 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "intake/lines.h"
 #include "wire/error.h"
 #include "wire/message.h"
 
@@ -252,7 +251,7 @@ static void admit_on_thread(struct crew_job *work)
     struct admit_job *job = container_of(work, struct admit_job, work);
     job->status = admit_file(job->path, job->draft, &job->options, &job->result, &job->err);
     if (job->status == AIKI_OK && !job->result.known)
-        lines_make(job->result.copy);
+        admit_lines(&job->options, &job->result);
 }
 
 static void cleanup_admit_job(struct admit_job **job)
@@ -310,6 +309,7 @@ static struct admit_job *create_job(struct builds *bs, struct plugin_file *f)
     job->options.keys_dir = job->keys_dir;
     job->options.sandbox = job->sandbox;
     job->options.keep = bs->keep;
+    job->options.kept_first = f->serving == NULL && f->candidate == NULL; /* it may have served before this process */
     for (unsigned i = 0; i < KNOWN_BUILDS_MAX; i++)
         job->options.known[i] = job->known[i];
     job->owner = bs;

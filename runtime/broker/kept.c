@@ -237,6 +237,8 @@ void kept_note(struct build *b)
     aiki_error err = {.struct_size = sizeof(err)};
     buf_init(&sandbox);
     build_write_sandbox(b, &sandbox);
+    if (b->answer.descriptor.size_bytes > 0 && !b->noted)
+        keep_write_lines(b->owner->keep, b->hash, b->copy);
     if (b->answer.descriptor.size_bytes > 0 && !b->noted &&
         keep_write_note(b->owner->keep, b->owner->options.executable, b->hash, aiki_writer_view(&sandbox),
                         &b->answer, &err) != AIKI_OK)

@@ -27,10 +27,7 @@ static void take(const uint8_t *file, uint64_t size_bytes)
     memcpy(&head, file, sizeof(head));
     uint64_t rows_bytes = head.row_count * (uint64_t)sizeof(struct lines_row);
     uint64_t files_bytes = head.file_count * (uint64_t)sizeof(uint32_t);
-    if (memcmp(head.magic, LINES_MAGIC, sizeof(head.magic)) != 0 || head.names_bytes == 0 ||
-        head.names_bytes > size_bytes ||
-        size_bytes != sizeof(head) + rows_bytes + files_bytes + head.names_bytes ||
-        file[size_bytes - 1] != '\0')
+    if (!lines_fit(&head, size_bytes) || file[size_bytes - 1] != '\0')
         return;
     lines.names_at = (const uint32_t *)(const void *)(file + sizeof(head) + rows_bytes);
     lines.names = (const char *)file + sizeof(head) + rows_bytes + files_bytes;

@@ -14,6 +14,7 @@
 #include "base/sandbox.h"
 #include "intake/elf.h"
 #include "intake/keys.h"
+#include "intake/lines.h"
 #include "intake/lint.h"
 #include "intake/trust.h"
 #include "wire/error.h"
@@ -109,6 +110,86 @@ static aiki_status copy_bytes(int from, int to, const char *to_path, const struc
     return AIKI_OK;
 }
 
+static aiki_status map_copy(int fd, uint64_t size, aiki_view *ret, aiki_error *err)
+{
+    void *map = size > 0 ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
+    if (map == MAP_FAILED)
+        return error_set(err, AIKI_NOMEM, "cannot map %llu bytes", (unsigned long long)size);
+    *ret = (aiki_view){map, size};
+    return AIKI_OK;
+}
+
+static void unmap_copy(aiki_view bytes)
+{
+    if (bytes.data != NULL)
+        munmap((void *)(uintptr_t)bytes.data, bytes.size_bytes);
+}
+
+/* The bytes of the copy, mapped, and their hash. */
+static aiki_status copy_aside(int from, const struct stat *before, const char *draft_path, struct admission *a,
+                              aiki_view *ret_bytes, aiki_error *err)
+{
+    AUTO(close_fd) int to = open(draft_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (to < 0)
+        return cache_failed(draft_path, err);
+    aiki_status st = copy_bytes(from, to, draft_path, before, err);
+    if (st == AIKI_OK)
+        st = map_copy(to, (uint64_t)before->st_size, ret_bytes, err);
+    if (st == AIKI_OK)
+        hash_parts(a->build, ret_bytes, 1);
+    return st;
+}
+
+/* ---- what is there already ----------------------------------------------------------------- */
+
+/* False: it does not read. What it said is checked against other bytes, so it may even change meanwhile. */
+static bool hash_source(int from, uint8_t ret[BUILD_BYTES])
+{
+    uint8_t chunk[64 * 1024];
+    struct hash_state state;
+    ssize_t n;
+    off_t at = 0;
+    hash_begin(&state);
+    while ((n = pread(from, chunk, sizeof(chunk), at)) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 || (at += n) > PLUGIN_BYTES_MAX)
+            return false;
+        hash_more(&state, (aiki_view){chunk, (uint64_t)n});
+    }
+    hash_end(&state, ret);
+    return true;
+}
+
+/* Nobody but us could have written it since it was hashed, as with a copy. */
+static bool map_own(const char *path, aiki_view *ret)
+{
+    struct stat s;
+    AUTO(close_fd) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    return fd >= 0 && fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_uid == geteuid() &&
+           (s.st_mode & (S_IWGRP | S_IWOTH)) == 0 && map_copy(fd, (uint64_t)s.st_size, ret, NULL) == AIKI_OK;
+}
+
+/* The same bytes were kept: they get the draft's name, and are what is looked at. False: a copy has to be made. */
+static bool take_kept(int from, const char *draft_path, const struct admit_options *o, struct admission *a,
+                      aiki_view *ret_bytes)
+{
+    uint8_t build[BUILD_BYTES];
+    if (!o->kept_first || o->keep == NULL || !hash_source(from, build) ||
+        !keep_lend_copy(o->keep, build, draft_path))
+        return false;
+    if (map_own(draft_path, ret_bytes)) {
+        hash_parts(a->build, ret_bytes, 1);
+        if (memcmp(a->build, build, BUILD_BYTES) == 0)
+            return true;
+        unmap_copy(*ret_bytes);
+        *ret_bytes = (aiki_view){NULL, 0};
+    }
+    (void)unlink(draft_path);
+    keep_forget_copy(o->keep, build); /* damaged */
+    return false;
+}
+
 /* ---- checking ------------------------------------------------------------------------------ */
 
 /* Absolute ones: elf_check has refused all others. */
@@ -191,7 +272,6 @@ static aiki_status check_needs(aiki_view bytes, const char *path, const struct a
 static aiki_status check_bytes(aiki_view bytes, const char *path, const struct admit_options *o,
                                struct admission *a, aiki_error *err)
 {
-    hash_parts(a->build, &bytes, 1);
     a->known = is_known(o, a->build);
     if (a->known)
         return AIKI_OK;
@@ -201,21 +281,6 @@ static aiki_status check_bytes(aiki_view bytes, const char *path, const struct a
     if (st == AIKI_OK)
         st = check_signature(bytes, path, o, a, err);
     return st == AIKI_OK ? check_needs(bytes, path, o, a, err) : st;
-}
-
-static aiki_status map_copy(int fd, uint64_t size, aiki_view *ret, aiki_error *err)
-{
-    void *map = size > 0 ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
-    if (map == MAP_FAILED)
-        return error_set(err, AIKI_NOMEM, "cannot map %llu bytes", (unsigned long long)size);
-    *ret = (aiki_view){map, size};
-    return AIKI_OK;
-}
-
-static void unmap_copy(aiki_view bytes)
-{
-    if (bytes.data != NULL)
-        munmap((void *)(uintptr_t)bytes.data, bytes.size_bytes);
 }
 
 /* DIR/7.draft becomes DIR/BUILD.7.so. */
@@ -250,18 +315,13 @@ aiki_status admit_copy(const char *path, const char *draft_path, const struct ad
 {
     struct stat before;
     AUTO(close_fd) int from = -1;
-    AUTO(close_fd) int to = -1;
     aiki_view bytes = {NULL, 0};
     memset(ret->build, 0, sizeof(ret->build));
     aiki_status st = open_source(path, o, &from, &before, ret, err);
     if (st != AIKI_OK)
         return st;
-    to = open(draft_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (to < 0)
-        return cache_failed(draft_path, err);
-    st = copy_bytes(from, to, draft_path, &before, err);
-    if (st == AIKI_OK)
-        st = map_copy(to, (uint64_t)before.st_size, &bytes, err);
+    if (!take_kept(from, draft_path, o, ret, &bytes))
+        st = copy_aside(from, &before, draft_path, ret, &bytes, err);
     if (st == AIKI_OK)
         st = check_bytes(bytes, path, o, ret, err);
     unmap_copy(bytes);
@@ -380,6 +440,13 @@ aiki_status admit_probe(const char *path, const struct admit_options *o, struct 
                                                  aiki_writer_view(&sandbox), &a->answer);
     a->probed = !a->noted;
     return a->noted ? AIKI_OK : probe_run(o->executable, a->copy, aiki_writer_view(&sandbox), &a->answer, err);
+}
+
+void admit_lines(const struct admit_options *o, const struct admission *a)
+{
+    if (a->noted)
+        keep_lend_lines(o->keep, a->build, a->copy);
+    lines_make(a->copy); /* nothing to do when they are there */
 }
 
 aiki_status admit_file(const char *path, const char *draft_path,

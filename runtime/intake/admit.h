@@ -1,6 +1,7 @@
 /* intake/admit.h - take one plugin file in: copy aside, hash, check, probe. [any, blocks]
  *
  *   open once (trust.h) -> size? -> private copy -> unchanged meanwhile? -> hash = build
+ *                                    (at a start: a second name of what is kept of the same bytes, hashed as well)
  *     -> known? then that was all -> ELF checks over the copy -> signature of the copy (keys.h)
  *     -> what it declares to need (needs.h), and whether that is allowed
  *     -> BUILD.COUNTER.so -> probe, unless there is a note of one (note.h)
@@ -28,7 +29,8 @@ struct admit_options {
     const char *keys_dir;   /* who may sign; empty or NULL: signatures are not asked for */
     const char *sandbox;    /* the setting: base/sandbox.h */
     const char *name;       /* relative to the plugins directory; NULL: a file that is only checked */
-    const struct keep *keep; /* whose notes make a probe needless; NULL: always probe */
+    const struct keep *keep; /* whose notes make a probe needless; NULL: always probe, always copy */
+    bool kept_first;        /* the same bytes may be kept there already: no second copy is made of them */
     bool any_owner;         /* owners and modes only warn */
     bool strict;            /* what workflow code must not call refuses the file */
     /* Builds that need not be looked at again: the copy is not made final. */
@@ -63,6 +65,8 @@ aiki_status admit_copy(const char *path, const char *draft_path,
 /* The third quarter: a->answer, of a probe or a note. path: of the file, or its name, for its sandbox. */
 aiki_status admit_probe(const char *path, const struct admit_options *options, struct admission *a,
                         aiki_error *err);
+/* Behind the probe: what names source lines, made once a build (lines.h) and kept with its note. */
+void admit_lines(const struct admit_options *options, const struct admission *a);
 /* Its warnings as a msgpack array; nothing when there are none. */
 void admission_write_warnings(const struct admission *a, aiki_writer *w);
 

@@ -16,12 +16,14 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/lines.h"
 #include "base/log.h"
 #include "base/percent.h"
 #include "wire/error.h"
 #include "wire/hash.h"
 
 #define SIGNATURE_NAME ".signature"
+#define LINES_NAME ".lines"
 
 enum { SCOPE_BYTES = 8, SCOPE_HEX_SIZE = 2 * SCOPE_BYTES + 1 };
 
@@ -161,16 +163,7 @@ void keep_remove(struct keep *k, const uint8_t build[BUILD_BYTES])
         cache_remove_directory(directory);
 }
 
-/* ---- listing ------------------------------------------------------------------------------- */
-
-static int64_t age_ms(const struct stat *s)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    int64_t ms = ((int64_t)now.tv_sec - (int64_t)s->st_mtim.tv_sec) * 1000 +
-                 (now.tv_nsec - s->st_mtim.tv_nsec) / 1000000;
-    return ms > 0 ? ms : 0;
-}
+/* ---- source lines, and the bytes themselves ------------------------------------------------ */
 
 /* The first plugin in it; an empty directory is what a kill left. */
 static bool find_file(const char *directory, char ret_file[NAME_MAX + 1])
@@ -186,6 +179,72 @@ static bool find_file(const char *directory, char ret_file[NAME_MAX + 1])
     }
     closedir(d);
     return found;
+}
+
+static bool lines_paths(const struct keep *k, const uint8_t build[BUILD_BYTES], const char *copy,
+                        char ret_kept[CACHE_PATH_SIZE], char ret_beside[CACHE_PATH_SIZE])
+{
+    char directory[CACHE_PATH_SIZE];
+    return build_path(k, build, directory) && lines_path(copy, ret_beside, CACHE_PATH_SIZE) &&
+           snprintf(ret_kept, CACHE_PATH_SIZE, "%s/" LINES_NAME, directory) < CACHE_PATH_SIZE;
+}
+
+void keep_write_lines(struct keep *k, const uint8_t build[BUILD_BYTES], const char *copy)
+{
+    char kept[CACHE_PATH_SIZE], beside[CACHE_PATH_SIZE];
+    if (!lines_paths(k, build, copy, kept, beside))
+        return;
+    (void)unlink(kept); /* of an earlier release, perhaps */
+    (void)link(beside, kept); /* most builds have none; otherwise the next start makes it again */
+    fault_point(runtime_kept_lines);
+}
+
+/* After a power cut a file may be there without its bytes. */
+static bool is_whole(const char *path)
+{
+    struct lines_head head;
+    struct stat s;
+    AUTO(close_fd) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    return fd >= 0 && fstat(fd, &s) == 0 && S_ISREG(s.st_mode) &&
+           pread(fd, &head, sizeof(head), 0) == sizeof(head) && lines_fit(&head, (uint64_t)s.st_size);
+}
+
+void keep_lend_lines(const struct keep *k, const uint8_t build[BUILD_BYTES], const char *copy)
+{
+    char kept[CACHE_PATH_SIZE], beside[CACHE_PATH_SIZE];
+    if (lines_paths(k, build, copy, kept, beside) && is_whole(kept))
+        (void)link(kept, beside); /* another copy has it already, perhaps */
+}
+
+static bool copy_path(const struct keep *k, const uint8_t build[BUILD_BYTES], char ret[CACHE_PATH_SIZE])
+{
+    char directory[CACHE_PATH_SIZE], name[NAME_MAX + 1];
+    return build_path(k, build, directory) && find_file(directory, name) &&
+           snprintf(ret, CACHE_PATH_SIZE, "%s/%s", directory, name) < CACHE_PATH_SIZE;
+}
+
+bool keep_lend_copy(const struct keep *k, const uint8_t build[BUILD_BYTES], const char *as)
+{
+    char path[CACHE_PATH_SIZE];
+    return copy_path(k, build, path) && link(path, as) == 0;
+}
+
+void keep_forget_copy(const struct keep *k, const uint8_t build[BUILD_BYTES])
+{
+    char path[CACHE_PATH_SIZE];
+    if (copy_path(k, build, path))
+        (void)unlink(path); /* without it nothing else of the build counts */
+}
+
+/* ---- listing ------------------------------------------------------------------------------- */
+
+static int64_t age_ms(const struct stat *s)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t ms = ((int64_t)now.tv_sec - (int64_t)s->st_mtim.tv_sec) * 1000 +
+                 (now.tv_nsec - s->st_mtim.tv_nsec) / 1000000;
+    return ms > 0 ? ms : 0;
 }
 
 static bool parse_build(const char *name, uint8_t ret[BUILD_BYTES])

@@ -4,6 +4,7 @@
  *                                       a % as %25
  *   STATE/kept/SCOPE/BUILD/.signature   what it was signed with, as it is
  *   STATE/kept/SCOPE/BUILD/.probed      what the probe said of it (note.h)
+ *   STATE/kept/SCOPE/BUILD/.lines       its source lines (base/lines.h), if it has debug information
  *
  * A build is kept from the moment it serves until the server knows no open run that it executed
  * last, so that a runtime that is killed in between still has it. SCOPE stands for the plugins
@@ -36,6 +37,14 @@ bool keep_read_note(const struct keep *k, const char *program,
 aiki_status keep_write_note(struct keep *k, const char *program,
                             const uint8_t build[BUILD_BYTES], aiki_view sandbox,
                             const struct probe_answer *answer, aiki_error *err);
+/* What lines_make made for a copy of that build, or nothing; before its note, which says that all is there. */
+void keep_write_lines(struct keep *k, const uint8_t build[BUILD_BYTES], const char *copy);
+/* A second name of it beside another copy, of a build with a note. None: it has to be made. [any] */
+void keep_lend_lines(const struct keep *k, const uint8_t build[BUILD_BYTES], const char *copy);
+/* A second name for the bytes kept of a build. False: there are none, or it cannot be made. [any] */
+bool keep_lend_copy(const struct keep *k, const uint8_t build[BUILD_BYTES], const char *as);
+/* They are not what they should be: another copy takes their place when the build serves. [any] */
+void keep_forget_copy(const struct keep *k, const uint8_t build[BUILD_BYTES]);
 /* Its age counts from now on: another build serves since. */
 void keep_touch(struct keep *k, const uint8_t build[BUILD_BYTES]);
 void keep_remove(struct keep *k, const uint8_t build[BUILD_BYTES]);

@@ -90,6 +90,26 @@ def test_debug_information_that_is_none_costs_the_lines_alone(stacks, tmp_path, 
     assert fail(s)[1]["error"]["stack"][0].startswith("transfer+0x")
 
 
+def kept_lines(s):
+    return sorted(s.directory.glob("state0/kept/*/*/.lines"))
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_lines_are_read_once_a_build_and_kept_with_it(stacks, damaged):
+    """The next process of the runtime has them from there; what a power cut left of them is no reason to go without."""
+    s = stacks(plugins=["error-capture"])
+    (kept,), (lines,) = kept_lines(s), lines_files(s)
+    first = kept.stat().st_ino
+    assert lines.stat().st_ino == first
+    s.runtime.kill()
+    if damaged:
+        kept.write_bytes(kept.read_bytes()[:-1])
+    s.start_runtime()
+    lines, = lines_files(s)
+    assert (lines.stat().st_ino == first) is not damaged
+    assert re.search(r"\.c:\d+$", fail(s)[1]["error"]["stack"][0])
+
+
 def test_lines_go_with_the_last_process_of_the_build(stacks):
     s = stacks(plugins=["error-capture"])
     assert len(lines_files(s)) == 1

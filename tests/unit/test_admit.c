@@ -203,6 +203,76 @@ static void copies_of_the_dead_are_swept(void **state)
     assert_int_equal(count_entries(parent), 1);
 }
 
+/* A build that an earlier process of the runtime kept. */
+static struct keep *keep_of(struct fixture *f, const char *copy)
+{
+    const struct build_signature none = {.known = false};
+    struct keep *k = NULL;
+    assert_int_equal(keep_create(&k, f->state, f->dir, "default", &f->err), AIKI_OK);
+    assert_int_equal(keep_add(k, f->a.build, "plugin.so", copy, &none, &f->err), AIKI_OK);
+    return k;
+}
+
+static ino_t inode_of(const char *path)
+{
+    struct stat s;
+    assert_int_equal(stat(path, &s), 0);
+    return s.st_ino;
+}
+
+/* What is kept of the same bytes is not copied again; what it was is hashed again, and that decides. */
+static void bytes_that_are_kept_get_a_second_name(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *bytes;
+    size_t size = put_plugin(f, &bytes);
+    assert_int_equal(admit_copy(f->file, f->draft, &plain, &f->a, &f->err), AIKI_OK);
+    struct keep *k = keep_of(f, f->a.copy);
+    const struct admit_options options = {.keep = k, .kept_first = true};
+    struct admission again = {.known = false}, mended = {.known = false}, other = {.known = false};
+
+    cache_draft_path(f->cache, f->draft);
+    assert_int_equal(admit_copy(f->file, f->draft, &options, &again, &f->err), AIKI_OK);
+    assert_int_equal(inode_of(again.copy), inode_of(f->a.copy));
+    assert_string_not_equal(again.copy, f->a.copy);
+    assert_memory_equal(again.build, f->a.build, BUILD_BYTES);
+
+    int fd = open(again.copy, O_WRONLY | O_CLOEXEC); /* a disk that lost a byte of it */
+    assert_int_equal(pwrite(fd, "x", 1, (off_t)size / 2), 1);
+    assert_int_equal(close(fd), 0);
+    cache_draft_path(f->cache, f->draft);
+    assert_int_equal(admit_copy(f->file, f->draft, &options, &mended, &f->err), AIKI_OK);
+    assert_memory_equal(mended.build, f->a.build, BUILD_BYTES);
+    assert_int_not_equal(inode_of(mended.copy), inode_of(f->a.copy));
+    assert_false(keep_lend_copy(k, f->a.build, f->draft)); /* what is damaged is not kept */
+
+    bytes[size - 1] ^= 1;
+    put(f, bytes, size);
+    free(bytes);
+    cache_draft_path(f->cache, f->draft);
+    assert_int_equal(admit_copy(f->file, f->draft, &options, &other, &f->err), AIKI_OK);
+    assert_memory_not_equal(other.build, f->a.build, BUILD_BYTES);
+    keep_destroy(k);
+}
+
+/* Who else could have written it may have done so between two looks. */
+static void kept_bytes_that_others_may_write_are_copied(void **state)
+{
+    struct fixture *f = *state;
+    struct admission again = {.known = false};
+    uint8_t *bytes;
+    (void)put_plugin(f, &bytes);
+    free(bytes);
+    assert_int_equal(admit_copy(f->file, f->draft, &plain, &f->a, &f->err), AIKI_OK);
+    struct keep *k = keep_of(f, f->a.copy);
+    assert_int_equal(chmod(f->a.copy, 0622), 0);
+    cache_draft_path(f->cache, f->draft);
+    const struct admit_options options = {.keep = k, .kept_first = true};
+    assert_int_equal(admit_copy(f->file, f->draft, &options, &again, &f->err), AIKI_OK);
+    assert_int_not_equal(inode_of(again.copy), inode_of(f->a.copy));
+    keep_destroy(k);
+}
+
 /* A state directory that others may write to would let them swap what runs. */
 static void a_shared_state_directory_is_refused(void **state)
 {
@@ -224,6 +294,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(refusals_leave_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_cache_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(copies_of_the_dead_are_swept, setup, teardown),
+        cmocka_unit_test_setup_teardown(bytes_that_are_kept_get_a_second_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(kept_bytes_that_others_may_write_are_copied, setup, teardown),
         cmocka_unit_test_setup_teardown(a_shared_state_directory_is_refused, setup, teardown),
     };
     hash_setup();
