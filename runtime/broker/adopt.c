@@ -46,7 +46,7 @@ static void admit_on_pool(uv_work_t *work)
 {
     struct adoption *a = container_of(work, struct adoption, work);
     /* The state directory has been nobody else's since it came, and what it needs was allowed then. */
-    const struct admit_options copying = {.any_owner = true, .keep = a->owner->keep, .kept_first = true};
+    const struct admit_options copying = {.any_owner = true};
     const struct admit_options probing = {.executable = a->executable,
                                           .sandbox = a->sandbox,
                                           .name = a->file,
