@@ -194,6 +194,7 @@ def a_race(s):
     run = begin(s, "race", {"path": trace(s), "gate": str(gate)})
     until(lambda: marks(s).startswith("++"), "both are under way")
     ask(s, run, "pause")
+    ended(s, begin(s, "busy", {"path": str(s.directory / "elsewhere")}))  # in the same process, which has heard of it then
     gate.touch()
     in_state(s, run, "paused")
     ask(s, run, "resume")

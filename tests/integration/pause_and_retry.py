@@ -27,6 +27,12 @@ def once_on_record(s, run, tasks):
     assert len(done) == len(set(done)) == tasks, done
 
 
+def pause_and_hear(s, run):
+    """What its process is told comes in order: when another run was executed there, it has heard of this."""
+    control(s, run, "pause")
+    s.result(s.start("busy", {"path": str(s.directory / "elsewhere")}))
+
+
 def kinds(s, run):
     return [e["kind"] for e in s.history(run)]
 
@@ -36,7 +42,7 @@ def test_a_paused_run_ends_what_it_began_and_no_more(stacks):
     gate = s.directory / "gate"
     run = begin(s, "busy", gate=str(gate))
     until(lambda: marks(s) == "+", "the task is under way")
-    control(s, run, "pause")
+    pause_and_hear(s, run)
     gate.touch()
     in_state(s, run, "paused")
     assert marks(s) == "+d", "the attempt under way has ended"
@@ -59,7 +65,7 @@ def test_a_result_the_code_does_not_wait_for_is_kept_and_not_seen(stacks):
         run = s.start("race", {"path": str(path), "gate": str(gate)})
         tries.append(path)
         until(lambda: path.exists() and path.read_text() == "++", "both are under way")
-        control(s, run, "pause")
+        pause_and_hear(s, run)
         gate.touch()
         in_state(s, run, "paused")
         return run
