@@ -91,10 +91,16 @@ bool fact_was_woken(const struct sim_run *r, int64_t since_ms)
     return r->woken > 0 && last_ms + SKEW_MS >= since_ms;
 }
 
-/* Somebody woke the run after this began: it need not last as long as it was to. */
-static bool may_end_early(const struct sim_run *r, int64_t since_ms)
+/* Who waits for it now may do so with another duration than who began it. */
+static bool may_have_another_limit(const struct fact_step *s)
 {
-    return HAS(OTHER_BUILD) /* whose duration may differ */ || fact_was_woken(r, since_ms);
+    return HAS(OTHER_BUILD) || s->older;
+}
+
+/* Somebody woke the run after this began: it need not last as long as it was to. */
+static bool may_end_early(const struct sim_run *r, const struct fact_step *s)
+{
+    return may_have_another_limit(s) || fact_was_woken(r, s->since_ms);
 }
 
 /* A value that was taken: what became of it fits the mode of the build that took it. */
@@ -144,7 +150,7 @@ static void signal_done(struct sim_run *r, const struct event *e, struct fact_st
     }
     if (!timed_out)
         wrong(r, e, "takes a signal that is not there");
-    if (e->at_ms < s->due_at_ms && !HAS(OTHER_BUILD))
+    if (e->at_ms < s->due_at_ms && !may_have_another_limit(s))
         violation("run %u event %llu: a wait gave up %lld ms early", fact_run_number(r),
                   (unsigned long long)e->seq, (long long)(s->due_at_ms - e->at_ms));
 }
@@ -199,7 +205,7 @@ static void step_done(struct sim_run *r, const struct event *e)
     case STEP_SIDE: s->value = first_number(e->as.step.value); break;
     case STEP_CHILD: child_done(r, e, s); break;
     case STEP_SLEEP:
-        if (e->at_ms < s->due_at_ms && !may_end_early(r, s->since_ms))
+        if (e->at_ms < s->due_at_ms && !may_end_early(r, s))
             violation("run %u event %llu: a sleep ends %lld ms early", fact_run_number(r),
                       (unsigned long long)e->seq, (long long)(s->due_at_ms - e->at_ms));
         break;
@@ -354,6 +360,7 @@ static void forget_void(struct sim_run *r, uint64_t from_seq)
     for (uint32_t i = 0; i < r->step_count; i++) {
         struct fact_step *s = &r->steps[i];
         s->required = false;
+        s->older = true;
         if (s->gone || !is_void(s, from_seq))
             continue;
         s->gone = true;

@@ -15,6 +15,7 @@ struct fact_step {
     uint32_t name;
     bool gone;                /* void since a retry of the run */
     bool required;            /* spoken of since then: the program asks for it */
+    bool older;               /* begun in a pass before: in this one another operation may have taken it */
     bool begun, done, cut;    /* cut: cancelled without an error */
     bool kept;                /* what its last attempt brought is on record, and the code has not seen it */
     uint64_t failed;          /* attempts on record */

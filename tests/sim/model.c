@@ -63,11 +63,19 @@ static bool show_next(struct model *m)
     return m->wrong == NULL;
 }
 
+/* On record the next one is given up: the program does that later, or waits in vain. */
+static bool next_is_given_up(const struct model *m)
+{
+    const struct sim_run *r = m->run;
+    uint32_t step = m->next < r->delivery_count ? r->deliveries[m->next] : NOBODY;
+    return step != NOBODY && r->steps[step].cut && !m->cut[step];
+}
+
 /* Seen at once, behind what was recorded before it; a build that takes it earlier than it was captured,
- * before it learnt that it is to end, sees it there ever after. */
+ * before it learnt that it is to end or gave up a step, sees it there ever after. */
 static void show_side(struct model *m, uint32_t step)
 {
-    while (!m->shown[step] && show_next(m))
+    while (!m->shown[step] && !next_is_given_up(m) && show_next(m))
         ;
     m->shown[step] = true;
 }
