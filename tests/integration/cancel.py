@@ -107,7 +107,11 @@ def test_a_run_that_never_looks_completes(stacks):
 def test_groups(stacks, mode, n, text):
     """Fail-fast cancels its siblings, settled waits for all, a quorum goes on with enough."""
     s = stacks(plugins=["family"])
-    run = begin(s, "group", ms=1000 if mode == "settled" else 3600000, mode=mode)
+    gate = s.directory / "gate"
+    run = begin(s, "group", ms=1000 if mode == "settled" else 3600000, mode=mode, gate=str(gate))
+    until(lambda: any(e["kind"] == "step_done" and e["error"] for e in s.history(run)), "a branch has failed")
+    if mode != "fail_fast":
+        gate.touch()
     answer = s.result(run)
     assert (answer["n"], answer.get("text", "")) == (n, text)
     expected = {"fail_fast": 4, "settled": 0, "quorum": 1}[mode]

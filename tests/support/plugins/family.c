@@ -12,7 +12,7 @@
  *   detach    a leaf on its own; answers its id
  *   elsewhere a child of the workflow that mode names; answers OK or the code of its error. n over 1:
  *             it is to be taken up within n ms
- *   group     branches of ms, the last one fails at once: mode "fail_fast", "settled", "quorum"
+ *   group     branches of ms, the last one fails once the others have begun: mode "fail_fast", "settled", "quorum"
  *   race      two tasks of ms, of which one is waited for; answers how many results are there by then
  *   until     sleeps until ms from now, by the clock
  *   decide    takes the signal "decision", an answer, and sleeps ms; answers it, and in text the code of
@@ -62,8 +62,11 @@ static aiki_status work(aiki_call *call, const struct order *in, struct answer *
 {
     const struct timespec step = {0, 5 * 1000 * 1000};
 
-    if (strcmp(in->mode, "fail") == 0)
+    if (strcmp(in->mode, "fail") == 0) {
+        while (trace_count(in->path, '+') < in->n && !aiki_cancelled(call))
+            (void)nanosleep(&step, NULL);
         return aiki_fail_final(call, "BRANCH", "branch %d fails", (int)in->n);
+    }
     (void)trace_append(in->path, "+", 1); /* a missing mark fails the test */
     for (int64_t ms = 0; ms < in->ms || !trace_open(in->gate); ms += 5) {
         if (aiki_cancelled(call)) {
