@@ -162,6 +162,24 @@ static aiki_status copy_workflows(struct plugin *p, const aiki_plugin_def *def, 
     return st;
 }
 
+static aiki_status add_marks(struct plugin *p, const struct schema *input, const struct schema *output)
+{
+    aiki_status st = input != NULL ? schema_add_marks(input, &p->hidden) : AIKI_OK;
+
+    return st == AIKI_OK && output != NULL ? schema_add_marks(output, &p->hidden) : st;
+}
+
+static aiki_status collect_marks(struct plugin *p, aiki_error *err)
+{
+    aiki_status st = AIKI_OK;
+
+    for (uint32_t i = 0; i < p->task_count && st == AIKI_OK; i++)
+        st = add_marks(p, p->tasks[i].input, p->tasks[i].output);
+    for (uint32_t i = 0; i < p->workflow_count && st == AIKI_OK; i++)
+        st = add_marks(p, p->workflows[i].input, p->workflows[i].output);
+    return st == AIKI_OK ? st : error_set(err, st, "no memory for the names of marked fields");
+}
+
 static void begin(const struct plugin *p, enum plugin_step step)
 {
     if (p->on_step != NULL)
@@ -186,6 +204,8 @@ aiki_status plugin_load(struct plugin *p, const char *path, aiki_writer *w, aiki
         st = copy_tasks(p, def, err);
     if (st == AIKI_OK)
         st = copy_workflows(p, def, err);
+    if (st == AIKI_OK)
+        st = collect_marks(p, err);
     if (st == AIKI_OK)
         p->name = def->name;
     return st;

@@ -5,6 +5,7 @@
 #include <aiki/plugin.h>
 
 #include "replay/retry.h"
+#include "wire/redact.h"
 #include "wire/schema.h"
 
 struct plugin_task {
@@ -32,6 +33,7 @@ struct plugin {
     struct plugin_task *tasks;         /* owned, sorted by name */
     struct plugin_workflow *workflows; /* owned, sorted by name and version */
     uint32_t task_count, workflow_count;
+    struct redact_names hidden; /* owned; of the fields that any of their schemas marks as personal data */
 };
 
 /* dlopen a private path that is never reused, ask for the table, check it, append its descriptor to

@@ -136,6 +136,7 @@ static struct run *run_create(struct child *c, const struct aiki_id *id)
     r->replay.journal.build = (aiki_view){c->build, sizeof(c->build)};
     r->replay.judge = fit_signal;
     r->replay.judge_arg = r;
+    r->replay.hidden = &c->plugin.hidden;
     table_add(r);
     return r;
 }

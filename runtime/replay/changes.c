@@ -134,7 +134,7 @@ static void put_step(struct text *t, const struct replay *r, const struct step *
 {
     char words[STEP_TEXT_BYTES], call[32];
 
-    text_of_step(s, "", is_ambiguous(r, s, apart) ? s->input : (aiki_view){NULL, 0}, words);
+    text_of_step(r, s, "", is_ambiguous(r, s, apart) ? s->input : (aiki_view){NULL, 0}, words);
     text_word(t, words);
     if (s->nth == 0)
         return;
@@ -143,11 +143,12 @@ static void put_step(struct text *t, const struct replay *r, const struct step *
 }
 
 /* order.amount was "1", is "2" */
-static void put_difference(struct text *t, const struct step *gone, const struct step *fresh)
+static void put_difference(struct text *t, const struct replay *r, const struct step *gone,
+                           const struct step *fresh)
 {
     struct difference d;
 
-    find_difference(gone->input, fresh->input, &d);
+    find_difference(r, gone->input, fresh->input, &d);
     text_word(t, ": ");
     text_word(t, d.path);
     text_word(t, d.path[0] != '\0' ? " " : "");
@@ -179,7 +180,7 @@ static void say_became(struct changes *c, const struct odd *gone)
 {
     const struct step *from = gone->step, *to = gone->partner->step;
     char words[CHANGE_BYTES];
-    struct text t = {words, words + sizeof(words) - 1, false};
+    struct text t = text_in(c->r, words, sizeof(words));
     bool same_input = view_same(from->input, to->input);
 
     if (likeness(from, to) == SAME_NAME) {
@@ -187,7 +188,7 @@ static void say_became(struct changes *c, const struct odd *gone)
         put_step(&t, c->r, from, to);
         text_word(&t, " changed");
         if (!same_input)
-            put_difference(&t, from, to);
+            put_difference(&t, c->r, from, to);
     } else if (from->kind == to->kind && same_input) {
         put_step(&t, c->r, from, to);
         text_word(&t, " was renamed to ");
@@ -198,7 +199,7 @@ static void say_became(struct changes *c, const struct odd *gone)
         put_step(&t, c->r, to, from);
         if (from->kind == to->kind) {
             text_word(&t, " with another input");
-            put_difference(&t, from, to);
+            put_difference(&t, c->r, from, to);
         }
     }
     text_end(&t);
@@ -215,7 +216,7 @@ static uint32_t say_odd(struct changes *c, const struct odds *odds, uint32_t at,
 {
     const struct odd *first = &odds->all[at];
     char words[CHANGE_BYTES], more[32];
-    struct text t = {words, words + sizeof(words) - 1, false};
+    struct text t = text_in(c->r, words, sizeof(words));
     uint32_t n = 1;
 
     while (at + n < odds->count && stand_together(first, first + n))
@@ -244,7 +245,7 @@ static uint32_t say_odd(struct changes *c, const struct odds *odds, uint32_t at,
 static bool say_ends(struct changes *c, const struct odds *gone, const struct odds *fresh)
 {
     char words[CHANGE_BYTES];
-    struct text t = {words, words + sizeof(words) - 1, false};
+    struct text t = text_in(c->r, words, sizeof(words));
 
     if (c->r->ahead.end != AHEAD_RETURNED || gone->open == gone->count ||
         fresh->open < fresh->count)
@@ -264,7 +265,7 @@ static void say_order(struct changes *c)
 {
     const struct step *first = first_unasked(c->r);
     char words[CHANGE_BYTES];
-    struct text t = {words, words + sizeof(words) - 1, false};
+    struct text t = text_in(c->r, words, sizeof(words));
 
     if (!c->r->ahead.on || first == NULL || !first->called || c->r->ahead.stop == NULL ||
         !c->r->ahead.stop->on_record)
@@ -296,7 +297,7 @@ static void say_all(struct changes *c, const struct odds *gone, const struct odd
 bool changes_text(const struct replay *r, char *ret, size_t size)
 {
     struct odds gone = {.count = 0}, fresh = {.count = 0};
-    struct changes c = {.r = r, .text = {ret, ret + size - 1, false}, .first = ret};
+    struct changes c = {.r = r, .text = text_in(r, ret, size), .first = ret};
     char more[COUNT_BYTES];
 
     if (!r->ahead.on && r->ahead.end == AHEAD_GOES_ON)

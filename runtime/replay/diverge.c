@@ -97,7 +97,7 @@ static const char *likely_cause(const struct replay *r, const struct pair *p)
 
 /* ---- the report -------------------------------------------------------------------------- */
 
-static void write_step(aiki_writer *w, const char *key, const struct step *s)
+static void write_step(const struct replay *r, aiki_writer *w, const char *key, const struct step *s)
 {
     char text[INPUT_TEXT_BYTES];
 
@@ -106,7 +106,7 @@ static void write_step(aiki_writer *w, const char *key, const struct step *s)
         aiki_mp_nil(w);
         return;
     }
-    text_of_value(s->input, text, sizeof(text));
+    text_of_value(r, s->input, text, sizeof(text));
     aiki_mp_map(w, 4);
     aiki_mp_str(w, "kind");
     aiki_mp_str(w, step_kind_name(s->kind));
@@ -128,8 +128,8 @@ static void write_details(const struct replay *r, const struct pair *p, const ch
         return; /* the message says it all in short */
     aiki_writer_init_fixed(&w, memory, DETAILS_BYTES);
     aiki_mp_map(&w, 4);
-    write_step(&w, "recorded", p->recorded);
-    write_step(&w, "code", p->taken);
+    write_step(r, &w, "recorded", p->recorded);
+    write_step(r, &w, "code", p->taken);
     aiki_mp_str(&w, "cause");
     aiki_mp_str(&w, cause);
     aiki_mp_str(&w, "remedy");
@@ -172,7 +172,7 @@ static void explain_cancel(const struct replay *r, aiki_error *err)
         return;
     }
     const struct step *s = cancelled_next(r);
-    text_of_step(s, "", s->input, text);
+    text_of_step(r, s, "", s->input, text);
     (void)error_code(err, AIKI_DIVERGED, "NONDETERMINISM",
                      "recorded: %s, %s. To continue, " REMEDY, text,
                      r->disputed != NULL ? "with its outcome; the code now cancels it"
@@ -213,9 +213,9 @@ void replay_explain(const struct replay *r, aiki_error *err)
         d.recorded = recorded->input;
     }
     if (p.likeness == SAME_NAME)
-        find_difference(d.recorded, d.taken, &d);
-    text_of_step(recorded, d.path, d.recorded, recorded_text);
-    text_of_step(p.taken, d.path, d.taken, taken_text);
+        find_difference(r, d.recorded, d.taken, &d);
+    text_of_step(r, recorded, d.path, d.recorded, recorded_text);
+    text_of_step(r, p.taken, d.path, d.taken, taken_text);
     bool known = changes_text(r, changes, sizeof(changes));
     write_message(r, &p, recorded_text, taken_text, err);
     write_details(r, &p, known ? changes : likely_cause(r, &p), err);

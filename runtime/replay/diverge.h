@@ -16,23 +16,26 @@ enum {
 struct text {
     char *at, *end; /* end keeps room for the NUL */
     bool cut;
+    const struct redact_names *hidden; /* names whose values are not shown; NULL: none */
 };
+struct text text_in(const struct replay *r, char *memory, size_t size);
 void text_put(struct text *t, const char *bytes, size_t n);
 void text_word(struct text *t, const char *word);
 /* The NUL; "..." where it was cut. */
 void text_end(struct text *t);
 void text_put_value(struct text *t, aiki_view value);
 /* A value as short text; nothing for none. */
-void text_of_value(aiki_view value, char *ret, size_t size);
+void text_of_value(const struct replay *r, aiki_view value, char *ret, size_t size);
 /* A step, and of its input the field at path ("": all of it). NULL: nothing. */
-void text_of_step(const struct step *s, const char *path, aiki_view value, char ret[STEP_TEXT_BYTES]);
+void text_of_step(const struct replay *r, const struct step *s, const char *path, aiki_view value,
+                  char ret[STEP_TEXT_BYTES]);
 
 struct difference {
     char path[PATH_BYTES];     /* "" = the inputs as a whole */
-    aiki_view recorded, taken; /* the field's values; empty = not there */
+    aiki_view recorded, taken; /* the field's values, or what stands for them; empty = not there */
 };
 /* Down to the innermost field that is not the same on both sides. */
-void find_difference(aiki_view recorded, aiki_view taken, struct difference *ret);
+void find_difference(const struct replay *r, aiki_view recorded, aiki_view taken, struct difference *ret);
 bool view_same(aiki_view a, aiki_view b);
 
 /* ---- diverge.c ---- */

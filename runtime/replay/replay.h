@@ -50,6 +50,8 @@ enum ahead_end {
     AHEAD_ASTRAY /* an outcome that was made up may have misled it */
 };
 
+struct redact_names;
+
 struct queue {
     struct step *first, **last;
 };
@@ -61,6 +63,7 @@ struct replay {
      * the error map it fails with. NULL: nobody expects anything. */
     aiki_view (*judge)(void *arg, struct step *s);
     void *judge_arg;
+    const struct redact_names *hidden; /* the owner's: names whose values people are not shown; NULL: all are */
     aiki_status status; /* AIKI_NOMEM or AIKI_LIMIT for ever after the first failure */
     bool live;
     int64_t now_ms; /* as last told */

@@ -4,9 +4,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "wire/redact.h"
+
 enum { SHOWN_DEPTH_MAX = 8 /* containers deeper than this are shown as "..." */ };
 
 /* ---- msgpack as short text --------------------------------------------------------------- */
+
+struct text text_in(const struct replay *r, char *memory, size_t size)
+{
+    return (struct text){.at = memory, .end = memory + size - 1, .hidden = r->hidden};
+}
 
 void text_put(struct text *t, const char *bytes, size_t n)
 {
@@ -47,7 +54,27 @@ static void put_quoted(struct text *t, aiki_view v)
     text_word(t, "\"");
 }
 
+static bool is_hidden(const struct redact_names *hidden, aiki_view name)
+{
+    return hidden != NULL && redact_names_have(hidden, name);
+}
+
 static void put_value(struct text *t, aiki_reader *r, int depth);
+
+static void put_pair(struct text *t, aiki_reader *r, int depth)
+{
+    aiki_mp_item key;
+    bool named = aiki_mp_peek(r, &key) && key.type == AIKI_MP_STR;
+
+    put_value(t, r, depth);
+    text_word(t, ":");
+    if (named && is_hidden(t->hidden, key.bytes)) {
+        text_word(t, "\"" REDACTED_TEXT "\"");
+        t->cut |= aiki_mp_skip(r) != AIKI_OK;
+    } else {
+        put_value(t, r, depth);
+    }
+}
 
 static void put_container(struct text *t, aiki_reader *r, const aiki_mp_item *item, int depth)
 {
@@ -57,11 +84,10 @@ static void put_container(struct text *t, aiki_reader *r, const aiki_mp_item *it
     for (uint64_t i = 0; i < item->as.count && !t->cut; i++) {
         if (i > 0)
             text_word(t, ",");
-        put_value(t, r, depth + 1);
-        if (map) {
-            text_word(t, ":");
+        if (map)
+            put_pair(t, r, depth + 1);
+        else
             put_value(t, r, depth + 1);
-        }
     }
     text_word(t, map ? "}" : "]");
 }
@@ -108,9 +134,9 @@ void text_end(struct text *t)
     *t->at = '\0';
 }
 
-void text_of_value(aiki_view value, char *ret, size_t size)
+void text_of_value(const struct replay *r, aiki_view value, char *ret, size_t size)
 {
-    struct text t = {ret, ret + size - 1, false};
+    struct text t = text_in(r, ret, size);
 
     text_put_value(&t, value);
     text_end(&t);
@@ -195,9 +221,18 @@ static bool differing_field(struct difference *d, aiki_view *ret_name)
     return true;
 }
 
-void find_difference(aiki_view recorded, aiki_view taken, struct difference *ret)
+static void hide(aiki_view *value)
 {
-    struct text path = {ret->path, ret->path + PATH_BYTES - 1, false};
+    static const uint8_t text[] = "\xaa" REDACTED_TEXT; /* a msgpack text of 10 bytes */
+    _Static_assert(sizeof(text) == 12, "its length is in its first byte");
+    if (value->size_bytes > 0)
+        *value = (aiki_view){text, sizeof(text) - 1};
+}
+
+void find_difference(const struct replay *r, aiki_view recorded, aiki_view taken, struct difference *ret)
+{
+    struct text path = text_in(r, ret->path, PATH_BYTES);
+    bool hidden = false;
     aiki_view name;
     uint64_t index;
     char digits[24];
@@ -212,16 +247,22 @@ void find_difference(aiki_view recorded, aiki_view taken, struct difference *ret
         } else if (type == AIKI_MP_MAP && differing_field(ret, &name)) {
             text_word(&path, path.at > ret->path ? "." : "");
             text_put(&path, (const char *)name.data, name.size_bytes);
+            hidden |= is_hidden(r->hidden, name);
         } else {
             break;
         }
     }
     text_end(&path);
+    if (hidden) {
+        hide(&ret->recorded);
+        hide(&ret->taken);
+    }
 }
 
-void text_of_step(const struct step *s, const char *path, aiki_view value, char ret[STEP_TEXT_BYTES])
+void text_of_step(const struct replay *r, const struct step *s, const char *path, aiki_view value,
+                  char ret[STEP_TEXT_BYTES])
 {
-    struct text t = {ret, ret + STEP_TEXT_BYTES - 1, false};
+    struct text t = text_in(r, ret, STEP_TEXT_BYTES);
 
     if (s == NULL) {
         (void)snprintf(ret, STEP_TEXT_BYTES, "nothing");
