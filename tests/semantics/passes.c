@@ -4,7 +4,7 @@
  *
  * Task "prepare" appends "p" to FILE and succeeds. Task "finish" appends "f" and fails for good while
  * FILE has no more than N of them. The workflow is executed up to three times, 500 ms apart; that of
- * passes-patiently an hour.
+ * passes-patiently an hour. passes-asleep begins to sleep for an hour before, and waits for the end of that behind.
  */
 #include <aiki/record.h>
 
@@ -53,4 +53,16 @@ static aiki_status patiently(aiki_run *run, const struct passes_input *in, struc
 AIKI_WORKFLOW_TYPED_WITH(patiently, "passes-patiently", "1.0.0", passes_input, aiki_nothing,
                          AIKI_FIXED_DELAY(3, 3600000));
 
-AIKI_PLUGIN("passes", "1.0.0", AIKI_WORKFLOWS(passes_workflow, patiently_workflow), AIKI_TASKS(prepare_task, finish_task));
+static aiki_status asleep(aiki_run *run, const struct passes_input *in, struct aiki_nothing *out,
+                          aiki_error *err)
+{
+    aiki_future nap;
+    AIKI_TRY(aiki_sleep_start(run, "nap", 3600000, &nap, err));
+    AIKI_TRY(passes(run, in, out, err));
+    return aiki_await(run, nap, NULL, err);
+}
+AIKI_WORKFLOW_TYPED_WITH(asleep, "passes-asleep", "1.0.0", passes_input, aiki_nothing,
+                         AIKI_FIXED_DELAY(3, 500));
+
+AIKI_PLUGIN("passes", "1.0.0", AIKI_WORKFLOWS(passes_workflow, patiently_workflow, asleep_workflow),
+            AIKI_TASKS(prepare_task, finish_task));

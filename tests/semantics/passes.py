@@ -33,6 +33,18 @@ def test_between_two_passes_it_waits_and_can_be_woken(common, trace):
     common.check_trace(trace.read_text(), "pff")
 
 
+def test_what_had_begun_and_not_ended_goes_on(common, trace):
+    """The hour counts from the first pass."""
+    run = common.start("passes-asleep", {"path": str(trace), "fails": 1})
+    until(lambda: common.state(run) == "sleeping" and passes(common, run), "the second pass waits for the nap")
+    (begun,) = [e for e in common.history(run) if e["kind"] == "step_begun" and e["name"] == "nap"]
+    assert begun["seq"] < passes(common, run)[0]["seq"]
+    assert common.run(run)["waits"][0]["expires"] == begun["due_at"]
+    common.request("POST", f"/v1/runs/{run}/wake")
+    common.result(run)
+    chain.check(common.history(run))
+
+
 def test_when_its_passes_are_used_up_the_run_has_failed(common, trace):
     document = common.outcome(common.start("passes", {"path": str(trace), "fails": 9}))
     assert (document["state"], document["error"]["message"]) == ("failed", "pass 3 fails")
