@@ -39,19 +39,24 @@ def kinds(s, run):
 
 def test_a_paused_run_ends_what_it_began_and_no_more(stacks):
     s = stacks(plugins=["family", "waits"])
-    gate = s.directory / "gate"
-    run = begin(s, "busy", gate=str(gate))
-    until(lambda: marks(s) == "+", "the task is under way")
-    pause_and_hear(s, run)
-    gate.touch()
-    in_state(s, run, "paused")
-    assert marks(s) == "+d", "the attempt under way has ended"
-    assert kinds(s, run)[-1] == "step_done"
+    tries = []
+
+    def paused():
+        trace, gate = (s.directory / f"{what}{len(tries)}" for what in ("trace", "gate"))
+        run = begin(s, "busy", path=str(trace), gate=str(gate))
+        tries.append(run)
+        until(trace.exists, "the task is under way")
+        pause_and_hear(s, run)
+        gate.touch()
+        in_state(s, run, "paused")
+        return run, trace, trace.read_text(), kinds(s, run)[-1]
+    run, trace, left, last = s.undisturbed(paused)
+    assert (left, last) == ("+d", "step_done"), "the attempt under way has ended"
     s.restart_server()
     assert s.state(run) == "paused"
     control(s, run, "resume")
     s.result(run)
-    assert marks(s) == "+d"
+    assert trace.read_text() == "+d"
     chain.check(s.history(run))
 
 

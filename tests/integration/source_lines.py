@@ -42,7 +42,7 @@ def test_a_failed_task_names_its_line_build_and_input(stacks):
     s = stacks(plugins=["error-capture"])
     run, step = fail(s)
     line = line_of("semantics/error-capture.c", "return call->api->fail(call, &top);")
-    build = s.get("/v1/plugins")["plugins"][0]["build"]
+    build = until(lambda: s.get("/v1/plugins")["plugins"], "the plugin is registered")[0]["build"]
     frame = step["error"]["stack"][0]
     assert re.fullmatch(rf"transfer\+0x[0-9a-f]+ \(error-capture.so build {build[:8]}\) semantics/error-capture.c:{line}",
                         frame), frame
