@@ -540,11 +540,16 @@ class Stack:
     # -- what a mode that loses sessions adds ------------------------------------------------
 
     def taken_away(self):
-        """How many runs such a mode has taken from their owners. What was under way in them and not on record is
-        executed again; so whoever counts executions allows for this many more. Otherwise 0: the count is exact."""
+        """How many runs such a mode has taken from their owners, at most: those the server took from sessions that
+        ended, and those that runtimes had by then, who hand back what they still can. What was under way in them and not
+        on record is executed again; so whoever counts executions allows for this many more. Otherwise 0: the count is
+        exact."""
         if not LOSES_SESSIONS:
             return 0
-        return sum(map(int, re.findall(r"is gone; its (\d+) runs are offered", self.server.log.read_text())))
+        taken = re.findall(r"is gone; its (\d+) runs are offered", self.server.log.read_text())
+        for runtime in self.runtimes.values():
+            taken += re.findall(r"the session has ended: (\d+) runs dropped", runtime.log.read_text())
+        return sum(map(int, taken))
 
     def check_trace(self, text, expected):
         """Tasks left these marks. One may be there more than once, in its place, for each time a run was taken away."""
