@@ -129,19 +129,23 @@ static void make_ring(struct maker *m, struct program *p)
         p->ops[at + 1] = (struct op){.kind = OP_LAST};
 }
 
-/* What people write and an even mix seldom has: waits of one kind, the first of them, the others given up. */
+/* What people write and an even mix seldom has: waits of one kind, the first of them, the others given up, and
+ * a signal of theirs waited for again. */
 static void make_race(struct maker *m, struct program *p)
 {
     struct rng *g = &m->g;
     uint32_t racers = 2 + (uint32_t)rng_below(g, 3), drops = 1 + (uint32_t)rng_below(g, 2);
     uint32_t at = (uint32_t)rng_below(g, p->count), name = (uint32_t)rng_below(g, 2);
     bool signals = rng_permille(g, 600);
-    if (!USES(ANY) || !USES(DROP) || !USES(SIGNAL) || at + racers + drops + 1 > p->count)
+    uint32_t again = racers + drops + 1, count = again + signals;
+    if (!USES(ANY) || !USES(DROP) || !USES(SIGNAL) || at + count > p->count)
         return;
-    for (uint32_t i = 0; i < racers + drops + 1; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         struct op *op = &p->ops[at + i];
         *op = (struct op){.name = name};
-        if (i < racers && signals)
+        if (i == again)
+            *op = (struct op){.kind = OP_SIGNAL, .name = name, .ms = USES(TIMEOUT) ? some_wait_ms(g) : -1};
+        else if (i < racers && signals)
             *op = (struct op){.kind = OP_SIGNAL, .name = name, .ms = -1};
         else if (i < racers)
             make_task(g, op);
