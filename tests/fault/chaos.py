@@ -1,7 +1,8 @@
 """kill -9 of everything at random instants while 500 ledger runs of 10 steps are open.
 
 The long form takes a minute or two:
-    AIKI_RUNS=1000 AIKI_KILLS=200 AIKI_BUILD=build/gcc python3 -m pytest -s -p no:cacheprovider tests/fault/chaos.py -k runtime
+    AIKI_RUNS=1000 AIKI_KILLS=200 AIKI_TASK_MS=500 AIKI_BUILD=build/gcc python3 -m pytest -s -p no:cacheprovider \\
+        tests/fault/chaos.py -k "at_random_instants[runtime]"
 
 Checked against the ledger file outside the system: every acknowledged start completes with the
 right output, no step whose result is on record is executed again, histories are gap-free.
@@ -20,13 +21,14 @@ from harness import Ledger, at_best, end, in_time, seed, until
 
 RUNS = int(os.environ.get("AIKI_RUNS", 500))
 KILLS = int(os.environ.get("AIKI_KILLS", 6))
+TASK_MS = int(os.environ.get("AIKI_TASK_MS", 2))
 STEPS = 10
 
 
 class Load:
     """Starts runs through faults; every id here was acknowledged."""
 
-    def __init__(self, stack, count, task_ms=2):
+    def __init__(self, stack, count, task_ms=TASK_MS):
         self.stack = stack
         self.path = stack.directory / "ledger.txt"
         self.value = {"steps": STEPS, "task_ms": task_ms, "path": str(self.path), "width": 1}
