@@ -98,18 +98,17 @@ static bool restore_count(void *arg, const struct workflow_row *row)
     return true;
 }
 
-static aiki_status restore_rows(struct pipeline *p, aiki_error *err)
+static aiki_status each_row(struct pipeline *p, const char *mark,
+                            bool (*fn)(void *arg, const struct workflow_row *row), void *arg,
+                            aiki_error *err)
 {
     struct store_reader *reader;
     char space[NAME_BYTES_MAX + 16];
     aiki_status status = p->store->ops->open_reader(p->store, &reader, err);
     if (status != AIKI_OK)
         return status;
-    (void)snprintf(space, sizeof(space), "%s" QUARANTINE_MARK, p->space);
-    status = p->store->ops->workflows(reader, space, restore_row, &p->quarantine, err);
-    (void)snprintf(space, sizeof(space), "%s" SUSPECTS_MARK, p->space);
-    if (status == AIKI_OK)
-        status = p->store->ops->workflows(reader, space, restore_count, p, err);
+    (void)snprintf(space, sizeof(space), "%s%s", p->space, mark);
+    status = p->store->ops->workflows(reader, space, fn, arg, err);
     p->store->ops->close_reader(reader);
     return status;
 }
@@ -228,7 +227,9 @@ void quarantine_settle(struct pipeline *p)
 
 aiki_status quarantine_restore(struct pipeline *p, aiki_error *err)
 {
-    aiki_status status = restore_rows(p, err);
+    aiki_status status = each_row(p, QUARANTINE_MARK, restore_row, &p->quarantine, err);
+    if (status == AIKI_OK)
+        status = each_row(p, SUSPECTS_MARK, restore_count, p, err);
     if (status == AIKI_OK)
         quarantine_settle(p);
     return status;
@@ -267,20 +268,6 @@ static bool look_at_row(void *arg, const struct workflow_row *row)
     return !l->found;
 }
 
-/* Nothing of it is quarantined now, and it was: who asks again did not get the answer. */
-static aiki_status find_lifted(struct pipeline *p, struct lookup *l, aiki_error *err)
-{
-    struct store_reader *reader;
-    char space[NAME_BYTES_MAX + 16];
-    aiki_status status = p->store->ops->open_reader(p->store, &reader, err);
-    if (status != AIKI_OK)
-        return status;
-    (void)snprintf(space, sizeof(space), "%s" QUARANTINE_MARK, p->space);
-    status = p->store->ops->workflows(reader, space, look_at_row, l, err);
-    p->store->ops->close_reader(reader);
-    return status;
-}
-
 static aiki_status lift(struct pipeline *p, size_t i, aiki_error *err)
 {
     struct quarantine *q = &p->quarantine;
@@ -312,9 +299,10 @@ aiki_status quarantine_lift(struct pipeline *p, aiki_view build_hex, aiki_view n
     }
     if (status == AIKI_OK)
         status = unblock_crashed(p, build_hex, ret_lifted, err);
+    /* Nothing of it is quarantined now, and it was: who asks again did not get the answer. */
     struct lookup again = {build_hex, name, false};
     if (status == AIKI_OK && *ret_lifted == 0)
-        status = find_lifted(p, &again, err);
+        status = each_row(p, QUARANTINE_MARK, look_at_row, &again, err);
     if (status == AIKI_OK && *ret_lifted == 0 && !again.found)
         return error_code(err, AIKI_NOT_FOUND, "NOT_QUARANTINED",
                           "nothing of that build is quarantined and no run is blocked because it "

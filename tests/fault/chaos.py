@@ -1,7 +1,7 @@
-"""kill -9 of everything at random instants while 500 ledger runs of 10 steps are open.
+r"""kill -9 of everything at random instants while 500 ledger runs of 10 steps are open.
 
 The long form takes a minute or two:
-    AIKI_RUNS=1000 AIKI_KILLS=200 AIKI_TASK_MS=500 AIKI_BUILD=build/gcc python3 -m pytest -s -p no:cacheprovider \\
+    AIKI_RUNS=1000 AIKI_KILLS=200 AIKI_TASK_MS=500 AIKI_BUILD=build/gcc python3 -m pytest -s -p no:cacheprovider \
         tests/fault/chaos.py -k "at_random_instants[runtime]"
 
 Checked against the ledger file outside the system: every acknowledged start completes with the

@@ -203,7 +203,8 @@ def test_many_older_builds_cost_nothing_until_their_runs_need_them(demand):
     s.runtime.kill()
     s.start_runtime(0)
     until(lambda: states(s) == {"serving": FILES, "kept": (BUILDS - 1) * FILES}, "all are known")
-    assert s.runtime.children() == [] and sample(s, "loads_total") == sample(s, "probes_total") == 0
+    until(lambda: s.runtime.children() == [], "what the gates of those that serve needed is gone")
+    assert sample(s, "loads_total") == sample(s, "probes_total") == 0
     for run in runs:
         s.request("POST", f"/v1/runs/{run}/wake")
     for n, run in enumerate(runs):

@@ -45,8 +45,8 @@ TERMINAL = {"completed", "failed", "cancelled", "timed_out", "terminated"}
 
 def plugin(name):
     """Path of a built plugin, example or test support."""
-    found = list(BUILD.glob(f"**/{name}.so"))
-    assert found, f"plugin {name} is not built in {BUILD}"
+    found = [path for top in ("plugins", "tests") for path in BUILD.glob(f"{top}/**/{name}.so")]
+    assert len(found) == 1, f"plugin {name} is built {len(found)} times in {BUILD}"
     return found[0]
 
 
@@ -141,6 +141,14 @@ def command_of(pid):
         return pathlib.Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def program_of(pid):
+    """The file that it executes; of one that has ended and is not waited for yet, its name; then ""."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return name_of(pid)
 
 
 def descriptors(pid):
@@ -293,8 +301,10 @@ class Process:
     def children(self):
         """Processes of plugins; one that reads debug information, for some milliseconds, is none, and neither is one
         that has not become another program yet."""
-        own = command_of(self.pid)
-        return [pid for pid in children_of(self.pid) if name_of(pid) != "aiki-lines" and command_of(pid) != own]
+        programs = {pid: program_of(pid) for pid in children_of(self.pid)}
+        own = program_of(self.pid)
+        return [pid for pid, program in programs.items()
+                if program not in (own, "") and os.path.basename(program) != "aiki-lines"]
 
 
 class Stack:
