@@ -23,9 +23,7 @@ static size_t no_bucket(const struct cache *c, uint64_t no)
 
 static size_t key_bucket(const struct cache *c, const struct family *family, aiki_view key)
 {
-    uint64_t h = 0xcbf29ce484222325ull ^ (uint64_t)(uintptr_t)family;
-    for (uint64_t i = 0; i < key.size_bytes; i++)
-        h = (h ^ key.data[i]) * 0x100000001b3ull;
+    uint64_t h = view_hash((uint64_t)(uintptr_t)family, key);
     return (h ^ (h >> 32)) & (c->bucket_count - 1);
 }
 

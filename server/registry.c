@@ -13,15 +13,6 @@
 
 enum { FAMILY_BUCKETS = 4096, KNOWN_TEXT_SIZE = 160 };
 
-static uint64_t hash_name(const void *bytes, size_t size_bytes)
-{
-    const uint8_t *p = bytes;
-    uint64_t h = 0xcbf29ce484222325ull; /* FNV-1a: short names, no adversary that gains by it */
-    for (size_t i = 0; i < size_bytes; i++)
-        h = (h ^ p[i]) * 0x100000001b3ull;
-    return h;
-}
-
 static void set_text(char to[NAME_BYTES_MAX + 1], aiki_view from)
 {
     size_t n = from.size_bytes > NAME_BYTES_MAX ? NAME_BYTES_MAX : (size_t)from.size_bytes;
@@ -83,7 +74,7 @@ void registry_deinit(struct registry *r)
 
 struct family *registry_family(const struct registry *r, aiki_view name)
 {
-    struct family *f = r->buckets[hash_name(name.data, name.size_bytes) % r->bucket_count];
+    struct family *f = r->buckets[view_hash(0, name) % r->bucket_count];
     while (f != NULL && !view_is(name, f->name))
         f = f->next;
     return f;
@@ -105,7 +96,7 @@ struct flow *registry_find(const struct registry *r, aiki_view name, aiki_view v
 static struct family *add_family(struct registry *r, aiki_view name)
 {
     struct family *f = memory_need(sizeof(*f));
-    struct family **bucket = &r->buckets[hash_name(name.data, name.size_bytes) % r->bucket_count];
+    struct family **bucket = &r->buckets[view_hash(0, name) % r->bucket_count];
     set_text(f->name, name);
     f->next = *bucket;
     *bucket = f;

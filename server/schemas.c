@@ -3,7 +3,8 @@
  *   row, and memory: [[kind, name, version, input, output], ...]   nil: a schema without marks; false: there is
  *                                                                 none (nil, too, in rows of earlier releases)
  *
- * Builds are immutable and counted, so that a payload is hidden outside the lock.
+ * Builds are immutable and counted, so that a payload is hidden outside the lock. Whoever shows a payload asks, so
+ * what is found does not depend on how many builds there have been: two hash tables, in that of names the newest first.
  */
 #include "schemas.h"
 
@@ -17,8 +18,11 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "batch.h"
+#include "chain.h"
 #include "wire/descriptor.h"
 #include "wire/error.h"
+
+enum { BUCKETS = SCHEMA_BUILDS_MAX };
 
 /* Of an input or an output. */
 struct speaks {
@@ -30,6 +34,8 @@ struct promise {
     uint64_t kind;                  /* STEP_TASK, or STEP_CHILD: a workflow */
     aiki_view name, version;        /* in offers.bytes */
     struct speaks input, output;
+    struct chain alike;             /* in schemas.by_name while its build has a slot */
+    const struct known *by;         /* that slot */
 };
 
 /* What one build has. */
@@ -47,11 +53,14 @@ struct offers {
 struct known {
     struct offers *offers; /* NULL: free */
     uint64_t order;        /* the newest has the highest; 0: only kept for open runs so far */
+    struct chain same_bucket; /* in schemas.by_build */
 };
 
 struct schemas {
-    pthread_mutex_t lock; /* of the slots, for a few lines */
+    pthread_mutex_t lock; /* of all of it, for a few lines */
     struct known slots[SCHEMA_BUILDS_MAX];
+    struct chain by_build[BUCKETS];
+    struct chain by_name[BUCKETS]; /* promises, of the newest build first */
     uint64_t order_max, size_bytes;
 };
 
@@ -59,6 +68,10 @@ struct schemas *schemas_create(void)
 {
     struct schemas *s = memory_need(sizeof(*s));
     memset(s, 0, sizeof(*s));
+    for (size_t i = 0; i < BUCKETS; i++) {
+        chain_init(&s->by_build[i]);
+        chain_init(&s->by_name[i]);
+    }
     (void)pthread_mutex_init(&s->lock, NULL); /* cannot fail with default attributes */
     return s;
 }
@@ -180,17 +193,60 @@ static struct offers *offers_create(const uint8_t build[HASH_BYTES], aiki_view b
 
 /* ---- slots ----------------------------------------------------------------------------------- */
 
+static struct chain *build_bucket(struct schemas *s, const uint8_t build[HASH_BYTES])
+{
+    uint32_t bits; /* of a hash: any do */
+    memcpy(&bits, build, sizeof(bits));
+    return &s->by_build[bits % BUCKETS];
+}
+
+static struct chain *name_bucket(struct schemas *s, uint64_t kind, aiki_view name)
+{
+    return &s->by_name[view_hash(kind, name) % BUCKETS];
+}
+
 static struct known *find_build(struct schemas *s, const uint8_t build[HASH_BYTES])
 {
-    for (size_t i = 0; i < SCHEMA_BUILDS_MAX; i++)
-        if (s->slots[i].offers != NULL && memcmp(s->slots[i].offers->build, build, HASH_BYTES) == 0)
-            return &s->slots[i];
+    struct chain *bucket = build_bucket(s, build);
+    for (struct chain *at = bucket->next; at != bucket; at = at->next) {
+        struct known *k = container_of(at, struct known, same_bucket);
+        if (memcmp(k->offers->build, build, HASH_BYTES) == 0)
+            return k;
+    }
     return NULL;
+}
+
+/* Behind those of newer builds. */
+static void link_names(struct schemas *s, struct known *k)
+{
+    for (size_t i = 0; i < k->offers->count; i++) {
+        struct promise *promise = &k->offers->of[i];
+        struct chain *bucket = name_bucket(s, promise->kind, promise->name), *at = bucket->next;
+        while (at != bucket && container_of(at, struct promise, alike)->by->order > k->order)
+            at = at->next;
+        promise->by = k;
+        chain_append(at, &promise->alike);
+    }
+}
+
+static void unlink_names(struct known *k)
+{
+    for (size_t i = 0; i < k->offers->count; i++)
+        chain_remove(&k->offers->of[i].alike);
+}
+
+static void make_newest(struct schemas *s, struct known *k)
+{
+    unlink_names(k);
+    k->order = ++s->order_max;
+    link_names(s, k);
 }
 
 static void empty(struct schemas *s, struct known *k)
 {
     s->size_bytes -= k->offers->size_bytes;
+    unlink_names(k);
+    chain_remove(&k->same_bucket);
     offers_unref(k->offers);
     *k = (struct known){.offers = NULL};
 }
@@ -223,6 +279,8 @@ static void put(struct schemas *s, struct known *k, struct offers *o, uint64_t o
 {
     s->size_bytes += o->size_bytes;
     *k = (struct known){.offers = o, .order = order};
+    chain_append(build_bucket(s, o->build), &k->same_bucket);
+    link_names(s, k);
     if (order > s->order_max)
         s->order_max = order;
 }
@@ -236,7 +294,7 @@ bool schemas_add(struct schemas *s, const uint8_t build[HASH_BYTES], aiki_view d
     pthread_mutex_lock(&s->lock);
     struct known *k = find_build(s, build);
     if (k != NULL && serving)
-        k->order = ++s->order_max;
+        make_newest(s, k);
     pthread_mutex_unlock(&s->lock);
     if (k != NULL || descriptor_read(descriptor, &d, NULL) != AIKI_OK)
         return false;
@@ -320,35 +378,39 @@ aiki_status schemas_restore(struct schemas *s, struct store *store, const char *
 
 /* ---- asking ---------------------------------------------------------------------------------- */
 
+/* version empty: any. */
+static bool is_of(const struct promise *promise, uint64_t kind, aiki_view name, aiki_view version)
+{
+    return promise->kind == kind && view_equal(promise->name, name) &&
+           (version.size_bytes == 0 || view_equal(promise->version, version));
+}
+
 static const struct promise *find_offer(const struct offers *o, uint64_t kind, aiki_view name,
-                                      aiki_view version)
+                                        aiki_view version)
 {
     for (size_t i = 0; i < o->count; i++)
-        if (o->of[i].kind == kind && view_equal(o->of[i].name, name) &&
-            (version.size_bytes == 0 || view_equal(o->of[i].version, version)))
+        if (is_of(&o->of[i], kind, name, version))
             return &o->of[i];
     return NULL;
 }
 
 /* home empty: whichever plugin it is. */
-static const struct known *find_newest(const struct schemas *s, const struct value_of *of,
-                                       aiki_view version, aiki_view home)
+static const struct known *find_newest(struct schemas *s, const struct value_of *of, aiki_view version,
+                                       aiki_view home)
 {
-    const struct known *newest = NULL;
-    for (size_t i = 0; i < SCHEMA_BUILDS_MAX; i++) {
-        const struct known *k = &s->slots[i];
-        if (k->offers == NULL || (newest != NULL && k->order <= newest->order) ||
-            find_offer(k->offers, of->kind, of->name, version) == NULL)
-            continue;
-        if (home.size_bytes == 0 ||
-            find_offer(k->offers, STEP_CHILD, home, (aiki_view){NULL, 0}) != NULL)
-            newest = k;
+    const aiki_view any = {NULL, 0};
+    struct chain *bucket = name_bucket(s, of->kind, of->name);
+    for (struct chain *at = bucket->next; at != bucket; at = at->next) {
+        const struct promise *promise = container_of(at, struct promise, alike);
+        if (is_of(promise, of->kind, of->name, version) &&
+            (home.size_bytes == 0 || find_offer(promise->by->offers, STEP_CHILD, home, any) != NULL))
+            return promise->by;
     }
-    return newest;
+    return NULL;
 }
 
 /* Nearest first: of the run's own plugin, of that version, of any. */
-static const struct known *find_some(const struct schemas *s, const struct value_of *of)
+static const struct known *find_some(struct schemas *s, const struct value_of *of)
 {
     const aiki_view any = {NULL, 0};
     const struct known *k = find_newest(s, of, of->version, of->home);

@@ -40,18 +40,9 @@ static struct {
     uint64_t clock; /* counts additions: who was touched last */
 } tally = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* FNV-1a */
-static uint32_t mix(uint32_t hash, const void *bytes, uint64_t size_bytes)
-{
-    const uint8_t *at = bytes;
-    for (uint64_t i = 0; i < size_bytes; i++)
-        hash = (hash ^ at[i]) * 16777619u;
-    return hash;
-}
-
 uint16_t tally_task(aiki_view name)
 {
-    uint16_t *bucket = &tally.task_buckets[mix(2166136261u, name.data, name.size_bytes) % BUCKETS];
+    uint16_t *bucket = &tally.task_buckets[view_hash(0, name) % BUCKETS];
     for (uint16_t i = *bucket; i != 0; i = tally.tasks[i].next)
         if (view_is(name, tally.tasks[i].name))
             return i;
@@ -71,8 +62,8 @@ uint16_t tally_task(aiki_view name)
 static uint16_t *bucket_of(const struct series *s)
 {
     const uint8_t small[] = {(uint8_t)s->task, (uint8_t)(s->task >> 8), s->outcome, s->category};
-    return &tally.series_buckets[mix(mix(2166136261u, small, sizeof(small)), s->build,
-                                     SHORT_BUILD_BYTES) % BUCKETS];
+    uint64_t hash = view_hash(0, (aiki_view){small, sizeof(small)});
+    return &tally.series_buckets[view_hash(hash, (aiki_view){s->build, SHORT_BUILD_BYTES}) % BUCKETS];
 }
 
 static bool is_same(const struct series *a, const struct series *b)

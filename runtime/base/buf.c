@@ -94,6 +94,14 @@ bool view_equal(aiki_view a, aiki_view b)
            (a.size_bytes == 0 || memcmp(a.data, b.data, a.size_bytes) == 0);
 }
 
+uint64_t view_hash(uint64_t before, aiki_view v)
+{
+    uint64_t hash = 0xcbf29ce484222325ull ^ before;
+    for (uint64_t i = 0; i < v.size_bytes; i++)
+        hash = (hash ^ v.data[i]) * 0x100000001b3ull;
+    return hash;
+}
+
 bool view_is(aiki_view v, const char *text) { return view_equal(v, view_of(text)); }
 
 aiki_view view_of(const char *text)

@@ -23,5 +23,8 @@ char *view_dup(aiki_view v);
 bool view_equal(aiki_view a, aiki_view b);
 bool view_is(aiki_view v, const char *text);
 aiki_view view_of(const char *text);
+/* For hash tables: FNV-1a, made for short names; who chooses the bytes can make them clash. Of several views
+ * one after the other each gets the hash before; the first one 0 or a number that tells tables apart. */
+uint64_t view_hash(uint64_t before, aiki_view v);
 
 #endif

@@ -123,13 +123,10 @@ static void group_answered(struct consumer *c)
     }
 }
 
-/* FNV-1a: our own names, nobody gains by a clash. */
+/* Our own names: nobody gains by a clash. */
 static struct stream **bucket_of(struct consumer *c, const char *key, size_t size)
 {
-    uint64_t h = 0xcbf29ce484222325ull;
-    for (size_t i = 0; i < size; i++)
-        h = (h ^ (uint8_t)key[i]) * 0x100000001b3ull;
-    return &c->buckets[h % STREAM_BUCKETS];
+    return &c->buckets[view_hash(0, (aiki_view){(const uint8_t *)key, size}) % STREAM_BUCKETS];
 }
 
 struct stream *consumer_find_key(struct consumer *c, const char *key, size_t size)

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child_env.h"
 #include "base/cleanup.h"
 #include "base/lines.h"
 #include "base/log.h"
@@ -85,6 +86,8 @@ static int spawn(const char *program, int from, int to, pid_t *ret_pid)
         (rc = posix_spawn_file_actions_adddup2(&actions, to, STDOUT_FILENO)) == 0 &&
         (rc = posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0)) == 0)
         rc = posix_spawn(ret_pid, program, &actions, &attributes, args, env);
+    if (rc == 0)
+        child_give_way(*ret_pid);
     (void)posix_spawnattr_destroy(&attributes);
     (void)posix_spawn_file_actions_destroy(&actions);
     return rc;

@@ -111,25 +111,15 @@ static void stored_run_destroy(struct stored_run *run)
 
 /* ---- the index ---- */
 
-static uint64_t hash_bytes(uint64_t hash, const void *data, uint64_t size_bytes)
-{
-    const uint8_t *bytes = data;
-    for (uint64_t i = 0; i < size_bytes; i++)
-        hash = (hash ^ bytes[i]) * 0x100000001b3u; /* FNV-1a */
-    return hash;
-}
-
 static size_t id_bucket(const struct run_index *x, const struct aiki_id *id)
 {
-    return hash_bytes(0, id->bytes, sizeof(id->bytes)) & (x->bucket_count - 1);
+    return view_hash(0, (aiki_view){id->bytes, sizeof(id->bytes)}) & (x->bucket_count - 1);
 }
 
 static size_t key_bucket(const struct run_index *x, aiki_view space, aiki_view workflow,
                          aiki_view key)
 {
-    uint64_t hash = hash_bytes(0, space.data, space.size_bytes);
-    hash = hash_bytes(hash, workflow.data, workflow.size_bytes);
-    return hash_bytes(hash, key.data, key.size_bytes) & (x->bucket_count - 1);
+    return view_hash(view_hash(view_hash(0, space), workflow), key) & (x->bucket_count - 1);
 }
 
 static void link_run(struct run_index *x, struct stored_run *run)
