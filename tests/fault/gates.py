@@ -159,7 +159,7 @@ def test_the_same_answer_before_it_is_deployed(parked):
     assert s.aiki("plugins", "gate", __file__, check=False).returncode == 1
     gone = s.aiki("plugins", "gate", plugin("change-removed"), "--against", f"unix:{s.directory}/nobody", check=False)
     assert gone.returncode == 3, gone
-    assert len(s.get("/v1/workers")["workers"]) == 1, "it has left"
+    until(lambda: len(s.get("/v1/workers")["workers"]) == 1, "it has left")
     all_end(s, runs, 3)
 
 

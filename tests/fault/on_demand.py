@@ -105,7 +105,7 @@ def test_a_run_comes_in_the_moment_its_process_ends(stacks, ends):
     s.start_redis()
     s.start_server()
     s.start_runtime(0, env={"AIKI_FAULT": "runtime.demand.ending=stop", "AIKI_FAULT_ONCE": str(s.directory / "spent")})
-    all_end_well(s, start_all(s, "before"))
+    before = start_all(s, "before")  # the first of them may have ended when the last one comes
     until(lambda: is_stopped(s.runtime.pid), "it has decided that nobody needs the process")
     child, = s.runtime.children()
     if ends == "behind the claim":
@@ -116,7 +116,7 @@ def test_a_run_comes_in_the_moment_its_process_ends(stacks, ends):
         until(lambda: all(s.state(run) == "running" for run in runs), "they are claimed")
         assert s.runtime.children() == [child], "the process that is to end, and no other one beside it"
         assert end(child, signal.SIGCONT)
-    all_end_well(s, runs)
+    all_end_well(s, before + runs)
     assert all(len(claims(s, run)) == 1 for run in runs)
 
 
@@ -172,7 +172,7 @@ def test_a_build_without_a_process_is_quarantined_and_mended(stacks):
     unloaded()
     s.runtime.kill()
     s.start_runtime(0)
-    assert children_of(s.runtime.pid) == [], "nobody needs one"
+    unloaded()  # nobody needs one; a gate at the start may have
     held.append(crash(s, 4))
     assert is_held(s, held[-1])
     unloaded()

@@ -42,8 +42,7 @@ def test_a_start_and_a_build_come_again(stacks):
     assert serves(s, "hello.so") and not serves(s, "waits.so")
     set_full(s, False)
     look_again(s.plugins)
-    until(lambda: serves(s, "waits.so"), "it serves, and nobody has touched the file")
-    assert not is_refused(s, "waits.so")
+    until(lambda: serves(s, "waits.so") and not is_refused(s, "waits.so"), "it serves, and nobody has touched the file")
     assert s.result(s.start("hello", {"name": "late"}))
     assert [r["workflow"] for r in s.get("/v1/runs?limit=10")["runs"]] == ["hello"]
 

@@ -10,7 +10,7 @@ import urllib.request
 import prometheus
 import pytest
 
-from harness import PATIENCE_S, SANITIZED, Ledger, descriptors, end, plugin, until
+from harness import PATIENCE_S, SANITIZED, Ledger, descriptors, end, is_stopped, plugin, until
 
 # Under a sanitizer a process takes ten times as long to start; the rest is the same.
 MANY = 100 if SANITIZED else 1000
@@ -225,7 +225,7 @@ def test_runs_that_wait_for_one_process_begin_in_the_order_in_which_they_came(de
     path = str(s.directory / "ledger.txt")
     runs = [s.start("ledger", {"steps": 1, "task_ms": 0, "path": path, "width": 1}) for _ in range(40)]
     until(lambda: all(s.state(run) == "running" for run in runs), "all are claimed")
-    child, = s.runtime.children()
+    child, = until(lambda: [pid for pid in s.runtime.children() if is_stopped(pid)], "it is about to be ready")
     assert end(child, signal.SIGCONT)
     for run in runs:
         assert s.result(run) == {"steps": 1}

@@ -96,7 +96,8 @@ def test_silence_ends_an_attempt_and_its_details_reach_the_next_one(stacks):
         out, (failed,) = s.result(run), only_the_first_fails(s, run)
         assert failed["error"]["code"] == "TIMEOUT_HEARTBEAT"
         in_time(failed["duration_us"] >= 700_000, "silent before its time, for want of a processor")
-        assert (out["attempt"], out["details"] > 10) == (2, True)
+        assert out["attempt"] == 2
+        in_time(out["details"] > 10, f"{out['details']} beats in 600 ms, for want of a processor")
         in_time(failed["duration_us"] <= 1_000_000, failed)  # half of 1200 ms, and 200 ms of silence
         beats = [e for e in s.history(run) if e["kind"] == "heartbeat"]
         assert 1 <= len(beats) <= 4  # not one for each of a hundred
@@ -115,7 +116,7 @@ def test_code_that_does_not_stop_costs_its_process_and_nobody_else_an_attempt(st
         run = s.start("slow", {"ms": 3600000, "how": "spin", "bad": 1, "timeout_ms": 300})
         s.result(run)
         until(lambda: s.runtime.children() != before, "its process is another one")
-        assert "did not return within 1000 ms" in s.runtime.log.read_text()
+        until(lambda: "did not return within 1000 ms" in s.runtime.log.read_text(), "its last words are in the log")
         gate.touch()
         for bystander in bystanders:
             assert s.result(bystander)["attempt"] == 1

@@ -58,7 +58,8 @@ def test_a_run_that_was_reserved_and_not_begun_is_somebody_elses_long_before_the
         path = s.directory / "turns"
         run = s.start("turns", {"path": str(path), "ms": 0})
         until(lambda: not s.runtime.alive(), "it died with the run reserved")
-        assert not path.exists() and s.state(run) in ("queued", "stalled")
+        until(lambda: s.state(run) in ("queued", "stalled"), "the server has heard of its end")
+        assert not path.exists(), "nothing was executed"
         s.start_runtime(1)
         ready = time.monotonic()
         s.result(run)
