@@ -38,8 +38,14 @@ enum {
     BUCKETS = 2 * FILES_MAX
 };
 
+/* As read. Of several at one address the last one counts, and qsort() promises no order for what compares equal. */
+struct read_row {
+    struct lines_row says;
+    size_t number;
+};
+
 static struct {
-    struct lines_row *rows;
+    struct read_row *rows;
     size_t row_count, row_capacity;
     char *names; /* all of them, one after the other */
     size_t names_bytes, names_capacity;
@@ -143,7 +149,8 @@ static bool add_row(uint64_t address, uint32_t file, uint32_t line)
     }
     if (all.rows == NULL || all.row_count == ROWS_MAX || file == FILES_MAX)
         return false;
-    all.rows[all.row_count++] = (struct lines_row){address, file, line};
+    all.rows[all.row_count] = (struct read_row){{address, file, line}, all.row_count};
+    all.row_count++;
     return true;
 }
 
@@ -184,24 +191,26 @@ static bool read_lines(Dwarf *dwarf)
 /* The end of one sequence before the begin of the next. */
 static int by_address(const void *a, const void *b)
 {
-    const struct lines_row *x = a, *y = b;
-    if (x->address != y->address)
-        return x->address < y->address ? -1 : 1;
-    return (x->line != 0) - (y->line != 0);
+    const struct read_row *x = a, *y = b;
+    if (x->says.address != y->says.address)
+        return x->says.address < y->says.address ? -1 : 1;
+    if ((x->says.line != 0) != (y->says.line != 0))
+        return x->says.line != 0 ? 1 : -1;
+    return (x->number > y->number) - (x->number < y->number);
 }
 
-/* Rows that say what the one before them said. */
-static void drop_repeats(void)
+/* Without rows that say what the one before them said. How many there are. */
+static size_t pack(struct lines_row *ret)
 {
     size_t kept = 0;
     for (size_t i = 0; i < all.row_count; i++) {
-        const struct lines_row *row = &all.rows[i];
-        if (kept > 0 && all.rows[kept - 1].address == row->address)
+        const struct lines_row *row = &all.rows[i].says;
+        if (kept > 0 && ret[kept - 1].address == row->address)
             kept--; /* the last one counts */
-        if (kept == 0 || all.rows[kept - 1].file != row->file || all.rows[kept - 1].line != row->line)
-            all.rows[kept++] = *row;
+        if (kept == 0 || ret[kept - 1].file != row->file || ret[kept - 1].line != row->line)
+            ret[kept++] = *row;
     }
-    all.row_count = kept;
+    return kept;
 }
 
 static bool put(const void *bytes, size_t size)
@@ -215,13 +224,13 @@ static bool put(const void *bytes, size_t size)
     return true;
 }
 
-static bool write_all(void)
+static bool write_all(const struct lines_row *rows, size_t row_count)
 {
     const struct lines_head head = {.magic = LINES_MAGIC,
-                                    .row_count = (uint32_t)all.row_count,
+                                    .row_count = (uint32_t)row_count,
                                     .file_count = all.file_count,
                                     .names_bytes = all.names_bytes};
-    return put(&head, sizeof(head)) && put(all.rows, all.row_count * sizeof(*all.rows)) &&
+    return put(&head, sizeof(head)) && put(rows, row_count * sizeof(*rows)) &&
            put(all.names_at, all.file_count * sizeof(all.names_at[0])) && put(all.names, all.names_bytes);
 }
 
@@ -233,9 +242,10 @@ int main(void)
     if (dwarf == NULL || !read_lines(dwarf) || all.row_count == 0 || all.file_count == 0)
         return EXIT_FAILURE;
     qsort(all.rows, all.row_count, sizeof(*all.rows), by_address);
-    drop_repeats();
-    bool done = write_all();
+    struct lines_row *rows = calloc(all.row_count, sizeof(*rows));
+    bool done = rows != NULL && write_all(rows, pack(rows));
     (void)dwarf_end(dwarf);
+    free(rows);
     free(all.rows);
     free(all.names);
     return done ? EXIT_SUCCESS : EXIT_FAILURE;

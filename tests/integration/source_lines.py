@@ -1,7 +1,9 @@
 """Errors name the source line, where the plugin has debug information; without, or with nonsense in its
 place, everything else works as ever."""
+import bisect
 import pathlib
 import re
+import struct
 import subprocess
 
 import pytest
@@ -70,6 +72,37 @@ def test_a_crash_names_its_line(stacks):
         crashed = next(e for e in s.history(run) if e["kind"] == "crashed")
         assert crashed["error"]["stack"][0].endswith(f" plugins/crash.c:{line}"), crashed
         assert f"plugins/crash.c:{line}" in s.aiki("runs", "inspect", run).stdout
+
+
+def rows_of(lines):
+    """{address: (file, line)} of a table as base/lines.h says."""
+    count, files, _ = struct.unpack_from("=IIQ", lines, 8)
+    names = 24 + 16 * count
+    text = lines[names + 4 * files:]
+    name = [text[at:text.index(b"\0", at)].decode() for at in struct.unpack_from(f"={files}I", lines, names)]
+    rows = struct.iter_unpack("=QII", lines[24:names])
+    return {address: (name[file].rpartition("/")[2], line) for address, file, line in rows}
+
+
+def test_optimised_code_has_the_lines_that_other_tools_say(tmp_path):
+    """There several rows are for one address, and the last of them counts."""
+    plugin = tmp_path / "optimised.so"
+    subprocess.run(["cc", "-O2", "-g", "-shared", "-fPIC", "-fvisibility=hidden", f"-I{harness.ROOT}/abi/include", "-o",
+                    plugin, SOURCES / "semantics/error-capture.c"], check=True)
+    said = subprocess.run(["objdump", "--dwarf=decodedline", plugin], check=True, capture_output=True, text=True).stdout
+    expected, shared = {}, 0
+    for file, line, address in re.findall(r"^(\S+) +(\d+|-) +(0x[0-9a-f]+)", said, re.M):
+        if line != "-":
+            shared += expected.get(int(address, 16), (file, int(line))) != (file, int(line))
+            expected[int(address, 16)] = file, int(line)
+    with open(plugin) as source:
+        lines = subprocess.run([harness.RUNTIME.parent / "aiki-lines"], stdin=source, check=True, capture_output=True).stdout
+    rows = rows_of(lines)
+    addresses = sorted(rows)
+    assert shared > 100 and len(rows) > 100
+    wrong = {address: (told, here) for address, told in expected.items()
+             if (here := rows[addresses[bisect.bisect_right(addresses, address) - 1]]) != told}
+    assert wrong == {}
 
 
 def test_without_debug_information_there_are_functions_and_how_to_get_lines(stacks, tmp_path):
