@@ -98,6 +98,9 @@ static void set_deadline(const struct session *s, struct request *r)
 
 static aiki_status check_start_options(const aiki_start *s, aiki_error *err)
 {
+    if (s->key != NULL && s->key[0] == '\0') /* with which each repeat would be another run */
+        return error_code(err, AIKI_INVALID, "BAD_KEY",
+                          "the key is empty; a start without one leaves it out");
     if (s->key_policy < AIKI_KEY_SAME || s->key_policy > AIKI_KEY_REPLACE)
         return error_set(err, AIKI_INVALID, "key_policy %d is none of AIKI_KEY_*", s->key_policy);
     if (s->delay_ms < 0 || s->start_at_ms < 0 || s->run_timeout_ms < 0)

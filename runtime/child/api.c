@@ -258,6 +258,8 @@ static aiki_status api_signal_start_as(aiki_run *handle, const char *name, int64
     struct step_call c = {.kind = STEP_SIGNAL, .duration_ms = timeout_ms, .expects = record};
     aiki_status st = check_name(name, "signal", &c.name, err);
 
+    if (timeout_ms < AIKI_DEFAULT_MS) /* what is left of a time that has passed is not for ever */
+        c.duration_ms = 0;
     if (timeout_ms == AIKI_DEFAULT_MS) {
         c.duration_ms = r->wait_timeout_ms > 0 ? r->wait_timeout_ms : AIKI_FOREVER_MS;
         c.duration_is_setting = r->wait_is_setting;

@@ -16,7 +16,7 @@ enum { MEMBERS_TEXT_SIZE = 160 };
 /* A member of a request's object, and where its value goes. */
 struct member {
     const char *name;
-    enum { MEMBER_INPUT, MEMBER_TEXT, MEMBER_MS, MEMBER_TIME, MEMBER_POLICY, MEMBER_MAP } type;
+    enum { MEMBER_INPUT, MEMBER_TEXT, MEMBER_KEY, MEMBER_MS, MEMBER_TIME, MEMBER_POLICY, MEMBER_MAP } type;
     size_t at; /* in the message */
 };
 
@@ -24,7 +24,7 @@ struct member {
 #define START_MEMBER(name, type, field) {name, type, offsetof(struct msg_START, field)}
 static const struct member start_members[] = {
     START_MEMBER("input", MEMBER_INPUT, input),
-    START_MEMBER("key", MEMBER_TEXT, key),
+    START_MEMBER("key", MEMBER_KEY, key),
     START_MEMBER("key_policy", MEMBER_POLICY, key_policy),
     START_MEMBER("version", MEMBER_TEXT, version),
     START_MEMBER("actor", MEMBER_TEXT, actor),
@@ -131,10 +131,14 @@ static aiki_status read_value(aiki_reader *r, const struct member *m, void *fiel
         *(aiki_view *)field = value;
         return AIKI_OK;
     case MEMBER_INPUT:
-    case MEMBER_TEXT: break;
+    case MEMBER_TEXT:
+    case MEMBER_KEY: break;
     }
     if (item.type != AIKI_MP_STR)
         return bad_member(m, "text", err);
+    if (m->type == MEMBER_KEY && item.bytes.size_bytes == 0) /* each repeat would be another run */
+        return error_code(err, AIKI_INVALID, "BAD_KEY",
+                          "the key is empty; a start without one leaves it out");
     *(aiki_view *)field = item.bytes;
     return AIKI_OK;
 }

@@ -13,7 +13,7 @@
 
 #define INBOX(F, R)                                                     \
     F(R, list(str), names, AIKI_REQUIRED, AIKI_LENGTH(1, 2000))         \
-    F(R, i64, timeout_ms, AIKI_OPTIONAL, AIKI_MIN(-1), AIKI_DEFAULT(AIKI_FOREVER_MS))
+    F(R, i64, timeout_ms, AIKI_OPTIONAL, AIKI_DEFAULT(AIKI_FOREVER_MS))
 AIKI_RECORD(inbox_input, INBOX);
 
 static aiki_status inbox(aiki_run *run, aiki_view input, aiki_error *err)

@@ -49,6 +49,12 @@ def test_a_wait_gives_up_after_its_time(common):
     assert step["outcome"] == "timed_out"
 
 
+def test_a_time_that_has_passed_is_over_at_once(common):
+    for timeout_ms in (0, -3, -60_000, -2**63):
+        run = common.start("inbox", {"names": ["letter"], "timeout_ms": timeout_ms})
+        assert common.result(run) == [None]
+
+
 def test_a_signal_that_is_there_wins_over_a_timeout_that_has_passed(common):
     run = common.start("inbox", {"names": ["letter", "letter"], "timeout_ms": 0})
     assert common.result(run) == [None, None]

@@ -74,6 +74,17 @@ def test_what_was_absorbed_is_on_record_with_time_and_actor(common):
     common.result(run)
 
 
+def test_an_empty_key_is_refused(common):
+    """It is a variable that was not set, and starts that are repeated would be runs of their own."""
+    before = common.get("/v1/runs?limit=1")["runs"]
+    with pytest.raises(HttpError) as e:
+        common.request("POST", "/v1/workflows/sleeping/runs", {"input": {"ms": 0}, "key": ""})
+    assert (e.value.status, e.value.code) == (400, "BAD_KEY")
+    asked = common.aiki("workflows", "trigger", "sleeping", "--input", '{"ms":0}', "--key", "", check=False)
+    assert asked.returncode == 2 and "BAD_KEY" in asked.stderr
+    assert common.get("/v1/runs?limit=1")["runs"] == before, "nothing was started"
+
+
 def test_a_key_belongs_to_one_workflow(common):
     one = common.start("sleeping", {"ms": 0}, key="shared")
     other = common.start("inbox", {"names": ["x"]}, key="shared")

@@ -137,6 +137,8 @@ static void bad_options(void **state)
     assert_int_equal(start_with(f, &(aiki_start){.start_at_ms = -1}), AIKI_INVALID);
     assert_int_equal(start_with(f, &(aiki_start){.run_timeout_ms = -1}), AIKI_INVALID);
     assert_int_equal(start_with(f, &(aiki_start){.delay_ms = 1, .start_at_ms = 1}), AIKI_INVALID);
+    assert_int_equal(start_with(f, &(aiki_start){.key = ""}), AIKI_INVALID);
+    assert_string_equal(f->err.code, "BAD_KEY");
     assert_int_equal(start_with(f, &(aiki_start){.key_policy = 3}), AIKI_INVALID);
     assert_int_equal(start_with(f, &(aiki_start){.key_policy = -1}), AIKI_INVALID);
     aiki_view broken = {(const uint8_t *)"\xc1", 1};

@@ -125,7 +125,7 @@ typedef struct aiki_start {
     aiki_view input;     /* one msgpack value; empty: nil */
     /* At most one run per workflow and key: the same key and input name the existing run, the
      * same key with another input is AIKI_CONFLICT unless key_policy says otherwise. NULL: no
-     * key. */
+     * key; an empty one is AIKI_INVALID. */
     const char *key;
     /* The id the run shall have, from aiki_run_id_new. Lets a program that died or got
      * AIKI_UNAVAILABLE repeat the very same start. NULL: the client makes one. */

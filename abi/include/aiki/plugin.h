@@ -273,7 +273,8 @@ struct aiki_run_api {
     aiki_status (*sleep_start)(aiki_run *run, const char *name, int64_t duration_ms,
                                aiki_future *ret_future, aiki_error *err);
     /* Start waiting for the next signal of that name; AIKI_FOREVER_MS waits without limit,
-     * AIKI_DEFAULT_MS as long as definition and setting say. */
+     * AIKI_DEFAULT_MS as long as definition and setting say. Anything less counts as 0. Time that is
+     * left is best bounded before it is given here: -1 and -2 have their meaning. */
     aiki_status (*signal_start)(aiki_run *run, const char *name, int64_t timeout_ms,
                                 aiki_future *ret_future, aiki_error *err);
 
