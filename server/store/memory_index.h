@@ -1,6 +1,6 @@
 /* store/memory_index.h - the runs of a memory store, found by number, id and key.
  *
- * One thread at a time; memory.c holds its lock around every call.
+ * One thread at a time; who calls holds the lock of the disk that it belongs to.
  */
 #ifndef STORE_MEMORY_INDEX_H
 #define STORE_MEMORY_INDEX_H
