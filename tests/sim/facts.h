@@ -155,7 +155,12 @@ struct execution {
 void fact_event(struct sim_run *r, const struct event *e);
 struct fact_step *fact_find(struct sim_run *r, const struct address *a, uint64_t nth);
 uint64_t fact_number(aiki_view value, uint64_t *ret_second);
+uint64_t fact_first_number(aiki_view value);
+/* Of a step: tasks, sleeps, signals and side values are "a", "b"...; children "w0", "w1"... */
+uint32_t fact_name_number(aiki_view name, uint64_t kind);
 uint32_t fact_run_number(const struct sim_run *r);
+/* This event must not be. */
+__attribute__((noreturn)) void fact_wrong(const struct sim_run *r, const struct event *e, const char *what);
 bool fact_was_woken(const struct sim_run *r, int64_t since_ms);
 #define FACT_GROW(items, count, capacity)                                                \
     do {                                                                                 \
@@ -163,6 +168,16 @@ bool fact_was_woken(const struct sim_run *r, int64_t since_ms);
         (items) = array_grow((items), &room_, (count), sizeof(*(items)));                \
         (capacity) = (uint32_t)room_;                                                    \
     } while (0)
+/* The reference of a request that is on record, if it has one: once. */
+void fact_note_ref(struct sim_run *r, const struct event *e, aiki_view text);
+/* life.c: events of the run as a whole. */
+void fact_started(struct sim_run *r, const struct event *e);
+void fact_claimed(struct sim_run *r, const struct event *e);
+void fact_retried(struct sim_run *r, const struct event *e);
+void fact_cancel_seen(struct sim_run *r, const struct event *e);
+void fact_blocked(const struct sim_run *r, const struct event *e);
+void fact_ended(struct sim_run *r, const struct event *e);
+void fact_dropped(struct sim_run *r, const struct event *e);
 /* tasks.c: what becomes of attempts. */
 void fact_task_done(struct sim_run *r, const struct event *e, struct fact_step *s);
 void fact_attempt_done(struct sim_run *r, const struct event *e, struct fact_step *s);

@@ -1,6 +1,6 @@
 /* oracle.c - what must hold, looked at with every commit and every answer.
  *
- * The facts about a run are built from the events as they are committed (facts.c, tasks.c, family.c) and
+ * The facts about a run are built from the events as they are committed (facts.c, life.c, tasks.c, family.c) and
  * from nothing else; what a client or a runtime is told, and what a runtime does, is compared with them
  * here. model.c says what its program makes of them.
  */
