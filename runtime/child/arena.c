@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "replay/journal.h"
+
 enum { ALIGN = 16 };
 
 struct chunk {
@@ -57,18 +59,16 @@ void *arena_alloc(struct arena *a, uint64_t size_bytes)
     return p;
 }
 
+static void *alloc(void *arena, uint64_t size_bytes)
+{
+    return arena_alloc(arena, size_bytes);
+}
+
 static bool grow(aiki_writer *w, uint64_t capacity_min_bytes)
 {
-    uint64_t capacity = capacity_min_bytes < 256 ? 256 : capacity_min_bytes * 2;
-    uint8_t *data = arena_alloc(w->arg, capacity);
+    const struct replay_memory memory = {alloc, w->arg};
 
-    if (data == NULL)
-        return false;
-    if (w->size_bytes > 0)
-        memcpy(data, w->data, w->size_bytes);
-    w->data = data;
-    w->capacity_bytes = capacity;
-    return true;
+    return replay_memory_grow(&memory, w, capacity_min_bytes);
 }
 
 aiki_writer arena_writer(struct arena *a)

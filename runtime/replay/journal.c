@@ -11,7 +11,23 @@
 #include "wire/child.h"
 #include "wire/error.h"
 
-enum { BUCKETS_FIRST = 16, DELIVERIES_FIRST = 16 };
+enum { BUCKETS_FIRST = 16, DELIVERIES_FIRST = 16, WRITER_BYTES_FIRST = 512 };
+
+bool replay_memory_grow(const struct replay_memory *m, aiki_writer *w, uint64_t capacity_min_bytes)
+{
+    uint64_t capacity = w->capacity_bytes == 0 ? WRITER_BYTES_FIRST : w->capacity_bytes * 2;
+
+    if (capacity < capacity_min_bytes)
+        capacity = capacity_min_bytes;
+    uint8_t *data = m->alloc(m->arg, capacity);
+    if (data == NULL)
+        return false;
+    if (w->size_bytes > 0)
+        memcpy(data, w->data, w->size_bytes);
+    w->data = data;
+    w->capacity_bytes = capacity;
+    return true;
+}
 
 void journal_init(struct journal *j, struct replay_memory memory)
 {

@@ -22,6 +22,9 @@ struct replay_memory {
     void *(*alloc)(void *arg, uint64_t size_bytes);
     void *arg;
 };
+/* More room for a writer in such memory, which is what grow of a writer is asked for; the room it had stays
+ * behind. False: out of memory. */
+bool replay_memory_grow(const struct replay_memory *m, aiki_writer *w, uint64_t capacity_min_bytes);
 
 /* Where a step is on its way. */
 enum step_phase {

@@ -32,18 +32,8 @@ static const struct task_policy default_policy = {
 static bool grow_events(aiki_writer *w, uint64_t capacity_min_bytes)
 {
     struct replay *r = w->arg;
-    uint64_t capacity = w->capacity_bytes < 256 ? 512 : w->capacity_bytes * 2;
 
-    if (capacity < capacity_min_bytes)
-        capacity = capacity_min_bytes;
-    uint8_t *data = r->journal.memory.alloc(r->journal.memory.arg, capacity);
-    if (data == NULL)
-        return false;
-    if (w->size_bytes > 0)
-        memcpy(data, w->data, w->size_bytes);
-    w->data = data;
-    w->capacity_bytes = capacity;
-    return true;
+    return replay_memory_grow(&r->journal.memory, w, capacity_min_bytes);
 }
 
 static void queue_init(struct queue *q)
