@@ -328,38 +328,54 @@ struct value_of run_value(const struct entry *e, bool output)
                              .output = output};
 }
 
-void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation, bool shown)
+/* What a run ended with: one of them, or nothing. */
+struct ending {
+    aiki_view output, error;
+};
+
+static aiki_status ending_on_record(struct pipeline *p, struct entry *e, struct ending *ret, aiki_error *err)
+{
+    struct event last;
+
+    *ret = (struct ending){.error = {e->reason, e->reason_size_bytes}};
+    if (e->run.state != RUN_COMPLETED)
+        return AIKI_OK;
+    aiki_status st = run_last_event(p, e, &last, err);
+    if (st == AIKI_OK && last.kind == EVENT_COMPLETED)
+        ret->output = last.as.completed.output;
+    return st;
+}
+
+/* As people may see it, which is written to w. */
+static aiki_status ending_shown(struct pipeline *p, const struct entry *e, struct ending *end, aiki_writer *w,
+                                aiki_error *err)
 {
     const struct shown how = {.schemas = p->schemas, .full = true};
     const struct value_of of = run_value(e, true);
+
+    if (end->output.size_bytes > 0) {
+        shown_payload(w, &how, &of, end->output);
+        end->output = aiki_writer_view(w);
+    } else if (end->error.size_bytes > 0) {
+        shown_error(w, &how, &of, end->error);
+        end->error = aiki_writer_view(w);
+    }
+    return w->status == AIKI_OK ? AIKI_OK : error_set(err, w->status, "no memory for the result");
+}
+
+void answer_result(struct pipeline *p, struct entry *e, peer_id peer, uint32_t correlation, bool shown)
+{
+    const struct command c = {.peer = peer, .correlation = correlation};
+    struct ending end;
+    aiki_error err = {.struct_size = sizeof(err)};
     AUTO(buf) aiki_writer copy;
     buf_init(&copy);
-    const struct command c = {.peer = peer, .correlation = correlation};
-    struct event last;
-    aiki_error err = {.struct_size = sizeof(err)};
-    aiki_view output = {NULL, 0}, error = {e->reason, e->reason_size_bytes};
-    if (e->run.state == RUN_COMPLETED) {
-        if (run_last_event(p, e, &last, &err) != AIKI_OK) {
-            answer_refusal(p, &c, &err);
-            return;
-        }
-        if (last.kind == EVENT_COMPLETED)
-            output = last.as.completed.output;
+    aiki_status st = ending_on_record(p, e, &end, &err);
+    if (st == AIKI_OK && shown)
+        st = ending_shown(p, e, &end, &copy, &err);
+    if (st != AIKI_OK) {
+        answer_refusal(p, &c, &err);
+        return;
     }
-    if (shown && (output.size_bytes > 0 || error.size_bytes > 0)) {
-        if (output.size_bytes > 0) {
-            shown_payload(&copy, &how, &of, output);
-            output = aiki_writer_view(&copy);
-        } else {
-            shown_error(&copy, &how, &of, error);
-            error = aiki_writer_view(&copy);
-        }
-        if (copy.status != AIKI_OK) {
-            (void)error_set(&err, copy.status, "no memory for the result");
-            answer_refusal(p, &c, &err);
-            return;
-        }
-    }
-    answer(p, &c, RESULT, .run = e->id, .state = shown_state(e),
-           .output = output, .error = error);
+    answer(p, &c, RESULT, .run = e->id, .state = shown_state(e), .output = end.output, .error = end.error);
 }

@@ -207,6 +207,16 @@ static void bind_late(struct binder *b, const struct run_row *row)
     bind_optional(b, row->build);
 }
 
+static void bind_progress(struct binder *b, const struct run_row *row)
+{
+    bind_uint(b, row->seq);
+    bind_bytes(b, row->hash, HASH_BYTES);
+    bind_number(b, row->updated_at_ms);
+    bind_number(b, row->wake_at_ms);
+    bind_uint(b, row->signals);
+    bind_uint(b, row->duplicates);
+}
+
 static aiki_status insert_run(struct sqlite_conn *c, const struct run_row *row, aiki_error *err)
 {
     struct binder b = {0};
@@ -218,12 +228,7 @@ static aiki_status insert_run(struct sqlite_conn *c, const struct run_row *row, 
     bind_bytes(&b, row->id.bytes, sizeof(row->id.bytes));
     bind_number(&b, row->state);
     bind_uint(&b, row->epoch);
-    bind_uint(&b, row->seq);
-    bind_bytes(&b, row->hash, HASH_BYTES);
-    bind_number(&b, row->updated_at_ms);
-    bind_number(&b, row->wake_at_ms);
-    bind_uint(&b, row->signals);
-    bind_uint(&b, row->duplicates);
+    bind_progress(&b, row);
     bind_text(&b, row->space);
     bind_text(&b, row->workflow);
     bind_text(&b, row->version);
@@ -256,12 +261,7 @@ static aiki_status try_update(struct sqlite_conn *c, const struct run_write *w, 
     bind_uint(&b, w->seq_before);
     bind_uint(&b, row->epoch);
     bind_number(&b, row->state);
-    bind_uint(&b, row->seq);
-    bind_bytes(&b, row->hash, HASH_BYTES);
-    bind_number(&b, row->updated_at_ms);
-    bind_number(&b, row->wake_at_ms);
-    bind_uint(&b, row->signals);
-    bind_uint(&b, row->duplicates);
+    bind_progress(&b, row);
     bind_optional(&b, row->waits);
     bind_optional(&b, row->reason);
     bind_late(&b, row);
