@@ -109,17 +109,24 @@ static void what_could_not_be_registered_is_not_started(void **state)
     assert_true(m.created);
 }
 
+/* A run that the store remembers and the cache does not: a second start of it is a conflict for its unit. */
+static struct aiki_id start_known(struct fixture *f)
+{
+    struct aiki_id known = id_new();
+    say(f, CLIENT, START, 1, .workflow = view_of("order"), .run = known);
+    turn(f);
+    cache_remove(&f->p.cache, cache_find(&f->p.cache, &known));
+    forget(f);
+    return known;
+}
+
 /* In one unit a run is terminated and its owner, who does not know, appends. The commit is refused: the run
  * goes on, and the owner must not have been told that it lost it. */
 static void a_refusal_waits_for_the_commit_it_rests_on(void **state)
 {
     struct fixture *f = *state;
     struct msg_STARTED m;
-    struct aiki_id known = id_new();
-    say(f, CLIENT, START, 4, .workflow = view_of("order"), .run = known);
-    turn(f);
-    cache_remove(&f->p.cache, cache_find(&f->p.cache, &known));
-    forget(f);
+    struct aiki_id known = start_known(f);
     struct aiki_id run = start(f);
     uint64_t epoch = claim(f, RUNTIME);
     /* The known id is a conflict for the unit; then the first that is decided alone fails. */
@@ -223,11 +230,7 @@ static void a_refused_append_can_be_repeated(void **state)
     struct fixture *f = *state;
     struct msg_ACK ack;
     struct msg_STARTED m;
-    struct aiki_id known = id_new();
-    say(f, CLIENT, START, 1, .workflow = view_of("order"), .run = known);
-    turn(f);
-    cache_remove(&f->p.cache, cache_find(&f->p.cache, &known));
-    forget(f);
+    struct aiki_id known = start_known(f);
     struct aiki_id run = start(f);
     uint64_t epoch = claim(f, RUNTIME);
     say(f, CLIENT, START, 1, .workflow = view_of("order"), .run = known);

@@ -36,15 +36,21 @@ static void unnamed_is_forgotten(void **state)
     }
 }
 
+/* An empty store, and a run to be committed. */
+static struct store *open_drafted(struct draft *d)
+{
+    struct store *s;
+    assert_int_equal(store_open(&s, "memory:", NULL), AIKI_OK);
+    draft_init(d, 1);
+    return s;
+}
+
 /* The ordered commit fails once and writes nothing; the next one works. */
 static void ordered_failure_passes(void **state)
 {
     (void)state;
-    struct store *s;
-    struct draft d;
-    struct draft *unit[] = {&d};
-    assert_int_equal(store_open(&s, "memory:", NULL), AIKI_OK);
-    draft_init(&d, 1);
+    struct draft d, *unit[] = {&d};
+    struct store *s = open_drafted(&d);
     memory_store_fail_commit(s, AIKI_LIMIT, 1);
     draft_save(s, &d);
     draft_next(&d);
@@ -61,11 +67,8 @@ static void ordered_failure_passes(void **state)
 static void ordered_failure_stays(void **state)
 {
     (void)state;
-    struct store *s;
-    struct draft d;
-    struct draft *unit[] = {&d};
-    assert_int_equal(store_open(&s, "memory:", NULL), AIKI_OK);
-    draft_init(&d, 1);
+    struct draft d, *unit[] = {&d};
+    struct store *s = open_drafted(&d);
     memory_store_fail_commit(s, AIKI_INTERNAL, 0);
     assert_int_equal(draft_commit(s, unit, 1, NULL), AIKI_INTERNAL);
     assert_int_equal(draft_commit(s, unit, 1, NULL), AIKI_INTERNAL);
