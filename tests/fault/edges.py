@@ -183,7 +183,7 @@ def passes(s):
 
 def at_most_once(s):
     """Its outcome may be unknown; it is not executed twice, and the workflow finds out what happened."""
-    run = begin(s, "at-most-once", {"path": trace(s), "ms": 0})
+    run = begin(s, "at-most-once", {"path": trace(s)})
     assert ended(s, run)["output"]["what"] in ("paid", "not paid")
     assert marks(s) in ("", "pd")
     return run, None

@@ -79,11 +79,10 @@ def test_killed_while_the_older_build_drains(stacks, tmp_path, restarts):
     def body(name, steps):
         source, target = tmp_path / f"{name}.c", tmp_path / f"{name}.so"
         source.write_text(f"""#include "pair.h"
-#include <unistd.h>
+#include "trace.h"
 static aiki_status held(aiki_call *call, aiki_view in)
 {{
-    while (access("{tmp_path}/open", F_OK) != 0)
-        (void)usleep(5000); /* it waits for that file, a look at a time */
+    trace_await(call, "{tmp_path}/open");
     return call->api->output(call, in);
 }}
 PAIR_FUNCTION(work, {steps})

@@ -185,7 +185,10 @@ def test_steps_that_need_too_much_memory_block_before_anything_is_executed(share
 @pytest.mark.heavy
 def test_a_commit_over_the_limit_of_a_message_blocks(shared):
     """Ninety thousand waits with long names, and 8 MiB of input and output to record with them."""
-    run = shared.start("hoard", {"waits": 90_000})
+    gate = shared.directory / "hoard-gate"
+    run = shared.start("hoard", {"waits": 90_000, "gate": str(gate)})
+    until(lambda: shared.get(f"/v1/runs/{run}/history?after=90001&limit=1")["events"], "all waits are on record", 2 * PATIENCE_S)
+    gate.touch()
     error = until(lambda: shared.state(run) == "blocked" and shared.run(run)["error"], "it is blocked", 2 * PATIENCE_S)
     assert error["code"] == "APPEND_TOO_LARGE" and "16777216" in error["message"], error
 

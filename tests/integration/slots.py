@@ -73,7 +73,7 @@ def test_slots_change_while_it_serves(stacks):
 
     def start(count, gate):
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            return list(pool.map(lambda _: s.start("turns", {"path": str(marks), "ms": 0, "gate": str(gate)}), range(count)))
+            return list(pool.map(lambda _: s.start("turns", {"path": str(marks), "gate": str(gate)}), range(count)))
 
     def begun():
         return marks.read_text().count("+") if marks.exists() else 0

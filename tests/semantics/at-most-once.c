@@ -1,13 +1,12 @@
 /* at-most-once.c - work that must not be done twice, and whose outcome may therefore be unknown.
  *
- *   at-most-once {"path": FILE, "ms": T, "refusals": N}
+ *   at-most-once {"path": FILE, "gate": G, "refusals": N}
  *
- * The task "pay" is made at most once: it appends "p" to FILE, takes T ms and appends "d"; its first N
- * attempts are refused before that. When its outcome is unknown, the workflow finds out with an ordinary
+ * The task "pay" is made at most once: it appends "p" to FILE, waits until the file G is there and appends "d";
+ * its first N attempts are refused before that. When its outcome is unknown, the workflow finds out with an ordinary
  * task what happened, here by reading FILE, and answers "paid", "not paid" or "half paid".
  */
 #include <string.h>
-#include <time.h>
 
 #include <aiki/record.h>
 
@@ -15,7 +14,7 @@
 
 #define PAYMENT(F, R)                                      \
     F(R, str, path, AIKI_REQUIRED)                         \
-    F(R, i64, ms, AIKI_REQUIRED, AIKI_RANGE(0, 3600000))   \
+    F(R, str, gate, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))  \
     F(R, i64, refusals, AIKI_OPTIONAL)
 AIKI_RECORD(payment, PAYMENT);
 #define FINDING(F, R) F(R, str, what, AIKI_REQUIRED)
@@ -23,13 +22,13 @@ AIKI_RECORD(finding, FINDING);
 
 static aiki_status pay(aiki_call *call, const struct payment *in, struct finding *out)
 {
-    const struct timespec t = {in->ms / 1000, in->ms % 1000 * 1000000};
-
     if (aiki_attempt(call) <= in->refusals)
         return aiki_fail(call, "REFUSED", "attempt %u is refused", aiki_attempt(call));
     if (!trace_append(in->path, "p", 1))
         return aiki_fail_final(call, "NO_TRACE", "%s cannot be written", in->path);
-    (void)nanosleep(&t, NULL); /* an early end pays sooner */
+    trace_await(call, in->gate);
+    if (!trace_open(in->gate))
+        return aiki_fail_final(call, "STOPPED", "nobody wants the payment any more");
     (void)trace_append(in->path, "d", 1); /* a missing mark fails the test */
     out->what = "paid";
     return AIKI_OK;

@@ -13,7 +13,7 @@ def begun(s, run):
 def test_nothing_in_its_way_it_is_a_task_like_any_other(common, trace):
     def pays():
         trace.write_text("")
-        out = common.result(common.start("at-most-once", {"path": str(trace), "ms": 10}))
+        out = common.result(common.start("at-most-once", {"path": str(trace)}))
         assert trace.read_text() in ("", "p", "pd"), "whatever is lost, it is not executed again"
         return out, trace.read_text()
     assert common.undisturbed(pays) == ({"what": "paid"}, "pd")
@@ -22,19 +22,23 @@ def test_nothing_in_its_way_it_is_a_task_like_any_other(common, trace):
 def test_a_failure_that_it_answers_leaves_nothing_in_doubt_and_is_retried(common, trace):
     def is_refused():
         trace.write_text("")
-        run = common.start("at-most-once", {"path": str(trace), "ms": 0, "refusals": 2})
+        run = common.start("at-most-once", {"path": str(trace), "refusals": 2})
         out = common.result(run)
         assert trace.read_text() in ("", "p", "pd"), "whatever is lost, it is not executed again"
         return out, trace.read_text(), [e["attempt"] for e in common.history(run) if e["kind"] == "heartbeat"]
     assert common.undisturbed(is_refused) == ({"what": "paid"}, "pd", [1, 2, 3])
 
 
-def test_its_beginning_is_on_record_before_it_does_anything(common, trace):
+def test_its_beginning_is_on_record_before_it_does_anything(common, trace, tmp_path):
+    gate = tmp_path / "gate"
+
     def pays():
         trace.write_text("")
-        run = common.start("at-most-once", {"path": str(trace), "ms": 300})
+        gate.unlink(missing_ok=True)
+        run = common.start("at-most-once", {"path": str(trace), "gate": str(gate)})
         until(lambda: trace.read_text() or common.state(run) in TERMINAL, "it pays")
         was_begun = begun(common, run)
+        gate.touch()
         common.result(run)
         return was_begun, trace.read_text()
     assert common.undisturbed(pays) == (True, "pd")
@@ -46,7 +50,7 @@ def test_a_process_that_dies_with_it_leaves_an_unknown_outcome_and_no_repeat(sta
 
     def pays():
         trace.unlink(missing_ok=True)
-        run = s.start("at-most-once", {"path": str(trace), "ms": 3_600_000})
+        run = s.start("at-most-once", {"path": str(trace), "gate": str(s.directory / "never")})
         until(lambda: trace.exists() or s.state(run) in TERMINAL, "it pays")
         return run
     run = s.undisturbed(pays)
@@ -67,6 +71,6 @@ def test_what_has_only_been_announced_counts_as_perhaps_done(stacks):
     s.start_server()
     s.start_runtime(env={"AIKI_FAULT": "child.task.before=kill", "AIKI_FAULT_ONCE": str(s.directory / "once")})
     trace = s.directory / "trace"
-    run = s.start("at-most-once", {"path": str(trace), "ms": 0})
+    run = s.start("at-most-once", {"path": str(trace)})
     assert s.result(run) == {"what": "not paid"}
     assert not trace.exists()

@@ -25,7 +25,7 @@ def test_no_slot_and_no_owner_while_it_sleeps(stacks):
     assert s.run(runs[0])["owner"] is None
     worker, = s.get("/v1/workers")["workers"]
     assert worker["runs"] == 0, "fifty sleeping runs do not occupy two slots"
-    turn = s.start("turns", {"path": str(s.directory / "t"), "ms": 1})
+    turn = s.start("turns", {"path": str(s.directory / "t")})
     assert s.result(turn) is not None
 
 

@@ -59,7 +59,7 @@ def test_begin_and_end_of_every_attempt_are_right_to_5_ms(common, trace):
 
 
 def test_the_order_is_that_of_the_events(common, trace):
-    """Parallel branches end in the order of their lengths, and retries follow their failures."""
+    """In every branch the retry follows its failure."""
     run = common.start("timeline", {"path": str(trace)})
     common.result(run)
     ends = list(timeline(common.history(run)))

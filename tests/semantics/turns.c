@@ -1,26 +1,21 @@
 /* turns.c - leaves a mark when it begins and one when it ends, to see how many run at once.
  *
- *   turns {"path": FILE, "ms": T, "gate": G}   appends "+" to FILE, takes T, waits until G is there, appends "-"
+ *   turns {"path": FILE, "gate": G}   appends "+" to FILE, waits until G is there, appends "-"
  */
-#include <time.h>
-
 #include <aiki/record.h>
 
 #include "trace.h"
 
 #define TURN(F, R)                    \
     F(R, str, path, AIKI_REQUIRED)    \
-    F(R, i64, ms, AIKI_REQUIRED, AIKI_RANGE(0, 60000)) \
     F(R, str, gate, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))
 AIKI_RECORD(turn, TURN);
 
 static aiki_status take_turn(aiki_call *call, const struct turn *in, struct aiki_nothing *out)
 {
-    const struct timespec nap = {in->ms / 1000, in->ms % 1000 * 1000000};
     (void)out;
     if (!trace_append(in->path, "+", 1))
         return aiki_fail_final(call, "NO_TRACE", "%s cannot be written", in->path);
-    nanosleep(&nap, NULL); /* the work; turns that overlap show in the trace however long it takes */
     trace_await(call, in->gate);
     return trace_append(in->path, "-", 1) ? AIKI_OK : AIKI_UNAVAILABLE;
 }

@@ -18,7 +18,7 @@ def test_slots_are_used_and_never_exceeded(stacks):
     s = stacks(plugins=["turns"], runtime_args=["--slots", "3"])
     path = s.directory / "turns"
     gate = s.directory / "gate"
-    runs = [s.start("turns", {"path": str(path), "ms": 10, "gate": str(gate)}) for _ in range(30)]
+    runs = [s.start("turns", {"path": str(path), "gate": str(gate)}) for _ in range(30)]
     until(lambda: path.exists() and path.read_text() == "+++", "all slots are used")
     gate.touch()
     busy = set()
@@ -39,7 +39,7 @@ def test_a_ticket_that_was_read_is_reserved_by_nobody_until_it_is_claimed(stacks
     s.start_server()
     s.start_runtime(0, env={"AIKI_FAULT": "runtime.ticket.read=kill"})
     path = s.directory / "turns"
-    run = s.start("turns", {"path": str(path), "ms": 0})
+    run = s.start("turns", {"path": str(path)})
     until(lambda: not s.runtime.alive(), "it died with the ticket in its hands")
     assert not path.exists() and [e["kind"] for e in s.history(run)] == ["started"]
     s.start_runtime(1)
@@ -56,7 +56,7 @@ def test_a_run_that_was_reserved_and_not_begun_is_somebody_elses_long_before_the
         s.start_server()
         s.start_runtime(0, env={"AIKI_FAULT": "runtime.claim.granted=kill"})
         path = s.directory / "turns"
-        run = s.start("turns", {"path": str(path), "ms": 0})
+        run = s.start("turns", {"path": str(path)})
         until(lambda: not s.runtime.alive(), "it died with the run reserved")
         until(lambda: s.state(run) in ("queued", "stalled"), "the server has heard of its end")
         assert not path.exists(), "nothing was executed"
@@ -72,7 +72,7 @@ def test_a_run_that_was_reserved_and_not_begun_is_somebody_elses_long_before_the
 def test_two_runtimes_never_own_the_same_run(stacks):
     s = stacks(plugins=["turns"], runtimes=2)
     path = s.directory / "turns"
-    runs = [s.start("turns", {"path": str(path), "ms": 1}) for _ in range(40)]
+    runs = [s.start("turns", {"path": str(path)}) for _ in range(40)]
     for run in runs:
         s.result(run)
     epochs = [[e["epoch"] for e in s.history(run) if e["kind"] == "claimed"] for run in runs]
@@ -85,11 +85,11 @@ def test_sigterm_finishes_what_is_under_way_and_takes_nothing_new(stacks):
     s = stacks(plugins=["turns"])
     path = s.directory / "turns"
     gate = s.directory / "gate"
-    run = s.start("turns", {"path": str(path), "ms": 0, "gate": str(gate)})
+    run = s.start("turns", {"path": str(path), "gate": str(gate)})
     until(lambda: path.exists() and path.read_text() == "+", "it is under way")
     s.runtime.send(15)
     until(lambda: re.search("SIGTERM", s.runtime.log.read_text()), "it drains")
-    later = s.start("turns", {"path": str(path), "ms": 0})
+    later = s.start("turns", {"path": str(path)})
     gate.touch()
     assert s.runtime.popen.wait(PATIENCE_S) == 0
     # Taken from it while it drained, the run is for another one.

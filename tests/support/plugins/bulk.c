@@ -5,13 +5,15 @@
  *           {"details": N}: a task fails with so many. Answers what the code saw of it
  *   heap    {"times": N, "bytes": N}: a task answers that so many times, then waits for "go"
  *   hoard   {"own": N}: the workflow writes a text of N bytes; {"inputs": N}: it starts N tasks with 4 MiB
- *           of input each; {"waits": N}: it waits for N signals with a long name and records 8 MiB with that
+ *           of input each; {"waits": N, "gate": G}: it waits for N signals with a long name and, once the file G
+ *           is there, records 8 MiB with that
  *   pend    {"tasks": N, "sleeps": N, "signals": N}: all of them at once
  */
 #include <stdlib.h>
-#include <time.h>
 
 #include <aiki/record.h>
+
+#include "trace.h"
 
 /* One msgpack text of exactly that many bytes. */
 static aiki_status write_text(aiki_writer *w, int64_t size_bytes)
@@ -162,19 +164,21 @@ AIKI_WORKFLOW_TYPED(pend, "pend", "1.0.0", pend, pend);
 #define HOARD(F, R)                                                \
     F(R, i64, own, AIKI_OPTIONAL, AIKI_RANGE(0, 1000000000))       \
     F(R, i64, inputs, AIKI_OPTIONAL, AIKI_RANGE(0, 1000))          \
-    F(R, i64, waits, AIKI_OPTIONAL, AIKI_RANGE(0, 99000))
+    F(R, i64, waits, AIKI_OPTIONAL, AIKI_RANGE(0, 99000))          \
+    F(R, str, gate, AIKI_OPTIONAL, AIKI_DEFAULT_TEXT(""))
 AIKI_RECORD(hoard, HOARD);
+#define REST(F, R) F(R, str, gate, AIKI_REQUIRED)
+AIKI_RECORD(rest, REST);
 
 enum { LARGEST_BYTES = 4 * 1024 * 1024, LONG_NAME = 100 };
 
-static aiki_status rest(aiki_call *call, aiki_view input)
+static aiki_status rest(aiki_call *call, const struct rest *in, struct aiki_nothing *out)
 {
-    const struct timespec t = {.tv_sec = 3};
-    (void)call;
-    (void)input;
-    (void)nanosleep(&t, NULL); /* an early end leaves more to be said at once */
+    (void)out;
+    trace_await(call, in->gate);
     return AIKI_OK;
 }
+AIKI_TASK_TYPED(rest, "rest", rest, aiki_nothing);
 
 static aiki_status echo(aiki_call *call, aiki_view input) { return call->api->output(call, input); }
 
@@ -199,7 +203,7 @@ static aiki_status start_with_inputs(aiki_run *run, uint32_t count, aiki_error *
 }
 
 /* While the first task rests the waits go on record, so that they are only counted when it parks. */
-static aiki_status wait_with_a_result(aiki_run *run, uint32_t count, aiki_error *err)
+static aiki_status wait_with_a_result(aiki_run *run, uint32_t count, const struct rest *first, aiki_error *err)
 {
     aiki_future *futures = (aiki_future *)aiki_alloc(run, count * sizeof(*futures));
     char name[LONG_NAME + 1] = {0};
@@ -211,7 +215,7 @@ static aiki_status wait_with_a_result(aiki_run *run, uint32_t count, aiki_error 
     AIKI_TRY(write_largest(run, &w));
     for (uint32_t i = 0; i < count; i++)
         AIKI_TRY(aiki_signal_start(run, name, AIKI_FOREVER_MS, &futures[i], err));
-    AIKI_TRY(aiki_task(run, "rest", (aiki_view){NULL, 0}, NULL, err));
+    AIKI_TRY(rest_call(run, first, NULL, err));
     AIKI_TRY(aiki_task(run, "echo", aiki_writer_view(&w), NULL, err));
     return aiki_await_all(run, futures, count, err);
 }
@@ -224,7 +228,7 @@ static aiki_status hoard(aiki_run *run, const struct hoard *in, struct aiki_noth
         return write_text(&w, in->own);
     if (in->inputs > 0)
         return start_with_inputs(run, (uint32_t)in->inputs, err);
-    return wait_with_a_result(run, (uint32_t)in->waits, err);
+    return wait_with_a_result(run, (uint32_t)in->waits, &(struct rest){in->gate}, err);
 }
 AIKI_WORKFLOW_TYPED(hoard, "hoard", "1.0.0", hoard, aiki_nothing);
 
@@ -233,5 +237,5 @@ AIKI_PLUGIN("bulk", "1.0.0",
                            AIKI_WORKFLOW("make", "1.0.0", make, AIKI_INPUT(make)), heap_workflow,
                            hoard_workflow, pend_workflow),
             AIKI_TASKS(AIKI_TASK("answer", answer), AIKI_TASK("fail", fail),
-                       AIKI_TASK("nothing", nothing), AIKI_TASK("rest", rest),
+                       AIKI_TASK("nothing", nothing), rest_task,
                        AIKI_TASK("echo", echo)));
