@@ -170,4 +170,6 @@ void adopt_rest(struct builds *bs)
         return;
     bs->adopted = true;
     keep_each(bs->keep, consider, bs);
+    if (bs->adopting == 0)
+        bs->cb.on_ready(NULL, bs->arg); /* none is to come: who waits for one is told */
 }

@@ -1,4 +1,6 @@
 """What open runs survive: the table in docs/plugin-guide.md, "Changing code while runs are open"."""
+import subprocess
+
 import pytest
 
 from harness import plugin, until
@@ -62,6 +64,30 @@ def test_a_host_without_the_old_build_blocks_until_a_fitting_build_is_back(parke
     until(lambda: s.state(run) == "blocked", "it is blocked")
     assert said in s.run(run)["error"]["message"]
     assert sum(e["kind"] == "step_done" for e in s.history(run)) == 2, "nothing new was executed"
+    replace(s, "original")
+    assert s.result(run) == 3
+
+
+def test_who_looked_for_an_older_build_before_all_were_known_is_told_that_there_is_none(parked, tmp_path):
+    """Another file takes its time to be loaded; what is kept of earlier processes is looked at behind all files."""
+    s, run = parked
+    gate, source = s.directory / "gate", tmp_path / "held.c"
+    s.runtime.kill()
+    s.drop("change", plugin("change-added-before"))
+    source.write_text(f"""#include <unistd.h>
+__attribute__((constructor)) static void hold(void)
+{{
+    while (access("{gate}", F_OK) != 0)
+        (void)usleep(5000); /* a look at a time */
+}}
+""")
+    subprocess.run(["cc", "-shared", "-fPIC", source, "-o", tmp_path / "held.so"], check=True)
+    s.drop("held", tmp_path / "held.so")
+    s.signal(run, "go", None)
+    s.start_runtime(1, wait=False)
+    until(lambda: f"run {run} does not fit" in s.runtimes[1].log.read_text(), "it was tried")
+    gate.touch()
+    until(lambda: s.state(run) == "blocked", "it is blocked")
     replace(s, "original")
     assert s.result(run) == 3
 
