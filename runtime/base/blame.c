@@ -46,7 +46,18 @@ struct blame_page *blame_create(int *ret_fd)
         return NULL;
     }
     *ret_fd = fd;
-    return map;
+    struct blame_page *made = map;
+    for (unsigned i = 0; i < BLAME_SEALED; i++)
+        made->slots[i].seal = BLAME_SEAL;
+    return made;
+}
+
+bool blame_is_sound(const struct blame_page *p)
+{
+    for (unsigned i = 0; i < BLAME_SEALED; i++)
+        if (p->slots[i].seal != BLAME_SEAL)
+            return false;
+    return true;
 }
 
 void blame_destroy(struct blame_page *p)

@@ -17,7 +17,8 @@
  * So whoever stands still did not crash, and whoever neither crashed nor stood still (a process that
  * was killed, a thread that blocks the signal) may have.
  * Written by one process while the other may look: a slot counts only while it is busy, and is
- * filled before. Plugin code may have written all over it: the reader believes no size and no text.
+ * filled before. Plugin code may have written all over it: the reader believes no size and no text, and of a page
+ * with a broken seal nothing at all.
  * Limits: BLAME_DEATHS_MAX accounts; BLAME_STOP_MS_MAX until a thread stands still.
  */
 #ifndef BASE_BLAME_H
@@ -37,6 +38,8 @@ enum {
     BLAME_STOP_MS_MAX = 250,
     BLAME_FOREIGN = BLAME_SLOTS, /* a thread that the plugin itself made */
     BLAME_EXIT_COPY = 72, /* of a forked process that came back from plugin code */
+    BLAME_SEALED = 64, /* slots, from the first: so much of a page is looked at to see whether it is ours */
+    BLAME_SEAL = 0x626c616d,
     BLAME_TAG_SIZE = 192
 };
 /* Not one that plugins, or the runtimes of their languages, are likely to use. */
@@ -45,6 +48,7 @@ enum {
 struct blame_slot {
     atomic_uint busy;
     atomic_uint stopped; /* another thread takes the process down, and this one stood still first */
+    uint32_t seal;       /* BLAME_SEAL, of the first slots; nobody writes it again */
     uint32_t attempt;    /* 0: the workflow's own code */
     struct aiki_id run;
     struct address address; /* of the step; zero without one */
@@ -79,6 +83,8 @@ struct blame_page {
  * errno set. */
 struct blame_page *blame_create(int *ret_fd);
 void blame_destroy(struct blame_page *page); /* NULL is fine */
+/* False: something has written over it, and nothing on it counts. */
+bool blame_is_sound(const struct blame_page *page);
 /* The tag at the front of a line. The text in it is the child's: not cleaned. */
 struct blame_said {
     aiki_view run, name; /* as text; borrowed from the line */

@@ -7,7 +7,7 @@
  * A death shows twice: as the end of its socket and as its exit status, in any order. on_gone
  * waits for both, so that the last APPEND it wrote is relayed before its runs are given back.
  * If one of the two does not come (a forked grandchild holds the socket, the process ignores
- * the loss of it) PROC_EXIT_MS ends the wait.
+ * the loss of it) PROC_EXIT_MS ends the wait. Whoever was traced is waited for here (reap.h).
  */
 #include "broker/proc.h"
 
@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "base/sibling.h"
 #include "broker/output.h"
+#include "broker/reap.h"
 #include "wire/error.h"
 #include "wire/message.h"
 
@@ -48,10 +49,13 @@ struct proc {
     struct limit_hit limit; /* end.limit points here once it was ended for that */
     unsigned open_handles;
     bool exited;
+    bool unwatched; /* libuv takes it for ended, and it is not: reap.h */
+    int64_t kill_mono_ms; /* how long its end is waited for */
     bool stillborn; /* proc_spawn failed and has said so; nobody waits for on_gone */
     struct proc_end end;
     struct blame_page *page; /* owned; end borrows it */
     int64_t since_mono_ms;
+    int64_t stopped_mono_ms; /* when it was first seen to be stopped; 0: it is not */
 };
 
 const char *proc_end_text(const struct proc_end *end, char *buffer, size_t size_bytes)
@@ -61,6 +65,8 @@ const char *proc_end_text(const struct proc_end *end, char *buffer, size_t size_
         snprintf(buffer, size_bytes, "was ended: %s", limit_text(end->limit, limit));
     else if (end->timed_out)
         snprintf(buffer, size_bytes, "did not load within PROC_LOAD_MS (%d ms)", PROC_LOAD_MS);
+    else if (end->stopped)
+        snprintf(buffer, size_bytes, "was stopped by a signal for %d s, and ended", PROC_STOPPED_MS / 1000);
     else if (end->signal != 0)
         snprintf(buffer, size_bytes, "killed by signal %d (%s)", end->signal,
                  strsignal(end->signal));
@@ -108,13 +114,30 @@ static void close_handle(struct proc *p, uv_handle_t *h)
         uv_close(h, on_handle_closed);
 }
 
-static void on_exit_limit(uv_timer_t *t)
+static void ending(struct proc *p);
+
+static void on_exit_look(uv_timer_t *t)
 {
     struct proc *p = container_of(t, struct proc, timer);
-    if (!p->exited)
-        proc_kill(p);
-    else if (p->conn != NULL)
+    bool over = clock_mono_ms() >= p->kill_mono_ms;
+    if (!p->exited) {
+        if (over)
+            (void)uv_process_kill(&p->process, SIGKILL);
+        reap_threads(p->process.pid);
+    } else if (over && p->conn != NULL) {
         conn_close(p->conn);
+    }
+    if (p->unwatched && !p->exited && reap_ended(p->process.pid)) {
+        p->exited = true;
+        p->end.signal = SIGKILL;
+        ending(p);
+    }
+}
+
+static void await_end(struct proc *p)
+{
+    p->kill_mono_ms = clock_mono_ms() + PROC_EXIT_MS;
+    uv_timer_start(&p->timer, on_exit_look, PROC_REAP_MS, PROC_REAP_MS);
 }
 
 /* Socket or process has ended: wait for the other, then take the handles down. */
@@ -122,7 +145,7 @@ static void ending(struct proc *p)
 {
     p->state = ENDING;
     if (!p->exited || p->conn != NULL) {
-        uv_timer_start(&p->timer, on_exit_limit, PROC_EXIT_MS, PROC_EXIT_MS);
+        await_end(p);
         return;
     }
     output_end(&p->output);
@@ -136,7 +159,12 @@ static void ending(struct proc *p)
 static void on_exited(uv_process_t *process, int64_t exit_code, int signal)
 {
     struct proc *p = container_of(process, struct proc, process);
-    p->exited = true;
+    p->unwatched = reap_goes_on(process->pid);
+    p->exited = !p->unwatched;
+    if (p->unwatched) {
+        log_error(p->label, "stopped, and asked to be traced before (ptrace); it is killed");
+        proc_kill(p);
+    }
     p->end.exit_code = exit_code;
     p->end.signal = signal;
     ending(p);
@@ -156,8 +184,11 @@ static void on_conn_closed(struct conn *c, aiki_status status, const char *why, 
 
 void proc_kill(struct proc *p)
 {
-    if (!p->exited)
-        (void)uv_process_kill(&p->process, SIGKILL); /* ESRCH: on_exited is on its way */
+    if (p->exited)
+        return;
+    (void)uv_process_kill(&p->process, SIGKILL); /* ESRCH: on_exited is on its way */
+    if (p->state != ENDING)
+        await_end(p); /* its socket may be held, and its end, too */
 }
 
 /* ---- frames -------------------------------------------------------------------------------- */
@@ -213,6 +244,24 @@ static void end_over_limit(struct proc *p, const struct limit_hit *hit)
     proc_kill(p);
 }
 
+/* No limit of time inside ends what stands still as a whole. */
+static void look_whether_stopped(struct proc *p)
+{
+    int64_t now_ms = clock_mono_ms();
+    if (p->state != SERVING || !reap_is_stopped(p->process.pid)) {
+        p->stopped_mono_ms = 0;
+        return;
+    }
+    if (p->stopped_mono_ms == 0) {
+        p->stopped_mono_ms = now_ms;
+        log_warn(p->label, "process %d is stopped by a signal; kill -CONT it within %d s", p->process.pid,
+                 PROC_STOPPED_MS / 1000);
+    } else if (now_ms - p->stopped_mono_ms >= PROC_STOPPED_MS) {
+        p->end.stopped = true;
+        proc_kill(p);
+    }
+}
+
 static void on_look(uv_timer_t *t)
 {
     struct proc *p = container_of(t, struct proc, look);
@@ -220,6 +269,7 @@ static void on_look(uv_timer_t *t)
     output_look(&p->output);
     if (p->exited || p->end.limit != NULL)
         return; /* its number may be another's */
+    look_whether_stopped(p);
     bool any = meter_look(&p->meter, p->process.pid, p->page, &hit);
     if (any && hit.over)
         end_over_limit(p, &hit);

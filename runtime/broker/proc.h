@@ -19,7 +19,9 @@
 
 enum {
     PROC_LOAD_MS = 5000,
-    PROC_EXIT_MS = 2000 /* from the end of its socket to SIGKILL, and the reverse */
+    PROC_EXIT_MS = 2000, /* from the end of its socket to SIGKILL, and the reverse */
+    PROC_REAP_MS = 50,   /* between two looks at one that ends */
+    PROC_STOPPED_MS = 15000 /* stopped by a signal for so long: it is ended */
 };
 
 struct proc;
@@ -30,6 +32,7 @@ struct proc_end {
     int signal;     /* 0 = it exited */
     bool timed_out; /* did not load within PROC_LOAD_MS */
     bool was_ready;
+    bool stopped; /* and killed for that, PROC_STOPPED_MS later */
     int64_t lived_ms; /* since it was ready, or spawned */
     const struct limit_hit *limit; /* what it was ended for, or NULL; borrowed as the next */
     const struct blame_page *page; /* who was executing; borrowed until on_gone returns */

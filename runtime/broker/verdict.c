@@ -30,7 +30,8 @@ static int64_t left_at(const struct blame_slot *s)
 static bool was_left_lately(const struct blame_slot *s)
 {
     int64_t at_ms = left_at(s);
-    return at_ms != 0 && clock_mono_ms() - at_ms <= VERDICT_LEFT_MS;
+    int64_t now_ms = clock_mono_ms();
+    return at_ms > 0 && at_ms <= now_ms && now_ms - at_ms <= VERDICT_LEFT_MS;
 }
 
 static bool was_left_once(const struct blame_slot *s)
@@ -105,10 +106,22 @@ static void add_unsteady(struct verdict *v, const struct blame_death *anonymous)
     }
 }
 
+/* Who wrote over it may be any of those that were in the process. Alone, it is the only one. */
+static void suspect_all(struct verdict *v, bool alone)
+{
+    v->untold = true;
+    (void)snprintf(v->nobody.name, sizeof(v->nobody.name), "?");
+    add(v, &v->nobody, NULL, alone);
+}
+
 void verdict_reach(struct verdict *v, const struct proc_end *end, bool alone, bool no_memory)
 {
     const struct blame_death *anonymous;
     *v = (struct verdict){.end = end, .no_memory = no_memory};
+    if (!blame_is_sound(end->page)) {
+        suspect_all(v, alone);
+        return;
+    }
     take_accounts(v, &anonymous);
     if (v->count > 0) {
         add_unsteady(v, anonymous);
@@ -117,8 +130,8 @@ void verdict_reach(struct verdict *v, const struct proc_end *end, bool alone, bo
     gather(v, is_busy, anonymous);
     if (v->count == 1 && anonymous == NULL && end->signal != SIGKILL)
         v->of[0].certain = true;
-    if (v->count == 0)
-        gather(v, was_left_lately, anonymous);
+    if (v->count == 0) /* of one that was stopped nobody knows how long it has been just before */
+        gather(v, end->stopped ? was_left_once : was_left_lately, anonymous);
     if (v->count == 0 && alone)
         gather(v, was_left_once, anonymous);
     if (alone && v->count > 0)
@@ -127,6 +140,8 @@ void verdict_reach(struct verdict *v, const struct proc_end *end, bool alone, bo
 
 const struct blamed *verdict_on(const struct verdict *v, const struct aiki_id *run)
 {
+    if (v->untold)
+        return &v->of[0];
     for (unsigned i = 0; i < v->count; i++)
         if (id_equal(&v->of[i].slot->run, run))
             return &v->of[i];
@@ -157,6 +172,11 @@ static void describe(const struct verdict *v, const struct blamed *b, const char
     else if (b->death != NULL && b->death->refused != 0)
         (void)error_code(err, AIKI_CRASHED, "SANDBOX_REFUSED", "%s %s", what,
                          sandbox_explain(b->death->refused - 1, refused));
+    else if (b->death == NULL && v->end->stopped)
+        (void)error_code(err, AIKI_CRASHED, "CRASH_STOPPED",
+                         "the process of %s was stopped by a signal (SIGSTOP, or for want of a terminal) for %d s, "
+                         "and ended; nothing that stops processes there",
+                         what, PROC_STOPPED_MS / 1000);
     else if (signal == SIGKILL && v->no_memory)
         (void)error_code(err, AIKI_CRASHED, "CRASH_NO_MEMORY",
                          "the kernel killed the process of %s because no memory was left; let it take "
@@ -180,6 +200,8 @@ static void describe(const struct verdict *v, const struct blamed *b, const char
 static const char *thread_text(const struct verdict *v, const struct blame_slot *s,
                                char text[THREAD_TEXT_SIZE])
 {
+    if (v->untold)
+        return "unknown";
     unsigned number = (unsigned)(s - v->end->page->slots);
     snprintf(text, THREAD_TEXT_SIZE, number == 0 ? "loop" : "task thread %u", number);
     return text;
@@ -280,7 +302,9 @@ void verdict_write(const struct verdict *v, const struct blamed *b, aiki_view bu
     buf_init(&stack);
     aiki_view raw = {(const uint8_t *)s->name, strnlen(s->name, sizeof(s->name))};
     (void)log_clean(raw, name, sizeof(name));
-    if (attempt > 0)
+    if (v->untold)
+        snprintf(what, sizeof(what), "code that wrote over what its host keeps of its threads");
+    else if (attempt > 0)
         snprintf(what, sizeof(what), "task %s, attempt %u", name, attempt);
     else
         snprintf(what, sizeof(what), "workflow %s", name);

@@ -10,6 +10,8 @@
  *   several were executing, or SIGKILL                all of them are suspects
  *   none was executing                                as before, those that left code just before
  *
+ *   something has written over the page               all runs that were in the process are suspects
+ *
  * Suspects are not charged but executed alone from here on; alone again, they are charged.
  */
 #ifndef BROKER_VERDICT_H
@@ -31,6 +33,8 @@ struct verdict {
     unsigned count;
     unsigned certain; /* the first of them */
     bool no_memory;
+    bool untold; /* the page tells nothing: of[0] stands for each run that was in the process */
+    struct blame_slot nobody;
 };
 
 /* alone: no other run was in the process. no_memory: its SIGKILL was the kernel's (oom.h). */

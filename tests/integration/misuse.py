@@ -101,6 +101,42 @@ def test_a_copy_that_crashes_is_not_the_process(served):
     check_healthy(s, healthy(s))
 
 
+@pytest.mark.parametrize("where", ["task", "workflow"])
+def test_a_thread_that_asks_to_be_traced_costs_its_process_which_ends(served, where):
+    s = served
+    before = set(s.runtime.children())
+    run = misuse(s, "traced", where)
+    assert s.outcome(run, PATIENCE_S)["state"] == "completed"
+    until(lambda: processes_of(s) == set(now := s.runtime.children()) and len(now) == 2 and len(before & set(now)) == 1,
+          "the process is gone, and another one is there")
+    check_healthy(s, healthy(s))
+
+
+@pytest.mark.heavy
+def test_a_process_that_is_stopped_is_ended_and_its_runs_go_on(served):
+    """PROC_STOPPED_MS later. Its own limits of time stand still with it."""
+    s = served
+    run = misuse(s, "stop")
+    others = healthy(s)
+    assert s.outcome(run, PATIENCE_S)["state"] == "completed"
+    event = of_kind(s, run, "crashed")[0]
+    assert (event["error"]["code"], event["charged"]) == ("CRASH_STOPPED", False)
+    check_healthy(s, others)
+
+
+@pytest.mark.parametrize("where", ["task", "workflow"])
+def test_who_writes_over_the_page_of_blame_is_found_by_being_alone(served, where):
+    """Each time it is executed. It comes to an end, and nobody else is charged."""
+    s = served
+    run = misuse(s, "wipe", where)
+    others = healthy(s)
+    until(lambda: s.state(run) == "blocked", "its budget is spent")
+    assert s.run(run)["error"]["code"] == "WORKFLOW_CRASHED"
+    charged = [e for e in of_kind(s, run, "crashed") if e["charged"]]
+    assert len(charged) == 3 and {e["error"]["code"] for e in charged} == {"CRASH_SIGNAL"}
+    check_healthy(s, others)
+
+
 @pytest.mark.parametrize("how", ["daemon", "execve"])
 def test_nothing_goes_on_of_a_process_that_left(served, how):
     s = served

@@ -207,6 +207,43 @@ static void one_alone_is_charged(void **state)
     assert_true(f->event.as.crashed.charged);
 }
 
+/* What is left of a page that something wrote over counts for nothing: who did it may be any run of the process, and the
+ * only one that is there is charged. */
+static void a_page_that_was_written_over_makes_all_suspects(void **state)
+{
+    static const uint8_t with[] = {0, 0xff, 0x5a};
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < sizeof(with); i++) {
+        (void)executing(f, 1, 1, 1);
+        f->page->deaths_taken = 0;
+        (void)account(f, 1, SIGABRT);
+        memset(f->page, with[i], sizeof(*f->page));
+        assert_string_equal(code_of(f, judged(f, 7, false)), "CRASH_SIGNAL");
+        assert_false(f->event.as.crashed.charged);
+        assert_int_equal(f->event.as.crashed.attempt, 0);
+        assert_string_equal(detail(f, "thread"), "unknown");
+        assert_string_equal(code_of(f, judged(f, 7, true)), "CRASH_SIGNAL");
+        assert_true(f->event.as.crashed.charged);
+    }
+}
+
+static void one_that_was_stopped_says_so(void **state)
+{
+    struct fixture *f = *state;
+    (void)executing(f, 1, 1, 1);
+    f->end.signal = SIGKILL;
+    f->end.stopped = true;
+    assert_string_equal(code_of(f, judged(f, 1, false)), "CRASH_STOPPED");
+    assert_false(f->event.as.crashed.charged);
+    assert_string_equal(code_of(f, judged(f, 1, true)), "CRASH_STOPPED");
+    assert_true(f->event.as.crashed.charged);
+    struct blame_slot *s = executing(f, 1, 1, 1); /* and was still able to leave the code, long ago by now */
+    s->busy = 0;
+    s->left_mono_ms = clock_mono_ms() - 10L * VERDICT_LEFT_MS;
+    assert_string_equal(code_of(f, judged(f, 1, false)), "CRASH_STOPPED");
+    assert_false(f->event.as.crashed.charged);
+}
+
 /* Several and nobody named: all are suspects, none is charged. */
 static void several_are_suspects(void **state)
 {
@@ -257,6 +294,8 @@ static void a_page_of_nonsense_is_survived(void **state)
 {
     struct fixture *f = *state;
     memset(f->page, 0xdb, sizeof(*f->page));
+    for (unsigned i = 0; i < BLAME_SEALED; i++)
+        f->page->slots[i].seal = BLAME_SEAL; /* those happen to be whole */
     f->page->slots[5].busy = 1;
     verdict_reach(&f->verdict, &f->end, false, false);
     assert_int_equal(f->verdict.count, 1);
@@ -279,6 +318,8 @@ int main(void)
         CASE(an_account_that_was_cut_short_says_by_what),
         CASE(all_who_die_are_charged),
         CASE(one_alone_is_charged),
+        CASE(a_page_that_was_written_over_makes_all_suspects),
+        CASE(one_that_was_stopped_says_so),
         CASE(several_are_suspects),
         CASE(who_left_just_before_is_a_suspect),
         CASE(a_page_of_nonsense_is_survived),
