@@ -14,6 +14,8 @@ def test_an_attempt_that_beats_may_take_longer_than_its_silence(common, trace):
         out = common.result(run)
         in_time(out["attempt"] == 1, "no processor for a second")
         assert out == {"attempt": 1, "began_at": 0} and trace.read_text() == "." * 150
+        done, = [e for e in common.history(run) if e["kind"] == "step_done"]
+        assert done["duration_us"] > 1_000_000, "longer than it may be silent"
     at_best(beats)
 
 
