@@ -228,6 +228,7 @@ static bool park(struct run *run, const struct engine_now *now, const struct eng
     /* Something arrived that the code was not shown when it decided to wait: let it look. And a
      * run that is to be paused waits for nothing but to be resumed. */
     if ((run->signals > a->seen && !BUG(seen_ignored)) || (run->flags & RUN_FLAG_PAUSE) != 0) {
+        run->waits = a->waits; /* shown if it is paused */
         engine_queue(run, now, effects);
         return true;
     }

@@ -89,7 +89,8 @@ void engine_queue(struct run *run, const struct engine_now *now, struct engine_e
     run->owner = 0;
     run->claim_recorded = false;
     run->wake_at_ms = 0;
-    run->waits = (aiki_view){NULL, 0};
+    if (!paused) /* else they are shown: it goes on to wait for them when it is resumed */
+        run->waits = (aiki_view){NULL, 0};
     effects->offer = !paused;
 }
 

@@ -37,6 +37,21 @@ def kinds(s, run):
     return [e["kind"] for e in s.history(run)]
 
 
+def test_a_paused_run_shows_what_it_waited_for(stacks):
+    s = stacks(plugins=["inbox"])
+    run = s.start("inbox", {"names": ["letter"]})
+    in_state(s, run, "awaiting_signal")
+    control(s, run, "pause")
+    in_state(s, run, "paused")
+    s.restart_server()
+    assert [(wait["kind"], wait["name"]) for wait in s.run(run)["waits"]] == [("signal", "letter")]
+    assert "waits for signal letter" in s.aiki("runs", "inspect", run).stdout
+    control(s, run, "resume")
+    s.signal(run, "letter", "come")
+    assert s.result(run) == ["come"]
+    assert s.run(run)["waits"] == []
+
+
 def test_a_paused_run_ends_what_it_began_and_no_more(stacks):
     s = stacks(plugins=["family", "waits"])
     tries = []

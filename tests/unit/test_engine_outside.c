@@ -86,6 +86,18 @@ static void a_pause_waits_for_the_owner(void **state)
     }
 }
 
+/* What it waited for is there for people who look, until it goes on. */
+static void a_paused_run_shows_its_waits(void **state)
+{
+    struct fixture *f = *state;
+    bring_to(f, RUN_AWAITING_SIGNAL);
+    assert_true(request(f, CONTROL_PAUSE));
+    assert_int_equal(f->run.state, RUN_PAUSED);
+    assert_true(f->run.waits.size_bytes > 0);
+    assert_true(request(f, CONTROL_RESUME) && f->effects.offer);
+    assert_int_equal(f->run.waits.size_bytes, 0);
+}
+
 /* A restart finds what was asked: the row alone says that the run is paused. */
 static void a_pause_outlives_a_restart(void **state)
 {
@@ -168,6 +180,7 @@ int main(void)
         CASE(a_timer_wakes_when_due),
         CASE(a_request_is_recorded_once),
         CASE(a_pause_waits_for_the_owner),
+        CASE(a_paused_run_shows_its_waits),
         CASE(a_pause_outlives_a_restart),
         CASE(a_scheduled_run_keeps_its_time),
         CASE(a_scheduled_run_is_cancelled_at_once_even_paused),
