@@ -22,7 +22,7 @@ struct http {
     int listen_fd;        /* owned until MHD has it */
     uv_poll_t epoll;      /* MHD's epoll descriptor has events */
     uv_prepare_t prepare; /* once a turn of the loop: what was resumed in it goes on */
-    uv_timer_t kick;      /* MHD has more to do at once, or HTTP_STOP_MS are over */
+    uv_timer_t kick;      /* MHD has more to do, at once or soon, or HTTP_STOP_MS are over */
     struct peers peers;
     struct hosts hosts;
     char address[ENDPOINT_TEXT_SIZE];

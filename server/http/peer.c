@@ -70,17 +70,36 @@ static void on_watched(uv_poll_t *watch, int status, int events)
         p->on_hung_up(p->arg);
 }
 
+static bool is_reading(const struct peer *peer)
+{
+    return peer->phase == PHASE_IDLE || peer->phase == PHASE_HEAD || peer->phase == PHASE_BODY;
+}
+
+/* An end that came before is reported, too. Unwatched (no memory in the kernel) its deadlines end it. */
+static void watch(struct peers *p, struct peer *peer)
+{
+    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = peer};
+    peer->watched = epoll_ctl(p->watch_fd, EPOLL_CTL_ADD, peer->fd, &event) == 0;
+}
+
+void peers_watch(struct peers *p)
+{
+    for (struct chain *m = p->unwatched.next; m != &p->unwatched; m = p->unwatched.next) {
+        struct peer *peer = container_of(m, struct peer, in_unwatched);
+        chain_remove(m);
+        watch(p, peer);
+    }
+}
+
 void peers_drop_hung(struct peers *p)
 {
     for (struct chain *m = p->hung.next, *next; m != &p->hung; m = next) {
         struct peer *peer = container_of(m, struct peer, in_hung);
-        bool reading =
-            peer->phase == PHASE_IDLE || peer->phase == PHASE_HEAD || peer->phase == PHASE_BODY;
         char byte;
         next = m->next;
         if (peer->phase == PHASE_WAIT)
             p->on_gone(peer, p->arg);
-        else if (reading && recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
+        else if (is_reading(peer) && recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
             peer_cut(p, peer);
     }
 }
@@ -91,6 +110,7 @@ aiki_status peers_init(struct peers *p, uv_loop_t *loop, aiki_error *err)
     for (int i = 0; i < PHASE_COUNT; i++)
         chain_init(&p->phases[i]);
     chain_init(&p->hung);
+    chain_init(&p->unwatched);
     p->watch_fd = epoll_create1(EPOLL_CLOEXEC);
     if (p->watch_fd < 0)
         return error_set(err, AIKI_UNAVAILABLE, "epoll for HTTP: %s", strerror(errno));
@@ -115,9 +135,6 @@ struct peer *peer_add(struct peers *p, int fd)
     struct peer *peer = calloc(1, sizeof(*peer));
     if (peer == NULL)
         return NULL;
-    /* Unwatched (no memory in the kernel) its deadlines end it. */
-    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = peer};
-    (void)epoll_ctl(p->watch_fd, EPOLL_CTL_ADD, fd, &event);
     peer->fd = fd;
     p->count++;
     peer_enter(p, peer, PHASE_IDLE);
@@ -126,7 +143,9 @@ struct peer *peer_add(struct peers *p, int fd)
 
 void peer_remove(struct peers *p, struct peer *peer)
 {
-    (void)epoll_ctl(p->watch_fd, EPOLL_CTL_DEL, peer->fd, NULL); /* absent is as good */
+    if (peer->watched)
+        (void)epoll_ctl(p->watch_fd, EPOLL_CTL_DEL, peer->fd, NULL);
+    chain_remove(&peer->in_unwatched);
     chain_remove(&peer->in_hung);
     chain_remove(&peer->in_phase);
     p->count--;
@@ -140,6 +159,9 @@ void peer_enter(struct peers *p, struct peer *peer, enum phase phase)
     peer->phase = phase;
     peer->until_ms = (int64_t)uv_now(p->loop) + phase_ms[phase];
     chain_append(&p->phases[phase], &peer->in_phase);
+    chain_remove(&peer->in_unwatched);
+    if (!peer->watched && (phase == PHASE_WAIT || is_reading(peer)))
+        chain_append(&p->unwatched, &peer->in_unwatched);
     if (phase_ms[phase] > 0)
         arm(p, peer->until_ms);
 }

@@ -7,7 +7,9 @@
  * are kept here, one chain a phase: all in a phase have the same time, so the first in its chain is
  * the first to run out. Nor does it see everybody who hangs up: it does not look at suspended
  * connections, and an end that arrives together with data is lost to it, since it waits for edges
- * and reads until a read is short. So all are watched for that here.
+ * and reads until a read is short. So those who wait or are waited for are watched for that here,
+ * from the first time on that they are still there when MHD has done what it could: who asks, is
+ * answered and goes costs nothing.
  */
 #ifndef SERVER_HTTP_PEER_H
 #define SERVER_HTTP_PEER_H
@@ -37,10 +39,11 @@ enum phase {
 
 struct request;
 struct peer {
-    struct chain in_phase, in_hung;
+    struct chain in_phase, in_hung, in_unwatched;
     enum phase phase;
     int64_t until_ms;        /* of the loop's clock */
     int fd;                  /* borrowed from MHD */
+    bool watched;            /* in watch_fd */
     struct request *request; /* borrowed; NULL between requests */
     struct tls *tls;         /* a reference; NULL: none */
 };
@@ -49,10 +52,11 @@ struct peers {
     bool is_tls; /* set by the owner */
     uv_loop_t *loop;
     uv_timer_t timer;
-    uv_poll_t watch; /* of watch_fd, an epoll of all */
+    uv_poll_t watch; /* of watch_fd, an epoll of those who are watched */
     int watch_fd;
     struct chain phases[PHASE_COUNT];
     struct chain hung; /* will send no more than the kernel holds of them */
+    struct chain unwatched; /* will be watched if they stay */
     unsigned count;
     /* It overstayed its phase; moves it to another. */
     void (*on_expired)(struct peer *p, void *arg);
@@ -72,6 +76,8 @@ void peers_close(struct peers *p, uv_close_cb on_closed);
 struct peer *peer_add(struct peers *p, int fd);
 void peer_remove(struct peers *p, struct peer *peer);
 void peer_enter(struct peers *p, struct peer *peer, enum phase phase);
+/* Before the loop waits: MHD has done what it could, and who sends a request or waits is watched from now on. */
+void peers_watch(struct peers *p);
 /* Those who hung up, have been read to their end and are not being answered. */
 void peers_drop_hung(struct peers *p);
 /* End the connection whatever it is doing; MHD finds out by itself. Not while it is suspended. */

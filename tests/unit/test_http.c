@@ -84,8 +84,9 @@ static void health(void **state)
     assert_int_equal(r.status, 200);
     assert_non_null(strstr(r.head, "text/plain; version=0.0.4"));
     assert_non_null(strstr(r.body, "aiki_test_total 1\n"));
-    assert_non_null(strstr(r.body, "aiki_http_connections 1\n"));
     response_deinit(&r);
+    /* A request may be answered in the turn that sees the end of those before it. */
+    turn_until(f, -1, gauge(f, "aiki_http_connections") == 1);
     assert_int_equal(f->core.count, 0);
 }
 
@@ -452,7 +453,7 @@ static void gone_while_waiting(void **state)
     close(killed);
     turn_until(f, -1, f->core.forgotten == 2);
     assert_int_equal(gauge(f, "aiki_http_waiting"), 0);
-    assert_int_equal(gauge(f, "aiki_http_connections"), 1);
+    turn_until(f, -1, gauge(f, "aiki_http_connections") == 1);
 }
 
 /* Who hangs up before an answer that is under way gets none, and nothing breaks. */

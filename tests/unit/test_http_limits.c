@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -335,6 +336,37 @@ static void many_connections(void **state)
             close(fds[i]);
 }
 
+/* Out of descriptors, a connection waits until there is one. */
+static void no_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit before, none;
+    int served = client_open(f);
+    client_text(f, served, "GET /healthz HTTP/1.1\r\n" HOST "\r\n");
+    struct response r = client_read(f, served);
+    response_deinit(&r);
+    int late = client_open(f);
+    client_text(f, late, "GET /healthz HTTP/1.1\r\n" HOST "\r\n");
+    int next = dup(late); /* the number that an accepted one would get */
+    assert_true(next >= 0);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = (rlim_t)next;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    turn(f, -1);
+    turn(f, -1);
+    char byte;
+    ssize_t early = recv(late, &byte, 1, MSG_DONTWAIT);
+    close(served);
+    r = client_read(f, late); /* both ends of the other one have ended */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(early, -1);
+    assert_int_equal(r.status, 200);
+    response_deinit(&r);
+    close(late);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
@@ -352,6 +384,7 @@ int main(void)
         TEST(large_heads),
         TEST(held_bodies),
         TEST(many_connections),
+        TEST(no_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
