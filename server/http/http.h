@@ -13,7 +13,8 @@
  * arrives, if it says it has no more than HTTP_DRAIN_BYTES_MAX. HTTP_STREAMS_MAX streams of events;
  * who does not read HTTP_STREAM_BLOCK_BYTES of one in HTTP_WRITE_MS is cut off.
  *
- * What is no HTTP at all is answered by libmicrohttpd itself, in HTML, and the connection ends.
+ * What is no HTTP at all is answered by libmicrohttpd itself, in HTML, and the connection ends: it asks nobody and has no way to
+ * put another answer in place of its own.
  *
  * With tokens every request but /healthz carries one that clients may have, as "Authorization:
  * Bearer TOKEN", else it is answered with 401 before anything else about it. Against web pages in a local browser: the Host header must be a
