@@ -97,7 +97,8 @@ static void limit(__rlimit_resource_t what, rlim_t most)
 }
 
 /* A process that is started here would outlive the verdict. Where filters are not to be had the
- * intake still ends the whole process group. clone3 hides its flags: libraries then use clone. */
+ * intake still ends the whole process group. clone3 hides its flags: libraries then use clone. A thread that is
+ * traced by the intake would have to be waited for, or its process never ends; one that traces the runtime stops it. */
 static void forbid_processes(void)
 {
 #define SYSCALL_IS(number, action)                                  \
@@ -110,6 +111,7 @@ static void forbid_processes(void)
         SYSCALL_IS(__NR_execve, SECCOMP_RET_KILL_PROCESS),
         SYSCALL_IS(__NR_execveat, SECCOMP_RET_KILL_PROCESS),
         SYSCALL_IS(__NR_clone3, SECCOMP_RET_ERRNO | ENOSYS),
+        SYSCALL_IS(__NR_ptrace, SECCOMP_RET_ERRNO | EPERM),
 #ifdef __NR_fork
         SYSCALL_IS(__NR_fork, SECCOMP_RET_KILL_PROCESS),
         SYSCALL_IS(__NR_vfork, SECCOMP_RET_KILL_PROCESS),

@@ -19,6 +19,7 @@ PRELUDE = """
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #define CONSTRUCTOR __attribute__((constructor, used)) static void construct(void)
@@ -86,6 +87,9 @@ COMPILED = {
     "ctor-system": ("LOAD_STARTS_PROCESS", 'CONSTRUCTOR { if (system("true") != 0) abort(); }'),
     "ctor-exec": ("LOAD_STARTS_PROCESS", 'CONSTRUCTOR { execl("/bin/true", "true", (char *)0); }'),
     "ctor-daemon": ("LOAD_STARTS_PROCESS", "CONSTRUCTOR { if (daemon(0, 0) != 0) abort(); }"),
+    # Refused to it, or its process would not end.
+    "ctor-traced": ("LOAD_CRASHED", "static void *ask(void *a) { if (ptrace(PTRACE_TRACEME, 0, 0, 0) != 0) abort(); return a; } "
+                    "CONSTRUCTOR { pthread_t t; if (pthread_create(&t, 0, ask, 0) == 0) pthread_join(t, 0); }"),
     "ctor-reads-stdin": ("LOAD_READS_INPUT", "CONSTRUCTOR { while (getchar() != EOF) {} }"),
     "ctor-closes-all": ("LOAD_", "CONSTRUCTOR { for (int fd = 0; fd < 64; fd++) close(fd); }"),
     "ctor-floods-stdout": ("LOAD_PRINTS", 'CONSTRUCTOR { for (;;) puts("a line that says nothing at all"); }'),
