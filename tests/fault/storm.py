@@ -1,6 +1,6 @@
 """Reloads in all the ways people write files, good and bad ones, under load of several plugins.
 
-The short form runs with the other tests. The full form, about an hour:
+The short form runs with the other tests. The full form, about ten minutes of a machine with nothing else to do:
 
     AIKI_STORM=10000 AIKI_BUILD=build/gcc python3 -m pytest -s -p no:cacheprovider tests/fault/storm.py
 

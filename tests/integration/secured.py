@@ -136,7 +136,8 @@ def test_refused_without(secured):
         answers.add(str(e.value.body))
     assert len(answers) == 1
     assert secured.request("GET", "/healthz", headers={})[0] == 200
-    assert secured.metrics()["aiki_tokens_refused_total"] == 3 * ASKS + 3
+    refused = secured.metrics()["aiki_tokens_refused_total"]  # who is not answered within CONNECT_MS_MAX connects again
+    assert 0 <= refused - 3 * ASKS - 3 <= (time.monotonic() - began) // 5
     told = [int(n) for n in re.findall(r"refused for want of a token that is accepted \((\d+) ", secured.server.log.read_text())]
     assert 1 <= len(told) <= 1 + (time.monotonic() - began) / 10, "TOKENS_LOG_MS"
 
