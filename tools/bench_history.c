@@ -7,6 +7,8 @@
 #include "doc.h"
 #include "parked.h"
 
+#define REF "bench" /* of the signal that is repeated */
+
 static int start(struct cli *cli, uint32_t steps, char id[AIKI_RUN_ID_SIZE])
 {
     AUTO(buf) aiki_writer input;
@@ -34,6 +36,16 @@ static int count_events(struct cli *cli, const char *id, uint64_t *ret)
     return EXIT_OK;
 }
 
+static int repeat(struct cli *cli, const char *id, double *ret_ms)
+{
+    int code = EXIT_OK;
+    int64_t began_ns = clock_mono_ns();
+    for (int i = 0; i < HISTORY_REPEATS && code == EXIT_OK; i++)
+        code = parked_repeat(cli, id, REF);
+    *ret_ms = (double)(clock_mono_ns() - began_ns) / 1e6 / HISTORY_REPEATS;
+    return code;
+}
+
 int history_measure(struct cli *cli, const struct usage_pids *pids, uint32_t steps,
                     struct history *ret)
 {
@@ -50,8 +62,10 @@ int history_measure(struct cli *cli, const struct usage_pids *pids, uint32_t ste
         return code;
     usage_forget_peaks(pids);
     began_ns = clock_mono_ns();
-    code = parked_resume(cli, id);
+    code = parked_resume(cli, id, REF);
     ret->resume_ms = (double)(clock_mono_ns() - began_ns) / 1e6;
     usage_read_peaks(pids, &ret->peaks);
+    if (code == EXIT_OK)
+        code = repeat(cli, id, &ret->repeat_ms);
     return code;
 }

@@ -90,13 +90,14 @@ static double mib(uint64_t size_bytes)
 
 static void print_history(const struct history *h)
 {
-    static const char *const headers[] = {"HISTORY",    "RECORDED S", "RESUME MS", "SERVER MIB",
-                                          "BROKER MIB", "CHILD MIB",  NULL};
+    static const char *const headers[] = {"HISTORY",    "RECORDED S", "RESUME MS", "REPEAT MS",
+                                          "SERVER MIB", "BROKER MIB", "CHILD MIB", NULL};
     struct table t;
     table_init(&t, headers, ~1u);
     table_cell(&t, "%llu events", (unsigned long long)h->events);
     table_cell(&t, "%.2f", h->record_s);
     table_cell(&t, "%.1f", h->resume_ms);
+    table_cell(&t, "%.2f", h->repeat_ms);
     table_cell(&t, "%.1f", mib(h->peaks.server_bytes));
     table_cell(&t, "%.1f", mib(h->peaks.broker_bytes));
     table_cell(&t, "%.1f", mib(h->peaks.child_bytes));
@@ -235,12 +236,13 @@ static void put_parked(aiki_writer *w, const struct parked *p)
 static void put_history(aiki_writer *w, const struct history *h)
 {
     aiki_mp_str(w, "history");
-    aiki_mp_map(w, 8);
+    aiki_mp_map(w, 9);
     put_text(w, "workflow", HISTORY_WORKFLOW);
     put_uint(w, "steps", h->steps);
     put_uint(w, "events", h->events);
     put_double(w, "record_s", h->record_s);
     put_double(w, "resume_ms", h->resume_ms);
+    put_double(w, "repeat_ms", h->repeat_ms);
     put_uint(w, "server_peak_bytes", h->peaks.server_bytes);
     put_uint(w, "broker_peak_bytes", h->peaks.broker_bytes);
     put_uint(w, "child_peak_bytes", h->peaks.child_bytes);

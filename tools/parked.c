@@ -139,11 +139,25 @@ int parked_await(struct cli *cli, const char *id)
     return EXIT_OK;
 }
 
-int parked_resume(struct cli *cli, const char *id)
+static aiki_status signal_go(struct cli *cli, const char *id, const char *ref, bool *ret_new)
+{
+    const aiki_view nil = {(const uint8_t *)"\xc0", 1};
+    return aiki_client_signal(cli->client, id, "go", nil, ref, ret_new, &cli->err);
+}
+
+int parked_repeat(struct cli *cli, const char *id, const char *ref)
+{
+    bool is_new;
+    aiki_status st = signal_go(cli, id, ref, &is_new);
+    if (st == AIKI_OK && is_new)
+        st = error_set(&cli->err, AIKI_FAILED, "run %s took its signal twice", id);
+    return st == AIKI_OK ? EXIT_OK : cli_fail(cli, st, &cli->err);
+}
+
+int parked_resume(struct cli *cli, const char *id, const char *ref)
 {
     const aiki_outcome *outcome;
-    aiki_view nil = {(const uint8_t *)"\xc0", 1};
-    aiki_status st = aiki_client_signal(cli->client, id, "go", nil, NULL, NULL, &cli->err);
+    aiki_status st = signal_go(cli, id, ref, NULL);
     if (st == AIKI_OK)
         st = aiki_client_wait(cli->client, id, RESULT_MS_MAX, &outcome, &cli->err);
     if (st == AIKI_OK)
@@ -164,7 +178,7 @@ static int sample(struct cli *cli, run_name *ids, struct parked *p)
     uint32_t stride = p->runs / p->samples;
     for (uint32_t i = 0; i < p->samples; i++) {
         int64_t began_ns = clock_mono_ns();
-        int code = parked_resume(cli, ids[i * stride]);
+        int code = parked_resume(cli, ids[i * stride], NULL);
         if (code != EXIT_OK)
             return code;
         times_ns[i] = clock_mono_ns() - began_ns;
@@ -196,7 +210,7 @@ static int park_and_resume(struct cli *cli, pid_t server, aiki_view input, run_n
     code = sample(cli, ids, p);
     for (uint32_t i = 0; i < p->runs && code == EXIT_OK; i++)
         if (ids[i][0] != '\0')
-            code = parked_resume(cli, ids[i]);
+            code = parked_resume(cli, ids[i], NULL);
     return code;
 }
 

@@ -24,8 +24,10 @@ struct parked {
 
 /* Until the run waits for its signal; a run that cannot is an error. The answer is the exit code. */
 int parked_await(struct cli *cli, const char *id);
-/* Signals it and waits for its result. The answer is the exit code. */
-int parked_resume(struct cli *cli, const char *id);
+/* Signals it and waits for its result. ref: of the signal, or NULL. The answer is the exit code. */
+int parked_resume(struct cli *cli, const char *id, const char *ref);
+/* Sends the signal of parked_resume again, as after a lost answer. The answer is the exit code. */
+int parked_repeat(struct cli *cli, const char *id, const char *ref);
 
 /* Bytes of the server's database, log included; 0 = not on this host. */
 uint64_t parked_store_bytes(pid_t server);

@@ -491,6 +491,7 @@ def test_bench_measures_and_reports(stacks):
     history = report["history"]
     assert history["steps"] == 300 and history["events"] > 300
     assert 0 < history["resume_ms"] and history["child_peak_bytes"] > 0
+    assert 0 < history["repeat_ms"], "the signal was not repeated"
     costs = report["primitives"]
     assert costs["run"]["commits"] >= 1 and costs["run"]["events"] >= 3
     assert all(costs[what]["events"] >= 1 for what in ("task", "side", "group")), costs
