@@ -16,6 +16,8 @@
 
 enum { CAUSES_MAX = 8 };
 
+#define PLUGINS_SHOWN "`aiki plugins list` shows what is there, and what was refused"
+
 static void title(const char *text)
 {
     printf("%-10s", text);
@@ -70,15 +72,24 @@ static void print_error(aiki_view error)
     }
 }
 
+/* Over HTTP one need not say who asks. */
+static void print_actor(aiki_view of)
+{
+    aiki_view actor = doc_text(of, "actor");
+    if (actor.size_bytes == 0)
+        return;
+    printf(" by ");
+    print_clean(actor);
+}
+
 static void print_started(aiki_view run)
 {
     char created[HUMAN_SIZE], took[HUMAN_SIZE];
     int64_t created_ms = doc_time_ms(run, "created_at"),
             updated_ms = doc_time_ms(run, "updated_at");
-    aiki_view actor = doc_text(run, "actor");
     title("started");
-    printf("%s%s", human_time(created, created_ms), actor.size_bytes > 0 ? " by " : "");
-    print_clean(actor);
+    printf("%s", human_time(created, created_ms));
+    print_actor(run);
     printf(", last change %s later\n", human_ms(took, updated_ms - created_ms));
 }
 
@@ -94,8 +105,17 @@ static void print_stalled(aiki_view run, int64_t now_ms)
     print_clean(doc_text(run, "workflow"));
     printf("@");
     print_clean(doc_text(run, "version"));
-    printf(", for %s; put its plugin into a plugins directory\n",
+    printf(", for %s; put its plugin into a plugins directory; " PLUGINS_SHOWN "\n",
            human_ms(age, now_ms > since_ms ? now_ms - since_ms : 0));
+}
+
+/* Why is the error of the run. */
+static void print_blocked(aiki_view state)
+{
+    if (!view_is(state, "blocked"))
+        return;
+    title("blocked");
+    puts("put a build that fits into a plugins directory and it goes on; " PLUGINS_SHOWN);
 }
 
 /* Time left is of interest while it is running out. */
@@ -123,8 +143,7 @@ static void print_duplicates(aiki_view run)
     for (struct doc_list l = doc_list(run, "duplicate_starts"); doc_next(&l);) {
         printf("%12s", "");
         print_time("at", doc_time_ms(l.item, "at"));
-        printf(" by ");
-        print_clean(doc_text(l.item, "actor"));
+        print_actor(l.item);
         printf("\n");
     }
 }
@@ -143,6 +162,7 @@ void head_print(aiki_view run, int64_t now_ms)
     line("build", doc_text(doc_get(run, "owner"), "build"), "");
     print_started(run);
     print_stalled(run, now_ms);
+    print_blocked(state);
     print_limit(run, "start by", "start_by", now_ms);
     print_limit(run, "deadline", "deadline_at", now_ms);
     if (doc_int(run, "children") > 0)

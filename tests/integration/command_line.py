@@ -254,6 +254,8 @@ def test_a_run_nobody_serves_says_so(stacks):
     done = s.aiki("workflows", "trigger", "hello", "--input", '{"name":"x"}', "--key", "k", "--wait", "100ms", check=False)
     assert done.returncode == TIMED_OUT
     assert "stalled" in done.stderr and "waits for a runtime" in done.stderr
+    shown = s.aiki("runs", "inspect", run).stdout
+    assert "no runtime serves hello@1.0.0" in shown and "`aiki plugins list` shows" in shown
 
 
 def test_flag_wins_over_variable(stacks):

@@ -85,6 +85,8 @@ def blocks_until_a_build_fits(s, run, what):
     error = s.run(run)["error"]
     assert error["code"] == "SCHEMA_MISMATCH", error
     assert what in error["message"] and "n: " in error["message"], error
+    # In some modes it is offered and blocked again.
+    until(lambda: "\nblocked   put a build that fits" in s.aiki("runs", "inspect", run).stdout, "inspect says what to do")
     s.drop("family", source=plugin("family"))
     document = s.result(run)
     chain.check(s.history(run))

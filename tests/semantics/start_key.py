@@ -74,6 +74,16 @@ def test_what_was_absorbed_is_on_record_with_time_and_actor(common):
     common.result(run)
 
 
+def test_who_asked_is_shown_if_it_was_said(common):
+    body = {"input": {"ms": 0}, "key": "nameless"}
+    for asked in (body, body, {**body, "actor": "till-3"}):
+        run = common.request("POST", "/v1/workflows/sleeping/runs", asked)[1]["id"]
+    shown = common.aiki("runs", "inspect", run).stdout.splitlines()
+    absorbed = shown[next(i for i, line in enumerate(shown) if line.startswith("absorbed")):][1:3]
+    assert [" by " in line for line in absorbed] == [False, True] and absorbed[1].endswith(" by till-3"), absorbed
+    common.result(run)
+
+
 def test_an_empty_key_is_refused(common):
     """It is a variable that was not set, and starts that are repeated would be runs of their own."""
     before = common.get("/v1/runs?limit=1")["runs"]
