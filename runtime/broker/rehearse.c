@@ -1,7 +1,7 @@
 /* rehearse.c - one file through intake and the replay gate, and what came of it on stdout.
  *
  *   admit --> session with the server --> gate --> report --> exit code
- *     +--refused       +-- not within REHEARSE_CONNECT_MS
+ *     +--refused       +-- not within REHEARSE_CONNECT_MS; misset: its address or certificate is none
  */
 #include "broker/rehearse.h"
 
@@ -23,7 +23,14 @@
 #include "wire/descriptor.h"
 #include "wire/error.h"
 
-enum { EXIT_MOVES = 0, EXIT_REFUSED = 1, EXIT_NO_SERVER = 3, EXIT_NO_FILE = 4, EXIT_STAYS = 5 };
+enum {
+    EXIT_MOVES = 0,
+    EXIT_REFUSED = 1,
+    EXIT_MISSET = 2,
+    EXIT_NO_SERVER = 3,
+    EXIT_NO_FILE = 4,
+    EXIT_STAYS = 5
+};
 
 struct rehearsal {
     uv_loop_t loop;
@@ -39,6 +46,7 @@ struct rehearsal {
     struct gate_result result;
     aiki_writer report;
     bool done;
+    bool misset; /* the status is about how to reach the server, not about the file */
     aiki_status status;
     aiki_error err;
 };
@@ -73,9 +81,11 @@ static int show(struct rehearsal *r)
         if (r->options->json)
             print_error_json(&r->err);
         else
-            printf("%s: %s: %s\n", r->status == AIKI_UNAVAILABLE ? "not known" : "refused",
-                   r->err.code, r->err.message);
-        return r->status == AIKI_NOT_FOUND     ? EXIT_NO_FILE
+            printf("%s: %s: %s\n",
+                   r->misset || r->status == AIKI_UNAVAILABLE ? "not known" : "refused", r->err.code,
+                   r->err.message);
+        return r->misset                       ? EXIT_MISSET
+               : r->status == AIKI_NOT_FOUND   ? EXIT_NO_FILE
                : r->status == AIKI_UNAVAILABLE ? EXIT_NO_SERVER
                                                : EXIT_REFUSED;
     }
@@ -203,6 +213,7 @@ static aiki_status ask_server(struct rehearsal *r)
         uv_timer_start(&r->limit, on_limit, REHEARSE_CONNECT_MS, 0);
         session_start(r->session);
     } else {
+        r->misset = true;
         conn_loop_destroy(r->conns, NULL, NULL);
     }
     r->status = st; /* until end() */

@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, ROOT, until
+from harness import AIKI, BUILD, ROOT, plugin, until
 
 BODY = {
     "now": 'TASK("a"); TASK("b"); WAIT("go"); TASK("c");',
@@ -78,6 +78,13 @@ def test_an_unsafe_insert_is_refused(world):
     (world.plugins / "strict.so").touch()
     deploy(world, "strict", world.file("insert", version="1.0.1"))
     assert end(world, waiting_run(world)) == "axb-c"
+
+
+@pytest.mark.parametrize("server, said", [("nonsense", 'address "nonsense"'), ("tls:127.0.0.1:1", "/nowhere/ca.pem")])
+def test_a_gate_that_can_reach_no_server_refuses_no_file(server, said):
+    done = subprocess.run([AIKI, "plugins", "gate", plugin("hello"), "--against", server, "--tls-ca", "/nowhere/ca.pem"],
+                          text=True, capture_output=True)
+    assert done.returncode == 2 and "not known: " in done.stdout and said in done.stdout, done
 
 
 def test_drain_and_retire(world):
