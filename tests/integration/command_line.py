@@ -370,12 +370,17 @@ def test_config_show_tells_values_and_where_they_come_from(tmp_path):
     assert show("runtime", "--config", str(broken)).returncode == 2
 
 
+def builds_of(s, count):
+    builds = {p["name"]: p["build"] for p in json.loads(s.aiki("plugins", "list", "--json").stdout)}
+    return builds if len(builds) == count else None
+
+
 def test_runs_are_found_by_build_and_time(stacks):
     s = stacks(plugins=["hello", "order-processing", "waits"])
     runs = [s.start("hello", {"name": f"n{i}"}) for i in range(5)]
     for run in runs:
         s.result(run)
-    builds = {p["name"]: p["build"] for p in json.loads(s.aiki("plugins", "list", "--json").stdout)}
+    builds = until(lambda: builds_of(s, 3), "all are served, in a session that lasts")
 
     def found(*filters):
         return {r["id"] for r in json.loads(s.aiki("runs", "list", "--json", *filters).stdout)}
