@@ -30,9 +30,11 @@
 #include <aiki/plugin.h>
 #include <aiki/schema.h>
 
-/* The promise of typed calls: the wrong struct does not compile. C++ refuses it by itself. */
+/* The promise of typed calls: the wrong struct and a misspelt name do not compile, whatever the flags.
+ * C++ refuses both by itself. */
 #ifndef __cplusplus
 #pragma GCC diagnostic error "-Wincompatible-pointer-types"
+#pragma GCC diagnostic error "-Wimplicit-function-declaration"
 #endif
 
 /* ---- rules of a field: presence first, then any of the others ---------------------------- */
