@@ -15,7 +15,10 @@
 #include "base/cleanup.h"
 #include "wire/error.h"
 
-enum { DRAFT_TAIL_SIZE = 32 }; /* "/.COUNTER.draft" behind a directory */
+enum {
+    DRAFT_TAIL_SIZE = 32, /* "/.COUNTER.draft" behind a directory */
+    CACHE_TRIES_MAX = 32
+};
 
 struct cache {
     char directory[CACHE_PATH_SIZE - DRAFT_TAIL_SIZE];
@@ -101,10 +104,42 @@ static void sweep(const char *cache_dir)
     closedir(d);
 }
 
+/* False: nobody's, or that of a sweep, which came between the two and removes it. errno says why. */
+static bool make_and_lock(struct cache *c)
+{
+    struct stat s;
+    if (mkdir(c->directory, 0700) != 0 ||
+        (c->lock_fd = open(c->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        return false;
+    if (flock(c->lock_fd, LOCK_EX | LOCK_NB) == 0 && fstat(c->lock_fd, &s) == 0 && s.st_nlink > 0)
+        return true;
+    cleanup_close_fd(&c->lock_fd);
+    c->lock_fd = -1;
+    errno = ENOENT;
+    return false;
+}
+
+/* Others that start at the same time sweep; one of them may take a new directory for a left one. */
+static aiki_status make_directory(struct cache *c, const char *state_dir, aiki_error *err)
+{
+    for (int i = 0; i < CACHE_TRIES_MAX; i++) {
+        uint32_t random = 0;
+        (void)getrandom(&random, sizeof(random), 0); /* a clash shows as EEXIST */
+        if (snprintf(c->directory, sizeof(c->directory), "%s/cache/%d-%08x", state_dir, (int)getpid(),
+                     random) >= (int)sizeof(c->directory))
+            return error_set(err, AIKI_LIMIT, "state: the path %s is too long", state_dir);
+        if (make_and_lock(c))
+            return AIKI_OK;
+        if (errno != ENOENT)
+            break;
+    }
+    return error_code(err, AIKI_UNAVAILABLE, "STATE_DIR", "state: cannot make %s: %s", c->directory,
+                      strerror(errno));
+}
+
 aiki_status cache_create(struct cache **ret, const char *state_dir, aiki_error *err)
 {
     char parent[CACHE_PATH_SIZE];
-    uint32_t random = 0;
     struct cache *c = calloc(1, sizeof(*c));
     if (c == NULL)
         return error_set(err, AIKI_NOMEM, "state: %s", state_dir);
@@ -112,11 +147,7 @@ aiki_status cache_create(struct cache **ret, const char *state_dir, aiki_error *
     aiki_status st = cache_own_directory(state_dir, err);
     if (st != AIKI_OK)
         goto out;
-    (void)getrandom(&random, sizeof(random), 0); /* a clash would show as EEXIST below */
-    int n = snprintf(parent, sizeof(parent), "%s/cache", state_dir);
-    int m = snprintf(c->directory, sizeof(c->directory), "%s/cache/%d-%08x", state_dir,
-                     (int)getpid(), random);
-    if (n >= (int)sizeof(parent) || m >= (int)sizeof(c->directory)) {
+    if (snprintf(parent, sizeof(parent), "%s/cache", state_dir) >= (int)sizeof(parent)) {
         st = error_set(err, AIKI_LIMIT, "state: the path %s is too long", state_dir);
         goto out;
     }
@@ -124,13 +155,9 @@ aiki_status cache_create(struct cache **ret, const char *state_dir, aiki_error *
     if (st != AIKI_OK)
         goto out;
     sweep(parent);
-    if (mkdir(c->directory, 0700) != 0 ||
-        (c->lock_fd = open(c->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 ||
-        flock(c->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        st = error_code(err, AIKI_UNAVAILABLE, "STATE_DIR", "state: cannot make %s: %s",
-                        c->directory, strerror(errno));
+    st = make_directory(c, state_dir, err);
+    if (st != AIKI_OK)
         goto out;
-    }
     *ret = c;
     c = NULL;
 out:
