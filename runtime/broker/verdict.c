@@ -175,7 +175,7 @@ static void describe(const struct verdict *v, const struct blamed *b, const char
     else if (b->death == NULL && v->end->stopped)
         (void)error_code(err, AIKI_CRASHED, "CRASH_STOPPED",
                          "the process of %s was stopped by a signal (SIGSTOP, or for want of a terminal) for %d s, "
-                         "and ended; nothing that stops processes there",
+                         "and ended; look who stops processes there: the code itself, or a person",
                          what, PROC_STOPPED_MS / 1000);
     else if (signal == SIGKILL && v->no_memory)
         (void)error_code(err, AIKI_CRASHED, "CRASH_NO_MEMORY",
