@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/config.h"
+#include "base/limit.h"
 #include "base/log.h"
 #include "base/reload.h"
 #include "base/sandbox.h"
@@ -23,7 +24,6 @@
 #include "broker/broker.h"
 #include "broker/check.h"
 #include "broker/gate.h"
-#include "broker/limits.h"
 #include "broker/rehearse.h"
 #include "child/sandbox.h"
 #include "intake/cache.h"
@@ -74,6 +74,8 @@ static const struct config_key keys[] = {
      "of waits for signals without a limit by call or workflow; 0 = none"},
     {"oom-events", CONFIG_TEXT, "", 0, 0,
      "file with the kernel's count of processes it killed for want of memory (default: found)"},
+    {"stopped-ms", CONFIG_INT, "15000", 0, 86400000,
+     "how long a signal (SIGSTOP) may stop a plugin's process until it is ended; 0 = for ever"},
     {"drain-ms", CONFIG_INT, "30000", 0, 86400000,
      "how long resident runs may go on when their process is to end"},
     {"keep-previous-ms", CONFIG_INT, "3600000", 0, INT64_C(30) * 86400000,
@@ -89,6 +91,9 @@ static const struct config_key keys[] = {
     {IDLE_SETTING, CONFIG_TEXT, IDLE_DEFAULT, 0, 0,
      "seconds that a plugin's process stays when no run needs it, the first start waits for a run, too; "
      "always: it is there as long as the plugin is; also for some files: 300,billing.so=always"},
+    {ALONE_SETTING, CONFIG_TEXT, ALONE_DEFAULT, 0, 0,
+     "processes with one run in them, of a plugin at a time: isolated tasks, and who may have crashed; 0 = no limit; "
+     "also for some files: 4,billing.so=32"},
     {"log", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error"},
     {"metrics", CONFIG_TEXT, "", 0, 0,
      "IP:PORT where GET /metrics is answered, such as 127.0.0.1:9095; empty: nowhere"},
@@ -113,8 +118,8 @@ static void print_help(void)
     printf("  %-26s %s\n  %-26s %s\n", "--help", "this text", "--version", "the release");
     printf("\nSIGTERM: takes no new runs, lets resident ones finish within drain-ms, gives the\n"
            "others back, ends. A second one ends it at once. kill -9 loses nothing either.\n"
-           "SIGHUP, with --config: reads the file again; slots, drain-ms, child-idle, log and what is\n"
-           "said of plugins change at once, and signatures are checked anew.\n\n"
+           "SIGHUP, with --config: reads the file again; slots, drain-ms, child-idle, child-alone, log and\n"
+           "what is said of plugins change at once, and signatures are checked anew.\n\n"
            "examples:\n"
            "  aiki-runtime --plugins ./plugins\n"
            "  aiki-runtime --plugins /srv/aiki/plugins --server 10.0.0.5:9090 "
@@ -183,12 +188,22 @@ static aiki_status check_settings(const struct config *c, aiki_error *err)
     if (st == AIKI_OK)
         st = idle_check(config_text(c, IDLE_SETTING), err);
     if (st == AIKI_OK)
-        st = watch_patterns_check(config_text(c, "plugins-ignore"), err);
+        st = alone_check(config_text(c, ALONE_SETTING), err);
+    if (st == AIKI_OK)
+        st = name_check_patterns(config_text(c, "plugins-ignore"), err);
     if (st == AIKI_OK)
         st = check_choice(c, "plugin-owner-check", "on", "off", err);
     if (st == AIKI_OK)
         st = sandbox_check(config_text(c, "sandbox"), err);
     return st == AIKI_OK ? check_choice(c, "determinism", "warn", "strict", err) : st;
+}
+
+/* Of a file that is only looked at, wherever it is. */
+static struct limits limits_of_file(const struct config *c, const char *path)
+{
+    const struct limits_settings settings = limits_settings_of(c);
+    const char *slash = strrchr(path, '/');
+    return limits_for(&settings, slash != NULL ? slash + 1 : path);
 }
 
 static struct admit_options admit_options_of(const struct config *c)
@@ -234,6 +249,7 @@ static struct broker_limits limits_of(const struct config *c)
                                   .drain_ms = (uint64_t)config_int(c, "drain-ms"),
                                   .gate = config_text(c, "gate"),
                                   .idle = config_text(c, IDLE_SETTING),
+                                  .alone = config_text(c, ALONE_SETTING),
                                   .admit = admit_options_of(c)};
 }
 
@@ -247,7 +263,7 @@ static bool on_hangup(struct broker_limits *ret_limits, void *arg)
 {
     static const char *const live[] = {"slots",       "drain-ms",    "log",
                                         "gate",        "determinism", "plugin-keys",
-                                        "plugin-owner-check", "sandbox", IDLE_SETTING, NULL};
+                                        "plugin-owner-check", "sandbox", IDLE_SETTING, ALONE_SETTING, NULL};
     static const struct reload_rules rules = {keys, ARRAY_COUNT(keys), live, check_all};
     struct config *c = arg;
     if (!reload_settings(c, &rules))
@@ -281,6 +297,7 @@ static aiki_status serve(struct config *c, const char *state_dir, aiki_error *er
         .task_threads = (uint64_t)config_int(c, "task-threads"),
         .child_limits = limits_settings_of(c),
         .wait_timeout_ms = config_int(c, "wait-timeout-ms"),
+        .stopped_ms = config_int(c, "stopped-ms"),
         .keep_previous_ms = (uint64_t)config_int(c, "keep-previous-ms"),
         .oom_events = config_text(c, "oom-events"),
         .limits = limits_of(c),
@@ -306,6 +323,7 @@ static int rehearse(const struct config *c, const char *file, const char *state_
                                                      .key = config_text(c, "tls-key"),
                                                      .ca = config_text(c, "tls-ca")},
                                              .sandbox = config_text(c, "sandbox"),
+                                             .limits = limits_of_file(c, file),
                                              .json = config_flag(c, "json")};
     return rehearse_plugin(file, &options);
 }
@@ -346,9 +364,10 @@ static int run(struct config *c)
         return rehearse(c, file, state_dir);
     file = config_text(c, "check");
     if (file[0] != '\0') {
-        const struct check_options options = {.state_dir = state_dir,
-                                              .admit = admit_options_of(c),
-                                              .json = config_flag(c, "json")};
+        struct check_options options = {.state_dir = state_dir,
+                                        .admit = admit_options_of(c),
+                                        .json = config_flag(c, "json")};
+        options.admit.limits = limits_of_file(c, file);
         return check_plugin(file, &options);
     }
     if (config_text(c, "plugins")[0] == '\0' || config_positional_count(c) > 0) {
@@ -379,6 +398,7 @@ int main(int argc, char **argv)
         log_error("settings", "%s", err.message);
         return EXIT_USAGE;
     }
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write(2), as a full disk is */
     int code = run(c);
     config_destroy(c);
     return code;

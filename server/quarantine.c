@@ -115,13 +115,18 @@ static aiki_status each_row(struct pipeline *p, const char *mark,
 
 /* ---- counting -------------------------------------------------------------------------------- */
 
-/* By an operator, or by itself: the run has its budget, the build is not to blame. A kill by the kernel for
- * want of memory has another code. */
-static bool was_killed(const struct event *e)
+/* The run has its budget, the build is not to blame: what was killed or stopped may have been so by an operator (a kill by
+ * the kernel for want of memory has another code), and of what nobody can tell no code has the name. */
+static bool is_of_the_run_alone(const struct event *e)
 {
+    static const char *const codes[] = {"CRASH_KILLED", "CRASH_STOPPED", "CRASH_UNTOLD"};
     aiki_error err = AIKI_ERROR_INIT;
-    return error_read(e->as.crashed.error, &err, NULL, NULL) == AIKI_OK &&
-           strcmp(err.code, "CRASH_KILLED") == 0;
+    if (error_read(e->as.crashed.error, &err, NULL, NULL) != AIKI_OK)
+        return false;
+    for (size_t i = 0; i < ARRAY_COUNT(codes); i++)
+        if (strcmp(err.code, codes[i]) == 0)
+            return true;
+    return false;
 }
 
 void quarantine_draft(struct pipeline *p, const struct aiki_id *run, const struct event *e)
@@ -133,7 +138,7 @@ void quarantine_draft(struct pipeline *p, const struct aiki_id *run, const struc
         e->as.crashed.build.size_bytes != HASH_BYTES)
         return;
     q->crashes_drafted++;
-    if (was_killed(e))
+    if (is_of_the_run_alone(e))
         return;
     memcpy(of.build, e->as.crashed.build.data, HASH_BYTES);
     memcpy(of.name, e->as.crashed.name.data, size);

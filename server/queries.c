@@ -404,6 +404,8 @@ static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, 
         workflows_list(p, w);
     else if (view_is(m->what, "tasks.list"))
         view_tasks(w, &p->registry);
+    else if (view_is(m->what, "plugins.tasks"))
+        view_plugin_tasks(w, &p->registry, args.workflow);
     else if (view_is(m->what, "workers.list"))
         workers_list(p, w);
     else if (view_is(m->what, "plugins.list"))
@@ -416,7 +418,7 @@ static aiki_status make_document(struct pipeline *p, const struct msg_QUERY *m, 
         return error_set(
             err, AIKI_INVALID,
             "unknown query; there are runs.list runs.get runs.history runs.tree runs.sample "
-            "runs.journal letters.list letters.get tasks.list tasks.get workflows.list workflows.get builds.get workers.list plugins.list plugins.get "
+            "runs.journal letters.list letters.get tasks.list tasks.get workflows.list workflows.get builds.get workers.list plugins.list plugins.get plugins.tasks "
             "plugins.unquarantine server.stats");
     return AIKI_OK;
 }

@@ -193,7 +193,8 @@ static void put_crashed(struct view_map *m, const struct view_scene *scene, cons
         view_put_uint(m, "nth", e->as.crashed.nth);
         view_put_uint(m, "attempt", e->as.crashed.attempt);
     }
-    view_put_text(m, "step", view_of(e->as.crashed.attempt > 0 ? "task" : "workflow"));
+    bool is_known = !view_is(e->as.crashed.name, CRASHED_BY_UNKNOWN);
+    view_put_text(m, "step", view_of(e->as.crashed.attempt > 0 ? "task" : is_known ? "workflow" : "unknown"));
     view_put_text(m, "name", e->as.crashed.name);
     view_put_bool(m, "charged", e->as.crashed.charged);
     put_hex(m, "build", e->as.crashed.build.data, (size_t)e->as.crashed.build.size_bytes);

@@ -154,3 +154,25 @@ aiki_status view_task(aiki_writer *w, const struct registry *r, aiki_view name, 
     free(o.of);
     return status;
 }
+
+void view_plugin_tasks(aiki_writer *w, const struct registry *r, aiki_view plugin)
+{
+    AUTO(buf) aiki_writer names;
+    struct offers o = {.count = 0};
+    aiki_view last = {NULL, 0};
+    uint64_t count = 0;
+    buf_init(&names);
+    gather(r, &o, (aiki_view){NULL, 0});
+    for (size_t i = 0; i < o.count; i++) {
+        if (!view_equal(o.of[i].plugin_name, plugin) || view_equal(o.of[i].task.name, last))
+            continue;
+        last = o.of[i].task.name;
+        aiki_mp_strn(&names, (const char *)last.data, (size_t)last.size_bytes);
+        count++;
+    }
+    aiki_mp_map(w, 1);
+    aiki_mp_str(w, "tasks");
+    aiki_mp_array(w, count);
+    aiki_mp_raw(w, names.data, names.size_bytes);
+    free(o.of);
+}

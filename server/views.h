@@ -77,6 +77,8 @@ void view_plugin(aiki_writer *w, const struct plugin *plugin);
 const char *view_plugin_state(const struct plugin *plugin);
 /* {"tasks": [...]}, and one of them with its schemas; view_task.c. AIKI_NOT_FOUND. */
 void view_tasks(aiki_writer *w, const struct registry *r);
+/* {"tasks": names of tasks that any connected build of that plugin has, kept ones too}: for replay gates. */
+void view_plugin_tasks(aiki_writer *w, const struct registry *r, aiki_view plugin);
 aiki_status view_task(aiki_writer *w, const struct registry *r, aiki_view name, aiki_error *err);
 
 #endif

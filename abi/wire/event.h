@@ -74,6 +74,9 @@ enum { OUTCOME_OK = 0, OUTCOME_FAILED = 1, OUTCOME_TIMEDOUT = 2, OUTCOME_CANCELL
  * the time that a crash is held (docs/decisions/0011). */
 enum { UNBLOCKED_BY_BUILD = 0, UNBLOCKED_LIFTED = 1, UNBLOCKED_IN_VAIN = 2 };
 
+/* The name in a CRASHED event of code that nobody can tell; none that code can have. */
+#define CRASHED_BY_UNKNOWN "?"
+
 /* What becomes of a child when its parent ends, and on request when it is cancelled. */
 enum { CLOSE_CANCEL = 0, CLOSE_TERMINATE = 1, CLOSE_ABANDON = 2 };
 

@@ -14,6 +14,8 @@
 /* Exit status of a child with a thread in it that does not come back: no crash, the broker replaces
  * it at once. */
 enum { CHILD_EXIT_STUCK = 75 };
+/* Its connection was closed under it, by plugin code that may have returned since. */
+enum { CHILD_EXIT_CUT_OFF = 76 };
 #include "wire/message.def"
 
 enum { WIRE_MAJOR = 1, WIRE_MINOR = 0 };

@@ -2,7 +2,9 @@
 #include "base/blame.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +110,40 @@ struct blame_said blame_read_tag(aiki_view line)
 
 /* ---- child ------------------------------------------------------------------------------- */
 
+static bool is_protected; /* set before there are threads that execute code */
+static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER; /* while the slots of a protected page are open */
+
+/* Of a protected page: up to the gap. */
+static bool allow(int access)
+{
+    return mprotect(page, offsetof(struct blame_page, deaths_taken), access) == 0;
+}
+
+/* False: nothing may be written. A thread that dies asks for neither of the two: what it writes lies behind the gap. */
+static bool open_slots(void)
+{
+    if (!is_protected)
+        return true;
+    (void)pthread_mutex_lock(&writing); /* ours, and not held by this thread */
+    if (allow(PROT_READ | PROT_WRITE))
+        return true;
+    (void)pthread_mutex_unlock(&writing);
+    return false;
+}
+
+static void close_slots(void)
+{
+    if (!is_protected)
+        return;
+    (void)allow(PROT_READ); /* otherwise it is as in any other process */
+    (void)pthread_mutex_unlock(&writing);
+}
+
+void blame_protect(void)
+{
+    is_protected = page != NULL && allow(PROT_READ);
+}
+
 /* In a process that plugin code forked there is nothing of this one's to write to, or to blame. */
 static bool is_copy;
 static char copied_in[BLAME_NAME_SIZE];
@@ -175,7 +211,7 @@ static void on_stop(int signal_number)
 {
     (void)signal_number;
     if (mine != NULL)
-        atomic_store(&mine->stopped, 1);
+        atomic_store(&page->stopped[mine - page->slots], 1);
     stay();
 }
 
@@ -187,12 +223,22 @@ static bool can_be_stopped(void)
     return sigaction(BLAME_STOP_SIGNAL, &act, NULL) == 0;
 }
 
+/* Who runs over the end of memory beside it is hit there. */
+static void *map_between_guards(int fd)
+{
+    size_t size = sizeof(struct blame_page);
+    uint8_t *room = mmap(NULL, size + 2L * BLAME_GAP, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        return MAP_FAILED;
+    return mmap(room + BLAME_GAP, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+}
+
 aiki_status blame_attach(int fd)
 {
     struct stat about;
     void *map = MAP_FAILED;
     if (fstat(fd, &about) == 0 && about.st_size == (off_t)sizeof(struct blame_page))
-        map = mmap(NULL, sizeof(struct blame_page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        map = map_between_guards(fd);
     (void)close(fd);
     if (map == MAP_FAILED || !catch_exits(EXITS_AT_ONCE) || pthread_atfork(NULL, NULL, on_copied) != 0 || !can_be_stopped())
         return AIKI_INTERNAL;
@@ -213,7 +259,8 @@ void blame_thread(void)
 void blame_enter(const struct blame_code *code)
 {
     struct blame_slot *s = mine;
-    if (s == NULL)
+    errno = 0;
+    if (s == NULL || !open_slots())
         return;
     s->run = code->run;
     s->attempt = code->attempt;
@@ -226,6 +273,7 @@ void blame_enter(const struct blame_code *code)
         atomic_store_explicit(&s->attempts, atomic_load_explicit(&s->attempts, memory_order_relaxed) + 1,
                               memory_order_relaxed);
     atomic_store_explicit(&s->busy, 1, memory_order_release);
+    close_slots();
 }
 
 void blame_leave(int64_t mono_ms)
@@ -235,8 +283,11 @@ void blame_leave(int64_t mono_ms)
             end_copy();
         return;
     }
+    if (!open_slots())
+        return;
     atomic_store_explicit(&mine->left_mono_ms, mono_ms, memory_order_relaxed);
     atomic_store_explicit(&mine->busy, 0, memory_order_release);
+    close_slots();
 }
 
 size_t blame_tag(char text[BLAME_TAG_SIZE])
@@ -302,7 +353,7 @@ static bool others_stand_still(bool stop_sent[BLAME_SLOTS])
     bool all = true;
     for (unsigned i = 0; i < count && i < BLAME_SLOTS; i++) {
         int id = atomic_load(&threads[i]);
-        if (id == 0 || id == self || atomic_load(&page->slots[i].stopped) != 0 || has_died(i))
+        if (id == 0 || id == self || atomic_load(&page->stopped[i]) != 0 || has_died(i))
             continue;
         all = false;
         if (!stop_sent[i])

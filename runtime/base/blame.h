@@ -18,7 +18,9 @@
  * was killed, a thread that blocks the signal) may have.
  * Written by one process while the other may look: a slot counts only while it is busy, and is
  * filled before. Plugin code may have written all over it: the reader believes no size and no text, and of a page
- * with a broken seal nothing at all.
+ * with a broken seal nothing at all. Around the page there is memory that nobody may touch; and in a process that
+ * has one run the slots can only be read while its code is executed (blame_protect), so that whoever did that is
+ * found by being executed alone: at the instruction that does it.
  * Limits: BLAME_DEATHS_MAX accounts; BLAME_STOP_MS_MAX until a thread stands still.
  */
 #ifndef BASE_BLAME_H
@@ -39,6 +41,7 @@ enum {
     BLAME_FOREIGN = BLAME_SLOTS, /* a thread that the plugin itself made */
     BLAME_EXIT_COPY = 72, /* of a forked process that came back from plugin code */
     BLAME_SEALED = 64, /* slots, from the first: so much of a page is looked at to see whether it is ours */
+    BLAME_GAP = 64 * 1024, /* nothing that is protected by itself is nearer: a page of memory at most */
     BLAME_SEAL = 0x626c616d,
     BLAME_TAG_SIZE = 192
 };
@@ -47,7 +50,6 @@ enum {
 
 struct blame_slot {
     atomic_uint busy;
-    atomic_uint stopped; /* another thread takes the process down, and this one stood still first */
     uint32_t seal;       /* BLAME_SEAL, of the first slots; nobody writes it again */
     uint32_t attempt;    /* 0: the workflow's own code */
     struct aiki_id run;
@@ -65,15 +67,20 @@ struct blame_death {
     uint32_t overflow;  /* its stack was used up */
     uint32_t has_fault_address;
     uint64_t fault_address;
+    uint32_t no_memory;      /* what failed last in its code did so for want of memory */
     uint32_t refused;        /* 1 + the system call that its sandbox refused; 0: none */
     atomic_uint told;        /* nothing more will come; 0: the end came first */
     atomic_uint stack_bytes; /* a msgpack array of texts; 0: there was no time for it */
     uint8_t stack[BLAME_STACK_BYTES_MAX];
 };
 
+enum { BLAME_SLOTS_BYTES = BLAME_SLOTS * sizeof(struct blame_slot) };
+
 struct blame_page {
-    atomic_uint deaths_taken; /* may be more than there are */
     struct blame_slot slots[BLAME_SLOTS];
+    uint8_t gap[BLAME_GAP - BLAME_SLOTS_BYTES % BLAME_GAP]; /* what follows is written by threads that die */
+    atomic_uint deaths_taken; /* may be more than there are */
+    atomic_uint stopped[BLAME_SLOTS]; /* another thread takes the process down, and this one stood still first */
     struct blame_death deaths[BLAME_DEATHS_MAX];
 };
 
@@ -98,9 +105,12 @@ struct blame_said blame_read_tag(aiki_view line);
 /* Before there are threads; closes fd. AIKI_INTERNAL: it is no such page. Without one (in tests)
  * everything below does nothing. */
 aiki_status blame_attach(int fd);
+/* From now on the slots can be written in blame_enter and blame_leave alone, which costs system calls: for a process with
+ * one run, before its code is executed. Without memory for it the page stays as it is. */
+void blame_protect(void);
 /* This thread has a slot from now on; the first to come, the loop thread, has slot 0. [any] */
 void blame_thread(void);
-/* step: NULL for the workflow's own code. [any] */
+/* step: NULL for the workflow's own code. errno is 0 behind it: what a crash finds there is of this code. [any] */
 struct blame_code {
     struct aiki_id run;
     const struct address *address;

@@ -288,10 +288,17 @@ static void received_in_shared(struct conn *c, uint64_t n)
         aiki_mp_raw(&c->tail, bytes.data + used, bytes.size_bytes - used);
 }
 
+/* Only this process can take its descriptor away: nothing is known of the peer then. */
+static void lost(struct conn *c, int error)
+{
+    bool is_ours = error == UV_EBADF || error == UV_ENOTSOCK;
+    conn_fail(c, is_ours ? AIKI_INTERNAL : AIKI_UNAVAILABLE, "connection lost: %s", uv_strerror(error));
+}
+
 void conn_peer_ended(struct conn *c, int error)
 {
     if (error != UV_EOF)
-        conn_fail(c, AIKI_UNAVAILABLE, "connection lost: %s", uv_strerror(error));
+        lost(c, error);
     else if (c->tail.size_bytes > 0)
         conn_fail(c, AIKI_UNAVAILABLE, "peer closed the connection inside a frame (%llu bytes of it)",
                   (unsigned long long)c->tail.size_bytes);
@@ -353,7 +360,7 @@ static void on_written(uv_write_t *req, int error)
         buf_clear(&c->sending, OUT_KEEP_BYTES_MAX);
         conn_flush(c);
     } else if (error != UV_ECANCELED) {
-        conn_fail(c, AIKI_UNAVAILABLE, "connection lost: %s", uv_strerror(error));
+        lost(c, error);
     }
 }
 
@@ -368,7 +375,7 @@ static void write_rest(struct conn *c, aiki_writer *from, size_t taken)
     c->write.data = c;
     int error = uv_write(&c->write, &c->h.stream, &rest, 1, on_written);
     if (error != 0)
-        conn_fail(c, AIKI_UNAVAILABLE, "cannot write to the connection: %s", uv_strerror(error));
+        lost(c, error);
     else
         c->writing = true;
 }
@@ -378,7 +385,7 @@ void conn_write(struct conn *c, aiki_writer *from)
     uv_buf_t all = uv_buf_init((char *)from->data, (unsigned)from->size_bytes);
     int taken = uv_try_write(&c->h.stream, &all, 1);
     if (taken < 0 && taken != UV_EAGAIN)
-        conn_fail(c, AIKI_UNAVAILABLE, "connection lost: %s", uv_strerror(taken));
+        lost(c, taken);
     else if (taken >= 0 && (uint64_t)taken == from->size_bytes)
         buf_clear(from, OUT_KEEP_BYTES_MAX);
     else

@@ -27,7 +27,9 @@ struct adoption {
     char path[CACHE_PATH_SIZE], draft[CACHE_PATH_SIZE];
     char *keys_dir, *sandbox; /* owned: settings may change meanwhile */
     const char *executable;
+    struct limits limits;
     unsigned policy;
+    bool revoked; /* it is signed no more */
     int64_t since_mono_ms;
     struct admission result;
     aiki_status status;
@@ -46,18 +48,21 @@ static void admit_on_pool(uv_work_t *work)
 {
     struct adoption *a = container_of(work, struct adoption, work);
     /* The state directory has been nobody else's since it came, and what it needs was allowed then. */
-    const struct admit_options copying = {.any_owner = true};
+    const struct admit_options copying = {.any_owner = true, .own = true};
     const struct admit_options probing = {.executable = a->executable,
                                           .sandbox = a->sandbox,
                                           .name = a->file,
+                                          .limits = a->limits,
                                           .keep = a->owner->keep};
     aiki_error unprobed = AIKI_ERROR_INIT;
     a->status = admit_copy(a->path, a->draft, &copying, &a->result, &a->err);
     keep_read_signature(a->path, &a->result.signature);
-    if (a->status == AIKI_OK && a->keys_dir[0] != '\0')
+    if (a->status == AIKI_OK && a->keys_dir[0] != '\0') {
         a->status = keys_check_copy(a->keys_dir, a->result.copy, &a->result.signature, &a->err);
-    if (a->status == AIKI_DENIED)
-        (void)unlink(a->result.copy);
+        a->revoked = a->status == AIKI_DENIED;
+        if (a->status != AIKI_OK)
+            (void)unlink(a->result.copy);
+    }
     if (a->status == AIKI_OK && admit_probe(a->file, &probing, &a->result, &unprobed) != AIKI_OK)
         log_info("intake", "the kept build %s has to be loaded to know it: %s", a->path, unprobed.message);
     if (a->status == AIKI_OK)
@@ -68,7 +73,7 @@ static void admit_on_pool(uv_work_t *work)
 static bool is_of_no_use(const struct adoption *a)
 {
     return a->status == AIKI_INVALID || a->status == AIKI_CORRUPT ||
-           (a->status == AIKI_DENIED && !policy_has_no_keys(&a->err));
+           (a->revoked && !policy_has_no_keys(&a->err));
 }
 
 static void adopt(struct builds *bs, struct adoption *a)
@@ -79,7 +84,7 @@ static void adopt(struct builds *bs, struct adoption *a)
     }
     if (a->status != AIKI_OK) {
         log_warn("intake", "the kept build %s is not used: %s", a->path, a->err.message);
-        if (a->status == AIKI_DENIED)
+        if (a->revoked)
             policy_revoke(bs, a->hash, &a->err);
         if (is_of_no_use(a))
             keep_remove(bs->keep, a->hash);
@@ -155,6 +160,7 @@ static void consider(const uint8_t build[BUILD_BYTES], const char *file, const c
     a->err.struct_size = sizeof(a->err);
     memcpy(a->hash, build, BUILD_BYTES);
     (void)snprintf(a->file, sizeof(a->file), "%s", file);
+    a->limits = limits_for(&bs->options.child_limits, file);
     (void)snprintf(a->path, sizeof(a->path), "%s", path);
     a->since_mono_ms = clock_mono_ms() - age_ms;
     cache_draft_path(bs->cache, a->draft);

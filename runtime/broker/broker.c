@@ -216,6 +216,7 @@ static void on_hangup(uv_signal_t *s, int number)
     b->limits = limits;
     builds_set_drain_ms(b->builds, limits.drain_ms);
     builds_set_idle(b->builds, limits.idle);
+    builds_set_alone(b->builds, limits.alone);
     builds_set_policy(b->builds, limits.gate, &limits.admit);
 }
 
@@ -464,8 +465,10 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
                                                   .task_threads = o->task_threads,
                                                   .child_limits = o->child_limits,
                                                   .idle = o->limits.idle,
+                                                  .alone = o->limits.alone,
                                                   .wait_timeout_ms = o->wait_timeout_ms,
                                                   .oom_events = o->oom_events,
+                                                  .stopped_ms = o->stopped_ms,
                                                   .keep_previous_ms = o->keep_previous_ms,
                                                   .drain_ms = o->limits.drain_ms};
     aiki_status st = create_link_to_server(b, err);

@@ -9,8 +9,8 @@
 
 #include <aiki/status.h>
 
+#include "base/limit.h"
 #include "base/tls.h"
-#include "broker/limits.h"
 #include "intake/admit.h"
 
 enum { BROKER_END_MS = 2000 };
@@ -19,7 +19,7 @@ enum { BROKER_END_MS = 2000 };
 struct broker_limits {
     uint64_t slots, drain_ms;
     const char *gate; /* policies of replay gates; see gate.h */
-    const char *idle; /* child-idle; see limits.h */
+    const char *idle, *alone; /* child-idle, child-alone; see base/limit.h */
     struct admit_options admit;
 };
 
@@ -35,6 +35,7 @@ struct broker_options {
     uint64_t task_threads;
     const char *oom_events;  /* file with the kernel's count of kills for want of memory; empty = found */
     struct limits_settings child_limits; /* what plugins' processes may use */
+    int64_t stopped_ms;        /* see struct builds_options */
     uint64_t keep_previous_ms; /* see struct builds_options */
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     struct broker_limits limits;

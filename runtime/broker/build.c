@@ -230,6 +230,7 @@ static void promote(struct build *b)
         build_unregister(before);
         before->file = NULL;
         kept_add(before);
+        solo_drain(bs, before->hash);
         build_drain(before);
         builds_reconsider(bs);
     } else {
@@ -515,6 +516,7 @@ static void tell_lost(struct build *b, const struct proc_end *end)
         verdict_reach(&verdict, end, b->solo, no_memory);
         b->verdict = &verdict;
         b->blamed = verdict.count > 0;
+        verdict_log_stray(&verdict, b->label);
     }
     b->owner->cb.on_lost(b, b->owner->arg);
     b->verdict = NULL;
@@ -577,6 +579,18 @@ void build_write_sandbox(const struct build *b, aiki_writer *w)
     sandbox_write(w, sandbox_of_plugin(b->owner->options.admit.sandbox, b->file_name), view_of(b->needs));
 }
 
+void build_mend_copy(struct build *b)
+{
+    struct builds *bs = b->owner;
+    if (access(b->copy, F_OK) == 0)
+        return;
+    cache_mend(bs->cache);
+    if (keep_lend_copy(bs->keep, b->hash, b->copy))
+        log_warn("intake", "the copy of plugin %s was removed, and is there again", b->label);
+    else if (b->file != NULL)
+        watch_again(bs->watch, b->file->name);
+}
+
 void build_start_process(struct build *b)
 {
     struct builds *bs = b->owner;
@@ -593,7 +607,9 @@ void build_start_process(struct build *b)
                                          .alone = b->solo,
                                          .sandbox = aiki_writer_view(&sandbox),
                                          .wait_timeout_ms = bs->options.wait_timeout_ms,
+                                         .stopped_ms = bs->options.stopped_ms,
                                          .limits = limits_for(&bs->options.child_limits, b->file_name)};
+    build_mend_copy(b);
     b->ended = false;
     b->refusal[0] = '\0';
     b->oom_count = oom_count(&bs->oom);

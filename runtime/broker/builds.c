@@ -93,6 +93,12 @@ static bool is_same_error(const struct plugin_file *f, const aiki_error *e)
            strcmp(before.code, e->code) == 0 && strcmp(before.message, e->message) == 0;
 }
 
+/* As troubles.h names directories. */
+static bool ends_in_slash(const char *name)
+{
+    return name[0] != '\0' && name[strlen(name) - 1] == '/';
+}
+
 void file_refuse_with(struct builds *bs, struct plugin_file *f, const uint8_t *hash,
                       aiki_view error)
 {
@@ -104,8 +110,8 @@ void file_refuse_with(struct builds *bs, struct plugin_file *f, const uint8_t *h
         is_same_error(f, &e))
         return; /* looked at again, with the same result */
     stats_refused(&bs->stats, e.code);
-    log_error("intake", "plugin %s refused: %s: %s%s", f->name, e.code, e.message,
-              f->serving != NULL ? "; the build before it keeps serving" : "");
+    log_error("intake", "plugin %s%s refused: %s: %s%s", f->name, ends_in_slash(f->name) ? " (a directory)" : "", e.code,
+              e.message, f->serving != NULL ? "; the build before it keeps serving" : "");
     buf_clear(&f->refusal, 0);
     if (decodes)
         aiki_mp_raw(&f->refusal, error.data, error.size_bytes); /* with its details */
@@ -192,6 +198,23 @@ static bool has_hash(const struct build *b, const uint8_t *hash)
     return b != NULL && memcmp(b->hash, hash, BUILD_BYTES) == 0;
 }
 
+/* Nobody removed it: there is no need for another one. */
+static bool has_copy(const struct build *b)
+{
+    return b != NULL && access(b->copy, F_OK) == 0;
+}
+
+/* The same bytes were read once more, because its copy was removed. */
+static void take_copy(struct build *b, const struct admit_job *job)
+{
+    if (job->result.known)
+        return;
+    if (rename(job->result.copy, b->copy) == 0)
+        log_warn("intake", "the copy of plugin %s was removed, and is there again", b->label);
+    else
+        (void)unlink(job->result.copy);
+}
+
 /* Nothing is known about the file any more. */
 static void forget_file(struct builds *bs, struct plugin_file *gone)
 {
@@ -213,17 +236,14 @@ static bool may_be_mended_elsewhere(aiki_status st)
 
 static void admitted(struct builds *bs, struct plugin_file *f, struct admit_job *job)
 {
-    if (job->status == AIKI_STALE && ++f->unstable < BUILD_UNSTABLE_MAX) {
+    if (job->status == AIKI_STALE && ++f->unstable < ADMIT_TRIES_MAX) {
         watch_again(bs->watch, f->name);
         return;
     }
     f->unstable = 0;
     if (job->status == AIKI_STALE) {
         aiki_error err = AIKI_ERROR_INIT;
-        (void)error_code(&err, AIKI_INVALID, "UNSTABLE",
-                         "it changed each of %d times it was read; write it aside, then rename it "
-                         "into place",
-                         BUILD_UNSTABLE_MAX);
+        (void)admit_unstable(&err);
         file_drop_candidate(f);
         file_refuse(bs, f, job->result.build, &err);
     } else if (job->status != AIKI_OK) {
@@ -232,8 +252,9 @@ static void admitted(struct builds *bs, struct plugin_file *f, struct admit_job 
         if (may_be_mended_elsewhere(job->status))
             watch_doubt(bs->watch, f->name);
     } else if (has_hash(f->candidate, job->result.build)) {
-        return; /* on its way */
+        take_copy(f->candidate, job); /* on its way */
     } else if (has_hash(f->serving, job->result.build)) {
+        take_copy(f->serving, job);
         file_drop_candidate(f); /* the file went back to what serves */
         if (f->refused) {
             file_forget_refusal(f);
@@ -301,14 +322,15 @@ static struct admit_job *create_job(struct builds *bs, struct plugin_file *f)
     job->sandbox = strdup(o->sandbox != NULL ? o->sandbox : "");
     if (job->keys_dir == NULL || job->sandbox == NULL)
         return NULL;
-    if (f->serving != NULL)
+    if (has_copy(f->serving))
         memcpy(job->known[0], f->serving->hash, BUILD_BYTES);
-    if (f->candidate != NULL)
+    if (has_copy(f->candidate))
         memcpy(job->known[1], f->candidate->hash, BUILD_BYTES);
     job->options = *o;
     job->options.keys_dir = job->keys_dir;
     job->options.sandbox = job->sandbox;
     job->options.keep = bs->keep;
+    job->options.limits = limits_for(&bs->options.child_limits, f->name);
     job->options.kept_first = f->serving == NULL && f->candidate == NULL; /* it may have served before this process */
     for (unsigned i = 0; i < KNOWN_BUILDS_MAX; i++)
         job->options.known[i] = job->known[i];
@@ -350,21 +372,26 @@ static void on_changed(const char *name, void *arg)
     struct plugin_file *f = bs->draining ? NULL : find_or_add_file(bs, name);
     if (f == NULL)
         return;
-    f->removed = false;
+    f->removed = f->trouble = false;
     look_at(bs, f);
+}
+
+static void take_back_refusal(struct builds *bs, struct plugin_file *f)
+{
+    struct conn *c = session_conn(bs->session);
+    if (f->refused && c != NULL) /* without an error it takes the refusal back */
+        conn_send(c, REFUSAL, 0, .file = view_of(f->name), .build = hash_view(f->refused_hash));
+    file_forget_refusal(f);
 }
 
 static void on_removed(const char *name, void *arg)
 {
     struct builds *bs = arg;
     struct plugin_file *f = bs->draining ? NULL : find_or_add_file(bs, name);
-    struct conn *c = session_conn(bs->session);
     if (f == NULL)
         return;
     file_drop_candidate(f);
-    if (f->refused && c != NULL) /* without an error it takes the refusal back */
-        conn_send(c, REFUSAL, 0, .file = view_of(f->name), .build = hash_view(f->refused_hash));
-    file_forget_refusal(f);
+    take_back_refusal(bs, f);
     struct build *b = f->serving;
     if (b != NULL) {
         log_info("intake", "plugin %s removed; no new runs, resident ones finish", b->label);
@@ -372,6 +399,7 @@ static void on_removed(const char *name, void *arg)
         f->serving = NULL;
         b->file = NULL;
         kept_add(b);
+        solo_drain(bs, b->hash);
         build_drain(b);
         bs->cb.on_routes(bs->arg);
         builds_reconsider(bs);
@@ -380,6 +408,26 @@ static void on_removed(const char *name, void *arg)
     if (!f->admitting)
         forget_file(bs, f);
     builds_settle(bs);
+}
+
+static void on_trouble(const char *what, const aiki_error *err, void *arg)
+{
+    static const uint8_t unread[BUILD_BYTES];
+    struct builds *bs = arg;
+    struct plugin_file *f = bs->draining ? NULL : find_or_add_file(bs, what);
+    if (f == NULL)
+        return;
+    bool is_file = f->serving != NULL || f->candidate != NULL || f->admitting || (f->refused && !f->trouble);
+    if (is_file) /* that is looked at, by the name that another one is shown by */
+        return;
+    if (err != NULL) {
+        f->trouble = true;
+        file_refuse(bs, f, unread, err);
+    } else {
+        log_info("intake", "%s: what was said of it is mended", f->name);
+        take_back_refusal(bs, f);
+        forget_file(bs, f);
+    }
 }
 
 /* ---- the whole ----------------------------------------------------------------------------- */
@@ -400,7 +448,8 @@ aiki_status builds_create(struct builds **ret, uv_loop_t *loop, struct conn_loop
                           const struct builds_callbacks *cb, void *arg, aiki_error *err)
 {
     static const struct watch_callbacks watch_callbacks = {.on_changed = on_changed,
-                                                           .on_removed = on_removed};
+                                                           .on_removed = on_removed,
+                                                           .on_trouble = on_trouble};
     struct builds *bs = calloc(1, sizeof(*bs));
     if (bs == NULL)
         return error_set(err, AIKI_NOMEM, "builds");

@@ -19,7 +19,7 @@
 #include <aiki/status.h>
 #include <uv.h>
 
-#include "broker/limits.h"
+#include "base/limit.h"
 #include "broker/session.h"
 #include "intake/admit.h"
 #include "intake/cache.h"
@@ -27,12 +27,10 @@
 enum {
     BUILD_QUICK_CRASH_MS = 10000, /* dying younger than this counts as a repeated crash */
     BUILD_CRASHES_FREE = 3,       /* replaced at once this often */
-    BUILD_UNSTABLE_MAX = 50,      /* readings in a row of a file that changes meanwhile */
     BUILD_LOAD_TRIES = 3,         /* processes that may die while loading a new build */
     BUILD_RESTART_MS_MIN = 100,
     BUILD_RESTART_MS_MAX = 10000,
     BUILD_END_MS = 1000, /* beyond drain_ms until a process that still runs is killed */
-    SOLO_MAX = 4, /* processes with one run in them; as many more may be ending */
     BUILD_TRIES_MAX = 16, /* builds a run is tried with, one after the other */
     KEPT_PER_FILE_MAX = 8, /* older builds of a file; beyond that the oldest goes */
     KEPT_LOOK_MS = 1000,   /* between looks at what kept builds are needed for */
@@ -73,7 +71,7 @@ struct builds_callbacks {
     void (*on_replaced)(struct build *b, struct build *by, void *arg);
     /* Whether runs are with it, or on their way to it. */
     bool (*is_used)(struct build *b, void *arg);
-    /* A process with one run in it has ended: there is room for another. */
+    /* There may be room for another process with one run in it. */
     void (*on_solo_free)(void *arg);
     /* Every file that was being taken in serves, waits for the server, or is refused. */
     void (*on_settled)(void *arg);
@@ -89,6 +87,8 @@ struct builds_options {
     uint64_t task_threads;
     struct limits_settings child_limits;
     const char *idle; /* child-idle; NULL: always */
+    int64_t stopped_ms;      /* a process that a signal stopped is ended after it */
+    const char *alone; /* child-alone; NULL: ALONE_UNSAID for each file */
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     struct admit_options admit; /* without known */
     const char *oom_events; /* oom_init */
@@ -125,7 +125,7 @@ bool build_wake(struct build *b);
  * none, and with *ret_later: not yet. */
 struct build *builds_find_other(struct builds *bs, const struct build_wanted *w, bool *ret_later);
 /* A new process of that build for one run; on_ready or on_dropped follow. NULL: its bytes are gone,
- * or with *ret_later: there are SOLO_MAX, on_solo_free tells. */
+ * or with *ret_later: there are as many as child-alone says, on_solo_free tells. */
 struct build *builds_find_alone(struct builds *bs, const uint8_t *hash, bool *ret_later);
 /* Code of a build is not to be executed any more, or again: told to its processes now and later. */
 void builds_quarantine(struct builds *bs, const struct frame *f);
@@ -147,8 +147,10 @@ void build_kill(struct build *b);
 void builds_set_policy(struct builds *bs, const char *gate, const struct admit_options *admit);
 /* Whether a build is not started any more because its signature is good no longer, and why. hash NULL: any. */
 bool builds_is_revoked(struct builds *bs, const uint8_t *hash, aiki_error *ret);
-/* child-idle (limits.h), from now on. Borrowed until the next call. */
+/* child-idle (base/limit.h), from now on. Borrowed until the next call. */
 void builds_set_idle(struct builds *bs, const char *idle);
+/* child-alone (limits.h), from now on. Borrowed until the next call. */
+void builds_set_alone(struct builds *bs, const char *alone);
 /* For processes that are told to end from now on. */
 void builds_set_drain_ms(struct builds *bs, uint64_t drain_ms);
 /* No new files, no restarts; every process drains. on_drained follows. */

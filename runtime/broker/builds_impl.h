@@ -116,6 +116,7 @@ struct plugin_file {
     bool removed;                      /* it was removed meanwhile */
     unsigned unstable;                 /* times in a row that it changed while it was read */
     bool conflicted; /* refused because another file offers the same: may change */
+    bool trouble;    /* no file that is looked at: what keeps the watch from looking, by that name */
     bool refused;
     uint8_t refused_hash[BUILD_BYTES];
     aiki_writer refusal; /* error map */
@@ -201,6 +202,9 @@ struct build *build_create(struct builds *bs, const char *file_name, const uint8
 /* Append what its processes may do: base/sandbox.h. */
 void build_write_sandbox(const struct build *b, aiki_writer *w);
 void build_start_process(struct build *b);
+/* Its copy may have been removed, with all of the cache: it is made again of what is kept, or else its file is looked
+ * at, which brings another one. */
+void build_mend_copy(struct build *b);
 /* Another child of it is started, after a pause if it keeps dying. */
 void build_restart(struct build *b);
 /* The answer of its probe, from whoever has it; it is empty then. */
@@ -248,7 +252,7 @@ void build_gate(struct build *b);
 
 /* Another build took the place of `before`, or its file went: a build in state KEPT beside it, which
  * drains. */
-void kept_add(const struct build *before);
+void kept_add(struct build *before);
 /* A new build that an earlier process kept; without a descriptor it has yet to load. */
 void kept_adopt(struct build *b, int64_t since_mono_ms);
 /* The kept build with that hash, or NULL. */
@@ -283,6 +287,8 @@ void stats_refused(struct build_stats *s, const char *code);
 
 /* ---- solo.c ---- */
 
+/* That build serves no longer. */
+void solo_drain(struct builds *bs, const uint8_t *hash);
 void solo_ready(struct build *b);
 void solo_gone(struct build *b, const struct proc_end *end, const char *text);
 

@@ -5,13 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "intake/admit.h"
+#include "intake/watch.h"
 #include "wire/descriptor.h"
 #include "wire/error.h"
 
@@ -48,7 +50,7 @@ static void print_json(const struct check *c, const struct descriptor *d)
     AUTO(buf) aiki_writer map;
     AUTO(buf) aiki_writer text;
     AUTO(buf) aiki_writer warnings;
-    char hex[BUILD_HEX_SIZE] = "";
+    char hex[BUILD_HEX_SIZE] = "", file[CACHE_PATH_SIZE];
     static const uint8_t unread[BUILD_BYTES];
     aiki_error err = AIKI_ERROR_INIT;
     buf_init(&map);
@@ -57,7 +59,7 @@ static void print_json(const struct check *c, const struct descriptor *d)
     if (memcmp(c->admission.build, unread, BUILD_BYTES) != 0)
         build_hex(c->admission.build, hex);
     aiki_mp_map(&map, d != NULL ? 10 : 3);
-    put_text(&map, "file", view_of(c->file));
+    put_text(&map, "file", view_of(log_clean(view_of(c->file), file, sizeof(file))));
     put_text(&map, "build", view_of(hex));
     if (d == NULL) {
         aiki_mp_str(&map, "error");
@@ -148,14 +150,32 @@ static int show(struct check *c, bool json)
 
 /* ---- the whole ----------------------------------------------------------------------------- */
 
+static void look_again(struct check *c)
+{
+    static const struct timespec pause = {.tv_nsec = WATCH_QUIET_MS * 1000 * 1000};
+    admission_deinit(&c->admission);
+    admission_init(&c->admission);
+    (void)nanosleep(&pause, NULL); /* cut short: a little earlier */
+}
+
 static void admit(struct check *c, struct cache *cache, const char *path,
                   const struct admit_options *options)
 {
     char draft[CACHE_PATH_SIZE];
-    cache_draft_path(cache, draft);
-    c->status = admit_file(path, draft, options, &c->admission, &c->err);
-    if (c->status == AIKI_STALE && access(path, F_OK) != 0)
-        c->status = error_code(&c->err, AIKI_NOT_FOUND, "NOT_FOUND", "there is no file %s", path);
+    struct stat s;
+    for (int i = 0; i < ADMIT_TRIES_MAX; i++) {
+        if (i > 0)
+            look_again(c);
+        cache_draft_path(cache, draft);
+        c->status = admit_file(path, draft, options, &c->admission, &c->err);
+        if (c->status != AIKI_STALE)
+            return;
+        if (lstat(path, &s) != 0) {
+            c->status = error_code(&c->err, AIKI_NOT_FOUND, "NOT_FOUND", "there is no file %s", path);
+            return;
+        }
+    }
+    c->status = admit_unstable(&c->err);
 }
 
 int check_plugin(const char *path, const struct check_options *options)

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "broker/gate_lacks.h"
 #include "broker/proc.h"
 #include "wire/error.h"
 #include "wire/message.h"
@@ -60,12 +61,17 @@ struct gate {
     size_t samples_left;
     struct candidate *first, **last; /* to be replayed, in order; the first ones have journals */
     struct candidate *executing;     /* with the child; owned */
-    aiki_writer misfit;              /* what is known of why its journal does not fit; empty: it may */
+    bool told;                       /* its verdict is known, and it only looks ahead */
+    aiki_writer misfit;              /* that verdict: why its journal does not fit; empty: it does */
     uint64_t misfit_steps;
     bool brief; /* looking ahead has ended a process */
+    struct asked tables; /* plugins.tasks */
+    bool tables_asked;
+    aiki_writer lacks;   /* names of tasks that others have and this build does not: array, or nothing */
     int64_t assigned_mono_ms;        /* when it got there */
     struct proc *proc;
     bool proc_ready;
+    bool proc_stuck; /* its watchdog has said so: it ends */
     unsigned crashes;
     int64_t began_mono_ms;
     struct gate_result result;
@@ -96,6 +102,7 @@ static void free_if_unused(struct gate *g)
     buf_deinit(&g->findings);
     buf_deinit(&g->worst);
     buf_deinit(&g->misfit);
+    buf_deinit(&g->lacks);
     free(g->asked);
     free(g->sandbox);
     free(g);
@@ -114,6 +121,8 @@ static void take_down(struct gate *g)
     for (size_t i = 0; i < g->options.route_count; i++)
         if (g->asked[i].correlation != 0)
             session_forget(g->session, g->asked[i].correlation);
+    if (g->tables.correlation != 0)
+        session_forget(g->session, g->tables.correlation);
     for (struct candidate *c = g->first, *next; c != NULL; c = next) {
         next = c->next;
         candidate_free(c);
@@ -181,25 +190,28 @@ static void find_fault(struct gate *g, const struct candidate *c, uint64_t steps
     finding_write(&g->findings, &found);
 }
 
-/* The journal of the run that the child has does not fit: it keeps its build. */
-static void stays(struct gate *g, uint64_t steps, aiki_view error)
+/* Of the run that the child has. error: why it keeps its build; empty: it moves. */
+static void conclude(struct gate *g, uint64_t steps, aiki_view error)
 {
     struct candidate *c = g->executing;
     g->executing = NULL;
     g->result.replayed++;
-    g->result.stay++;
-    find_fault(g, c, steps, error);
+    g->result.stay += error.size_bytes > 0;
+    g->result.move += error.size_bytes == 0;
+    if (error.size_bytes > 0)
+        find_fault(g, c, steps, error);
     buf_clear(&g->misfit, GATE_MISFIT_BYTES_KEPT);
+    g->told = false;
     candidate_free(c);
 }
 
-/* That was known, and the child only looked for a better explanation. */
-static bool stays_anyway(struct gate *g)
+/* The child that looks ahead ends, or takes too long: what it said before stands. */
+static bool was_told(struct gate *g)
 {
-    if (g->misfit.size_bytes == 0)
+    if (!g->told)
         return false;
     g->brief = true;
-    stays(g, g->misfit_steps, aiki_writer_view(&g->misfit));
+    conclude(g, g->misfit_steps, aiki_writer_view(&g->misfit));
     return true;
 }
 
@@ -233,6 +245,10 @@ static void on_verdict(struct gate *g, const struct frame *f)
 {
     struct msg_VERDICT m;
     struct candidate *c = g->executing;
+    if (f->type == WIRE_APPEND && c != NULL && !g->proc_stuck) {
+        g->proc_stuck = true; /* nothing else appends in a gate; its end follows, or the limit */
+        return;
+    }
     if (f->type != WIRE_VERDICT || msg_VERDICT_read(f->payload, &m, NULL) != AIKI_OK ||
         c == NULL || !id_equal(&m.run, &c->id)) {
         proc_kill(g->proc); /* it broke the protocol: a verdict like any other death */
@@ -242,16 +258,10 @@ static void on_verdict(struct gate *g, const struct frame *f)
         buf_clear(&g->misfit, GATE_MISFIT_BYTES_KEPT);
         aiki_mp_raw(&g->misfit, m.error.data, m.error.size_bytes);
         g->misfit_steps = m.steps;
+        g->told = true;
         return;
     }
-    if (m.error.size_bytes > 0) {
-        stays(g, m.steps, m.error);
-    } else {
-        g->executing = NULL;
-        g->result.replayed++;
-        g->result.move++;
-        candidate_free(c);
-    }
+    conclude(g, m.steps, m.error);
     go_on(g);
 }
 
@@ -281,7 +291,7 @@ static void on_limit(uv_timer_t *t)
         uv_timer_start(&g->limit, on_limit, (uint64_t)(GATE_RUN_MS_MAX - taken_ms), 0);
         return;
     }
-    if (g->executing != NULL && !stays_anyway(g))
+    if (g->executing != NULL && !was_told(g))
         stuck(g);
     finish(g);
 }
@@ -316,16 +326,20 @@ static void on_frame(struct proc *p, const struct frame *f, void *arg)
 static void on_gone(struct proc *p, const struct proc_end *end, void *arg)
 {
     struct gate *g = arg;
+    /* Its watchdog comes before the limit of a gate that has time for more than one run. */
+    bool was_stuck = g->proc_stuck && end->signal == 0 && end->exit_code == CHILD_EXIT_STUCK;
     (void)p;
     g->proc = NULL;
-    g->proc_ready = false;
+    g->proc_ready = g->proc_stuck = false;
     if (g->over) {
         free_if_unused(g);
         return;
     }
-    if (!stays_anyway(g)) {
+    if (!was_told(g)) {
         g->crashes++;
-        if (g->executing != NULL)
+        if (g->executing != NULL && was_stuck)
+            stuck(g);
+        else if (g->executing != NULL)
             crashed(g, end);
     }
     go_on(g);
@@ -343,6 +357,7 @@ static aiki_status start_child(struct gate *g, aiki_error *err)
                                          .task_threads = 1,
                                          .sandbox = g->options.sandbox,
                                          .mode = g->brief ? CHILD_GATE_BRIEF : CHILD_GATE,
+                                         .lacks = aiki_writer_view(&g->lacks),
                                          .limits = g->options.limits};
     return proc_spawn(&g->proc, g->loop, g->conns, &options, &callbacks, g, err);
 }
@@ -482,18 +497,30 @@ static void read_sample(struct gate *g, const struct gate_route *route, aiki_vie
     g->result.unknown += total > added ? total - added : 0;
 }
 
+/* False: the session has ended. ret: empty when it is no document. */
+static bool take_answer(struct asked *a, const struct frame *f, aiki_view *ret)
+{
+    struct msg_DOCUMENT m;
+    a->correlation = 0;
+    *ret = (aiki_view){NULL, 0};
+    if (f == NULL) {
+        lose(a->gate);
+        return false;
+    }
+    if (f->type == WIRE_DOCUMENT && msg_DOCUMENT_read(f->payload, &m, NULL) == AIKI_OK)
+        *ret = m.value;
+    return true;
+}
+
 static void on_sample(struct request *request, const struct frame *f)
 {
     struct asked *a = container_of(request, struct asked, request);
     struct gate *g = a->gate;
-    struct msg_DOCUMENT m;
-    a->correlation = 0;
-    if (f == NULL) {
-        lose(g);
+    aiki_view document;
+    if (!take_answer(a, f, &document))
         return;
-    }
-    if (f->type == WIRE_DOCUMENT && msg_DOCUMENT_read(f->payload, &m, NULL) == AIKI_OK)
-        read_sample(g, &g->options.routes[a - g->asked], m.value);
+    if (document.size_bytes > 0)
+        read_sample(g, &g->options.routes[a - g->asked], document);
     else
         log_warn("gate", "%s: the server does not tell which runs are open", g->options.label);
     if (--g->samples_left == 0)
@@ -521,6 +548,37 @@ static aiki_status ask_sample(struct gate *g, size_t index)
     a->request.on_answer = on_sample;
     a->correlation = ask(g, &a->request, "runs.sample", aiki_writer_view(&args));
     return a->correlation != 0 ? AIKI_OK : AIKI_UNAVAILABLE;
+}
+
+/* ---- tables -------------------------------------------------------------------------------- */
+
+/* A server that does not know the question: nobody looks for what is gone. */
+static void on_tables(struct request *request, const struct frame *f)
+{
+    struct asked *a = container_of(request, struct asked, request);
+    struct gate *g = a->gate;
+    aiki_view document;
+    if (!take_answer(a, f, &document))
+        return;
+    if (document.size_bytes > 0)
+        gate_lacks_write(&g->lacks, g->options.descriptor, document);
+    go_on(g);
+}
+
+static void ask_tables(struct gate *g)
+{
+    AUTO(buf) aiki_writer args;
+    struct descriptor d;
+    buf_init(&args);
+    g->tables_asked = true;
+    if (descriptor_read(g->options.descriptor, &d, NULL) != AIKI_OK)
+        return;
+    aiki_mp_map(&args, 1);
+    aiki_mp_str(&args, "name");
+    aiki_mp_strn(&args, (const char *)d.name.data, (size_t)d.name.size_bytes);
+    g->tables.gate = g;
+    g->tables.request.on_answer = on_tables;
+    g->tables.correlation = ask(g, &g->tables.request, "plugins.tasks", aiki_writer_view(&args));
 }
 
 /* ---- on ------------------------------------------------------------------------------------ */
@@ -571,6 +629,10 @@ static void go_on(struct gate *g)
         return;
     }
     read_ahead(g);
+    if (!g->tables_asked)
+        ask_tables(g);
+    if (g->tables.correlation != 0)
+        return;
     if (g->proc == NULL && start_child(g, &err) != AIKI_OK) {
         log_warn("gate", "%s", err.message);
         finish(g);
@@ -604,6 +666,7 @@ aiki_status gate_start(struct gate **ret, uv_loop_t *loop, struct conn_loop *con
     buf_init(&g->findings);
     buf_init(&g->worst);
     buf_init(&g->misfit);
+    buf_init(&g->lacks);
     uv_timer_init(loop, &g->limit);
     uv_update_time(loop); /* the timer counts from here */
     uv_timer_start(&g->limit, on_limit, options->route_count > 0 ? options->ms_max : 0, 0);

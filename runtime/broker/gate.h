@@ -1,6 +1,7 @@
 /* broker/gate.h - before a new build serves: do the open runs there are fit it? [loop]
  *
  *   for each workflow version it offers:  runs.sample --> open runs that other builds executed last
+ *   if there are any:  plugins.tasks --> tasks that other builds of the plugin have and it lacks
  *   runs.journal, a few ahead --> a process of its own, one run at a time --> VERDICT
  *                                   +-- it dies: that is the verdict; another process goes on
  *   all seen, or GATE_MS_MAX over and the last verdict there --> report
@@ -47,6 +48,7 @@ struct gate_options {
     aiki_view sandbox; /* base/sandbox.h; copied */
     uint8_t build[BUILD_BYTES];
     enum gate_policy policy;
+    aiki_view descriptor; /* of the new build */
     const struct gate_route *routes;
     size_t route_count;
     uint64_t ms_max;

@@ -70,6 +70,7 @@ void build_gate(struct build *b)
                                    .path = b->copy,
                                    .file = b->file_name,
                                    .policy = gate_policy_of(bs->options.gate, b->file_name),
+                                   .descriptor = aiki_writer_view(&b->descriptor),
                                    .routes = b->routes,
                                    .route_count = b->route_count,
                                    .ms_max = GATE_MS_MAX,

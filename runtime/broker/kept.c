@@ -258,12 +258,13 @@ void kept_begin(struct build *b)
                  err.message);
 }
 
-void kept_add(const struct build *before)
+void kept_add(struct build *before)
 {
     struct builds *bs = before->owner;
     char copy[CACHE_PATH_SIZE];
     aiki_error err = {.struct_size = sizeof(err)};
     struct build *b = NULL;
+    build_mend_copy(before);
     if (cache_link(bs->cache, before->copy, before->hash, copy, &err) == AIKI_OK)
         b = build_create(bs, before->file_name, before->hash, copy, before->needs);
     aiki_view descriptor = aiki_writer_view(&before->descriptor);

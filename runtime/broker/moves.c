@@ -217,15 +217,17 @@ void moves_wait_for(struct relay *r, struct run *run, struct build *b, int64_t s
     run->move->since_mono_ms = since_mono_ms;
 }
 
-static void find_process(struct relay *r, struct run *run)
+/* False: there is no room, it waits on. */
+static bool find_process(struct relay *r, struct run *run)
 {
     struct conn *c = session_conn(r->session);
     bool later = false;
     run->move->to = r->cb.find_alone(run->move->of, &later, r->arg);
     if (run->move->to != NULL || later || c == NULL)
-        return;
+        return !later;
     run->moving = false;
     relay_release(r, c, run);
+    return true;
 }
 
 static void find_process_of(struct relay *r, struct run *run, const struct build *of)
@@ -233,7 +235,7 @@ static void find_process_of(struct relay *r, struct run *run, const struct build
     run->move->to = NULL;
     run->move->alone = true;
     memcpy(run->move->of, build_hash(of), BUILD_BYTES);
-    find_process(r, run);
+    (void)find_process(r, run);
 }
 
 void moves_wait_alone(struct relay *r, struct run *run, struct build *of)
@@ -245,19 +247,27 @@ void moves_wait_alone(struct relay *r, struct run *run, struct build *of)
     find_process_of(r, run, of);
 }
 
+/* It waits for a process of its own, of any build or of that one. */
+static bool waits_alone(const struct run *run, const uint8_t *of)
+{
+    return run->moving && run->move->alone && run->move->to == NULL &&
+           (of == NULL || memcmp(run->move->of, of, BUILD_BYTES) == 0);
+}
+
 struct search {
     struct relay *relay;
-    bool done;
+    uint8_t full[BUILD_BYTES]; /* there is no room for this one */
 };
 
 static void on_solo_free(struct run *run, void *arg)
 {
     struct search *search = arg;
-    if (search->done || !run->moving || !run->move->alone || run->move->to != NULL ||
-        run->move->reading)
+    if (!waits_alone(run, NULL) || waits_alone(run, search->full) || run->move->reading)
         return;
-    search->done = true;
-    find_process(search->relay, run);
+    uint8_t of[BUILD_BYTES];
+    memcpy(of, run->move->of, BUILD_BYTES);
+    if (!find_process(search->relay, run))
+        memcpy(search->full, of, BUILD_BYTES);
 }
 
 void moves_solo_free(struct relay *r)
@@ -345,7 +355,7 @@ void moves_go_on(struct relay *r, struct run *run, const struct msg_CLAIMED *m, 
     move->reading = false;
     learn(move, m, pages);
     if (move->to == NULL && move->alone)
-        find_process(r, run);
+        (void)find_process(r, run);
     else if (move->to == NULL)
         move->to = find_other(r, move, &later);
     if (run->moving && move->apart && !move->alone && move->to != NULL)
@@ -398,7 +408,7 @@ static void on_dropped(struct run *run, void *arg)
         return;
     run->move->to = NULL;
     if (run->move->alone && !run->move->reading) {
-        find_process(news->relay, run);
+        (void)find_process(news->relay, run);
         return;
     }
     note_tried(run->move, news->build);
@@ -417,7 +427,7 @@ static void on_given_up(struct run *run, void *arg)
 {
     const struct news *news = arg;
     struct conn *c = session_conn(news->relay->session);
-    if (c == NULL || !moves_want(run, news->build))
+    if (c == NULL || !(moves_want(run, news->build) || waits_alone(run, build_hash(news->build))))
         return;
     run->move->to = NULL;
     run->moving = false; /* a journal under way is nobody's then */

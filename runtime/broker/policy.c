@@ -144,6 +144,7 @@ static void withdraw(struct builds *bs, const uint8_t *hash, const aiki_error *w
     keep_remove(bs->keep, hash);
     while (withdraw_one(bs, hash, why))
         continue;
+    solo_drain(bs, hash);
     bs->cb.on_routes(bs->arg);
     bs->cb.on_ready(NULL, bs->arg); /* who waits for it is told that there is none */
 }
@@ -219,7 +220,7 @@ void builds_set_policy(struct builds *bs, const char *gate, const struct admit_o
     bs->options.gate = gate;
     bs->options.admit = *admit;
     for (struct plugin_file *f = bs->files; f != NULL; f = f->next)
-        if (f->refused)
+        if (f->refused && !f->trouble)
             watch_again(bs->watch, f->name);
     for (const struct build *b = bs->all; b != NULL; b = b->next)
         if (b->state != DRAINING && b->state != SOLO)

@@ -55,6 +55,8 @@ struct proc {
     struct proc_end end;
     struct blame_page *page; /* owned; end borrows it */
     int64_t since_mono_ms;
+    int64_t stopped_ms;      /* how long it may be stopped; 0: for ever */
+    unsigned still_looks;    /* in a row that found no processor time used */
     int64_t stopped_mono_ms; /* when it was first seen to be stopped; 0: it is not */
 };
 
@@ -65,8 +67,8 @@ const char *proc_end_text(const struct proc_end *end, char *buffer, size_t size_
         snprintf(buffer, size_bytes, "was ended: %s", limit_text(end->limit, limit));
     else if (end->timed_out)
         snprintf(buffer, size_bytes, "did not load within PROC_LOAD_MS (%d ms)", PROC_LOAD_MS);
-    else if (end->stopped)
-        snprintf(buffer, size_bytes, "was stopped by a signal for %d s, and ended", PROC_STOPPED_MS / 1000);
+    else if (end->stopped_ms > 0)
+        snprintf(buffer, size_bytes, "was stopped by a signal for %" PRId64 " ms, and ended", end->stopped_ms);
     else if (end->signal != 0)
         snprintf(buffer, size_bytes, "killed by signal %d (%s)", end->signal,
                  strsignal(end->signal));
@@ -100,6 +102,7 @@ static void on_handle_closed(uv_handle_t *h)
     struct proc *p = h->data;
     if (--p->open_handles > 0)
         return;
+    p->end.memory_bytes = p->meter.now.memory_bytes;
     p->end.lived_ms = clock_mono_ms() - p->since_mono_ms;
     if (!p->stillborn)
         p->cb.on_gone(p, &p->end, p->arg);
@@ -163,7 +166,7 @@ static void on_exited(uv_process_t *process, int64_t exit_code, int signal)
     p->exited = !p->unwatched;
     if (p->unwatched) {
         log_error(p->label, "stopped, and asked to be traced before (ptrace); it is killed");
-        proc_kill(p);
+        (void)uv_process_kill(&p->process, SIGKILL); /* and waited for below */
     }
     p->end.exit_code = exit_code;
     p->end.signal = signal;
@@ -244,20 +247,29 @@ static void end_over_limit(struct proc *p, const struct limit_hit *hit)
     proc_kill(p);
 }
 
+/* Most processes execute nothing most of the time, and only now and then cost more than the look at their clock. */
+static bool is_due(const struct proc *p)
+{
+    return p->stopped_mono_ms != 0 || (p->still_looks > 0 && p->still_looks % PROC_STILL_LOOKS == 0);
+}
+
 /* No limit of time inside ends what stands still as a whole. */
-static void look_whether_stopped(struct proc *p)
+static void look_why_still(struct proc *p)
 {
     int64_t now_ms = clock_mono_ms();
-    if (p->state != SERVING || !reap_is_stopped(p->process.pid)) {
+    char state = p->state == SERVING && is_due(p) ? reap_state(p->process.pid) : '\0';
+    if (state == 'Z' || state == 'D')
+        reap_threads(p->process.pid);
+    if (state != 'T' || p->stopped_ms == 0) {
         p->stopped_mono_ms = 0;
         return;
     }
     if (p->stopped_mono_ms == 0) {
         p->stopped_mono_ms = now_ms;
-        log_warn(p->label, "process %d is stopped by a signal; kill -CONT it within %d s", p->process.pid,
-                 PROC_STOPPED_MS / 1000);
-    } else if (now_ms - p->stopped_mono_ms >= PROC_STOPPED_MS) {
-        p->end.stopped = true;
+        log_warn(p->label, "process %d is stopped by a signal; kill -CONT it within %" PRId64 " ms", p->process.pid,
+                 p->stopped_ms);
+    } else if (now_ms - p->stopped_mono_ms >= p->stopped_ms) {
+        p->end.stopped_ms = p->stopped_ms;
         proc_kill(p);
     }
 }
@@ -269,8 +281,10 @@ static void on_look(uv_timer_t *t)
     output_look(&p->output);
     if (p->exited || p->end.limit != NULL)
         return; /* its number may be another's */
-    look_whether_stopped(p);
+    int64_t cpu_ns = p->meter.now.cpu_ns;
     bool any = meter_look(&p->meter, p->process.pid, p->page, &hit);
+    p->still_looks = p->meter.now.cpu_ns == cpu_ns ? p->still_looks + 1 : 0;
+    look_why_still(p);
     if (any && hit.over)
         end_over_limit(p, &hit);
     else if (p->state == SERVING && p->cb.on_usage != NULL)
@@ -303,6 +317,7 @@ static int spawn(struct proc *p, const char *executable, int child_fd, int page_
                                     .file = executable,
                                     .args = args,
                                     .env = env,
+                                    .flags = UV_PROCESS_DETACHED, /* a session of its own: child/stray.h */
                                     .stdio = stdio,
                                     .stdio_count = ARRAY_COUNT(stdio)};
     int rc = uv_spawn(p->loop, &p->process, &options);
@@ -351,6 +366,7 @@ aiki_status proc_spawn(struct proc **ret, uv_loop_t *loop, struct conn_loop *con
     p->arg = arg;
     p->since_mono_ms = p->meter.since_mono_ms = clock_mono_ms();
     p->meter.limits = options->limits;
+    p->stopped_ms = options->stopped_ms;
     snprintf(p->label, sizeof(p->label), "%s", options->label);
     uv_timer_init(loop, &p->timer);
     uv_timer_init(loop, &p->look);
@@ -373,7 +389,8 @@ aiki_status proc_spawn(struct proc **ret, uv_loop_t *loop, struct conn_loop *con
               .file = {(const uint8_t *)options->file, strlen(options->file)},
               .task_threads_max = options->task_threads, .alone = options->alone,
               .wait_timeout_ms = options->wait_timeout_ms, .mode = options->mode,
-              .sandbox = options->sandbox, .files_max = options->limits.of[LIMIT_FILES]);
+              .sandbox = options->sandbox, .files_max = options->limits.of[LIMIT_FILES],
+              .lacks = options->lacks);
     *ret = p;
     return AIKI_OK;
 }

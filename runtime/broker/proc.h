@@ -4,7 +4,7 @@
  * socketpair, no credentials (environment cleaned of AIKI_*, no descriptor but 0..3, and 4, the page of
  * blame.h, until it has mapped that), no core
  * dump, and dies with the broker. What it prints goes to the log (output.h). What it may use is
- * limited (limits.h): over that it is ended, and before that it is said to be worn.
+ * limited (base/limit.h): over that it is ended, and before that it is said to be worn.
  * Limit: PROC_LOAD_MS until it says READY.
  */
 #ifndef BROKER_PROC_H
@@ -15,13 +15,13 @@
 
 #include "base/blame.h"
 #include "base/conn.h"
-#include "broker/usage.h"
+#include "base/usage.h"
 
 enum {
     PROC_LOAD_MS = 5000,
     PROC_EXIT_MS = 2000, /* from the end of its socket to SIGKILL, and the reverse */
     PROC_REAP_MS = 50,   /* between two looks at one that ends */
-    PROC_STOPPED_MS = 15000 /* stopped by a signal for so long: it is ended */
+    PROC_STILL_LOOKS = 4 /* in a row that found no processor time used, until one whether it is stopped */
 };
 
 struct proc;
@@ -32,7 +32,8 @@ struct proc_end {
     int signal;     /* 0 = it exited */
     bool timed_out; /* did not load within PROC_LOAD_MS */
     bool was_ready;
-    bool stopped; /* and killed for that, PROC_STOPPED_MS later */
+    int64_t stopped_ms; /* it was stopped by a signal for so long, and killed for that; 0: it was not */
+    uint64_t memory_bytes; /* at the last look; 0: nobody has looked */
     int64_t lived_ms; /* since it was ready, or spawned */
     const struct limit_hit *limit; /* what it was ended for, or NULL; borrowed as the next */
     const struct blame_page *page; /* who was executing; borrowed until on_gone returns */
@@ -61,7 +62,9 @@ struct proc_options {
     bool alone; /* it will have one run */
     int64_t wait_timeout_ms;
     uint64_t mode; /* CHILD_* */
+    aiki_view lacks; /* in a gate: see LOAD; empty: nothing */
     aiki_view sandbox; /* what it may do: base/sandbox.h */
+    int64_t stopped_ms; /* stopped by a signal for so long it is ended; 0: never */
     struct limits limits;
 };
 

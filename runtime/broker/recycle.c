@@ -72,6 +72,7 @@ static void start_spare(struct build *b)
     char copy[CACHE_PATH_SIZE];
     aiki_error err = {.struct_size = sizeof(err)};
     struct build *spare = NULL;
+    build_mend_copy(b);
     if (cache_link(bs->cache, b->copy, b->hash, copy, &err) == AIKI_OK)
         spare = build_create(bs, b->file_name, b->hash, copy, b->needs);
     if (spare == NULL) {

@@ -133,9 +133,11 @@ static void on_up(void *arg)
                                    .file = r->path,
                                    .sandbox = aiki_writer_view(&sandbox),
                                    .policy = GATE_SAFE,
+                                   .descriptor = r->admission.answer.descriptor,
                                    .routes = r->routes,
                                    .route_count = r->route_count,
-                                   .ms_max = REHEARSE_MS_MAX};
+                                   .ms_max = REHEARSE_MS_MAX,
+                                   .limits = r->options->limits};
     memcpy(options.build, r->admission.build, BUILD_BYTES);
     uv_timer_stop(&r->limit);
     if (gate_start(&r->gate, &r->loop, r->conns, r->session, &options, on_gate_done, r, &r->err) !=
@@ -152,6 +154,16 @@ static void on_push(const struct frame *f, void *arg)
 static void on_ending(void *arg)
 {
     (void)arg; /* the gate is told by its requests */
+}
+
+/* No runtime, which waits until somebody mends the server's list: a pipeline is told at once. */
+static void on_denied(const aiki_error *err, void *arg)
+{
+    struct rehearsal *r = arg;
+    if (r->done)
+        return;
+    r->status = error_code(&r->err, AIKI_UNAVAILABLE, err->code, "%.180s; it takes a token for runtimes", err->message);
+    end(r);
 }
 
 static uint64_t on_busy(void *arg)
@@ -196,6 +208,7 @@ static aiki_status ask_server(struct rehearsal *r)
                                                        .on_push = on_push,
                                                        .on_ending = on_ending,
                                                        .busy = on_busy,
+                                                       .on_denied = on_denied,
                                                        .on_closed = on_session_closed};
     const struct session_options options = {.server = r->options->server,
                                             .name = "aiki-plugins-gate",
@@ -247,7 +260,8 @@ static aiki_status admit(struct rehearsal *r, struct cache *cache)
 {
     char draft[CACHE_PATH_SIZE];
     const struct admit_options options = {.executable = r->options->executable,
-                                          .sandbox = r->options->sandbox};
+                                          .sandbox = r->options->sandbox,
+                                          .limits = r->options->limits};
     cache_draft_path(cache, draft);
     aiki_status st = admit_file(r->path, draft, &options, &r->admission, &r->err);
     if (st == AIKI_STALE && access(r->path, F_OK) != 0)

@@ -9,6 +9,7 @@
 
 #include <aiki/status.h>
 
+#include "base/limit.h"
 #include "base/tls.h"
 
 enum { REHEARSE_MS_MAX = 60000, REHEARSE_CONNECT_MS = 10000 };
@@ -18,6 +19,7 @@ struct rehearse_options {
     const char *server, *token, *token_file, *space;
     struct tls_files tls;
     const char *sandbox; /* the setting */
+    struct limits limits;
     bool json;
 };
 

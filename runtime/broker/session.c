@@ -236,6 +236,7 @@ static void on_welcome(struct request *r, const struct frame *f)
     struct msg_WELCOME m;
     struct msg_FAULT fault;
     aiki_error err = {.struct_size = sizeof(err)};
+    bool denied = false;
     if (f == NULL)
         return;
     if (f->type == WIRE_WELCOME && msg_WELCOME_read(f->payload, &m, &err) == AIKI_OK &&
@@ -250,9 +251,13 @@ static void on_welcome(struct request *r, const struct frame *f)
                         "it speaks wire version %" PRIu64
                         ", this runtime %d; install matching releases",
                         m.major, WIRE_MAJOR);
-    else if (f->type == WIRE_FAULT && msg_FAULT_read(f->payload, &fault, &err) == AIKI_OK)
+    else if (f->type == WIRE_FAULT && msg_FAULT_read(f->payload, &fault, &err) == AIKI_OK) {
+        denied = fault.status == AIKI_DENIED;
         (void)error_read(fault.error, &err, NULL, NULL);
+    }
     session_renew(s, err.message[0] != '\0' ? err.message : "refused without a reason");
+    if (denied && s->cb.on_denied != NULL)
+        s->cb.on_denied(&err, s->arg);
 }
 
 static void on_open(struct conn *c, void *arg)

@@ -36,6 +36,8 @@ struct session_callbacks {
     /* Ownership of everything is over. session_last_words may still carry what gives runs back. */
     void (*on_ending)(void *arg);
     uint64_t (*busy)(void *arg); /* runs held, for the heartbeat */
+    /* The server does not let us in; it is asked again all the same. err: for the length of the call. May be NULL. */
+    void (*on_denied)(const aiki_error *err, void *arg);
     void (*on_closed)(void *arg);
 };
 

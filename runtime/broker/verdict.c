@@ -14,8 +14,10 @@
 #include "base/log.h"
 #include "base/sandbox.h"
 #include "wire/error.h"
+#include "wire/message.h"
 
-enum { STACK_FRAMES_MAX = 16, STACK_TEXT_BYTES_MAX = 160, THREAD_TEXT_SIZE = 24, END_TEXT_SIZE = 40 };
+enum { STACK_FRAMES_MAX = 16, STACK_TEXT_BYTES_MAX = 160, THREAD_TEXT_SIZE = 40, END_TEXT_SIZE = 40,
+       MEMORY_TEXT_SIZE = 64 };
 
 static bool is_busy(const struct blame_slot *s)
 {
@@ -37,6 +39,17 @@ static bool was_left_lately(const struct blame_slot *s)
 static bool was_left_once(const struct blame_slot *s)
 {
     return left_at(s) != 0;
+}
+
+static bool is_busy_or_left_lately(const struct blame_slot *s)
+{
+    return is_busy(s) || was_left_lately(s);
+}
+
+/* Who executes at that moment need not be who closed the descriptors. */
+static bool was_cut_off(const struct proc_end *end)
+{
+    return end->signal == 0 && end->exit_code == CHILD_EXIT_CUT_OFF;
 }
 
 static void add(struct verdict *v, const struct blame_slot *s, const struct blame_death *d, bool certain)
@@ -100,7 +113,7 @@ static void add_unsteady(struct verdict *v, const struct blame_death *anonymous)
 {
     for (unsigned i = 0; i < BLAME_SLOTS; i++) {
         const struct blame_slot *s = &v->end->page->slots[i];
-        bool stood = atomic_load_explicit(&s->stopped, memory_order_relaxed) == 1 && anonymous == NULL;
+        bool stood = atomic_load_explicit(&v->end->page->stopped[i], memory_order_relaxed) == 1 && anonymous == NULL;
         if (is_busy(s) && !stood && !is_known(v, s))
             add(v, s, anonymous, false);
     }
@@ -110,7 +123,7 @@ static void add_unsteady(struct verdict *v, const struct blame_death *anonymous)
 static void suspect_all(struct verdict *v, bool alone)
 {
     v->untold = true;
-    (void)snprintf(v->nobody.name, sizeof(v->nobody.name), "?");
+    (void)snprintf(v->nobody.name, sizeof(v->nobody.name), "%s", CRASHED_BY_UNKNOWN);
     add(v, &v->nobody, NULL, alone);
 }
 
@@ -127,13 +140,14 @@ void verdict_reach(struct verdict *v, const struct proc_end *end, bool alone, bo
         add_unsteady(v, anonymous);
         return;
     }
-    gather(v, is_busy, anonymous);
-    if (v->count == 1 && anonymous == NULL && end->signal != SIGKILL)
+    gather(v, was_cut_off(end) ? is_busy_or_left_lately : is_busy, anonymous);
+    if (v->count == 1 && anonymous == NULL && end->signal != SIGKILL && !was_cut_off(end))
         v->of[0].certain = true;
     if (v->count == 0) /* of one that was stopped nobody knows how long it has been just before */
-        gather(v, end->stopped ? was_left_once : was_left_lately, anonymous);
+        gather(v, end->stopped_ms > 0 ? was_left_once : was_left_lately, anonymous);
     if (v->count == 0 && alone)
         gather(v, was_left_once, anonymous);
+    v->anonymous = anonymous;
     if (alone && v->count > 0)
         choose_one(v);
 }
@@ -156,12 +170,47 @@ static int signal_of(const struct verdict *v, const struct blamed *b)
     return left < NSIG ? (int)left : v->end->signal; /* 0: it called exit(), whatever came of that */
 }
 
+static const char *memory_text(const struct proc_end *end, char text[MEMORY_TEXT_SIZE])
+{
+    text[0] = '\0';
+    if (end->memory_bytes >> 20 > 0)
+        snprintf(text, MEMORY_TEXT_SIZE, " (it had %" PRIu64 " MiB when it was looked at last)", end->memory_bytes >> 20);
+    return text;
+}
+
+/* Slot + 1 of who left the account; 0: there is none. */
+static unsigned teller_of(const struct blame_death *d)
+{
+    return d != NULL ? atomic_load_explicit(&d->thread, memory_order_acquire) : 0;
+}
+
+static bool is_own(const struct verdict *v, const struct blamed *b)
+{
+    unsigned teller = teller_of(b->death);
+    return teller == 0 || (teller <= BLAME_SLOTS && &v->end->page->slots[teller - 1] == b->slot);
+}
+
+static const char *circumstance(const struct verdict *v, const struct blamed *b)
+{
+    if (b->death != NULL && b->death->no_memory == 1)
+        return "; out of memory: it had asked for some and was refused (ENOMEM)";
+    if (teller_of(b->death) > BLAME_SLOTS)
+        return ", in a thread that plugin code had started, for this run or another one";
+    if (!is_own(v, b))
+        return ", in code of the host: look for what is left behind in memory, descriptors and threads";
+    return is_busy(b->slot) ? "" : " after it had returned: look for what it leaves behind in memory, descriptors and threads";
+}
+
 static void describe(const struct verdict *v, const struct blamed *b, const char *what, aiki_error *err)
 {
     int signal = signal_of(v, b);
-    char refused[SANDBOX_EXPLAIN_SIZE];
-    char limit[LIMIT_TEXT_SIZE];
-    if (b->death == NULL && v->end->limit != NULL)
+    char refused[SANDBOX_EXPLAIN_SIZE], limit[LIMIT_TEXT_SIZE], end[PROC_END_TEXT_SIZE], memory[MEMORY_TEXT_SIZE];
+    if (v->untold)
+        (void)error_code(err, AIKI_CRASHED, "CRASH_UNTOLD",
+                         "code in the process of this run wrote over what its host keeps of its threads, so what was executed "
+                         "is unknown; the end of the process: %s",
+                         proc_end_text(v->end, end, sizeof(end)));
+    else if (b->death == NULL && v->end->limit != NULL)
         (void)error_code(err, AIKI_CRASHED, "CRASH_LIMIT", "the process of %s was ended: %s", what,
                          limit_text(v->end->limit, limit));
     else if (b->death != NULL && b->death->overflow)
@@ -172,24 +221,34 @@ static void describe(const struct verdict *v, const struct blamed *b, const char
     else if (b->death != NULL && b->death->refused != 0)
         (void)error_code(err, AIKI_CRASHED, "SANDBOX_REFUSED", "%s %s", what,
                          sandbox_explain(b->death->refused - 1, refused));
-    else if (b->death == NULL && v->end->stopped)
+    else if (b->death == NULL && signal == SIGSYS) /* a filter's signal that was blocked: no handler saw the call */
+        (void)error_code(err, AIKI_CRASHED, "SANDBOX_REFUSED",
+                         "%s makes a call that its sandbox refuses, with signals blocked, as system() and posix_spawn() do to "
+                         "start a program; if it is to, add \"processes\" to what the setting sandbox says of its file",
+                         what);
+    else if (b->death == NULL && v->end->stopped_ms > 0)
         (void)error_code(err, AIKI_CRASHED, "CRASH_STOPPED",
-                         "the process of %s was stopped by a signal (SIGSTOP, or for want of a terminal) for %d s, "
+                         "the process of %s was stopped by a signal (SIGSTOP, or for want of a terminal) for %" PRId64 " ms "
                          "and ended; look who stops processes there: the code itself, or a person",
-                         what, PROC_STOPPED_MS / 1000);
+                         what, v->end->stopped_ms);
     else if (signal == SIGKILL && v->no_memory)
         (void)error_code(err, AIKI_CRASHED, "CRASH_NO_MEMORY",
-                         "the kernel killed the process of %s because no memory was left; let it take "
+                         "the kernel killed the process of %s because no memory was left%s; let it take "
                          "less at a time, or give the host or its control group more",
-                         what);
+                         what, memory_text(v->end, memory));
     else if (signal == SIGKILL)
         (void)error_code(err, AIKI_CRASHED, "CRASH_KILLED",
                          "the process of %s was killed by signal 9, not by the kernel for want of "
-                         "memory: somebody did it, or its own code",
-                         what);
+                         "memory%s: somebody did it, or its own code",
+                         what, memory_text(v->end, memory));
     else if (signal != 0)
-        (void)error_code(err, AIKI_CRASHED, "CRASH_SIGNAL", "%s ended its process by signal %d (%s)",
-                         what, signal, strsignal(signal));
+        (void)error_code(err, AIKI_CRASHED, "CRASH_SIGNAL", "%s ended its process by signal %d (%s)%s",
+                         what, signal, strsignal(signal), circumstance(v, b));
+    else if (was_cut_off(v->end))
+        (void)error_code(err, AIKI_CRASHED, "CRASH_EXIT",
+                         "the process of %s lost its connection to the runtime, because code in it closed descriptors that "
+                         "are not its own",
+                         what);
     else
         (void)error_code(err, AIKI_CRASHED, "CRASH_EXIT",
                          "%s ended its process with exit code %" PRId64 "; plugin code returns, it "
@@ -197,12 +256,13 @@ static void describe(const struct verdict *v, const struct blamed *b, const char
                          what, v->end->exit_code);
 }
 
-static const char *thread_text(const struct verdict *v, const struct blame_slot *s,
-                               char text[THREAD_TEXT_SIZE])
+static const char *thread_text(const struct verdict *v, const struct blamed *b, char text[THREAD_TEXT_SIZE])
 {
     if (v->untold)
         return "unknown";
-    unsigned number = (unsigned)(s - v->end->page->slots);
+    if (teller_of(b->death) > BLAME_SLOTS)
+        return "one that plugin code had started";
+    unsigned number = (unsigned)(b->slot - v->end->page->slots);
     snprintf(text, THREAD_TEXT_SIZE, number == 0 ? "loop" : "task thread %u", number);
     return text;
 }
@@ -240,7 +300,7 @@ static void write_details(const struct verdict *v, const struct blamed *b, aiki_
     aiki_mp_map(w, 3 + of_limit + (uint64_t)has_address + (uint64_t)is_task + (uint64_t)is_cut);
     aiki_mp_str(w, "signal");
     aiki_mp_int(w, signal_of(v, b));
-    put_text(w, "thread", thread_text(v, s, thread));
+    put_text(w, "thread", thread_text(v, b, thread));
     aiki_mp_str(w, "suspects");
     aiki_mp_uint(w, b->certain ? 1 : v->count - v->certain);
     if (limit != NULL) {
@@ -264,12 +324,11 @@ static void write_details(const struct verdict *v, const struct blamed *b, aiki_
 }
 
 /* The array of texts that the signal handler left, as far as it is one. A copy: who was forked by the
- * plugin may still write there. */
-static void write_stack(const struct blame_death *d, aiki_writer *w)
+ * plugin may still write there. Answers how many there are. */
+static unsigned read_stack(const struct blame_death *d, char lines[STACK_FRAMES_MAX][STACK_TEXT_BYTES_MAX + 1])
 {
     unsigned size = d != NULL ? atomic_load_explicit(&d->stack_bytes, memory_order_acquire) : 0;
     uint8_t copy[BLAME_STACK_BYTES_MAX];
-    char lines[STACK_FRAMES_MAX][STACK_TEXT_BYTES_MAX + 1];
     unsigned count = 0;
     aiki_reader r;
     size = size <= sizeof(copy) ? size : 0;
@@ -282,11 +341,34 @@ static void write_stack(const struct blame_death *d, aiki_writer *w)
             break;
         (void)log_clean(line, lines[count++], sizeof(lines[0]));
     }
+    return count;
+}
+
+static void write_stack(const struct blame_death *d, aiki_writer *w)
+{
+    char lines[STACK_FRAMES_MAX][STACK_TEXT_BYTES_MAX + 1];
+    unsigned count = read_stack(d, lines);
     if (count == 0)
         return;
     aiki_mp_array(w, count);
     for (unsigned i = 0; i < count; i++)
         aiki_mp_str(w, lines[i]);
+}
+
+void verdict_log_stray(const struct verdict *v, const char *label)
+{
+    char lines[STACK_FRAMES_MAX][STACK_TEXT_BYTES_MAX + 1];
+    const struct blame_death *d = v->anonymous;
+    for (unsigned i = 0; i < v->count; i++)
+        if (is_busy(v->of[i].slot))
+            return; /* the history of that run has it */
+    if (d == NULL)
+        return;
+    unsigned count = read_stack(d, lines);
+    log_error("child", "%s: no code of a run was executed just then; %s by signal %u%s%s", label,
+              teller_of(d) > BLAME_SLOTS ? "a thread that plugin code had started ended the process"
+                                         : "the host ended the process, what was left behind may be why,",
+              d->signal, count > 0 ? " at " : "", count > 0 ? lines[0] : "");
 }
 
 void verdict_write(const struct verdict *v, const struct blamed *b, aiki_view build,
@@ -302,9 +384,7 @@ void verdict_write(const struct verdict *v, const struct blamed *b, aiki_view bu
     buf_init(&stack);
     aiki_view raw = {(const uint8_t *)s->name, strnlen(s->name, sizeof(s->name))};
     (void)log_clean(raw, name, sizeof(name));
-    if (v->untold)
-        snprintf(what, sizeof(what), "code that wrote over what its host keeps of its threads");
-    else if (attempt > 0)
+    if (attempt > 0)
         snprintf(what, sizeof(what), "task %s, attempt %u", name, attempt);
     else
         snprintf(what, sizeof(what), "workflow %s", name);

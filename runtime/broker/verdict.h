@@ -9,6 +9,7 @@
  *   one thread was executing, and nobody shot it      that one's is charged
  *   several were executing, or SIGKILL                all of them are suspects
  *   none was executing                                as before, those that left code just before
+ *   its descriptors were closed under it              both: who closed them may have returned
  *
  *   something has written over the page               all runs that were in the process are suspects
  *
@@ -34,6 +35,7 @@ struct verdict {
     unsigned certain; /* the first of them */
     bool no_memory;
     bool untold; /* the page tells nothing: of[0] stands for each run that was in the process */
+    const struct blame_death *anonymous; /* of a thread without a run, where nobody left another account; or NULL */
     struct blame_slot nobody;
 };
 
@@ -41,6 +43,8 @@ struct verdict {
 void verdict_reach(struct verdict *v, const struct proc_end *end, bool alone, bool no_memory);
 /* What of that run was executing, or NULL: it had no part in it. */
 const struct blamed *verdict_on(const struct verdict *v, const struct aiki_id *run);
+/* A process that died while no code of a run was executed: what is known goes to the log. */
+void verdict_log_stray(const struct verdict *v, const char *label);
 /* The CRASHED event for it. ret_text: for the log. */
 void verdict_write(const struct verdict *v, const struct blamed *b, aiki_view build,
                    aiki_writer *events, aiki_error *ret_text);

@@ -134,7 +134,7 @@ static aiki_status call(struct run *r, const struct step_call *c, aiki_future *r
         st = replay_call(&r->replay, c, &s, err);
     if (st != AIKI_OK)
         return st;
-    while (!fit_recorded(r, s))
+    while (!fit_recorded(r, s) || replay_undefined(&r->replay) != NULL || run_calls_ahead(r, s))
         fiber_yield(); /* for ever: the code must not see it */
     *ret_future = s->future;
     return st;
@@ -233,7 +233,8 @@ static aiki_status api_task_start(aiki_run *handle, const char *name, aiki_view 
         return st;
     const struct plugin_task *task = plugin_task_find(&r->child->plugin, name);
     c.barred = task != NULL && task->quarantined;
-    c.task = task; /* NULL fails the step when it starts: an older build may have had it */
+    c.undefined = task == NULL; /* another build may have it; a result on record is as good as ever */
+    c.task = task;
     c.policy = task != NULL ? &task->policy : NULL;
     st = check_caller(r, err);
     if (st == AIKI_OK)

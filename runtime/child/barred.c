@@ -1,4 +1,4 @@
-/* barred.c - why this build does not execute something again: it ended its process too often.
+/* barred.c - why this build does not execute something: it ended its process too often, or is not defined.
  *
  * Each error says what to do, names the build for `aiki plugins unquarantine`, and is the reason
  * with which the run goes to another build or is blocked.
@@ -8,6 +8,8 @@
 #include <stdio.h>
 
 #include "base/buf.h"
+#include "base/fault.h"
+#include "child/nearest.h"
 #include "wire/error.h"
 #include "wire/keys.h"
 
@@ -82,6 +84,13 @@ void run_spent_error(struct run *r, const struct step *s, aiki_error *ret)
     add_cause(r, ret, s->crashes->error);
 }
 
+static bool is_untold(aiki_view error)
+{
+    aiki_error err = AIKI_ERROR_INIT;
+
+    return error_read(error, &err, NULL, NULL) == AIKI_OK && strcmp(err.code, "CRASH_UNTOLD") == 0;
+}
+
 bool run_check_crashes(struct run *r)
 {
     const struct journal *j = &r->replay.journal;
@@ -95,10 +104,62 @@ bool run_check_crashes(struct run *r)
     if (j->crashes < CRASHES_DEFAULT)
         return true;
     (void)error_code(&err, AIKI_CRASHED, "WORKFLOW_CRASHED",
-                     "workflow %s ended its process %llu times; serve a build that is mended, or have "
+                     "%s %s ended its process %llu times; serve a build that is mended, or have "
                      "this one try again: aiki plugins unquarantine %s",
-                     r->workflow_name, (unsigned long long)j->crashes, build_text(r).text);
+                     is_untold(j->crash_error) ? "something that nobody can tell in a run of" : "workflow", r->workflow_name,
+                     (unsigned long long)j->crashes, build_text(r).text);
     add_cause(r, &err, j->crash_error);
     run_unfit(r, &err);
     return false;
+}
+
+/* ---- tasks that are not defined ------------------------------------------------------------ */
+
+static const char *nearest_task(const struct plugin *p, aiki_view name)
+{
+    struct nearest n = nearest_begin(name);
+
+    for (uint32_t i = 0; i < p->task_count; i++)
+        nearest_try(&n, p->tasks[i].def.name);
+    return n.found;
+}
+
+void run_undefined_error(struct run *r, const struct step *s, const char *words, aiki_error *ret)
+{
+    const struct plugin *p = &r->child->plugin;
+    const char *nearest = nearest_task(p, s->name);
+    aiki_writer details = run_writer(r);
+
+    (void)error_code(ret, AIKI_NOT_FOUND, "TASK_UNKNOWN",
+                     "build %s of plugin %.*s has no task %.*s%s%.*s; %s",
+                     build_text(r).text, TASK_SHOWN_BYTES, p->name, shown_bytes(s->name, TASK_SHOWN_BYTES),
+                     (const char *)s->name.data, nearest != NULL ? ", is it " : "", TASK_SHOWN_BYTES,
+                     nearest != NULL ? nearest : "", words);
+    aiki_mp_map(&details, nearest != NULL ? 3 : 2);
+    aiki_mp_str(&details, "plugin");
+    aiki_mp_str(&details, p->name);
+    aiki_mp_str(&details, "task");
+    aiki_mp_strn(&details, (const char *)s->name.data, (size_t)s->name.size_bytes);
+    if (nearest != NULL) {
+        aiki_mp_str(&details, "nearest");
+        aiki_mp_str(&details, nearest);
+    }
+    set_details(ret, &details);
+}
+
+bool run_undefined(struct run *r)
+{
+    const struct step *s = replay_undefined(&r->replay);
+    aiki_error err;
+
+    if (s == NULL)
+        return false;
+    if (!r->child->gating && (r->acted || r->appends > 0)) {
+        run_give_back(r); /* with that on record the next stay comes as far as this, and no further */
+        fault_point(child_undefined_left);
+        return true;
+    }
+    run_undefined_error(r, s, "serve a build that has it, and the run goes on", &err);
+    run_unfit(r, &err);
+    return true;
 }

@@ -4,10 +4,11 @@
  *   ASSIGN (CLAIMED...) ----> run ----> APPEND ... ACK ... APPEND(finish, park, block, release)
  *   NOTIFY, DROP ----> run
  *   DRAIN ----> new runs are handed back; the last one that leaves ends the process
- *   end of file ----> _exit(0)
+ *   end of file ----> _exit(0); a descriptor that is gone ----> _exit(CHILD_EXIT_CUT_OFF)
  */
 #include "child/child.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +21,10 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/limit.h"
 #include "base/log.h"
 #include "child/lines.h"
+#include "child/reach.h"
 #include "child/run.h"
 #include "child/sandbox.h"
 #include "child/stack.h"
@@ -191,18 +194,6 @@ static void limit_gate(void)
     (void)setrlimit(RLIMIT_FSIZE, &files);
 }
 
-/* One descriptor too many is refused by the kernel, to the code that asked for it. */
-static void limit_files(uint64_t files_max)
-{
-    struct rlimit l;
-
-    if (files_max == 0 || getrlimit(RLIMIT_NOFILE, &l) != 0)
-        return;
-    l.rlim_max = files_max < l.rlim_max ? files_max : l.rlim_max;
-    l.rlim_cur = l.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &l); /* lowering cannot fail */
-}
-
 /* The watchdog's thread, too, lives in the sandbox, so it is not there before. */
 static aiki_status load_confined(struct child *c, const char *path, aiki_view entry,
                                  aiki_writer *descriptor, aiki_error *err)
@@ -215,6 +206,7 @@ static aiki_status load_confined(struct child *c, const char *path, aiki_view en
     aiki_status st = sandbox_enter(&sandbox, path, err);
     if (st != AIKI_OK)
         return st;
+    reach_limit_child(getppid());
     c->watchdog = watchdog_start(WATCHDOG_LIMIT_MS);
     if (c->watchdog == NULL)
         return error_set(err, AIKI_NOMEM, "no memory for a watchdog");
@@ -231,14 +223,16 @@ static void load(struct child *c, const struct msg_LOAD *m)
     buf_init(&descriptor);
     c->gating = m->mode != CHILD_SERVE;
     c->brief = m->mode != CHILD_GATE;
-    limit_files(m->files_max);
+    if (c->lacks.data == NULL)
+        c->lacks = (aiki_view){(const uint8_t *)view_dup(m->lacks), m->lacks.size_bytes};
+    limits_take_files(m->files_max); /* one too many is refused by the kernel, to the code that asked for it */
     threads = threads > TASK_THREADS_MAX ? TASK_THREADS_MAX : threads;
     if (c->tasks == NULL)
         c->tasks = task_pool_create(c->loop, (uint32_t)threads, on_notes, c);
     aiki_status st = AIKI_OK;
     if (c->loaded)
         st = error_set(&err, AIKI_CONFLICT, "this process has a plugin already");
-    else if (path == NULL || c->tasks == NULL)
+    else if (path == NULL || c->tasks == NULL || c->lacks.data == NULL)
         st = error_set(&err, AIKI_NOMEM, "no memory to load a plugin");
     else
         st = load_confined(c, path, m->sandbox, &descriptor, &err);
@@ -248,6 +242,8 @@ static void load(struct child *c, const struct msg_LOAD *m)
     }
     c->loaded = true;
     c->alone = m->alone;
+    if (c->alone)
+        blame_protect();
     memcpy(c->build, m->build.data, m->build.size_bytes < HASH_BYTES ? m->build.size_bytes : HASH_BYTES);
     plugin_code = c->plugin.tasks[0].def.fn != NULL
                       ? (void (*)(void))c->plugin.tasks[0].def.fn
@@ -389,10 +385,9 @@ static void on_closed(struct conn *conn, aiki_status status, const char *why, vo
 {
     const struct child *c = arg;
     (void)conn;
-    (void)status;
 
     log_debug("child", "connection to the broker ended: %s", why);
-    _exit(c->exit_code);
+    _exit(status == AIKI_INTERNAL ? CHILD_EXIT_CUT_OFF : c->exit_code);
 }
 
 /* ---- start ------------------------------------------------------------------------------- */
@@ -403,6 +398,7 @@ static _Thread_local uintptr_t hit_instruction;
 /* Who reads it is the broker, once this process is gone. [signal handler] */
 static void *on_hit(const struct fiber_crash *crash)
 {
+    bool no_memory = errno == ENOMEM;
     struct blame_death *d = blame_dying(crash->signal);
 
     hit_instruction = crash->instruction;
@@ -412,6 +408,7 @@ static void *on_hit(const struct fiber_crash *crash)
     d->has_fault_address = crash->has_address;
     d->fault_address = crash->address;
     d->refused = crash->refused;
+    d->no_memory = no_memory;
     return d;
 }
 

@@ -173,14 +173,6 @@ static void start_attempt(struct run *r, struct step *s)
     const struct plugin_task *task = s->task;
     aiki_error err = AIKI_ERROR_INIT;
 
-    if (task == NULL) {
-        (void)error_code(&err, AIKI_NOT_FOUND, "TASK_UNKNOWN",
-                         "plugin %s has no task %.*s; it has %u tasks", r->child->plugin.name,
-                         (int)s->name.size_bytes, (const char *)s->name.data,
-                         r->child->plugin.task_count);
-        fail_at_once(r, s, &err);
-        return;
-    }
     if (task->quarantined || s->barred) {
         hold_back(r, s);
         return;
@@ -359,6 +351,12 @@ static void leave_unfit(struct run *r)
         run_unfit(r, r->mismatch);
 }
 
+/* In a gate: all that is on record was asked for and shown, and there has been no look at what follows. */
+static bool is_through(const struct run *r)
+{
+    return r->child->gating && r->replay.live && !r->replay.ahead.on;
+}
+
 void run_pump(struct run *r)
 {
     int inline_left = INLINE_TASKS_A_TURN_MAX;
@@ -374,11 +372,16 @@ void run_pump(struct run *r)
             (void)run_block_if_too_large(r, 0);
             return;
         }
-        if (r->child->gating && r->replay.live) {
-            run_verdict(r, NULL); /* all that is on record was asked for and shown */
-            return;
+        if (is_through(r)) {
+            run_fits(r);
+            continue;
         }
-        switch (replay_next(&r->replay, child_now_ms(r->child), &s)) {
+        enum replay_verdict verdict = replay_next(&r->replay, child_now_ms(r->child), &s);
+        if (is_through(r) && verdict != REPLAY_RESUME && verdict != REPLAY_DIVERGED) {
+            run_fits(r); /* it came to its end only now, and nothing begins here */
+            continue;
+        }
+        switch (verdict) {
         case REPLAY_RESUME:
             r->linger_until_ms = 0;
             if (r->replay.interrupted)
@@ -392,6 +395,8 @@ void run_pump(struct run *r)
                 run_finish(r);
             else if (r->mismatch != NULL)
                 leave_unfit(r);
+            else if (r->lacking != NULL)
+                run_lacks(r);
             break;
         case REPLAY_START:
             start_attempt(r, s);
@@ -404,6 +409,7 @@ void run_pump(struct run *r)
             break;
         case REPLAY_OVERDUE: check_attempt(r, s); break;
         case REPLAY_DIVERGED: run_diverged(r); break;
+        case REPLAY_UNDEFINED: (void)run_undefined(r); return;
         case REPLAY_PAUSED: run_give_back(r); return;
         case REPLAY_IDLE:
             if (!may_leave(r)) {

@@ -24,6 +24,7 @@
 #include "child/print.h"
 #include "child/probe.h"
 #include "child/stack.h"
+#include "child/stray.h"
 
 enum { EXIT_USAGE = 2, EXIT_ORPHAN = 71 };
 
@@ -54,6 +55,7 @@ static int be_child(const char *fd_text, const char *label, const char *release)
                   fd_text);
         return EXIT_ORPHAN;
     }
+    stray_protect(broker.pid);
     (void)setrlimit(RLIMIT_CORE, &no_core); /* lowering cannot fail */
     if (blame_attach(fd + 1) != AIKI_OK) {
         log_error("child", "no page on descriptor %d", fd + 1);

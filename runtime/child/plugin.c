@@ -21,14 +21,17 @@ static aiki_status open_library(struct plugin *p, const char *path, aiki_error *
     if (p->handle != NULL)
         return AIKI_OK;
     const char *why = dlerror();
+    size_t size = strlen(path);
+    bool names_copy = why != NULL && strncmp(why, path, size) == 0 && strncmp(why + size, ": ", 2) == 0;
     why = why != NULL ? why : "unknown reason";
     if (strstr(why, "undefined symbol") != NULL)
         return error_code(err, AIKI_INVALID, "UNDEFINED_SYMBOL",
-                          "%s; link the plugin with what it uses", why);
+                          "%s; link the plugin with what it uses", names_copy ? why + size + 2 : why);
     if (strstr(why, "cannot open shared object") != NULL && strstr(why, path) == NULL)
         return error_code(err, AIKI_INVALID, "MISSING_LIBRARY",
                           "%s; install that library on this host, or link it into the plugin", why);
-    return error_code(err, AIKI_INVALID, "DLOPEN_FAILED", "the dynamic linker refuses it: %s", why);
+    return error_code(err, AIKI_INVALID, "DLOPEN_FAILED", "the dynamic linker refuses it: %s",
+                      names_copy ? why + size + 2 : why); /* nobody knows the path of the copy */
 }
 
 static aiki_status ask_for_table(struct plugin *p, const aiki_plugin_def **ret, aiki_error *err)

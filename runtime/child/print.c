@@ -67,3 +67,9 @@ void print_tagged(void)
     stdout = out != NULL ? out : stdout;
     stderr = err != NULL ? err : stderr;
 }
+
+void print_note(const char *text)
+{
+    size_t size = strnlen(text, PRINT_LINE_BYTES_MAX);
+    (void)put_line(STDERR_FILENO, text, size); /* nobody listens any more, then */
+}

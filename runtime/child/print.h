@@ -13,5 +13,7 @@ enum { PRINT_LINE_BYTES_MAX = 2048 };
 
 /* Before any plugin code. Without memory for it things stay as they are. */
 void print_tagged(void);
+/* A line of ours about what this thread executes, with its tag. */
+void print_note(const char *text);
 
 #endif

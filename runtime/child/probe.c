@@ -10,27 +10,23 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <link.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/limit.h"
 #include "base/log.h"
 #include "child/plugin.h"
+#include "child/reach.h"
 #include "child/sandbox.h"
-#include "fiber/checkers.h"
 #include "wire/error.h"
 #include "wire/frame.h"
 #include "wire/hash.h"
@@ -38,12 +34,6 @@
 #include "wire/message.h"
 
 enum { EXIT_BROKEN = 70, READ_BYTES = 4096 };
-
-#if defined(__x86_64__)
-#define PROBE_ARCH AUDIT_ARCH_X86_64
-#else
-#define PROBE_ARCH AUDIT_ARCH_AARCH64
-#endif
 
 /* ---- frames -------------------------------------------------------------------------------- */
 
@@ -96,50 +86,22 @@ static void limit(__rlimit_resource_t what, rlim_t most)
     (void)setrlimit(what, &l); /* lowering cannot fail */
 }
 
-/* A process that is started here would outlive the verdict. Where filters are not to be had the
- * intake still ends the whole process group. clone3 hides its flags: libraries then use clone. A thread that is
- * traced by the intake would have to be waited for, or its process never ends; one that traces the runtime stops it. */
-static void forbid_processes(void)
+/* Of the memory of a host that has too little of it nothing that serves is taken first. */
+static void be_first_to_go(void)
 {
-#define SYSCALL_IS(number, action)                                  \
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 1), BPF_STMT(BPF_RET | BPF_K, (action))
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PROBE_ARCH, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        SYSCALL_IS(__NR_execve, SECCOMP_RET_KILL_PROCESS),
-        SYSCALL_IS(__NR_execveat, SECCOMP_RET_KILL_PROCESS),
-        SYSCALL_IS(__NR_clone3, SECCOMP_RET_ERRNO | ENOSYS),
-        SYSCALL_IS(__NR_ptrace, SECCOMP_RET_ERRNO | EPERM),
-#ifdef __NR_fork
-        SYSCALL_IS(__NR_fork, SECCOMP_RET_KILL_PROCESS),
-        SYSCALL_IS(__NR_vfork, SECCOMP_RET_KILL_PROCESS),
-#endif
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_clone, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
-        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-    };
-#undef SYSCALL_IS
-    const struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
-        log_warn("intake", "no system call filter for the probe: %s", strerror(errno));
+    AUTO(close_fd) int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    (void)!write(fd, "1000", 4); /* what is missing then is only caution */
 }
 
-static void set_limits(uint64_t cpu_s)
+static void set_limits(const struct msg_PROBE *m)
 {
-    const struct rlimit cpu = {cpu_s, cpu_s + 1}; /* SIGXCPU first, then SIGKILL */
+    const struct rlimit cpu = {m->cpu_s, m->cpu_s + 1}; /* SIGXCPU first, then SIGKILL */
     limit(RLIMIT_CORE, 0); /* a plugin's memory may hold secrets */
     (void)setrlimit(RLIMIT_CPU, &cpu);
     limit(RLIMIT_FSIZE, PROBE_FILE_BYTES_MAX);
-    limit(RLIMIT_NOFILE, PROBE_DESCRIPTORS_MAX);
-    if (!FIBER_ASAN && !FIBER_TSAN) /* whose shadows are larger than any limit */
-        limit(RLIMIT_DATA, PROBE_DATA_BYTES_MAX);
-    forbid_processes();
+    limits_take_files(m->files_max);
+    be_first_to_go();
+    reach_limit_probe();
 }
 
 /* ---- looking ------------------------------------------------------------------------------- */
@@ -247,7 +209,8 @@ static int line_fd; /* for the signal handler */
 static void on_refused(int number, siginfo_t *info, void *context)
 {
     static uint8_t memory[256];
-    const struct msg_PROBE_STEP m = {.step = step, .refused = (uint64_t)info->si_syscall + 1};
+    const struct msg_PROBE_STEP m = {.step = step, .refused = (uint64_t)info->si_syscall + 1,
+                                     .reaches = info->si_errno == REACH_REFUSED};
     aiki_writer w;
     (void)context;
     aiki_writer_init_fixed(&w, memory, sizeof(memory));
@@ -302,6 +265,16 @@ static void probe(int fd, const struct msg_PROBE *m)
     say(fd, REFUSED, .status = st, .error = aiki_writer_view(&map));
 }
 
+/* What it uses is looked at once more from outside. */
+static void await_end(int fd)
+{
+    char c;
+    ssize_t n;
+    do
+        n = read(fd, &c, 1);
+    while (n > 0 || (n < 0 && errno == EINTR));
+}
+
 int probe_main(int fd)
 {
     AUTO(buf) aiki_writer in;
@@ -314,7 +287,8 @@ int probe_main(int fd)
                             "aiki-runtime itself", fd);
         return EXIT_BROKEN;
     }
-    set_limits(m.cpu_s);
+    set_limits(&m);
     probe(fd, &m);
+    await_end(fd);
     _exit(EXIT_SUCCESS); /* no exit handlers: the plugin may have left some */
 }

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 
 #include "base/buf.h"
 #include "base/fault.h"
@@ -18,8 +17,7 @@
 #include "wire/error.h"
 
 enum {
-    APPEND_OVERHEAD_BYTES = 256, /* of an APPEND beside events and waits */
-    AHEAD_CPU_US_MAX = 500 * 1000 /* of a look ahead in a gate */
+    APPEND_OVERHEAD_BYTES = 256 /* of an APPEND beside events and waits */
 };
 
 static const uint8_t nil_byte = 0xc0;
@@ -196,49 +194,6 @@ void run_drop(struct run *r)
 #else
 #define sent_point(c, name) fault_point(name)
 #endif
-
-static void send_verdict(struct run *r, const aiki_error *err, bool more)
-{
-    AUTO(buf) aiki_writer map;
-
-    buf_init(&map);
-    if (err != NULL)
-        error_write(&map, err);
-    conn_send(r->child->conn, VERDICT, 0, .run = r->id, .steps = r->replay.next_delivery,
-              .error = aiki_writer_view(&map), .more = more);
-}
-
-void run_verdict(struct run *r, const aiki_error *err)
-{
-    send_verdict(r, err, false);
-    run_drop(r);
-}
-
-/* Processor time, so that a slow machine has as much of it. Code that takes longer, with outcomes that
- * are made up, ends the process by SIGPROF. */
-static void limit_look_ahead(bool on)
-{
-    const struct itimerval t = {.it_value = {0, on ? AHEAD_CPU_US_MAX : 0}};
-
-    (void)setitimer(ITIMER_PROF, &t, NULL); /* valid: it cannot fail */
-}
-
-void run_diverged(struct run *r)
-{
-    aiki_error err;
-    bool was_ahead = r->replay.ahead.on;
-
-    replay_explain(&r->replay, &err);
-    if (!r->child->brief && r->replay.status == AIKI_OK && replay_look_ahead(&r->replay)) {
-        send_verdict(r, &err, true);
-        conn_flush(r->child->conn); /* it may be the last word */
-        limit_look_ahead(true);
-        return;
-    }
-    if (was_ahead)
-        limit_look_ahead(false);
-    run_unfit(r, &err);
-}
 
 /* waits: empty unless the run parks. */
 void run_send_append(struct run *r, uint64_t next, aiki_view events, aiki_view waits)
@@ -423,6 +378,8 @@ void run_finish(struct run *r)
         run_diverged(r);
         return;
     }
+    if (run_undefined(r))
+        return;
     e.as.completed.output = r->output;
     if (r->status == AIKI_OK) {
         r->status = fit_run_output(r, &r->error);

@@ -49,6 +49,7 @@ struct child {
     int64_t wait_timeout_ms; /* of waits for signals that take the default; 0 = none */
     bool gating; /* CHILD_GATE: nothing is executed, each run ends in a verdict */
     bool brief;  /* CHILD_GATE_BRIEF: without a look ahead */
+    aiki_view lacks; /* owned: array of names, as LOAD has it; empty: none */
     int exit_code;
     struct fiber_pool *fibers;
     struct task_pool *tasks; /* NULL before LOAD */
@@ -91,6 +92,7 @@ struct run {
     int64_t wait_timeout_ms; /* of signals, where the code leaves it to us; 0 = none */
     bool wait_is_setting;    /* and that is how this runtime is set */
     struct fiber *fiber;
+    const struct step *lacking; /* in a gate: a call of a task that this build lacks, ahead of the run */
     aiki_error *mismatch; /* in the arena: what is on record does not fit this build */
     int64_t linger_until_ms; /* it waits here until then, and parks; 0 = it does not wait, or not here */
     bool capturing; /* inside the function of a side value */
@@ -151,6 +153,8 @@ void run_turns_init(struct child *c);
 void *run_alloc(void *run, uint64_t size_bytes); /* the host's share */
 aiki_writer run_writer(struct run *r);
 aiki_view run_copy(struct run *r, aiki_view v, bool *ret_ok);
+/* In a gate that looks on: whether the code has called a task that this build lacks. It must not go on then. */
+bool run_calls_ahead(struct run *r, const struct step *s);
 /* An error map in the run's memory; empty when out of memory. */
 aiki_view run_error_map(struct run *r, const aiki_error *e);
 aiki_view value_or_nil(aiki_view v);

@@ -3,12 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
 #include <linux/landlock.h>
-#include <linux/seccomp.h>
-#include <sched.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -18,17 +13,11 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "child/filter.h"
 #include "wire/error.h"
-
-#if defined(__x86_64__)
-#define OWN_ARCH AUDIT_ARCH_X86_64
-#else
-#define OWN_ARCH AUDIT_ARCH_AARCH64
-#endif
 
 enum {
     SANDBOX_LAST_CALL = 450, /* set_mempolicy_home_node, of Linux 5.17; what is newer does not exist */
-    CODE_MAX = 512,
     SCOPE_ABI = 6, /* processes it may start can be signalled, nobody else */
     SCOPE_SIGNAL = 1 << 1
 };
@@ -189,89 +178,41 @@ static aiki_status lock_files(const struct sandbox *s, const char *plugin, aiki_
 
 /* ---- system calls -------------------------------------------------------------------------- */
 
-struct code {
-    struct sock_filter at[CODE_MAX];
-    unsigned count;
-};
-
-static void put(struct code *c, struct sock_filter instruction)
-{
-    if (c->count < CODE_MAX) /* one more than the table can need is no program: the kernel says so */
-        c->at[c->count++] = instruction;
-}
-
-static void put_load(struct code *c, size_t offset)
-{
-    put(c, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset));
-}
-
-static void put_return(struct code *c, uint32_t action)
-{
-    put(c, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action));
-}
-
-/* The next `skipped` instructions are for when the loaded word is that value. */
-static void put_when(struct code *c, uint32_t value, uint8_t skipped)
-{
-    put(c, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, skipped));
-}
-
-static size_t argument(unsigned index)
-{
-    /* its lower half; both machines are little-endian */
-    return offsetof(struct seccomp_data, args) + index * sizeof(uint64_t);
-}
-
-#define ENDS SECCOMP_RET_TRAP
-#define FAILS(number) (SECCOMP_RET_ERRNO | (number))
-
-/* Threads are started this way, too. clone3 hides its flags: libraries then use clone. */
-static void put_clone(struct code *c)
-{
-    put_when(c, __NR_clone3, 1);
-    put_return(c, FAILS(ENOSYS));
-    put_when(c, __NR_clone, 4);
-    put_load(c, argument(0));
-    put(c, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 0, 1));
-    put_return(c, SECCOMP_RET_ALLOW);
-    put_return(c, ENDS);
-}
-
 /* A signal to this process itself is how it aborts. */
-static void put_signal(struct code *c, uint32_t number)
+static void put_signal(struct filter *f, uint32_t number)
 {
-    put_when(c, number, 4);
-    put_load(c, argument(0));
-    put_when(c, (uint32_t)getpid(), 1);
-    put_return(c, SECCOMP_RET_ALLOW);
-    put_return(c, ENDS);
+    filter_when(f, number, 4);
+    filter_load_argument(f, 0);
+    filter_when(f, (uint32_t)getpid(), 1);
+    filter_return(f, SECCOMP_RET_ALLOW);
+    filter_return(f, FILTER_ENDS);
 }
 
 /* Libraries look for daemons of the system at unix sockets, and go on without. */
-static void put_socket(struct code *c, bool network)
+static void put_socket(struct filter *f, bool network)
 {
     static const uint32_t usual[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
-    put_when(c, __NR_socket, (uint8_t)(2 + 2 * (network ? ARRAY_COUNT(usual) : 2)));
-    put_load(c, argument(0));
+    filter_when(f, __NR_socket, (uint8_t)(2 + 2 * (network ? ARRAY_COUNT(usual) : 2)));
+    filter_load_argument(f, 0);
     for (unsigned i = 0; i < ARRAY_COUNT(usual); i++) {
         if (!network && usual[i] != AF_INET && usual[i] != AF_INET6)
             continue;
-        put_when(c, usual[i], 1);
-        put_return(c, network ? SECCOMP_RET_ALLOW : ENDS);
+        filter_when(f, usual[i], 1);
+        filter_return(f, network ? SECCOMP_RET_ALLOW : FILTER_ENDS);
     }
-    put_return(c, FAILS(EAFNOSUPPORT));
+    filter_return(f, FILTER_FAILS(EAFNOSUPPORT));
 }
 
 /* Limits of this process alone: the broker's are not for plugins. */
-static void put_limits(struct code *c)
+static void put_limits(struct filter *f)
 {
-    put_when(c, __NR_prlimit64, 6);
-    put_load(c, argument(0));
-    put_when(c, 0, 1);
-    put_return(c, SECCOMP_RET_ALLOW);
-    put_when(c, (uint32_t)getpid(), 1);
-    put_return(c, SECCOMP_RET_ALLOW);
-    put_return(c, FAILS(EPERM));
+    filter_when(f, __NR_prlimit64, 6);
+    filter_load_argument(f, 0);
+    filter_when(f, 0, 1);
+    filter_return(f, SECCOMP_RET_ALLOW);
+    filter_when(f, (uint32_t)getpid(), 1);
+    filter_return(f, SECCOMP_RET_ALLOW);
+    filter_return(f, FILTER_FAILS(EPERM));
 }
 
 static bool is_granted(const struct sandbox *s, const char *need)
@@ -281,55 +222,55 @@ static bool is_granted(const struct sandbox *s, const char *need)
                             (s->modes && strcmp(need, "modes") == 0));
 }
 
-static void put_table(struct code *c, const struct sandbox *s)
+static void put_table(struct filter *f, const struct sandbox *s)
 {
     static const struct {
         uint32_t number;
         const char *need;
         uint32_t action;
     } calls[] = {
+#define ENDS FILTER_ENDS
+#define FAILS(number) FILTER_FAILS(number)
 #define CALL(name, need, otherwise) {__NR_##name, need, otherwise},
 #include "base/sandbox_calls.def"
 #undef CALL
+#undef FAILS
+#undef ENDS
     };
     for (unsigned i = 0; i < ARRAY_COUNT(calls); i++) {
         if (is_granted(s, calls[i].need))
             continue;
-        put_when(c, calls[i].number, 1);
-        put_return(c, calls[i].action);
+        filter_when(f, calls[i].number, 1);
+        filter_return(f, calls[i].action);
     }
 }
 
-static void write_filter(struct code *c, const struct sandbox *s)
+static void write_filter(struct filter *f, const struct sandbox *s)
 {
     static const uint32_t signals[] = {__NR_kill, __NR_tgkill, __NR_rt_sigqueueinfo,
                                        __NR_rt_tgsigqueueinfo};
-    put_load(c, offsetof(struct seccomp_data, arch));
-    put(c, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OWN_ARCH, 1, 0));
-    put_return(c, SECCOMP_RET_KILL_PROCESS);
-    put_load(c, offsetof(struct seccomp_data, nr));
-    put(c, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, SANDBOX_LAST_CALL, 0, 1));
-    put_return(c, FAILS(ENOSYS));
-    put_socket(c, s->network);
-    put_limits(c);
+    filter_begin(f, SECCOMP_RET_KILL_PROCESS);
+    filter_put(f, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, SANDBOX_LAST_CALL, 0, 1));
+    filter_return(f, FILTER_FAILS(ENOSYS));
+    put_socket(f, s->network);
+    put_limits(f);
     if (!s->processes) {
-        put_clone(c);
+        filter_threads_only(f, FILTER_ENDS);
         for (unsigned i = 0; i < ARRAY_COUNT(signals); i++)
-            put_signal(c, signals[i]);
+            put_signal(f, signals[i]);
     }
-    put_table(c, s);
-    put_return(c, SECCOMP_RET_ALLOW);
+    put_table(f, s);
+    filter_return(f, SECCOMP_RET_ALLOW);
 }
 
 static aiki_status filter_calls(const struct sandbox *s, aiki_error *err)
 {
-    struct code c = {.count = 0};
-    write_filter(&c, s);
-    const struct sock_fprog program = {(unsigned short)c.count, c.at};
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
+    struct filter f;
+    write_filter(&f, s);
+    int rc = filter_enter(&f);
+    if (rc == 0)
         return AIKI_OK;
-    return error_code(err, AIKI_UNSUPPORTED, "SANDBOX_UNAVAILABLE", "no system call filter: %s",
-                      strerror(errno));
+    return error_code(err, AIKI_UNSUPPORTED, "SANDBOX_UNAVAILABLE", "no system call filter: %s", strerror(rc));
 }
 
 /* ---- both ---------------------------------------------------------------------------------- */

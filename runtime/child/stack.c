@@ -134,6 +134,32 @@ static void write_text(aiki_writer *w, const struct place *p, const char *path)
     aiki_mp_strn(w, text, n < STACK_TEXT_BYTES_MAX ? (uint64_t)n : STACK_TEXT_BYTES_MAX);
 }
 
+/* False: it is not in the library. back: 1 for an address that was returned to, whose call stands before it. */
+static bool place_in(const struct link_map *library, const struct symbols *symbols, uintptr_t address, unsigned back,
+                     struct place *ret)
+{
+    Dl_info info;
+    struct link_map *map = NULL;
+    uintptr_t call = address - back;
+    if (dladdr1((void *)call, &info, (void **)&map, RTLD_DL_LINKMAP) == 0 || map != library) /* NOLINT(performance-no-int-to-ptr): a place in code */
+        return false;
+    *ret = find_place(symbols, (uint64_t)call - library->l_addr);
+    ret->call = ret->start + ret->offset;
+    ret->offset += back; /* the address itself, as debuggers show it */
+    return true;
+}
+
+/* Of a signal that another handler took and passed on (as that of Go does) the frames end at that one: what was hit goes before
+ * them. */
+static unsigned add_hit(const struct link_map *library, const struct symbols *symbols, uintptr_t hit, void *const frames[], int depth,
+                        struct place *ret)
+{
+    for (int i = 0; i < depth; i++)
+        if ((uintptr_t)frames[i] == hit)
+            return 0;
+    return hit != 0 && place_in(library, symbols, hit, 0, ret);
+}
+
 /* The call before each address that was returned to, and last the task itself: a compiler may
  * have turned its last call into a jump, so that it has no frame. */
 static unsigned find_places(const struct link_map *library, uint64_t task, bool add_task, uintptr_t hit,
@@ -141,21 +167,16 @@ static unsigned find_places(const struct link_map *library, uint64_t task, bool 
                             struct place ret_places[STACK_FRAMES_MAX])
 {
     void *frames[STACK_DEPTH_MAX];
-    unsigned count = 0;
     bool has_task = false;
     int depth = backtrace(frames, STACK_DEPTH_MAX);
+    unsigned count = add_hit(library, symbols, hit, frames, depth, ret_places);
     for (int i = 0; i < depth && count < STACK_FRAMES_MAX - 1; i++) {
-        Dl_info info;
-        struct link_map *map = NULL;
-        unsigned back = (uintptr_t)frames[i] != hit; /* what was hit does not return */
-        void *call = (uint8_t *)frames[i] - back;
-        if (dladdr1(call, &info, (void **)&map, RTLD_DL_LINKMAP) == 0 || map != library)
+        uintptr_t at = (uintptr_t)frames[i];
+        struct place *p = &ret_places[count];
+        if (!place_in(library, symbols, at, at != hit, p)) /* what was hit does not return */
             continue;
-        struct place p = find_place(symbols, (uint64_t)(uintptr_t)call - library->l_addr);
-        p.call = p.start + p.offset;
-        p.offset += back; /* the address itself, as debuggers show it */
-        has_task = has_task || (p.name != NULL && p.start == task);
-        ret_places[count++] = p;
+        has_task = has_task || (p->name != NULL && p->start == task);
+        count++;
     }
     if (!has_task && add_task) {
         ret_places[count] = find_place(symbols, task);

@@ -16,6 +16,7 @@
 #include "intake/keys.h"
 #include "intake/lines.h"
 #include "intake/lint.h"
+#include "intake/names.h"
 #include "intake/trust.h"
 #include "wire/error.h"
 #include "wire/hash.h"
@@ -71,11 +72,19 @@ static bool same_content(const struct stat *a, const struct stat *b)
            a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
+aiki_status admit_unstable(aiki_error *err)
+{
+    return error_code(err, AIKI_INVALID, "UNSTABLE",
+                      "it changed each of %d times it was read; write it aside, then rename it into place",
+                      ADMIT_TRIES_MAX);
+}
+
 static aiki_status cache_failed(const char *path, aiki_error *err)
 {
     return error_code(err, AIKI_UNAVAILABLE, "CACHE_WRITE",
-                      "cannot write the copy %s: %s; make room there or choose another --state",
-                      path, strerror(errno));
+                      "cannot write the copy %.110s: %s; make room there, let uid %u write there, or choose another "
+                      "--state",
+                      path, strerror(errno), (unsigned)geteuid());
 }
 
 static aiki_status copy_bytes(int from, int to, const char *to_path, const struct stat *before,
@@ -89,8 +98,7 @@ static aiki_status copy_bytes(int from, int to, const char *to_path, const struc
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return error_code(err, AIKI_INVALID, "UNREADABLE", "cannot read it: %s",
-                              strerror(errno));
+            return trust_unreadable(err);
         if (n == 0)
             break;
         total += (uint64_t)n;
@@ -187,6 +195,20 @@ static bool take_kept(int from, const char *draft_path, const struct admit_optio
     }
     (void)unlink(draft_path);
     keep_forget_copy(o->keep, build); /* damaged */
+    return false;
+}
+
+/* Hashed here, so that nothing counts that was said of it elsewhere. False: a copy has to be made. */
+static bool take_own(const char *path, const char *draft_path, const struct admit_options *o, struct admission *a,
+                     aiki_view *ret_bytes)
+{
+    if (!o->own || link(path, draft_path) != 0)
+        return false;
+    if (map_own(draft_path, ret_bytes)) {
+        hash_parts(a->build, ret_bytes, 1);
+        return true;
+    }
+    (void)unlink(draft_path);
     return false;
 }
 
@@ -320,7 +342,7 @@ aiki_status admit_copy(const char *path, const char *draft_path, const struct ad
     aiki_status st = open_source(path, o, &from, &before, ret, err);
     if (st != AIKI_OK)
         return st;
-    if (!take_kept(from, draft_path, o, ret, &bytes))
+    if (!take_kept(from, draft_path, o, ret, &bytes) && !take_own(path, draft_path, o, ret, &bytes))
         st = copy_aside(from, &before, draft_path, ret, &bytes, err);
     if (st == AIKI_OK)
         st = check_bytes(bytes, path, o, ret, err);
@@ -439,7 +461,13 @@ aiki_status admit_probe(const char *path, const struct admit_options *o, struct 
     a->noted = o->keep != NULL && keep_read_note(o->keep, o->executable, a->build,
                                                  aiki_writer_view(&sandbox), &a->answer);
     a->probed = !a->noted;
-    return a->noted ? AIKI_OK : probe_run(o->executable, a->copy, aiki_writer_view(&sandbox), &a->answer, err);
+    if (a->noted)
+        return AIKI_OK;
+    const struct probe_options options = {.executable = o->executable,
+                                          .path = a->copy,
+                                          .sandbox = aiki_writer_view(&sandbox),
+                                          .limits = o->limits};
+    return probe_run(&options, &a->answer, err);
 }
 
 void admit_lines(const struct admit_options *o, const struct admission *a)
@@ -452,7 +480,9 @@ void admit_lines(const struct admit_options *o, const struct admission *a)
 aiki_status admit_file(const char *path, const char *draft_path,
                        const struct admit_options *options, struct admission *ret, aiki_error *err)
 {
-    aiki_status st = admit_copy(path, draft_path, options, ret, err);
+    aiki_status st = name_check(options->name != NULL ? options->name : name_last_part(path), err);
+    if (st == AIKI_OK)
+        st = admit_copy(path, draft_path, options, ret, err);
     if (st != AIKI_OK || ret->known)
         return st;
     st = admit_probe(path, options, ret, err);

@@ -21,16 +21,18 @@
 #include "intake/needs.h"
 #include "intake/probe.h"
 
-enum { PLUGIN_BYTES_MAX = 256 * 1024 * 1024, WARNINGS_MAX = 32, KNOWN_BUILDS_MAX = 2 };
+enum { PLUGIN_BYTES_MAX = 256 * 1024 * 1024, WARNINGS_MAX = 32, KNOWN_BUILDS_MAX = 2, ADMIT_TRIES_MAX = 50 };
 
 /* Borrowed for the call. */
 struct admit_options {
     const char *executable; /* aiki-child, for the probe */
     const char *keys_dir;   /* who may sign; empty or NULL: signatures are not asked for */
     const char *sandbox;    /* the setting: base/sandbox.h */
+    struct limits limits;   /* of a process with it */
     const char *name;       /* relative to the plugins directory; NULL: a file that is only checked */
     const struct keep *keep; /* whose notes make a probe needless; NULL: always probe, always copy */
     bool kept_first;        /* the same bytes may be kept there already: no second copy is made of them */
+    bool own;               /* the file is one of this state directory: a second name of it will do, where it can be had */
     bool any_owner;         /* owners and modes only warn */
     bool strict;            /* what workflow code must not call refuses the file */
     /* Builds that need not be looked at again: the copy is not made final. */
@@ -50,13 +52,15 @@ struct admission {
     unsigned warning_count;
 };
 
+/* UNSTABLE: looked at ADMIT_TRIES_MAX times in a row, WATCH_QUIET_MS apart, it was AIKI_STALE each time. */
+aiki_status admit_unstable(aiki_error *err);
 void admission_init(struct admission *a);
 void admission_deinit(struct admission *a);
 
 /* draft_path: from cache_draft_path; the copy gets its final name beside it. On failure nothing
  * is left behind and ret->build is still set when the bytes were read. AIKI_STALE: the file
  * changed while it was read; look again later. Anything else refuses the file: codes
- * TOO_LARGE, CACHE_WRITE, NOT_DETERMINISTIC, NEEDS_REFUSED, those of trust.h, elf.h, keys.h, needs.h and probe.h. */
+ * TOO_LARGE, CACHE_WRITE, NOT_DETERMINISTIC, NEEDS_REFUSED, those of names.h, trust.h, elf.h, keys.h, needs.h and probe.h. */
 aiki_status admit_file(const char *path, const char *draft_path,
                        const struct admit_options *options, struct admission *ret, aiki_error *err);
 /* The first half of it: all but the probe and what follows. */

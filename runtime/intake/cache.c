@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
+#include "base/log.h"
 #include "wire/error.h"
 
 enum {
@@ -108,9 +110,13 @@ static void sweep(const char *cache_dir)
 static bool make_and_lock(struct cache *c)
 {
     struct stat s;
-    if (mkdir(c->directory, 0700) != 0 ||
-        (c->lock_fd = open(c->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+    if (mkdir(c->directory, 0700) != 0)
         return false;
+    fault_point(runtime_cache_made);
+    c->lock_fd = open(c->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (c->lock_fd < 0)
+        return false;
+    fault_point(runtime_cache_opened);
     if (flock(c->lock_fd, LOCK_EX | LOCK_NB) == 0 && fstat(c->lock_fd, &s) == 0 && s.st_nlink > 0)
         return true;
     cleanup_close_fd(&c->lock_fd);
@@ -135,6 +141,21 @@ static aiki_status make_directory(struct cache *c, const char *state_dir, aiki_e
     }
     return error_code(err, AIKI_UNAVAILABLE, "STATE_DIR", "state: cannot make %s: %s", c->directory,
                       strerror(errno));
+}
+
+void cache_mend(struct cache *c)
+{
+    struct stat s;
+    char parent[CACHE_PATH_SIZE];
+    aiki_error err = AIKI_ERROR_INIT;
+    if (lstat(c->directory, &s) == 0 || errno != ENOENT)
+        return;
+    (void)snprintf(parent, sizeof(parent), "%.*s", (int)(strrchr(c->directory, '/') - c->directory), c->directory);
+    if (c->lock_fd >= 0)
+        close(c->lock_fd); /* of what was removed */
+    c->lock_fd = -1;
+    if (cache_own_directory(parent, &err) == AIKI_OK && make_and_lock(c))
+        log_warn("intake", "%s was removed, and is there again; leave it alone while the runtime is there", c->directory);
 }
 
 aiki_status cache_create(struct cache **ret, const char *state_dir, aiki_error *err)
@@ -181,6 +202,7 @@ aiki_status cache_link(struct cache *c, const char *copy, const uint8_t build[BU
 {
     char hex[BUILD_HEX_SIZE];
     build_hex(build, hex);
+    cache_mend(c);
     int n = snprintf(ret_path, CACHE_PATH_SIZE, "%s/%s.%llu.so", c->directory, hex,
                      (unsigned long long)++c->counter);
     if (n < CACHE_PATH_SIZE && link(copy, ret_path) == 0)
@@ -191,6 +213,7 @@ aiki_status cache_link(struct cache *c, const char *copy, const uint8_t build[BU
 
 void cache_draft_path(struct cache *c, char ret_path[CACHE_PATH_SIZE])
 {
+    cache_mend(c);
     snprintf(ret_path, CACHE_PATH_SIZE, "%s/%llu.draft", c->directory,
              (unsigned long long)++c->counter);
 }

@@ -16,6 +16,9 @@ enum { CACHE_PATH_SIZE = 4096, BUILD_BYTES = 32, BUILD_HEX_SIZE = 65 };
 struct cache;
 /* state_dir is created if need be; it and what it contains must belong to this user. */
 aiki_status cache_create(struct cache **ret, const char *state_dir, aiki_error *err);
+/* Somebody removed the directory, to make room perhaps: it is made again. Else nothing happens, and what is written there
+ * next says what is wrong. The copies that were in it are gone. */
+void cache_mend(struct cache *c);
 /* Removes the directory and what is left in it. */
 void cache_destroy(struct cache *c);
 /* A path for a copy in the making; never given out again. */

@@ -6,14 +6,14 @@
 #include <string.h>
 #include <sys/inotify.h>
 
-#include "base/log.h"
+#include "wire/error.h"
 
 void folders_begin(struct folders *fs)
 {
     memcpy(fs->before, fs->all, fs->count * sizeof(fs->all[0]));
     fs->before_count = fs->count;
     fs->count = fs->known = 0;
-    fs->over_limit = false;
+    fs->over_limit = fs->blind = false;
 }
 
 /* As the last round found it; NULL: it is new. */
@@ -38,29 +38,31 @@ static unsigned depth_of(const char *path)
     return depth;
 }
 
-static void pass_over(struct folders *fs, const char *root, const char *path)
+static void pass_over(struct folders *fs, const char *path)
 {
-    if (!fs->said_so)
-        log_error("intake",
-                  "%s/%s is not looked into: over FOLDERS_MAX (%d directories) or FOLDERS_DEPTH_MAX (%d "
-                  "levels), or its path is too long; move its plugins",
-                  root, path, FOLDERS_MAX, FOLDERS_DEPTH_MAX);
-    fs->over_limit = fs->said_so = true;
+    char what[FOLDER_PATH_SIZE + 2];
+    aiki_error err = AIKI_ERROR_INIT;
+    (void)snprintf(what, sizeof(what), "%s/", path);
+    (void)error_code(&err, AIKI_LIMIT, "FOLDER_LIMIT",
+                     "it is not looked into: over FOLDERS_MAX (%d directories), FOLDERS_DEPTH_MAX (%d levels), or its path "
+                     "has more than %d bytes; move its plugins",
+                     FOLDERS_MAX, FOLDERS_DEPTH_MAX, FOLDER_PATH_SIZE - 1);
+    troubles_add(fs->troubles, what, &err);
+    fs->over_limit = true;
 }
 
 /* By path, so that a directory swapped in under the same name is followed. */
 static int watch(struct folders *fs, const char *root, const char *path)
 {
     char whole[4096];
-    const struct folder *old = before(fs, path);
     errno = ENAMETOOLONG;
     int id = snprintf(whole, sizeof(whole), "%s/%s", root, path) < (int)sizeof(whole)
                  ? inotify_add_watch(fs->inotify_fd, whole, fs->events | IN_DONT_FOLLOW)
                  : -1;
-    if (id < 0 && errno != ENOENT && errno != ENOTDIR && (old == NULL || old->watch_id >= 0))
-        log_error("intake",
-                  "cannot watch %s/%s: %s; what changes in it is seen late or not at all", root,
-                  path, strerror(errno));
+    if (id < 0 && errno != ENOENT && errno != ENOTDIR) {
+        troubles_add_folder(fs->troubles, root, path, errno);
+        fs->blind = true;
+    }
     return id;
 }
 
@@ -70,7 +72,7 @@ void folders_add(struct folders *fs, const char *root, const char *path)
     fs->known += is_known;
     if ((!is_known && fs->count - fs->known + fs->before_count >= FOLDERS_MAX) ||
         depth_of(path) > FOLDERS_DEPTH_MAX || strlen(path) >= FOLDER_PATH_SIZE) {
-        pass_over(fs, root, path);
+        pass_over(fs, path);
         return;
     }
     struct folder *new = &fs->all[fs->count++];
@@ -83,8 +85,6 @@ bool folders_end(struct folders *fs)
     for (unsigned i = 0; i < fs->before_count; i++)
         if (fs->before[i].watch_id >= 0 && folders_find(fs, fs->before[i].watch_id) == NULL)
             (void)inotify_rm_watch(fs->inotify_fd, fs->before[i].watch_id); /* gone already: fine */
-    if (!fs->over_limit)
-        fs->said_so = false;
     return fs->over_limit && fs->known < fs->before_count;
 }
 

@@ -2,13 +2,15 @@
  *
  * Each is named by its path relative to the plugins directory and watched by itself. Links to directories
  * are not followed, and names with a dot in front or .so behind are passed over. Limits: FOLDERS_MAX directories,
- * FOLDERS_DEPTH_MAX levels, paths of FOLDER_PATH_SIZE - 1 bytes; what is beyond them is not looked into,
- * and the log says so. Those that were found first keep their place.
+ * FOLDERS_DEPTH_MAX levels, paths of FOLDER_PATH_SIZE - 1 bytes; what is beyond them is not looked into
+ * (FOLDER_LIMIT). Those that were found first keep their place.
  */
 #ifndef INTAKE_FOLDERS_H
 #define INTAKE_FOLDERS_H
 
 #include <aiki/status.h>
+
+#include "intake/troubles.h"
 
 enum { FOLDERS_MAX = 64, FOLDERS_DEPTH_MAX = 4, FOLDER_PATH_SIZE = 256 };
 
@@ -20,11 +22,13 @@ struct folder {
 struct folders {
     int inotify_fd; /* borrowed */
     uint32_t events;
+    struct troubles *troubles; /* borrowed: of the same round */
     unsigned count, before_count;
     unsigned known; /* of this round, that the one before it had found */
     struct folder all[FOLDERS_MAX];
     struct folder before[FOLDERS_MAX]; /* what the last round found */
-    bool over_limit, said_so;
+    bool over_limit;
+    bool blind; /* one of them could not be watched in this round */
 };
 
 /* A round: begin, each directory that is there, end. What the round does not name is no longer watched. */

@@ -119,6 +119,8 @@ aiki_status keep_add(struct keep *k, const uint8_t build[BUILD_BYTES], const cha
                      const char *copy, const struct build_signature *signature, aiki_error *err)
 {
     char directory[CACHE_PATH_SIZE], path[CACHE_PATH_SIZE], name[NAME_MAX + 1];
+    if (access(k->directory, F_OK) != 0)
+        (void)cache_own_directory(k->directory, NULL); /* removed to make room, perhaps; what fails then says why */
     errno = ENAMETOOLONG;
     if (build_path(k, build, directory) && flatten(file, name) &&
         snprintf(path, sizeof(path), "%s/%s", directory, name) < (int)sizeof(path) &&

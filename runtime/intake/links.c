@@ -16,6 +16,7 @@ static const uint32_t link_events = IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN
 
 void links_begin(struct links *l)
 {
+    l->blind = false;
     for (unsigned i = 0; i < l->count; i++)
         l->all[i].used = false;
 }
@@ -23,14 +24,16 @@ void links_begin(struct links *l)
 static void watch_name(struct links *l, const char *dir, const char *name)
 {
     int id = inotify_add_watch(l->inotify_fd, dir, link_events);
+    l->blind |= id < 0;
     if (id < 0 || strlen(name) >= LINK_NAME_SIZE)
-        return; /* the rescan has to do */
+        return; /* a rescan has to do */
     for (unsigned i = 0; i < l->count; i++) {
         if (l->all[i].watch_id == id && strcmp(l->all[i].name, name) == 0) {
             l->all[i].used = true;
             return;
         }
     }
+    l->blind |= l->count == LINKS_MAX;
     if (l->count == LINKS_MAX)
         return;
     struct link *new = &l->all[l->count++];

@@ -4,7 +4,7 @@
  *
  * inotify on plugins/ sees nothing of a switch of `current`. So each directory that holds a link on the
  * way, and the one that holds its end, is watched for that one name. Limit: LINKS_MAX names; beyond it
- * the slow rescan of watch.h has to notice.
+ * a rescan of watch.h has to notice.
  */
 #ifndef INTAKE_LINKS_H
 #define INTAKE_LINKS_H
@@ -16,6 +16,7 @@ enum { LINKS_MAX = 256, LINK_NAME_SIZE = 256 };
 struct links {
     int inotify_fd; /* borrowed */
     unsigned count;
+    bool blind; /* this round could not watch all */
     struct link {
         int watch_id;
         bool used; /* by the round under way */

@@ -25,15 +25,17 @@
 #include "base/child_env.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/reach.h"
 #include "base/sandbox.h"
 #include "base/sibling.h"
+#include "base/usage.h"
 #include "wire/error.h"
 #include "wire/frame.h"
 #include "wire/message.h"
 
 enum { TOKEN_BYTES = 16, TAIL_BYTES = 120, READ_BYTES = 16 * 1024, PROBE_FD = 3 };
 
-enum ending { ANSWERED, ENDED, SPOKE_NONSENSE, PRINTED_TOO_MUCH, TOOK_TOO_LONG };
+enum ending { ANSWERED, ENDED, SPOKE_NONSENSE, PRINTED_TOO_MUCH, TOOK_TOO_LONG, USED_TOO_MUCH };
 
 struct probe {
     pid_t pid;
@@ -41,7 +43,10 @@ struct probe {
     uint8_t token[TOKEN_BYTES];
     uint64_t step;             /* PROBE_*, as it said last */
     uint64_t refused;          /* 1 + the system call that was its end; 0: none */
+    bool reaches;              /* ... as it is about other processes */
     int64_t cpu_s;             /* used, once it is dead */
+    struct meter meter;
+    struct limit_hit hit;      /* of USED_TOO_MUCH */
     uint64_t printed_bytes;
     char tail[TAIL_BYTES + 1]; /* the last that it printed */
     size_t tail_bytes;
@@ -84,7 +89,7 @@ static int spawn(struct probe *p, const char *executable, const int ends[3])
     AUTO(free) char **env = child_environment();
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
-    sigset_t none;
+    sigset_t none, usual;
     if (env == NULL || posix_spawn_file_actions_init(&actions) != 0)
         return ENOMEM;
     int rc = posix_spawnattr_init(&attributes);
@@ -94,7 +99,11 @@ static int spawn(struct probe *p, const char *executable, const int ends[3])
     }
     (void)sigemptyset(&none);
     (void)posix_spawnattr_setsigmask(&attributes, &none);
-    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
+    (void)sigemptyset(&usual);
+    (void)sigaddset(&usual, SIGXFSZ); /* which the runtime ignores; here it ends who writes without end */
+    (void)posix_spawnattr_setsigdefault(&attributes, &usual);
+    (void)posix_spawnattr_setflags(&attributes,
+                                   POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     if ((rc = posix_spawn_file_actions_adddup2(&actions, ends[0], STDIN_FILENO)) == 0 &&
         (rc = posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO)) == 0 &&
         (rc = posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO)) == 0 &&
@@ -142,13 +151,14 @@ static aiki_status start(struct probe *p, const char *executable, aiki_error *er
     return AIKI_OK;
 }
 
-static bool ask(struct probe *p, const char *path, aiki_view sandbox)
+static bool ask(struct probe *p, const struct probe_options *o)
 {
     AUTO(buf) aiki_writer w;
-    const struct msg_PROBE m = {.path = view_of(path),
+    const struct msg_PROBE m = {.path = view_of(o->path),
                                 .token = {p->token, TOKEN_BYTES},
                                 .cpu_s = PROBE_CPU_S,
-                                .sandbox = sandbox};
+                                .sandbox = o->sandbox,
+                                .files_max = o->limits.of[LIMIT_FILES]};
     buf_init(&w);
     uint64_t at = frame_begin(&w);
     msg_PROBE_write(&w, &m);
@@ -190,6 +200,7 @@ static bool take_step(struct probe *p, const struct frame *f)
         return false;
     p->step = m.step;
     p->refused = m.refused;
+    p->reaches = m.reaches;
     return true;
 }
 
@@ -257,22 +268,30 @@ static bool overhear(struct probe *p)
     return p->printed_bytes > PROBE_OUTPUT_BYTES_MAX;
 }
 
+static bool uses_too_much(struct probe *p)
+{
+    return meter_look(&p->meter, p->pid, NULL, &p->hit) && p->hit.over;
+}
+
 static enum ending listen_to(struct probe *p)
 {
-    int64_t until_ms = clock_mono_ms() + PROBE_MS;
+    int64_t now_ms = clock_mono_ms(), until_ms = now_ms + PROBE_MS, look_ms = now_ms + PROBE_LOOK_MS;
     enum ending ending;
-    for (;;) {
+    for (;; now_ms = clock_mono_ms()) {
         struct pollfd fds[2] = {{.fd = p->line, .events = POLLIN},
                                 {.fd = p->output, .events = POLLIN}};
-        int64_t left_ms = until_ms - clock_mono_ms();
-        if (left_ms <= 0)
+        if (now_ms >= until_ms)
             return TOOK_TOO_LONG;
-        if (poll(fds, 2, (int)left_ms) < 0 && errno != EINTR)
+        if (now_ms >= look_ms && uses_too_much(p))
+            return USED_TOO_MUCH;
+        if (now_ms >= look_ms)
+            look_ms = now_ms + PROBE_LOOK_MS;
+        if (poll(fds, 2, (int)((look_ms < until_ms ? look_ms : until_ms) - now_ms)) < 0 && errno != EINTR)
             return ENDED;
         if (fds[1].revents != 0 && overhear(p))
             return PRINTED_TOO_MUCH;
         if (fds[0].revents != 0 && hear(p, &ending))
-            return ending;
+            return ending == ANSWERED && p->refusal == AIKI_OK && uses_too_much(p) ? USED_TOO_MUCH : ending;
     }
 }
 
@@ -310,6 +329,22 @@ static const char *last_words(struct probe *p, char buffer[TAIL_BYTES + 32])
     return buffer;
 }
 
+static aiki_status blame_use(struct probe *p)
+{
+    char text[LIMIT_TEXT_SIZE];
+    return error_code(p->err, AIKI_LIMIT, "LOAD_LIMIT",
+                      "it has %s, when it is only loaded; let it take less, or raise that setting for its file",
+                      limit_text(&p->hit, text));
+}
+
+static aiki_status blame_reach(struct probe *p, uint32_t system_call, const char *when)
+{
+    const char *name = reach_call_name(system_call);
+    return error_code(p->err, AIKI_CRASHED, "LOAD_REACHES_OUT",
+                      "it does something to another process (%s) while %s; leave the others alone there",
+                      name != NULL ? name : "?", when);
+}
+
 static aiki_status blame_death(struct probe *p, int status, const char *when)
 {
     char said[TAIL_BYTES + 32], explained[SANDBOX_EXPLAIN_SIZE];
@@ -319,12 +354,15 @@ static aiki_status blame_death(struct probe *p, int status, const char *when)
                           "it used up the time of a probe (PROBE_CPU_S) while %s; look for a loop "
                           "there",
                           when);
+    if (signal == SIGSYS && p->reaches && p->refused <= UINT32_MAX)
+        return blame_reach(p, (uint32_t)p->refused - 1, when);
     if (signal == SIGSYS && p->refused != 0 && p->refused <= UINT32_MAX)
         return error_code(p->err, AIKI_CRASHED, "SANDBOX_REFUSED", "it %s; that was while %s",
                           sandbox_explain((uint32_t)p->refused - 1, explained), when);
     if (signal == SIGSYS)
         return error_code(p->err, AIKI_CRASHED, "LOAD_STARTS_PROCESS",
-                          "it starts a process (fork, exec) while %s; leave that to its tasks", when);
+                          "it starts a process (fork, exec), or does something to another one with its signals blocked, "
+                          "while %s; leave that to its tasks", when);
     if (signal == 0)
         return error_code(p->err, AIKI_CRASHED, "LOAD_EXITED",
                           "it ended its process with code %d while %s; let it return instead%s",
@@ -356,26 +394,29 @@ static aiki_status blame(struct probe *p, enum ending ending, int status)
     case SPOKE_NONSENSE:
         return error_code(p->err, AIKI_CRASHED, "LOAD_CRASHED",
                           "it wrote to a descriptor that is not its own while %s; look there", when);
+    case USED_TOO_MUCH: return blame_use(p);
     case ANSWERED:
     case ENDED: break;
     }
     return blame_death(p, status, when);
 }
 
-aiki_status probe_run(const char *executable, const char *path, aiki_view sandbox,
-                      struct probe_answer *ret, aiki_error *err)
+aiki_status probe_run(const struct probe_options *o, struct probe_answer *ret, aiki_error *err)
 {
     aiki_error unwanted = AIKI_ERROR_INIT;
     struct probe p = {.line = -1, .output = -1, .answer = ret,
+                      .meter = {.since_mono_ms = clock_mono_ms(), .limits = o->limits},
                       .err = err != NULL ? err : &unwanted};
+    /* Of time and work it has limits of its own. */
+    p.meter.limits.of[LIMIT_CPU] = p.meter.limits.of[LIMIT_TASKS] = p.meter.limits.of[LIMIT_AGE] = 0;
     buf_init(&p.in);
     aiki_status st = AIKI_OK;
     if (getrandom(p.token, TOKEN_BYTES, 0) != TOKEN_BYTES)
         st = error_set(err, AIKI_INTERNAL, "no random token: %s", strerror(errno));
     if (st == AIKI_OK)
-        st = start(&p, executable, err);
+        st = start(&p, o->executable, err);
     if (st == AIKI_OK) {
-        enum ending ending = ask(&p, path, sandbox) ? listen_to(&p) : ENDED;
+        enum ending ending = ask(&p, o) ? listen_to(&p) : ENDED;
         int status = end_process(&p);
         if (ending != ANSWERED)
             st = blame(&p, ending, status);

@@ -5,9 +5,8 @@
  *   <------ PROBE_STEP... PROBED(token, descriptor) or REFUSED, and it is killed
  *
  * Only the token makes an answer one: a constructor that calls exit(0) ends the process without it.
- * What it prints is kept for the message of a refusal. Limits: PROBE_MS, PROBE_CPU_S,
- * PROBE_OUTPUT_BYTES_MAX
- * printed, PROBE_ANSWER_BYTES_MAX answered, and those of child/probe.h.
+ * What it prints is kept for the message of a refusal. Limits: PROBE_MS, PROBE_CPU_S, PROBE_OUTPUT_BYTES_MAX
+ * printed, PROBE_ANSWER_BYTES_MAX answered, those of the plugin's process, and those of child/probe.h.
  */
 #ifndef INTAKE_PROBE_H
 #define INTAKE_PROBE_H
@@ -15,11 +14,13 @@
 #include <aiki/msgpack.h>
 #include <aiki/status.h>
 
+#include "base/limit.h"
 #include "wire/descriptor.h"
 
 enum {
     PROBE_MS = 5000,
     PROBE_CPU_S = 2,
+    PROBE_LOOK_MS = 20, /* so often is looked at what it uses, and once when it has answered */
     PROBE_OUTPUT_BYTES_MAX = 64 * 1024,
     PROBE_ANSWER_BYTES_MAX = DESCRIPTOR_BYTES_MAX + 256 * 1024
 };
@@ -33,9 +34,16 @@ struct probe_answer {
 void probe_answer_init(struct probe_answer *a);
 void probe_answer_deinit(struct probe_answer *a);
 
-/* executable: of aiki-child. sandbox: that of the plugin, base/sandbox.h. What the process says it is refused for, or LOAD_CRASHED, LOAD_EXITED,
- * LOAD_TIMEOUT, LOAD_PRINTS, LOAD_STARTS_PROCESS, SANDBOX_REFUSED, SPAWN. */
-aiki_status probe_run(const char *executable, const char *path, aiki_view sandbox,
-                      struct probe_answer *ret, aiki_error *err);
+/* Borrowed for the call. */
+struct probe_options {
+    const char *executable; /* of aiki-child */
+    const char *path;       /* of the copy */
+    aiki_view sandbox;      /* that of the plugin, base/sandbox.h */
+    struct limits limits;   /* of the process that will serve it: memory, threads and descriptors hold here */
+};
+
+/* What the process says it is refused for, or LOAD_CRASHED, LOAD_EXITED, LOAD_LIMIT,
+ * LOAD_TIMEOUT, LOAD_PRINTS, LOAD_STARTS_PROCESS, LOAD_REACHES_OUT, SANDBOX_REFUSED, SPAWN. */
+aiki_status probe_run(const struct probe_options *options, struct probe_answer *ret, aiki_error *err);
 
 #endif

@@ -183,12 +183,42 @@ static bool walk(struct walk *w, const char *path, aiki_error *doubt_to)
 
 /* ---- what is asked ------------------------------------------------------------------------- */
 
-static aiki_status unreadable(aiki_error *err)
+aiki_status trust_unreadable(aiki_error *err)
 {
-    if (errno == ENOENT)
+    const char *why = strerror(errno);
+    switch (errno) {
+    case EACCES:
+    case EPERM:
+        return error_code(err, AIKI_DENIED, "UNREADABLE",
+                          "cannot read it: %s; let uid %u read it and enter the directories on the way", why,
+                          (unsigned)geteuid());
+    case EMFILE:
+    case ENFILE:
+        return error_code(err, AIKI_UNAVAILABLE, "UNREADABLE", "cannot read it: %s; raise ulimit -n, or fs.file-max",
+                          why);
+    default:
+        return error_code(err, AIKI_UNAVAILABLE, "UNREADABLE",
+                          "cannot read it: %s; look at its disk and at what the kernel logs of it", why);
+    }
+}
+
+static aiki_status unreadable(const struct walk *w, aiki_error *err)
+{
+    int error = errno;
+    struct stat s;
+    bool is_link = lstat(w->path, &s) == 0 && S_ISLNK(s.st_mode);
+    if (error == ELOOP)
+        return error_code(err, AIKI_INVALID, "BROKEN_LINK",
+                          "links on the way to it lead in a circle, or are over TRUST_LINKS_MAX (%d); make them lead to a "
+                          "file",
+                          TRUST_LINKS_MAX);
+    if (is_link && (error == ENOENT || error == ENOTDIR))
+        return error_code(err, AIKI_INVALID, "BROKEN_LINK",
+                          "it is a link that leads to nothing; put the file there, or make the link lead to it");
+    if (error == ENOENT || error == ENOTDIR)
         return error_set(err, AIKI_STALE, "gone again");
-    return error_code(err, AIKI_INVALID, "UNREADABLE", "cannot read it: %s; check its permissions",
-                      strerror(errno));
+    errno = error;
+    return trust_unreadable(err);
 }
 
 /* O_NONBLOCK: opening a FIFO must not wait for its writer, should one have taken the file's place. */
@@ -201,7 +231,7 @@ static aiki_status open_found(const struct walk *w, int *ret_fd, struct stat *re
     int fd = openat(w->at, w->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (fd < 0)
         return errno == ELOOP ? error_set(err, AIKI_STALE, "replaced while it was opened")
-                              : unreadable(err);
+                              : unreadable(w, err);
     if (fstat(fd, ret_stat) != 0 || ret_stat->st_dev != w->stat.st_dev ||
         ret_stat->st_ino != w->stat.st_ino) {
         close(fd);
@@ -216,7 +246,7 @@ aiki_status trust_open(const char *path, int *ret_fd, struct stat *ret_stat,
 {
     struct walk w;
     aiki_status st = walk(&w, path, ret_doubt) ? open_found(&w, ret_fd, ret_stat, err)
-                                               : unreadable(err);
+                                               : unreadable(&w, err);
     walk_end(&w);
     return st;
 }
@@ -227,7 +257,7 @@ aiki_status trust_directory(const char *path, aiki_error *err)
     aiki_error found;
     aiki_status st = AIKI_OK;
     if (!walk(&w, path, &found) && errno != ENOENT)
-        st = unreadable(err);
+        st = unreadable(&w, err);
     walk_end(&w);
     if (st == AIKI_OK && found.status != AIKI_OK)
         st = error_code(err, found.status, found.code, "%s", found.message);

@@ -17,9 +17,11 @@ enum { TRUST_LINKS_MAX = 40 };
 
 /* Open a regular file for reading. What speaks against trusting it goes to *ret_doubt (status AIKI_OK:
  * nothing), the first finding alone: code UNTRUSTED_OWNER or UNTRUSTED_MODE. Refused, whatever the
- * rule: UNREADABLE, NOT_A_FILE. AIKI_STALE: gone, or replaced meanwhile. */
+ * rule: UNREADABLE, BROKEN_LINK, NOT_A_FILE. AIKI_STALE: gone, or replaced meanwhile. */
 aiki_status trust_open(const char *path, int *ret_fd, struct stat *ret_stat,
                        aiki_error *ret_doubt, aiki_error *err);
+/* UNREADABLE, for errno: AIKI_DENIED when permission is missing, AIKI_UNAVAILABLE otherwise. */
+aiki_status trust_unreadable(aiki_error *err);
 /* Whether a directory, as far as it exists, can be trusted: AIKI_DENIED, UNREADABLE. */
 aiki_status trust_directory(const char *path, aiki_error *err);
 

@@ -12,7 +12,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,22 +23,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "intake/folders.h"
+#include "intake/identity.h"
 #include "intake/links.h"
+#include "intake/troubles.h"
 #include "wire/error.h"
 
 static const uint32_t watched_events = IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM |
                                        IN_DELETE | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF |
                                        IN_ONLYDIR | IN_MASK_ADD;
-
-/* What tells two states of a file apart without reading it. */
-struct identity {
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec modified, changed;
-    mode_t mode;
-    uid_t owner;
-};
 
 struct name {
     struct name *next;
@@ -60,63 +51,22 @@ struct watch {
     int inotify_fd, watch_id;
     struct links links;
     struct folders folders; /* below dir */
+    struct troubles troubles;
     uv_poll_t poll;
     uv_timer_t due, rescan;
     struct name *names;
     unsigned name_count, open_handles;
-    bool over_limit; /* said so already */
+    bool over_limit; /* there are more plugins than names may be */
+    bool lost;       /* dir cannot be watched, or not be read */
     bool started;    /* what is found now came just now, and may be on its way still */
     bool closing;
     void (*on_closed)(void *arg);
     void *closed_arg;
 };
 
-static const char *last_part(const char *text)
-{
-    const char *slash = strrchr(text, '/');
-    return slash != NULL ? slash + 1 : text;
-}
-
-static bool is_plugin_name(const char *text)
-{
-    size_t n = strlen(last_part(text));
-    return last_part(text)[0] != '.' && n > 3 && strlen(text) < WATCH_NAME_SIZE &&
-           strcmp(last_part(text) + n - 3, ".so") == 0;
-}
-
-/* "shop/hello.so" of "shop" and "hello.so"; folder "": the directory itself. False: too long. */
-static bool join(const char *folder, const char *name, char ret[2 * WATCH_NAME_SIZE])
-{
-    return snprintf(ret, 2 * WATCH_NAME_SIZE, "%s%s%s", folder, folder[0] != '\0' ? "/" : "", name) <
-           2 * WATCH_NAME_SIZE;
-}
-
-/* The next pattern of a list; false at its end. *at moves behind it. */
-static bool next_pattern(const char **at, char ret[WATCH_NAME_SIZE])
-{
-    *at += strspn(*at, ", ");
-    size_t n = strcspn(*at, ", ");
-    if (n == 0 || n >= WATCH_NAME_SIZE)
-        return false;
-    memcpy(ret, *at, n);
-    ret[n] = '\0';
-    *at += n;
-    return true;
-}
-
-/* The whole path or its last part matches; a * matches slashes, too. */
-static bool is_ignored(const struct watch *w, const char *text)
-{
-    char pattern[WATCH_NAME_SIZE];
-    for (const char *at = w->ignore; at != NULL && next_pattern(&at, pattern);)
-        if (fnmatch(pattern, text, 0) == 0 || fnmatch(pattern, last_part(text), 0) == 0)
-            return true;
-    return false;
-}
-
 static bool is_wanted(const struct watch *w, const char *text)
 {
-    return is_plugin_name(text) && !is_ignored(w, text);
+    return name_is_plugin(text) && !name_matches(w->ignore, text);
 }
 
 void watch_ignore(struct watch *w, const char *patterns)
@@ -124,53 +74,14 @@ void watch_ignore(struct watch *w, const char *patterns)
     w->ignore = patterns;
 }
 
-aiki_status watch_patterns_check(const char *patterns, aiki_error *err)
+static enum presence look(const struct watch *w, const char *text, struct identity *ret)
 {
-    const char *at = patterns;
-    char pattern[WATCH_NAME_SIZE];
-    while (next_pattern(&at, pattern))
-        continue;
-    if (*at != '\0')
-        return error_set(err, AIKI_INVALID, "plugins-ignore: a pattern is longer than %d bytes: %.40s...",
-                         WATCH_NAME_SIZE - 1, at);
-    return AIKI_OK;
-}
-
-/* "hello.so" of "hello.so.sig". */
-static bool signed_plugin(const char *text, char ret_plugin[WATCH_NAME_SIZE])
-{
-    size_t n = strlen(text);
-    if (n < 4 || n - 4 >= WATCH_NAME_SIZE || strcmp(text + n - 4, ".sig") != 0)
-        return false;
-    memcpy(ret_plugin, text, n - 4);
-    ret_plugin[n - 4] = '\0';
-    return is_plugin_name(ret_plugin);
-}
-
-static bool identity_equal(const struct identity *a, const struct identity *b)
-{
-    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
-           a->modified.tv_sec == b->modified.tv_sec && a->modified.tv_nsec == b->modified.tv_nsec &&
-           a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
-}
-
-static bool look(const struct watch *w, const char *text, struct identity *ret)
-{
-    struct stat s;
-    char path[4096];
-    if (snprintf(path, sizeof(path), "%s/%s", w->dir, text) >= (int)sizeof(path) ||
-        stat(path, &s) != 0)
-        return false;
-    *ret = (struct identity){s.st_dev, s.st_ino, s.st_size, s.st_mtim, s.st_ctim,
-                              s.st_mode, s.st_uid};
-    return true;
+    return identity_look(w->dir, text, ret);
 }
 
 static bool entry(const struct watch *w, const char *text, struct stat *ret)
 {
-    char path[4096];
-    return snprintf(path, sizeof(path), "%s/%s", w->dir, text) < (int)sizeof(path) &&
-           lstat(path, ret) == 0;
+    return identity_entry(w->dir, text, ret);
 }
 
 static bool is_symlink(const struct watch *w, const char *text)
@@ -179,11 +90,11 @@ static bool is_symlink(const struct watch *w, const char *text)
     return entry(w, text, &s) && S_ISLNK(s.st_mode);
 }
 
-/* A link appears complete with its CREATE event; an ordinary file is done at CLOSE_WRITE. */
-static bool is_link(const struct watch *w, const char *text)
+/* All but an ordinary file appear complete with their CREATE event; that one is done at CLOSE_WRITE. */
+static bool is_complete(const struct watch *w, const char *text)
 {
     struct stat s;
-    return entry(w, text, &s) && (S_ISLNK(s.st_mode) || s.st_nlink > 1);
+    return entry(w, text, &s) && (!S_ISREG(s.st_mode) || s.st_nlink > 1);
 }
 
 static struct name *find(struct watch *w, const char *text)
@@ -200,18 +111,14 @@ static struct name *find_or_add(struct watch *w, const char *text)
     if (n != NULL)
         return n;
     if (w->name_count == WATCH_NAMES_MAX) {
-        if (!w->over_limit)
-            log_error("intake",
-                      "%s holds more than WATCH_NAMES_MAX (%d) plugins; %s and others "
-                      "are not loaded: remove some",
-                      w->dir, WATCH_NAMES_MAX, text);
         w->over_limit = true;
         return NULL;
     }
     n = calloc(1, sizeof(*n));
     if (n == NULL)
         return NULL; /* the next rescan tries again */
-    snprintf(n->text, sizeof(n->text), "%s", text);
+    assert(strlen(text) < sizeof(n->text)); /* name_check has passed it */
+    memcpy(n->text, text, strlen(text) + 1);
     n->next = w->names;
     w->names = n;
     w->name_count++;
@@ -225,7 +132,6 @@ static void forget(struct watch *w, struct name *gone)
             *at = gone->next;
             free(gone);
             w->name_count--;
-            w->over_limit = false;
             return;
         }
     }
@@ -248,32 +154,58 @@ static void arm(struct watch *w)
     uv_timer_start(&w->due, on_due, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
 }
 
+static void on_rescan(uv_timer_t *t);
+
+/* Several events of one switch are one rescan. */
+static void rescan_soon(struct watch *w)
+{
+    if (uv_timer_get_due_in(&w->rescan) > WATCH_QUIET_MS)
+        uv_timer_start(&w->rescan, on_rescan, WATCH_QUIET_MS, WATCH_RESCAN_MS);
+}
+
 static void report(struct watch *w, struct name *n, const struct identity *now)
 {
     n->reported = *now;
     n->present = true;
     n->due_mono_ms = n->missing_mono_ms = 0;
+    if (!now->leads)
+        rescan_soon(w); /* which goes on until it leads somewhere */
     w->cb.on_changed(n->text, w->arg);
 }
 
-/* Returns false when the name is gone. */
-static bool settle(struct watch *w, struct name *n, int64_t now_ms)
+/* One that served and leads nowhere now is on its way elsewhere, perhaps. */
+static bool is_missing(const struct name *n, enum presence presence, const struct identity *now)
 {
-    struct identity identity;
-    if (look(w, n->text, &identity)) {
-        report(w, n, &identity);
-        return true;
-    }
-    if (n->present && n->missing_mono_ms == 0)
-        n->missing_mono_ms = now_ms;
-    if (n->present && now_ms - n->missing_mono_ms < WATCH_ABSENT_MS) {
-        n->due_mono_ms = n->missing_mono_ms + WATCH_ABSENT_MS;
-        return true;
-    }
-    if (n->present)
+    return presence == GONE || (n->present && n->reported.leads && !now->leads);
+}
+
+static void settle(struct watch *w, struct name *n, int64_t now_ms)
+{
+    struct identity now = {.size = 0};
+    enum presence presence = look(w, n->text, &now);
+    n->due_mono_ms = 0;
+    if (presence == UNSURE) {
+        rescan_soon(w); /* which tells why */
+    } else if (!is_missing(n, presence, &now)) {
+        report(w, n, &now);
+        return;
+    } else if (n->present) {
+        if (n->missing_mono_ms == 0)
+            n->missing_mono_ms = now_ms;
+        if (now_ms - n->missing_mono_ms < WATCH_ABSENT_MS) {
+            n->due_mono_ms = n->missing_mono_ms + WATCH_ABSENT_MS;
+            return;
+        }
+        if (presence == THERE) {
+            report(w, n, &now);
+            return;
+        }
         w->cb.on_removed(n->text, w->arg);
-    forget(w, n);
-    return false;
+    }
+    if (presence == GONE || !n->present)
+        forget(w, n);
+    if (w->over_limit)
+        rescan_soon(w); /* there is room for another one */
 }
 
 static void on_due(uv_timer_t *t)
@@ -283,16 +215,20 @@ static void on_due(uv_timer_t *t)
     for (struct name *n = w->names, *next; n != NULL; n = next) {
         next = n->next;
         if (n->due_mono_ms != 0 && n->due_mono_ms <= now_ms)
-            (void)settle(w, n, now_ms);
+            settle(w, n, now_ms);
     }
     arm(w);
 }
 
 void watch_again(struct watch *w, const char *text)
 {
-    struct name *n = find_or_add(w, text);
-    if (n == NULL || w->closing)
+    if (w->closing)
         return;
+    struct name *n = name_check(text, NULL) == AIKI_OK ? find_or_add(w, text) : NULL;
+    if (n == NULL) {
+        rescan_soon(w); /* which tells why it is not looked at */
+        return;
+    }
     n->due_mono_ms = clock_mono_ms() + WATCH_QUIET_MS;
     arm(w);
 }
@@ -308,11 +244,9 @@ void watch_doubt(struct watch *w, const char *text)
 static void watch_path(struct watch *w)
 {
     int id = inotify_add_watch(w->inotify_fd, w->dir, watched_events);
-    if (id < 0 && w->watch_id >= 0)
-        log_error("intake",
-                  "cannot watch %s: %s; its plugins keep serving, looking again every "
-                  "%d ms",
-                  w->dir, strerror(errno), WATCH_ABSENT_MS);
+    w->lost = id < 0;
+    if (w->lost)
+        troubles_add_folder(&w->troubles, w->dir, "", errno);
     if (w->watch_id >= 0 && w->watch_id != id)
         (void)inotify_rm_watch(w->inotify_fd, w->watch_id); /* gone with its directory already? */
     w->watch_id = id;
@@ -336,17 +270,55 @@ static void follow_links(struct watch *w)
     links_end(&w->links, is_ours, w);
 }
 
+/* It is there, and nobody could look at it: that is told of its directory. */
+static void note_unsure(struct watch *w, const char *text, int error)
+{
+    char folder[2 * WATCH_NAME_SIZE];
+    size_t size = (size_t)(name_last_part(text) - text);
+    (void)snprintf(folder, sizeof(folder), "%.*s", size > 0 ? (int)size - 1 : 0, text);
+    troubles_add_folder(&w->troubles, w->dir, folder, error);
+}
+
+static void note_too_many(struct watch *w, const char *text)
+{
+    aiki_error err = AIKI_ERROR_INIT;
+    (void)error_code(&err, AIKI_LIMIT, "TOO_MANY_FILES",
+                     "the plugins directory holds more than WATCH_NAMES_MAX (%d) plugins, and this one was not among the "
+                     "first; remove some, or give a runtime of its own to some of them",
+                     WATCH_NAMES_MAX);
+    troubles_add(&w->troubles, text, &err);
+}
+
+/* The name it is looked at by, or NULL, and the reason is noted. */
+static struct name *name_for(struct watch *w, const char *text, struct identity *ret_now)
+{
+    aiki_error err = AIKI_ERROR_INIT;
+    if (name_check(text, &err) != AIKI_OK) {
+        troubles_add(&w->troubles, text, &err);
+        return NULL;
+    }
+    enum presence presence = look(w, text, ret_now);
+    if (presence == UNSURE)
+        note_unsure(w, text, errno);
+    struct name *n = presence == THERE ? find_or_add(w, text) : NULL;
+    if (presence == THERE && n == NULL)
+        note_too_many(w, text);
+    return n;
+}
+
 /* What a directory that was moved in brings is reported when it was quiet, like files that come. */
 static void found(struct watch *w, const char *text, bool is_new_folder)
 {
     struct identity now;
-    struct name *n = is_wanted(w, text) && look(w, text, &now) ? find_or_add(w, text) : NULL;
+    struct name *n = is_wanted(w, text) ? name_for(w, text, &now) : NULL;
     if (n == NULL)
         return;
     n->seen = true;
     if (n->due_mono_ms != 0 || (n->present && identity_equal(&n->reported, &now)))
         return;
-    if (is_new_folder && !n->present)
+    if (is_missing(n, THERE, &now))
+        n->due_mono_ms = clock_mono_ms();
+    else if (is_new_folder && !n->present)
         n->due_mono_ms = clock_mono_ms() + WATCH_QUIET_MS;
     else
         report(w, n, &now);
@@ -358,12 +330,12 @@ static void scan_entries(struct watch *w, DIR *d, const char *folder, bool is_ne
     char text[2 * WATCH_NAME_SIZE];
     struct stat s;
     for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
-        if (e->d_name[0] == '.' || !join(folder, e->d_name, text))
+        if (e->d_name[0] == '.' || !name_join(folder, e->d_name, text))
             continue;
         /* A directory that calls itself a plugin is refused as one. */
-        if (is_plugin_name(text) || !entry(w, text, &s) || !S_ISDIR(s.st_mode))
+        if (name_is_plugin(text) || !entry(w, text, &s) || !S_ISDIR(s.st_mode))
             found(w, text, is_new_folder);
-        else if (!is_ignored(w, text))
+        else if (!name_matches(w->ignore, text))
             folders_add(&w->folders, w->dir, text);
     }
 }
@@ -376,76 +348,91 @@ static void scan_folder(struct watch *w, const char *folder)
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
     if (d == NULL) {
+        if (errno != ENOENT && errno != ENOTDIR) /* else it went */
+            troubles_add_folder(&w->troubles, w->dir, folder, errno);
         cleanup_close_fd(&fd);
-        return; /* it went, or folders_add has said so */
+        return;
     }
     scan_entries(w, d, folder, w->started && !folders_had(&w->folders, folder));
     closedir(d);
 }
 
-static void on_rescan(uv_timer_t *t);
-
-/* Several events of one switch are one rescan. */
-static void rescan_soon(struct watch *w)
+static void scan_all(struct watch *w, DIR *d)
 {
-    if (uv_timer_get_due_in(&w->rescan) > WATCH_QUIET_MS)
-        uv_timer_start(&w->rescan, on_rescan, WATCH_QUIET_MS, WATCH_RESCAN_MS);
+    scan_entries(w, d, "", false);
+    for (unsigned i = 0; i < w->folders.count; i++) /* which grows meanwhile */
+        scan_folder(w, w->folders.all[i].path);
+}
+
+/* What was not seen went, or its directory could not be read. */
+static void note_unseen(struct watch *w)
+{
+    struct identity now;
+    for (struct name *n = w->names; n != NULL; n = n->next)
+        if (n->present && !n->seen && n->due_mono_ms == 0 && look(w, n->text, &now) == GONE)
+            n->due_mono_ms = clock_mono_ms();
+}
+
+static bool has_broken_link(const struct watch *w)
+{
+    for (const struct name *n = w->names; n != NULL; n = n->next)
+        if (n->present && !n->reported.leads)
+            return true;
+    return false;
 }
 
 static void scan(struct watch *w)
 {
+    w->over_limit = false;
+    troubles_begin(&w->troubles);
+    watch_path(w); /* before what it would tell of is read: what comes in between is seen twice, not never */
     DIR *d = opendir(w->dir);
-    if (d == NULL)
-        return; /* watch_path has said so */
-    for (struct name *n = w->names; n != NULL; n = n->next)
-        n->seen = false;
-    folders_begin(&w->folders);
-    scan_entries(w, d, "", false);
-    closedir(d);
-    for (unsigned i = 0; i < w->folders.count; i++) /* which grows meanwhile */
-        scan_folder(w, w->folders.all[i].path);
-    bool again = folders_end(&w->folders);
-    for (struct name *n = w->names; n != NULL; n = n->next)
-        if (n->present && !n->seen && n->due_mono_ms == 0)
-            n->due_mono_ms = clock_mono_ms();
-    follow_links(w);
+    bool again = false;
+    if (d != NULL) {
+        for (struct name *n = w->names; n != NULL; n = n->next)
+            n->seen = false;
+        folders_begin(&w->folders);
+        scan_all(w, d);
+        closedir(d);
+        again = folders_end(&w->folders);
+        note_unseen(w);
+        follow_links(w);
+    } else {
+        w->lost = true;
+        troubles_add_folder(&w->troubles, w->dir, "", errno);
+    }
+    troubles_end(&w->troubles, w->cb.on_trouble, w->arg);
     arm(w);
     if (again)
         rescan_soon(w);
+    else if (w->lost || w->folders.blind || w->links.blind || has_broken_link(w))
+        uv_timer_start(&w->rescan, on_rescan, WATCH_AGAIN_MS, WATCH_RESCAN_MS);
 }
 
 static void on_rescan(uv_timer_t *t)
 {
-    struct watch *w = container_of(t, struct watch, rescan);
-    watch_path(w);
-    scan(w);
-    if (w->watch_id < 0)
-        uv_timer_start(&w->rescan, on_rescan, WATCH_ABSENT_MS, WATCH_RESCAN_MS);
+    scan(container_of(t, struct watch, rescan));
 }
 
-/* Owner or mode changed, not the bytes: nobody is writing. Of a name in doubt it is not known what it was: it may
- * just have been mended. */
+/* Nobody is writing. Of a name in doubt it is not known what it was: it may just have been mended. */
 static bool changed_hands(struct watch *w, const char *text)
 {
     struct identity now;
     const struct name *n = find(w, text);
     if (n != NULL && n->present && n->reported.size < 0)
         return true;
-    return n != NULL && n->present && look(w, text, &now) && now.inode == n->reported.inode &&
-           now.modified.tv_sec == n->reported.modified.tv_sec &&
-           now.modified.tv_nsec == n->reported.modified.tv_nsec &&
-           (now.mode != n->reported.mode || now.owner != n->reported.owner);
+    return n != NULL && n->present && look(w, text, &now) == THERE && identity_changed_hands(&n->reported, &now);
 }
 
 static void on_name(struct watch *w, const char *text, uint32_t mask)
 {
     char plugin[WATCH_NAME_SIZE];
-    if (signed_plugin(text, plugin)) {
+    if (name_of_signed(text, plugin)) {
         if (find(w, plugin) != NULL)
             watch_again(w, plugin);
         return;
     }
-    if (!is_wanted(w, text) || ((mask & IN_CREATE) && !is_link(w, text)) ||
+    if (!is_wanted(w, text) || ((mask & IN_CREATE) && !is_complete(w, text)) ||
         ((mask & IN_ATTRIB) && !changed_hands(w, text)))
         return;
     if (is_symlink(w, text))
@@ -465,7 +452,7 @@ static bool asks_for_rescan(const struct watch *w, const struct inotify_event *e
     if (e->len == 0)
         return folder != NULL && (e->mask & (IN_MOVE_SELF | IN_DELETE_SELF | IN_ATTRIB));
     return links_match(&w->links, e->wd, e->name) ||
-           (folder != NULL && (e->mask & IN_ISDIR) && e->name[0] != '.' && !is_plugin_name(e->name));
+           (folder != NULL && (e->mask & IN_ISDIR) && e->name[0] != '.' && !name_is_plugin(e->name));
 }
 
 static void on_event(struct watch *w, const struct inotify_event *e)
@@ -478,7 +465,7 @@ static void on_event(struct watch *w, const struct inotify_event *e)
     const char *folder = folder_of(w, e->wd);
     if (asks_for_rescan(w, e, folder))
         rescan_soon(w);
-    else if (e->len > 0 && folder != NULL && join(folder, e->name, text))
+    else if (e->len > 0 && folder != NULL && name_join(folder, e->name, text))
         on_name(w, text, e->mask);
 }
 
@@ -517,6 +504,7 @@ aiki_status watch_create(struct watch **ret, uv_loop_t *loop, const char *dir,
     w->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     w->links.inotify_fd = w->folders.inotify_fd = w->inotify_fd;
     w->folders.events = watched_events;
+    w->folders.troubles = &w->troubles;
     if (w->inotify_fd < 0 || uv_poll_init(loop, &w->poll, w->inotify_fd) != 0) {
         aiki_status st = error_code(err, AIKI_LIMIT, "INOTIFY",
                                     "plugins: no inotify instance: %s; raise "
@@ -538,7 +526,6 @@ void watch_start(struct watch *w)
 {
     uv_poll_start(&w->poll, UV_READABLE, on_readable);
     uv_timer_start(&w->rescan, on_rescan, WATCH_RESCAN_MS, WATCH_RESCAN_MS);
-    watch_path(w); /* before the scan: what comes in between is seen twice, not never */
     scan(w);
     w->started = true;
 }

@@ -4,10 +4,12 @@
  * step next tells them apart. What it waits for gets an outcome: the one on record, else that of the
  * recorded step in whose place it most likely is, else success with nothing.
  *
+ * Where the record fits, the same tells which steps the code will ask for: replay_look_on.
+ *
  *   DIVERGED --replay_look_ahead--> RESUME, RESUME... --all that is on record was asked for--> DIVERGED
  *                                      +-- the function returns, or AHEAD_INVENTED_MAX
  *
- * Nothing of this is executed or recorded: the run never becomes live.
+ * Nothing of this is executed or recorded: the run never becomes live, or nothing of that begins.
  */
 #include "replay/diverge.h"
 
@@ -32,7 +34,7 @@ void ahead_invent(struct replay *r, struct step *s)
 {
     const struct step *like = s->on_record ? NULL : stand_in(r, s);
 
-    if (!s->done_on_record) {
+    if (!s->done_on_record && !s->kept) {
         s->outcome = like != NULL ? like->outcome : OUTCOME_OK;
         s->value = like != NULL ? like->value : (aiki_view){NULL, 0};
         s->error = like != NULL ? like->error : (aiki_view){NULL, 0};
@@ -63,6 +65,22 @@ bool replay_look_ahead(struct replay *r)
     return true;
 }
 
+bool replay_look_on(struct replay *r)
+{
+    if (!r->live || r->ahead.on || r->journal.cancel_requested)
+        return false;
+    r->ahead.on = r->ahead.past = true;
+    return true;
+}
+
+/* A side value that the code waits to capture. */
+static struct step *uncaptured(const struct replay *r)
+{
+    struct step *s = r->future_count > 0 ? r->futures[r->future_count - 1] : NULL;
+
+    return s != NULL && s->kind == STEP_SIDE && s->phase != PHASE_SHOWN ? s : NULL;
+}
+
 void replay_code_ended(struct replay *r, bool well)
 {
     r->ahead.end = well || !r->ahead.on ? AHEAD_RETURNED : AHEAD_ASTRAY;
@@ -71,15 +89,16 @@ void replay_code_ended(struct replay *r, bool well)
 enum replay_verdict ahead_next(struct replay *r)
 {
     bool waits = r->missing > 0 || r->for_live;
+    struct step *side = uncaptured(r);
 
-    if (waits && r->uncalled == 0)
+    if (waits && r->uncalled == 0 && !r->ahead.past)
         return REPLAY_DIVERGED;
     if (r->ahead.invented >= AHEAD_INVENTED_MAX)
         r->ahead.end = AHEAD_ASTRAY;
     if (r->ahead.end != AHEAD_GOES_ON)
         return REPLAY_DIVERGED;
-    if (r->for_live)
-        ahead_invent(r, r->futures[r->future_count - 1]);
+    if (side != NULL)
+        ahead_invent(r, side);
     for (uint32_t i = 0; i < r->awaited_count && r->missing > 0; i++) {
         struct step *s = replay_future(r, r->awaited[i]);
         if (s->phase != PHASE_SHOWN)

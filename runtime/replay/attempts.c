@@ -187,6 +187,11 @@ bool attempt_begin_call(struct replay *r, struct step *s)
         fail_unknown(r, s);
         return true;
     }
+    if (s->undefined) {
+        r->lacks_task = true;
+        live_push(&r->held, s, PHASE_HELD);
+        return true;
+    }
     if (replay_is_spent(r, s))
         s->barred = true;
     else if (s->attempt > 0)
@@ -211,7 +216,7 @@ static void record_beat(struct replay *r, struct step *s, uint64_t attempt, aiki
 
 bool attempt_may_start(struct replay *r, struct step *s)
 {
-    if (s->lingering)
+    if (s->lingering || (s->undefined && !BUG(undefined_begun)))
         return false;
     if (!s->policy->at_most_once || s->barred || s->begun_attempt > s->attempt)
         return true;

@@ -111,9 +111,14 @@ bool cancel_may_be_seen(const struct replay *r)
     return r->missing > 0 && r->protections == 0;
 }
 
+bool cancel_is_coming(const struct replay *r)
+{
+    return r->journal.cancel_requested && !r->cancel_seen && r->protections == 0;
+}
+
 bool cancel_is_due(const struct replay *r)
 {
-    return r->journal.cancel_requested && !r->cancel_seen && cancel_may_be_seen(r);
+    return r->missing > 0 && cancel_is_coming(r);
 }
 
 void cancel_see(struct replay *r)

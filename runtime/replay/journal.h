@@ -95,7 +95,7 @@ struct step {
     /* attempts */
     uint64_t attempt; /* failed ones on record */
     uint64_t begun_attempt; /* the last one that was recorded before it began, or while it went on */
-    bool barred;            /* see struct step_call */
+    bool barred, undefined; /* see struct step_call */
     bool lingering;         /* an attempt that has failed by a timeout has not returned yet */
     int64_t called_at_ms;   /* 0 = not known to be called */
     struct timing *timing;  /* NULL: no timeouts, no heartbeats */

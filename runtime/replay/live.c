@@ -345,14 +345,24 @@ static bool keep_ready(struct replay *r)
     return true;
 }
 
-/* Nothing begins while the run is paused; what is under way ends and is recorded. Once the code's wait
- * is over it is shown nothing more: it does not go on, and a replay would not show it there either. */
-static enum replay_verdict paused_next(struct replay *r)
+struct step *replay_undefined(const struct replay *r)
+{
+    if (!r->lacks_task || cancel_is_coming(r) || BUG(undefined_begun))
+        return NULL;
+    struct step *s = r->held.first;
+    while (s != NULL && (!s->undefined || s->phase != PHASE_HELD))
+        s = s->next;
+    return s;
+}
+
+/* Nothing begins, and what is under way ends and is recorded. Once the code's wait is over it is shown nothing
+ * more: it does not go on, and a replay would not show it there either. True: nothing is under way any more. */
+static bool come_to_rest(struct replay *r)
 {
     while (r->missing > 0 && r->ready.first != NULL &&
            r->events.size_bytes < REPLAY_UNSENT_BYTES_MAX)
         show_ready(r);
-    return keep_ready(r) && r->running == 0 ? REPLAY_PAUSED : REPLAY_IDLE;
+    return keep_ready(r) && r->running == 0;
 }
 
 enum replay_verdict live_next(struct replay *r, struct step **ret_step)
@@ -365,7 +375,10 @@ enum replay_verdict live_next(struct replay *r, struct step **ret_step)
     if (attempt_is_overdue(r, ret_step))
         return REPLAY_OVERDUE;
     if (is_paused(r))
-        return paused_next(r);
+        return come_to_rest(r) ? REPLAY_PAUSED : REPLAY_IDLE;
+    *ret_step = replay_undefined(r);
+    if (*ret_step != NULL)
+        return come_to_rest(r) ? REPLAY_UNDEFINED : REPLAY_IDLE;
     for (;;) {
         if (r->missing == 0) {
             replay_end_wait(r);
@@ -393,7 +406,9 @@ int64_t replay_wake_at_ms(const struct replay *r)
     bool attempts_first = r->check_at_ms != 0 &&
                           (r->wake_at_ms == 0 || r->check_at_ms < r->wake_at_ms);
 
-    return attempts_first ? r->check_at_ms : is_paused(r) ? 0 : r->wake_at_ms;
+    if (attempts_first)
+        return r->check_at_ms;
+    return is_paused(r) || replay_undefined(r) != NULL ? 0 : r->wake_at_ms;
 }
 
 /* ---- arrivals ---------------------------------------------------------------------------- */

@@ -46,6 +46,8 @@ void cancel_purge(struct replay *r);
 /* The code waits where it may learn that the run is to end; and should, by now. */
 bool cancel_may_be_seen(const struct replay *r);
 bool cancel_is_due(const struct replay *r);
+/* It will, where it waits next. */
+bool cancel_is_coming(const struct replay *r);
 /* It learns it: its wait is over. */
 void cancel_see(struct replay *r);
 

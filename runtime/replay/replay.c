@@ -153,6 +153,7 @@ static aiki_status take_step(struct replay *r, const struct step_call *call,
     s->policy = call->policy != NULL ? call->policy : &default_policy;
     s->task = call->task;
     s->barred = call->barred;
+    s->undefined = call->undefined;
     s->expects = call->expects;
     s->barrier = r->events_seen;
     s->shielded = r->protections > 0;
@@ -216,7 +217,7 @@ aiki_status replay_call(struct replay *r, const struct step_call *call, struct s
         ahead_invent(r, s);
     bool was_live = r->live;
     settle(r);
-    if (was_live && s->phase == PHASE_NEW)
+    if (was_live && !r->ahead.on && s->phase == PHASE_NEW)
         live_start(r, s);
     return AIKI_OK;
 }
@@ -281,7 +282,7 @@ bool replay_has_room(struct replay *r)
 bool replay_side_ready(struct replay *r)
 {
     r->for_live = !r->live;
-    return !r->for_live && replay_has_room(r);
+    return !r->for_live && replay_undefined(r) == NULL && replay_has_room(r);
 }
 
 aiki_status replay_side(struct replay *r, struct step *s, aiki_view value, aiki_view error)

@@ -40,6 +40,7 @@ enum replay_verdict {
     REPLAY_START,   /* run attempt step->attempt + 1 of the task step */
     REPLAY_PAUSED,  /* nothing is under way and nothing may begin: give the run back */
     REPLAY_OVERDUE, /* a timeout of the attempt may have passed: call replay_attempt_overdue */
+    REPLAY_UNDEFINED, /* the code asks for a task that this build does not define; nothing is under way */
     REPLAY_DIVERGED /* nothing new was executed; see replay_explain */
 };
 
@@ -74,8 +75,8 @@ struct replay {
     uint32_t next_delivery;
     uint64_t uncalled; /* steps on record the code has to ask for and has not */
     struct step *disputed; /* recorded with an outcome, which the code now does without */
-    struct { /* behind a divergence, in a gate */
-        bool on;
+    struct { /* in a gate, behind a divergence, or behind all that is on record */
+        bool on, past;
         uint8_t end;       /* AHEAD_* */
         uint32_t from;     /* futures there were when it diverged */
         uint32_t invented; /* outcomes that were made up */
@@ -99,6 +100,7 @@ struct replay {
     int64_t start_to_close_ms; /* the owner's to fill in: of tasks that have none of their own; 0 = none */
     bool waiting_dirty;   /* look at the waiting steps whatever the time */
     bool queues_dirty;    /* cancelled steps stand in them */
+    bool lacks_task;      /* an undefined step was to begin; it may have been cancelled since */
     int64_t wake_at_ms;   /* earliest due time of the waiting steps; 0 = none */
     /* events */
     aiki_writer events; /* not yet sent */
@@ -126,6 +128,7 @@ struct step_call {
     const struct task_policy *policy; /* task; borrowed as long as the replay, NULL: all defaults */
     const void *task;
     bool barred;         /* task: not to begin here. It is not announced; asked to begin it, the owner leaves it */
+    bool undefined;      /* task: nobody here can execute it. Once it is to begin the code does not go on */
     const void *expects; /* signal: what judge is to look for; NULL = any payload */
 };
 /* AIKI_OK: *ret is the step, its future numbered. AIKI_CORRUPT (input is not msgpack),
@@ -155,6 +158,9 @@ aiki_status replay_side(struct replay *r, struct step *s, aiki_view value, aiki_
 /* Record, once, that a value of s (NULL: of the run itself) does not fit its schema and passed:
  * WARNED_*, error map. */
 void replay_warn(struct replay *r, struct step *s, uint64_t what, aiki_view error);
+/* The step of an undefined task that is to begin; NULL: there is none. The code must not go on, and nothing more
+ * begins. Code that is about to learn that the run is to end may go on: the step ends with that. */
+struct step *replay_undefined(const struct replay *r);
 /* Whether the code may return: false is a divergence. */
 bool replay_may_return(struct replay *r);
 
@@ -228,6 +234,9 @@ void replay_write_waits(const struct replay *r, aiki_writer *w);
  * can tell what was changed. Nothing is executed or recorded any more; replay_next answers REPLAY_RESUME,
  * and REPLAY_DIVERGED at the end. False: there is nothing more to be seen. */
 bool replay_look_ahead(struct replay *r);
+/* In a gate, once the run is live: the code goes on with outcomes that are made up, so that one sees which steps it
+ * will ask for. As above, and REPLAY_DIVERGED at the end says nothing. False: it would not go on like that. */
+bool replay_look_on(struct replay *r);
 /* The code has returned what it does not fit; or cannot go on. well: with success. Before replay_explain. */
 void replay_code_ended(struct replay *r, bool well);
 /* Fill *err (code NONDETERMINISM, details in the replay's memory): the recorded and the new step

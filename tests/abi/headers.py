@@ -25,6 +25,21 @@ aiki_status run_it(aiki_run *run, const struct %s *in, struct mine *out, aiki_er
 }
 """
 
+# Whatever may be left out is NULL or empty, with all warnings on.
+NOTHING_GIVEN = """
+#include <aiki/plugin.h>
+aiki_status run_it(aiki_run *run, aiki_view input);
+aiki_status run_it(aiki_run *run, aiki_view input)
+{
+    aiki_future future;
+    AIKI_TRY(aiki_task(run, "task", input, NULL, NULL));
+    AIKI_TRY(aiki_child_start(run, "workflow", NULL, input, NULL, &future, NULL));
+    AIKI_TRY(aiki_await(run, future, NULL, NULL));
+    AIKI_TRY(aiki_child(run, "workflow", NULL, input, NULL, NULL));
+    return aiki_child_detach(run, "workflow", NULL, input, NULL, NULL, NULL);
+}
+"""
+
 
 def standards(compiler):
     cpp = compiler.endswith("++")
@@ -56,6 +71,7 @@ def main(compiler, root):
         complaints += [complaint(compiler, root, standard, language, str(s)) for s in samples]
         complaints.append(complaint(compiler, root, standard, language, None,
                                     WRONG_STRUCT % ("mine", "mine")))
+        complaints.append(complaint(compiler, root, standard, language, None, NOTHING_GIVEN))
         if not complaint(compiler, root, standard, language, None,
                          WRONG_STRUCT % ("theirs", "theirs"), warnings=[]):
             complaints.append(f"{compiler} -std={standard}: a call with the wrong struct compiled")

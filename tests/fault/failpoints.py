@@ -9,11 +9,12 @@ import pytest
 
 import chain
 from harness import PATIENCE_S, HttpError, Ledger, until
-from points import GATES, MOVES, ON_DEMAND, POINTS, QUARANTINES, RECYCLING, SIGNED, owner_of
+from points import GATES, MOVES, ON_DEMAND, POINTS, QUARANTINES, RECYCLING, SIGNED, STARTS, UNDEFINED, owner_of
 
 
 @pytest.mark.parametrize("nth", [1, 4])
-@pytest.mark.parametrize("point", [p for p in POINTS if p not in MOVES + GATES + QUARANTINES + RECYCLING + SIGNED + ON_DEMAND])
+@pytest.mark.parametrize("point", [p for p in POINTS if p not in
+                                   MOVES + GATES + QUARANTINES + RECYCLING + SIGNED + ON_DEMAND + STARTS + UNDEFINED])
 def test_killed_at(stacks, point, nth):
     fault = {"AIKI_FAULT": f"{point}=kill@{nth}"}
     who = owner_of(point)

@@ -3,11 +3,11 @@ import pytest
 
 import chain
 from harness import Ledger, until
-from points import ON_DEMAND, POINTS, RECYCLING, owner_of
+from points import ON_DEMAND, POINTS, RECYCLING, UNDEFINED, owner_of
 
 RUNS, STEPS = 4, 12
 # Passed by every process that executes something, worn or new.
-CHILD = [p for p in POINTS if owner_of(p) == "child" and p not in RECYCLING + ON_DEMAND and p != "child.unfit.sent"]
+CHILD = [p for p in POINTS if owner_of(p) == "child" and p not in RECYCLING + ON_DEMAND + UNDEFINED + ["child.unfit.sent"]]
 
 
 def start(s, key):

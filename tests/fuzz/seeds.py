@@ -83,29 +83,36 @@ TARGETS = ["/v1/runs/01JD6T3BV2041061050R3GG28A/history?after=10&limit=5", "/a%2
 WORDS = ["--lease-ms\n70\nrest", "--verbose\n--\n--listen", "--lease-ms=-6", "--nothing", "--listen", "-x"]
 
 
-def elf():
+WRITTEN = 1 << 40
+
+
+def elf(packed=()):
     """The smallest shared object that the intake takes: one segment, a stack that is none, a dynamic table,
-    strings, one symbol and its hash table, two sections."""
+    strings, one symbol and its hash table, two sections. packed: words of a table of packed relocations (RELR); its
+    segment may be written to then, and an address in it begins at WRITTEN."""
     machine = {"x86_64": 62, "aarch64": 183}[platform.machine()]
     dynamic_at, strings, symbol = 64 + 3 * 56, b"\0libc.so.6\0", bytes(24)
-    dynamic_bytes = 6 * 16
+    dynamic_bytes = (9 if packed else 6) * 16
     strings_at = dynamic_at + dynamic_bytes
     symbols_at = strings_at + 16
     hash_at = symbols_at + len(symbol)
     hashes = struct.pack("<IIII", 1, 1, 0, 0)
-    sections_at = hash_at + len(hashes)
+    packed_at = hash_at + len(hashes)
+    words = b"".join(struct.pack("<Q", symbols_at + word - WRITTEN if word >= WRITTEN else word) for word in packed)
+    sections_at = packed_at + len(words)
     size = sections_at + 3 * 64
     dynamic = b"".join(struct.pack("<QQ", *pair) for pair in [
-        (1, 1), (4, hash_at), (5, strings_at), (10, len(strings)), (6, symbols_at), (0, 0)])
+        (1, 1), (4, hash_at), (5, strings_at), (10, len(strings)), (6, symbols_at),
+        *([(36, packed_at), (35, len(words)), (37, 8)] if packed else []), (0, 0)])
     header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack(
         "<HHIQQQIHHHHHH", 3, machine, 1, 0, 64, sections_at, 0, 64, 56, 3, 64, 3, 0)
-    segments = (struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, size, size, 4096) +
+    segments = (struct.pack("<IIQQQQQQ", 1, 6 if packed else 5, 0, 0, 0, size, size, 4096) +
                 struct.pack("<IIQQQQQQ", 2, 6, dynamic_at, dynamic_at, dynamic_at, dynamic_bytes, dynamic_bytes, 8) +
                 struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16))
     section = "<IIQQQQIIQQ"
     sections = bytes(64) + struct.pack(section, 0, 6, 3, dynamic_at, dynamic_at, dynamic_bytes, 2, 0, 8, 16) + \
         struct.pack(section, 0, 3, 0, strings_at, strings_at, len(strings), 0, 0, 1, 0)
-    return header + segments + dynamic + strings.ljust(16, b"\0") + symbol + hashes + sections
+    return header + segments + dynamic + strings.ljust(16, b"\0") + symbol + hashes + words + sections
 
 
 def text_reply(text):
@@ -169,6 +176,10 @@ def seeds(golden_path):
         yield "config", f"words{index}", b"\x01" + text.encode()
     yield "elf", "sound", elf()
     yield "elf", "cut", elf()[:-40]
+    yield "elf", "packed", elf([WRITTEN, 3])
+    yield "elf", "packed_maps", elf([WRITTEN, 3, 1, WRITTEN + 16, 1])
+    yield "elf", "packed_code", elf([8, (1 << 64) - 1])
+    yield "elf", "packed_endless", elf([WRITTEN] + 64 * [(1 << 64) - 1])
     yield "elf", "text", b"#!/bin/sh\n"
     for index, text in enumerate(TARGETS):
         yield "target", f"text{index}", text.encode()

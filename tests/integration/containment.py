@@ -1,4 +1,7 @@
 """Plugin code that takes its process down: who is charged, what the history says, what becomes of it."""
+import re
+import signal
+
 import pytest
 
 from harness import UNADORNED, end, plugin, until
@@ -35,7 +38,8 @@ WAYS = {"null": ("CRASH_SIGNAL", "signal 11"), "segv": ("CRASH_SIGNAL", "signal 
         "instruction": ("CRASH_SIGNAL", "signal 4"), "abort": ("CRASH_SIGNAL", "signal 6"),
         "stack": ("CRASH_STACK_OVERFLOW", "stack"), "exit": ("CRASH_EXIT", "exit code 0"),
         "_exit": ("CRASH_EXIT", "exit code 3"), "quick_exit": ("CRASH_EXIT", "exit code 4"),
-        "handlers": ("CRASH_SIGNAL", "signal 11"), "heap": ("CRASH_SIGNAL", "signal 6")}
+        "handlers": ("CRASH_SIGNAL", "signal 11"), "heap": ("CRASH_SIGNAL", "signal 6"),
+        "memory": ("CRASH_SIGNAL", "signal 6 (Aborted); out of memory")}
 
 
 @pytest.mark.parametrize("where", ["task", "workflow"])
@@ -48,6 +52,7 @@ def test_every_end_of_a_process_is_on_record_with_its_cause(stacks, where):
         error = event["error"]
         assert error["code"] == code and words in error["message"], (how, error)
         assert error["category"] == "plugin" and event["charged"], (how, event)
+        assert ("out of memory" in error["message"]) == (how == "memory"), error
         assert event["step"] == where and event["name"] == "crash", (how, event)
         assert event["build"] == s.get("/v1/plugins")["plugins"][0]["build"], (how, event)
         done = [e for e in s.history(run) if e["kind"] == "step_done"]
@@ -121,13 +126,13 @@ def test_a_process_killed_around_several_charges_none_and_finds_the_one(stacks):
     assert ", alone" in s.runtime.log.read_text()
 
 
-@pytest.mark.parametrize("by", ["the kernel", "somebody"])
+@pytest.mark.parametrize("by", ["the kernel", "somebody", "somebody who stops it"])
 def test_a_kill_for_want_of_memory_is_told_from_any_other(stacks, tmp_path, by):
     count, begun = tmp_path / "count", tmp_path / "begun"
     kills, executions = 0, 0
     count.write_text("oom 0\noom_kill 0\n")
     s = stacks(plugins=["crash"], server_args=["--quarantine-crashes", "4", "--crash-hold-ms", "0"],
-               runtime_args=["--oom-events", str(count)])
+               runtime_args=["--oom-events", str(count), "--stopped-ms", "300"])
     runs = [crash(s, "none", ms=60000, name=f"slow{i}", begun=str(begun)) for i in range(2)]
 
     def both_execute():
@@ -142,7 +147,7 @@ def test_a_kill_for_want_of_memory_is_told_from_any_other(stacks, tmp_path, by):
             aside = tmp_path / "aside"  # nobody reads half of the kernel's file
             aside.write_text(f"oom 9\noom_kill {(kills := kills + 1)}\n")
             aside.rename(count)
-        assert end(pid)
+        assert end(pid, signal.SIGSTOP if by == "somebody who stops it" else signal.SIGKILL)
 
     for death in range(4):
         until(both_execute, "both execute")
@@ -155,9 +160,9 @@ def test_a_kill_for_want_of_memory_is_told_from_any_other(stacks, tmp_path, by):
         until(lambda: sum(len(crashed(s, run)) for run in runs) == executions, "both are given back")
         if by == "the kernel" and death == 2:
             break
-    code = "CRASH_NO_MEMORY" if by == "the kernel" else "CRASH_KILLED"
+    code = {"the kernel": "CRASH_NO_MEMORY", "somebody": "CRASH_KILLED"}.get(by, "CRASH_STOPPED")
     assert {e["error"]["code"] for run in runs for e in crashed(s, run)} == {code}
-    if by == "somebody":
+    if by != "the kernel":
         assert [s.outcome(run)["error"]["code"] for run in runs] == ["STEP_CRASHED"] * 2, "its own budget"
         assert len(charged()) == 6 and quarantined(s) == []
         return
@@ -188,6 +193,20 @@ def test_a_suspect_that_is_none_goes_on_unharmed_alone(stacks):
         assert [(e["error"]["code"], e["charged"]) for e in ends] == [("CRASH_KILLED", False)], ends
         assert [e["attempt"] for e in s.history(run) if e["kind"] == "step_done"] == [1]
     until(lambda: len(s.runtime.children()) == 1, "the processes for one run have ended")
+
+
+def test_a_thread_that_dies_when_nothing_is_executed_costs_nobody_anything(stacks):
+    s = stacks(plugins=["crash"], child_idle="always")
+    marks = s.directory / "marks-later-task"
+    assert s.result(crash(s, "later")) == {"crashes": 0}
+    before = s.runtime.children()
+    marks.touch()
+    until(lambda: len(now := s.runtime.children()) == 1 and now != before, "another process is there")
+    assert s.result(crash(s, "none")) == {"crashes": 1}
+    told = (r"no code of a run was executed just then; a thread that plugin code had started ended the process "
+            r"by signal 11 at die_(when_told|by_null)\+0x")
+    until(lambda: re.search(told, s.runtime.log.read_text()), "the log says so")
+    assert all(crashed(s, run["id"]) == [] for run in s.get("/v1/runs")["runs"])
 
 
 def shared_process(s):

@@ -9,7 +9,10 @@ BODY = {
     "now": 'TASK("a"); TASK("b"); WAIT("go"); TASK("c");',
     "append": 'TASK("a"); TASK("b"); WAIT("go"); TASK("c"); TASK("d");',
     "reorder": 'TASK("b"); TASK("a"); WAIT("go"); TASK("c");',
+    "wait-alone": 'TASK("a"); TASK("b"); WAIT("go");',
     "insert": 'TASK("a"); TASK("x"); TASK("b"); WAIT("go"); TASK("c");',
+    "stuck": 'extern int pause(void); TASK("a"); for (;;) (void)pause();',
+    "exits": 'extern void _exit(int) __attribute__((noreturn)); TASK("a"); _exit(75);',
 }
 
 
@@ -18,13 +21,13 @@ def world(stacks, tmp_path):
     """A run of "now" that waits; what a recipe does with files."""
     s = stacks(runtime_args=["--gate", "safe,strict.so=strict"])
 
-    def file(body, version="1.0.0", also=""):
+    def file(body, version="1.0.0", also="", tasks="PAIR_TASKS()"):
         workflows = f'AIKI_WORKFLOW("pair", "{version}", work)' + (', AIKI_WORKFLOW("pair", "1.0.0", former)' if also else "")
         source = tmp_path / "recipe.c"
         source.write_text(f"""#include "pair.h"
 {f'PAIR_FUNCTION(former, {BODY[also]})' if also else ''}
 PAIR_FUNCTION(work, {BODY[body]})
-AIKI_PLUGIN("pair", "{version}", AIKI_WORKFLOWS({workflows}), PAIR_TASKS());
+AIKI_PLUGIN("pair", "{version}", AIKI_WORKFLOWS({workflows}), {tasks});
 """)
         target = tmp_path / f"{body}-{version}-{also}.so"
         subprocess.run(["cc", "-shared", "-fPIC", "-fvisibility=hidden", f"-I{ROOT}/abi/include", f"-I{BUILD}/abi/include",
@@ -66,6 +69,21 @@ def test_safe_changes(world, recipe, answer):
     assert end(world, run) == answer
 
 
+def test_a_task_that_is_gone_and_still_called_is_seen_before(world):
+    """What the code will ask for stands in no record yet."""
+    deploy(world, "strict", world.file("now"))
+    run = waiting_run(world)
+    gone = world.file("now", tasks='AIKI_TASKS(AIKI_TASK("a", echo), AIKI_TASK("b", echo))')
+    told = world.aiki("plugins", "gate", gone, check=False)
+    assert told.returncode == 5 and "TASK_UNKNOWN" in told.stdout, told
+    assert "has no task c; the code calls it behind signal go, as far as made-up results show" in told.stdout, told
+    world.drop("strict", gone)
+    until(lambda: "refused" in dict(states(world)), "it is refused")
+    unused = world.file("wait-alone", tasks='AIKI_TASKS(AIKI_TASK("a", echo), AIKI_TASK("b", echo))')
+    assert world.aiki("plugins", "gate", unused).returncode == 0, "nothing calls it any more"
+    assert end(world, run) == "ab-c"
+
+
 def test_an_unsafe_insert_is_refused(world):
     deploy(world, "strict", world.file("now"))
     run = waiting_run(world)
@@ -78,6 +96,16 @@ def test_an_unsafe_insert_is_refused(world):
     (world.plugins / "strict.so").touch()
     deploy(world, "strict", world.file("insert", version="1.0.1"))
     assert end(world, waiting_run(world)) == "axb-c"
+
+
+@pytest.mark.parametrize("body, said", [("stuck", "GATE_STUCK: it takes longer than"),
+                                        ("exits", "GATE_CRASHED: its process exited with code 75")])
+def test_the_gate_before_deployment_names_what_never_comes_back(world, body, said):
+    deploy(world, "pair", world.file("now"))
+    run = waiting_run(world)
+    done = world.aiki("plugins", "gate", world.file(body), check=False)
+    assert done.returncode == 1 and said in done.stdout, done
+    assert world.state(run) == "awaiting_signal"
 
 
 @pytest.mark.parametrize("server, said", [("nonsense", 'address "nonsense"'), ("tls:127.0.0.1:1", "/nowhere/ca.pem")])

@@ -53,6 +53,16 @@ def said(recorded, asked, cause):
     return text + REMEDY if len(text + REMEDY) < MESSAGE_BYTES else text
 
 
+WITHOUT_C = 'AIKI_TASKS(AIKI_TASK("a", echo), AIKI_TASK("b", echo), AIKI_TASK("d", echo))'
+LATER = 'TASK("a"); TASK("b"); WAIT("go"); TASK("d"); NAP("nap", 1); SIDE("s"); TASK("c");'
+BRANCH = 'bool e = false; AIKI_TRY(pair_echoed(&p, "a", "1", &e)); TASK("b"); WAIT("go"); if (e) TASK("c");'
+UNSEEN = 'bool e = false; TASK("a"); TASK("b"); WAIT("go"); AIKI_TRY(pair_echoed(&p, "d", "2", &e)); if (e) TASK("c");'
+
+
+def gone(name, behind="", cause=None):
+    return f"has no task {name}; {cause or 'the code calls it' + behind}"
+
+
 PAIRS = [
     # what moves
     Pair("same-code", OLD, MOVES, "ab-c"),
@@ -199,6 +209,27 @@ AIKI_RECORD(strict, STRICT);""",
 AIKI_RECORD(strict, STRICT);""",
          tasks="""AIKI_TASKS(AIKI_TASK("a", echo, AIKI_OUTPUT(strict)), AIKI_TASK("b", echo),
                              AIKI_TASK("c", echo))"""),
+    # What the new table lacks, and old ones had: whether it will be called.
+    Pair("task-gone-and-called", OLD, STAYS, STAYED, gone("c", " behind signal go, as far as made-up results show"),
+         tasks=WITHOUT_C),
+    Pair("task-gone-called-at-once", 'aiki_future f; TASK("a"); TASK("b"); BEGIN("c", f); WAIT("go"); JOIN(f);', STAYS, STAYED,
+         gone("c", cause="serve a build that has it, and the run goes on"), tasks=WITHOUT_C),
+    Pair("task-gone-called-later", LATER, STAYS, "ab-dc", gone("c", " behind side s, as far as made-up results show"),
+         old=LATER, tasks=WITHOUT_C),
+    Pair("task-gone-in-a-branch-taken", BRANCH, STAYS, STAYED,
+         gone("c", " behind signal go, as far as made-up results show"), old=BRANCH, tasks=WITHOUT_C),
+    # Only what the task really answers leads to the call: then the run stays nevertheless.
+    Pair("task-gone-in-a-branch-not-seen", UNSEEN, MOVES, "ab-dc", old=UNSEEN, tasks=WITHOUT_C),
+    Pair("task-gone-and-not-called", 'TASK("a"); TASK("b"); WAIT("go"); TASK("d");', MOVES, "ab-d", tasks=WITHOUT_C),
+    Pair("task-renamed-in-both", 'TASK("a"); TASK("b"); WAIT("go"); TASK("e");', MOVES, "ab-e",
+         tasks=WITHOUT_C.replace('"d"', '"e"')),
+    Pair("task-gone-from-the-record", 'TASK("a"); TASK("b"); WAIT("go"); TASK("d");', MOVES, "ab-d",
+         tasks=WITHOUT_C.replace('AIKI_TASK("a", echo), ', '')),
+    Pair("task-gone-crashes-looking-on", 'TASK("a"); TASK("b"); WAIT("go"); TASK_ECHOED("d", "2", __builtin_trap()); TASK("c");',
+         MOVES, "ab-dc", old='TASK("a"); TASK("b"); WAIT("go"); TASK_OF("d", "2"); TASK("c");', tasks=WITHOUT_C),
+    Pair("task-gone-loops-looking-on", 'TASK("a"); TASK("b"); WAIT("go");'
+         'TASK_ECHOED("d", "2", for (volatile int i = 0; i == 0;) {}); TASK("c");',
+         MOVES, "ab-dc", old='TASK("a"); TASK("b"); WAIT("go"); TASK_OF("d", "2"); TASK("c");', tasks=WITHOUT_C),
     # what cannot be asked, or must not serve
     Pair("version-gone", 'TASK("x");', None, STAYED, workflows='AIKI_WORKFLOW("NAME", "2.0.0", work)'),
     Pair("crashes-in-replay", 'TASK("a"); TASK("b"); __builtin_trap(); WAIT("go");', REFUSED, STAYED,
@@ -295,7 +326,11 @@ def test_verdict(world, pair):
     for finding in report["findings"]:
         assert finding["run"] == world.runs[pair.name] and finding["workflow"] == pair.name
         message = finding["error"]["message"]
-        assert message == pair.said if pair.verdict == STAYS else pair.said in message, finding
+        if pair.verdict == STAYS and pair.said.startswith("has no task"):
+            assert message == f"build {plugin['build'][:12]} of plugin {pair.name[:40]} {pair.said}", finding
+            assert finding["error"]["code"] == "TASK_UNKNOWN"
+        else:
+            assert message == pair.said if pair.verdict == STAYS else pair.said in message, finding
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda p: p.name)

@@ -1,6 +1,7 @@
 """Plugin code that blocks, forks, becomes another program, leaves things behind, jumps and throws: what it
 costs is its own attempt or its process, never the host, and never a run that only was there.
 """
+import os
 import pathlib
 
 import pytest
@@ -112,10 +113,27 @@ def test_a_thread_that_asks_to_be_traced_costs_its_process_which_ends(served, wh
     check_healthy(s, healthy(s))
 
 
-@pytest.mark.heavy
-def test_a_process_that_is_stopped_is_ended_and_its_runs_go_on(served):
-    """PROC_STOPPED_MS later. Its own limits of time stand still with it."""
+@pytest.mark.parametrize("where", ["task", "workflow"])
+def test_signals_of_plugin_code_do_not_reach_the_runtime(served, where):
     s = served
+    before = s.runtime.children()
+    run = misuse(s, "signals", where)
+    assert s.result(run) == {"attempt": 1} and of_kind(s, run, "crashed") == []
+    assert s.runtime.alive() and s.runtime.children() == before
+    refusals = [line for line in s.runtime.log.read_text().splitlines() if "is refused: that would reach the runtime" in line]
+    assert len(refusals) == 4 and all(run in line for line in refusals), refusals
+    assert s.result(misuse(s, "own_signals", where)) == {"attempt": 1}
+    assert s.runtime.children() == before
+    check_healthy(s, healthy(s))
+
+
+def test_no_terminal_of_the_runtime_is_that_of_plugins(served):
+    assert {os.getsid(pid) for pid in served.runtime.children()} == set(served.runtime.children())
+
+
+def test_a_process_that_is_stopped_is_ended_and_its_runs_go_on(stacks):
+    """Its own limits of time stand still with it."""
+    s = stacks(plugins=["misuse", "hello"], runtime_args=["--stopped-ms", "500"])
     run = misuse(s, "stop")
     others = healthy(s)
     assert s.outcome(run, PATIENCE_S)["state"] == "completed"
@@ -124,17 +142,47 @@ def test_a_process_that_is_stopped_is_ended_and_its_runs_go_on(served):
     check_healthy(s, others)
 
 
+@pytest.mark.parametrize("how", ["stop", "execve"])
+def test_what_happens_beside_a_thread_that_is_traced_is_no_end_without_end(stacks, how):
+    """Stopped, the others stand still and the kernel tells nobody. To become another program is to wait for its end."""
+    s = stacks(plugins=["misuse", "hello"], runtime_args=["--stopped-ms", "500"])
+    runs = [misuse(s, "traced"), misuse(s, how)]
+    for run in runs:
+        assert s.outcome(run, PATIENCE_S)["state"] == "completed"
+    check_healthy(s, healthy(s))
+
+
 @pytest.mark.parametrize("where", ["task", "workflow"])
 def test_who_writes_over_the_page_of_blame_is_found_by_being_alone(served, where):
-    """Each time it is executed. It comes to an end, and nobody else is charged."""
+    """Each time it is executed. Alone it is hit where it does so, and nobody else is charged."""
     s = served
     run = misuse(s, "wipe", where)
     others = healthy(s)
     until(lambda: s.state(run) == "blocked", "its budget is spent")
-    assert s.run(run)["error"]["code"] == "WORKFLOW_CRASHED"
+    assert s.run(run)["error"]["code"] == {"task": "TASK_CRASHED", "workflow": "WORKFLOW_CRASHED"}[where]
+    unsure = [e for e in of_kind(s, run, "crashed") if not e["charged"]]
+    assert [(e["error"]["code"], e["step"], e["name"]) for e in unsure] == [("CRASH_UNTOLD", "unknown", "?")], unsure
     charged = [e for e in of_kind(s, run, "crashed") if e["charged"]]
     assert len(charged) == 3 and {e["error"]["code"] for e in charged} == {"CRASH_SIGNAL"}
+    for event in charged:
+        assert (event["step"], event["name"], event["error"]["details"]["signal"]) == (where, "misuse", 11), event
+        assert any("wipe+0x" in line for line in event["error"]["stack"]), event
     check_healthy(s, others)
+
+
+def test_who_cannot_be_told_is_charged_and_no_code_of_that_name_is_quarantined(stacks):
+    """Who takes the protection away before, as nobody does by mistake."""
+    s = stacks(plugins=["misuse", "hello"], server_args=["--quarantine-crashes", "2"])
+    runs = [misuse(s, "unlock", where) for where in ("task", "workflow")]
+    for run in runs:
+        until(lambda: s.state(run) == "blocked", "its budget is spent")
+        error = s.run(run)["error"]
+        assert error["code"] == "WORKFLOW_CRASHED" and error["cause"]["code"] == "CRASH_UNTOLD", error
+        assert error["message"].startswith("something that nobody can tell"), error
+        charged = [e for e in of_kind(s, run, "crashed") if e["charged"]]
+        assert [(e["error"]["code"], e["step"], e["name"]) for e in charged] == [("CRASH_UNTOLD", "unknown", "?")] * 3
+    assert s.get("/v1/plugins")["quarantined"] == []
+    check_healthy(s, healthy(s))
 
 
 @pytest.mark.parametrize("how", ["daemon", "execve"])

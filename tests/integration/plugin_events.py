@@ -1,4 +1,5 @@
 """The ways in which files come into a plugins directory: each is seen, and the same bytes again change nothing."""
+import ctypes
 import os
 import re
 import shutil
@@ -78,6 +79,65 @@ def linker(source, target):
         file.seek(0)
         file.write(bytes_[:half])
     target.chmod(0o755)
+
+
+@way
+def exchanged(source, target):
+    """The two names exchange their files (RENAME_EXCHANGE), as some do who want to go back at once."""
+    aside = target.with_name(".before")
+    shutil.copyfile(source, aside)
+    renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    here, exchange = -100, 2
+    assert renameat2(here, os.fsencode(aside), here, os.fsencode(target), exchange) == 0, os.strerror(ctypes.get_errno())
+
+
+@way
+def dd(source, target):
+    """In place, a block at a time, never cut short before."""
+    subprocess.run(["dd", f"if={source}", f"of={target}", "bs=512", "status=none"], check=True)
+
+
+@way
+def truncated_and_written(source, target):
+    """Two programs, one after the other: there is nothing in it for a while."""
+    subprocess.run(["truncate", "-s", "0", target], check=True)
+    with open(target, "ab") as file:
+        file.write(source.read_bytes())
+
+
+@way
+def older(source, target):
+    """As a backup is put back: with the time it had, older than what it takes the place of."""
+    aside = target.with_name(".restored")
+    shutil.copyfile(source, aside)
+    os.utime(aside, (1000000, 1000000))
+    os.rename(aside, target)
+
+
+@way
+def hard_link(source, target):
+    """A second name of what is elsewhere, as build systems install it."""
+    kept = target.parent.parent / f"linked-{len(list(target.parent.parent.glob('linked-*')))}.so"
+    shutil.copyfile(source, kept)
+    subprocess.run(["ln", "-f", kept, target], check=True)
+
+
+@way
+def link_made_anew(source, target):
+    """ln -sfn: the link goes, and another is made."""
+    kept = target.parent.parent / f"anew-{len(list(target.parent.parent.glob('anew-*')))}.so"
+    shutil.copyfile(source, kept)
+    subprocess.run(["ln", "-sfn", kept, target], check=True)
+
+
+@way
+def vim(source, target):
+    """The real one, where there is one, writing as it does by default."""
+    if shutil.which("vim") is None:
+        pytest.skip("no vim")
+    subprocess.run(["vim", "-u", "NONE", "-n", "-b", "-es", "-c", "set nofixeol", "-c", f"w! {target}", "-c", "q!", source],
+                   check=True, stdin=subprocess.DEVNULL, env={**os.environ, "TERM": "dumb"})
+    assert target.read_bytes() == source.read_bytes()
 
 
 @way

@@ -75,6 +75,14 @@ def test_what_is_refused_is_named_with_the_need_to_declare(stacks, what, call, n
     until(lambda: re.search("CRASH in run .*by system call", s.runtime.log.read_text()), "its last words are in the log")
 
 
+def test_a_program_that_is_started_with_signals_blocked_is_refused_by_name(stacks):
+    """No handler sees which call it was, and whose it was is known all the same."""
+    s = confined(stacks, "on")
+    error = refusal(s, "system", "true")
+    assert error["code"] == "SANDBOX_REFUSED" and "task deed" in error["message"], error
+    assert 'add "processes"' in error["message"] and "system()" in error["message"], error
+
+
 def test_what_is_declared_is_allowed(stacks, tmp_path):
     own, other = tmp_path / "a b", tmp_path / "other"
     own.mkdir()
@@ -83,7 +91,7 @@ def test_what_is_declared_is_allowed(stacks, tmp_path):
     text = str(own).replace(" ", "%20")
     s = confined(stacks, f"on,confined.so=on network processes modes write:{text} read:{other}")
     assert answer(s, "socket") == 0 and answer(s, "unix") == 0
-    assert answer(s, "fork", "/usr/bin/true") == 0
+    assert answer(s, "fork", "/usr/bin/true") == 0 and answer(s, "system", "true") == 0
     assert answer(s, "write", own / "new") == 0 and (own / "new").exists()
     assert answer(s, "truncate", own / "new") == 0 and answer(s, "chmod", own / "new") == 0
     assert answer(s, "read", other / "file") == 0

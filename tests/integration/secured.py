@@ -142,6 +142,15 @@ def test_refused_without(secured):
     assert 1 <= len(told) <= 1 + (time.monotonic() - began) / 10, "TOKENS_LOG_MS"
 
 
+def test_the_gate_before_deployment_is_told_at_once(secured):
+    """It reads journals, which are for runtimes."""
+    for flags in ([], ["--token", "not-an-accepted-one"], ["--token-file", secured.directory / "client"]):
+        done = secured.aiki("plugins", "gate", harness.plugin("hello"), *flags, check=False)
+        assert done.returncode == 3, done
+        assert "not known: TOKEN_REFUSED: " in done.stdout and "a token for runtimes" in done.stdout, done
+    assert "open runs" in secured.aiki("plugins", "gate", harness.plugin("hello"), "--token-file", secured.directory / "runtime").stdout
+
+
 def test_reload(secured):
     runtime = secured.start_runtime()
     first = secured.accepted.read_text()

@@ -200,6 +200,8 @@ static void tell_oracle(const struct stay *s, const struct step *step)
 
 void attempt_start(struct stay *s, struct step *step)
 {
+    if (program_lacks(s->interp.program, (uint32_t)(step->name.data[0] - 'a')))
+        violation("run %u: build %u executes a task that it does not define", s->run, s->build);
     tell_oracle(s, step);
     s->acted = true;
     sim.executions = array_grow(sim.executions, &sim.execution_capacity, sim.execution_count,

@@ -175,6 +175,9 @@ void fact_started(struct sim_run *r, const struct event *e);
 void fact_claimed(struct sim_run *r, const struct event *e);
 void fact_retried(struct sim_run *r, const struct event *e);
 void fact_cancel_seen(struct sim_run *r, const struct event *e);
+/* Whether there is a task that one of the builds does not define; which of them says so depends on who was asked
+ * first. */
+bool fact_has_lack(const struct sim_run *r);
 void fact_blocked(const struct sim_run *r, const struct event *e);
 void fact_ended(struct sim_run *r, const struct event *e);
 void fact_dropped(struct sim_run *r, const struct event *e);

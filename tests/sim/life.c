@@ -219,6 +219,14 @@ static bool has_misfit(const struct sim_run *r)
     return found;
 }
 
+bool fact_has_lack(const struct sim_run *r)
+{
+    bool found = false;
+    for (uint32_t i = 0; i < BUILDS * NAMES && HAS(OTHER_BUILD); i++)
+        found |= sim.programs[i / NAMES][r->workflow].tasks[i % NAMES].undefined;
+    return found;
+}
+
 void fact_blocked(const struct sim_run *r, const struct event *e)
 {
     enum { BLOCKING_MS_MAX = 5000 }; /* from what its code saw to the record, once nothing is disturbed */
@@ -229,6 +237,8 @@ void fact_blocked(const struct sim_run *r, const struct event *e)
         fact_wrong(r, e, "its crash budget is not used up");
     if (strcmp(err.code, "SCHEMA_MISMATCH") == 0 && (!has_misfit(r) || schema_mended_ms() > BLOCKING_MS_MAX))
         fact_wrong(r, e, "all that is on record fits");
+    if (strcmp(err.code, "TASK_UNKNOWN") == 0 && (!fact_has_lack(r) || schema_mended_ms() > BLOCKING_MS_MAX))
+        fact_wrong(r, e, "all tasks are defined");
     if (strcmp(err.code, "QUARANTINED") == 0 && !quarantine_was(r->build))
         fact_wrong(r, e, "nothing of its build was ever quarantined");
 }

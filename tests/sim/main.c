@@ -239,12 +239,12 @@ static bool play(uint64_t seed, const struct options *o, uint64_t *ret_handled)
     if (good && o->count == 1)
         printf("seed %llu: trace %016llx, %llu events, %llu commits, %zu executions, %llu fenced, "
                "%llu zombie writes, %llu diverged, %u runs, %llu further pages, "
-               "%llu moved, %llu crashed\n",
+               "%llu moved, %llu crashed, %llu undefined\n",
                (unsigned long long)seed, (unsigned long long)trace, (unsigned long long)sim.handled,
                (unsigned long long)sim.commits, sim.execution_count,
                (unsigned long long)sim.fenced, (unsigned long long)sim.zombie_writes,
                (unsigned long long)sim.diverged, sim.run_count, (unsigned long long)sim.pages,
-               (unsigned long long)sim.moved, (unsigned long long)sim.crashed);
+               (unsigned long long)sim.moved, (unsigned long long)sim.crashed, (unsigned long long)sim.undefined);
     if (!good) {
         printf("seed %llu: %s\n", (unsigned long long)seed, sim.why);
         report(&c, o);

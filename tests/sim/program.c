@@ -243,11 +243,11 @@ static void tell(uint32_t build, uint32_t workflow)
              ways[p->on_cancel]);
     for (uint32_t i = 0; i < NAMES; i++)
         sim_note("  task %s: start-to-close %lld schedule-to-start %lld schedule-to-close %lld "
-                 "heartbeat %lld crashes %u schema %u%s%s", task_name(i), (long long)p->tasks[i].start_to_close_ms,
+                 "heartbeat %lld crashes %u schema %u%s%s%s", task_name(i), (long long)p->tasks[i].start_to_close_ms,
                  (long long)p->tasks[i].schedule_to_start_ms,
                  (long long)p->tasks[i].schedule_to_close_ms, (long long)p->tasks[i].heartbeat_ms,
                  p->tasks[i].crashes_max, p->schema_modes[i], p->tasks[i].once ? " once" : "",
-                 p->tasks[i].isolated ? " isolated" : "");
+                 p->tasks[i].isolated ? " isolated" : "", p->tasks[i].undefined ? " undefined" : "");
     for (uint32_t i = 0; i < p->count; i++)
         tell_op("  op", i, &p->ops[i]);
     for (uint32_t i = 0; i < p->cleanup_count; i++)
@@ -281,9 +281,17 @@ void programs_make(void)
         make_modes(&m.g, &sim.programs[0][w], NULL);
         mutate(&m, &sim.programs[1][w]);
         make_modes(&m.g, &sim.programs[1][w], &sim.programs[0][w]);
+        if (USES(LACKS))
+            sim.programs[1][w].tasks[rng_below(&m.g, NAMES)].undefined = true;
         for (uint32_t build = 0; build < BUILDS && w < sim.config.workflows; build++)
             tell(build, w);
     }
+}
+
+/* A run may have come to where one build diverges and the other lacks the task: see schema_mended_ms. */
+bool program_lacks(const struct program *p, uint32_t name)
+{
+    return p->tasks[name].undefined && schema_mended_ms() <= 0;
 }
 
 const struct op *program_op(const struct program *p, uint32_t n)

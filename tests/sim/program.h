@@ -38,6 +38,7 @@ struct task_limits {
     int64_t start_to_close_ms, schedule_to_start_ms, schedule_to_close_ms, heartbeat_ms;
     uint32_t crashes_max;
     bool once, isolated;
+    bool undefined; /* its build does not have it */
 };
 /* What it does when it learns that the run is to end. */
 enum on_cancel { ON_CANCEL_CLEAN, ON_CANCEL_LEAVE, ON_CANCEL_IGNORE };
@@ -53,6 +54,8 @@ struct program {
     int64_t pass_delay_ms, run_timeout_ms;
 };
 void programs_make(void);
+/* Whether its build does not define that task. */
+bool program_lacks(const struct program *p, uint32_t name);
 /* Signal names that it may wait for, as bits. */
 uint32_t program_signals(const struct program *p);
 /* Operation n of all there are, cleanup included; NULL behind the last. */

@@ -109,7 +109,8 @@ enum {
     X(SCHEMAS, "schemas")       /* strict, warn or off */                   \
     X(SMALL_UNITS, "small-units") /* families closed in several */          \
     X(DEADLINE, "deadline")                                                 \
-    X(PAGES, "pages")           /* journals of many */
+    X(PAGES, "pages")           /* journals of many */                      \
+    X(LACKS, "lacks")           /* a task that the other build does not define */
 enum {
 #define SIM_PRIMITIVE_ENUM(name, text) PRIMITIVE_##name,
     SIM_PRIMITIVES(SIM_PRIMITIVE_ENUM)
@@ -243,7 +244,7 @@ struct world {
     uint32_t *run_places;      /* by id: number + 1 */
     struct execution *executions;
     size_t execution_count, execution_capacity;
-    uint64_t commits, zombie_writes, fenced, diverged, pages, moved, crashed;
+    uint64_t commits, zombie_writes, fenced, diverged, pages, moved, crashed, undefined;
     char why[600];
 };
 extern struct world sim;

@@ -260,6 +260,20 @@ static bool may_execute(struct stay *s)
     return false;
 }
 
+/* As run_undefined. */
+static void lacks(struct stay *s, const struct step *step)
+{
+    aiki_error err = {.struct_size = sizeof(err)};
+    sim.undefined++;
+    if (s->acted || s->appends > 0) {
+        stay_give_back(s);
+        return;
+    }
+    (void)error_code(&err, AIKI_NOT_FOUND, "TASK_UNKNOWN", "%.*s", (int)step->name.size_bytes,
+                     (const char *)step->name.data);
+    unfit(s, &err);
+}
+
 /* An attempt is to begin that may not, or not here. */
 static bool is_elsewhere(struct stay *s, struct step *step)
 {
@@ -337,6 +351,11 @@ static void finish(struct stay *s)
         again(s, e.as.failed.error);
         return;
     }
+    const struct step *undefined = replay_undefined(&s->replay);
+    if (undefined != NULL) {
+        lacks(s, undefined);
+        return;
+    }
     replay_write_end(&s->replay, &e);
     send_append(s, NEXT_FINISH, replay_append_begin(&s->replay, false), (aiki_view){NULL, 0});
 }
@@ -396,6 +415,7 @@ static uint32_t on_call(void *arg, const struct op *op)
     if (op->kind == OP_TASK) {
         call.policy = attempt_policy(s, op);
         call.barred = is_quarantined(s, call.name, false);
+        call.undefined = program_lacks(s->interp.program, op->name);
     }
     if (is_child) {
         child = child_of(s, op);
@@ -554,6 +574,7 @@ void stay_pump(struct stay *s)
             break;
         case REPLAY_DIVERGED: diverge(s); break;
         case REPLAY_PAUSED: stay_give_back(s); return;
+        case REPLAY_UNDEFINED: lacks(s, step); return;
         case REPLAY_OVERDUE: attempt_check(s, step); break;
         case REPLAY_IDLE:
             if (s->held_back && !attempt_is_open(s))

@@ -11,16 +11,24 @@ import subprocess
 from harness import ROOT
 
 PRELUDE = """
+#define _GNU_SOURCE
 #include <aiki/record.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <asm/sockios.h>
 #include <unistd.h>
 #define CONSTRUCTOR __attribute__((constructor, used)) static void construct(void)
 static aiki_status flow(aiki_run *run, aiki_view in, aiki_error *err)
@@ -87,16 +95,43 @@ COMPILED = {
     "ctor-system": ("LOAD_STARTS_PROCESS", 'CONSTRUCTOR { if (system("true") != 0) abort(); }'),
     "ctor-exec": ("LOAD_STARTS_PROCESS", 'CONSTRUCTOR { execl("/bin/true", "true", (char *)0); }'),
     "ctor-daemon": ("LOAD_STARTS_PROCESS", "CONSTRUCTOR { if (daemon(0, 0) != 0) abort(); }"),
-    # Refused to it, or its process would not end.
-    "ctor-traced": ("LOAD_CRASHED", "static void *ask(void *a) { if (ptrace(PTRACE_TRACEME, 0, 0, 0) != 0) abort(); return a; } "
+    # what it does to others; signals that would harm nobody, were they not refused
+    "ctor-traced": ("LOAD_REACHES_OUT", "static void *ask(void *a) { ptrace(PTRACE_TRACEME, 0, 0, 0); return a; } "
                     "CONSTRUCTOR { pthread_t t; if (pthread_create(&t, 0, ask, 0) == 0) pthread_join(t, 0); }"),
+    "ctor-traces-the-runtime": ("LOAD_REACHES_OUT", "CONSTRUCTOR { ptrace(PTRACE_SEIZE, getppid(), 0, 0); }"),
+    "ctor-signals-the-runtime": ("LOAD_REACHES_OUT", "CONSTRUCTOR { kill(getppid(), SIGTERM); }"),
+    "ctor-signals-its-group": ("LOAD_REACHES_OUT", "CONSTRUCTOR { kill(-getpgid(getppid()), SIGWINCH); }"),
+    "ctor-signals-everybody": ("LOAD_REACHES_OUT", "CONSTRUCTOR { kill(-1, SIGWINCH); }"),
+    "ctor-signals-a-thread": ("LOAD_REACHES_OUT", "CONSTRUCTOR { syscall(SYS_tgkill, getppid(), getppid(), SIGTERM); }"),
+    "ctor-signals-any-thread": ("LOAD_REACHES_OUT", "CONSTRUCTOR { syscall(SYS_tkill, getppid(), SIGTERM); }"),
+    "ctor-queues-a-signal": ("LOAD_REACHES_OUT", "CONSTRUCTOR { sigqueue(getppid(), SIGTERM, (union sigval){0}); }"),
+    "ctor-signals-by-descriptor": ("LOAD_REACHES_OUT", "CONSTRUCTOR { int fd = syscall(SYS_pidfd_open, getppid(), 0); "
+                                   "syscall(SYS_pidfd_send_signal, fd, SIGTERM, 0, 0); }"),
+    "ctor-takes-descriptors": ("LOAD_REACHES_OUT", "CONSTRUCTOR { int fd = syscall(SYS_pidfd_open, getppid(), 0); "
+                               "syscall(SYS_pidfd_getfd, fd, 3, 0); }"),
+    "ctor-has-signals-sent": ("LOAD_REACHES_OUT", "CONSTRUCTOR { int p[2]; if (pipe(p) != 0) abort(); fcntl(p[0], F_SETOWN, getppid()); "
+                              "fcntl(p[0], F_SETFL, O_ASYNC); if (write(p[1], p, 1) < 0) abort(); }"),
+    "ctor-has-signals-sent-by-a-socket": ("LOAD_REACHES_OUT", "CONSTRUCTOR { int s[2], who = getppid(); socketpair(AF_UNIX, SOCK_STREAM, 0, s); "
+                                          "ioctl(s[0], FIOSETOWN, &who); fcntl(s[0], F_SETFL, O_ASYNC); if (write(s[1], s, 1) < 0) abort(); }"),
+    "ctor-limits-the-runtime": ("LOAD_REACHES_OUT", "CONSTRUCTOR { struct rlimit few = {3, 3}; prlimit(getppid(), RLIMIT_NOFILE, &few, 0); }"),
+    "ctor-writes-into-the-runtime": ("LOAD_REACHES_OUT", "CONSTRUCTOR { char c = 0; struct iovec own = {&c, 1}, its = {stdout, 1}; "
+                                     "process_vm_writev(getppid(), &own, 1, &its, 1, 0); }"),
+    "ctor-renices-the-runtime": ("LOAD_REACHES_OUT", "CONSTRUCTOR { setpriority(PRIO_PROCESS, getppid(), 19); }"),
+    "ctor-renices-its-user": ("LOAD_REACHES_OUT", "CONSTRUCTOR { setpriority(PRIO_USER, getuid(), 0); }"),
+    "ctor-pins-the-runtime": ("LOAD_REACHES_OUT", "CONSTRUCTOR { unsigned long all = ~0ul; sched_setaffinity(getppid(), sizeof(all), (void *)&all); }"),
+    "ctor-hears-no-refusal": ("LOAD_CRASHED", "static void deaf(int n) { (void)n; } CONSTRUCTOR { signal(SIGSYS, deaf); "
+                              "kill(getppid(), SIGTERM); abort(); }"),
+    "ifunc-signals-the-runtime": ("LOAD_REACHES_OUT", "static int one(void) { return 1; } static void *choose(void) { "
+                                  "syscall(SYS_kill, syscall(SYS_getppid), SIGTERM); return one; } "
+                                  '__attribute__((ifunc("choose"))) int chosen(void); CONSTRUCTOR { chosen(); }'),
+    "ctor-ends-its-thread": ("LOAD_EXITED", "CONSTRUCTOR { pthread_exit(0); }"),
     "ctor-reads-stdin": ("LOAD_READS_INPUT", "CONSTRUCTOR { while (getchar() != EOF) {} }"),
     "ctor-closes-all": ("LOAD_", "CONSTRUCTOR { for (int fd = 0; fd < 64; fd++) close(fd); }"),
     "ctor-floods-stdout": ("LOAD_PRINTS", 'CONSTRUCTOR { for (;;) puts("a line that says nothing at all"); }'),
     "ctor-floods-stderr": ("LOAD_PRINTS", 'CONSTRUCTOR { for (;;) if (write(2, "x", 1) != 1) abort(); }'),
     "ctor-writes-to-the-line": ("LOAD_CRASHED", 'CONSTRUCTOR { if (write(3, "0123456789abcdef0123456789", 26) < 0) '
                                 "abort(); for (;;) pause(); }"),
-    "ctor-eats-memory": ("LOAD_", "CONSTRUCTOR { for (;;) { char *m = malloc(1 << 24); if (!m) abort(); "
+    "ctor-eats-memory": ("LOAD_LIMIT", "CONSTRUCTOR { for (;;) { char *m = malloc(1 << 24); if (!m) abort(); "
                          "memset(m, 1, 1 << 24); } }"),
     "ctor-huge-file": ("LOAD_CRASHED", 'CONSTRUCTOR { FILE *f = tmpfile(); if (!f) abort(); for (;;) '
                        'fputs("0123456789abcdef0123456789abcdef", f); }'),
@@ -192,13 +227,23 @@ if platform.machine() == "x86_64":
     COMPILED["text-relocation"] = ("TEXT_RELOCATIONS", 'extern const void *const place; __asm__(".text\\n.globl place\\n'
                                    'place: .quad free\\n"); CONSTRUCTOR { if (place == 0) abort(); }', {}, ["-Wl,-z,notext"])
 
+# For processes that may have 128 MiB and 64 threads.
+HUNGRY = {
+    "ctor-much-memory": ("LOAD_LIMIT", "static char *volatile kept; CONSTRUCTOR { kept = malloc(200 << 20); "
+                         "if (kept) memset(kept, 1, 200 << 20); }"),
+    "ctor-much-shared-memory": ("LOAD_LIMIT", "CONSTRUCTOR { char *m = mmap(0, 200 << 20, PROT_READ | PROT_WRITE, "
+                                "MAP_SHARED | MAP_ANONYMOUS, -1, 0); if (m != MAP_FAILED) memset(m, 1, 200 << 20); }"),
+    "ctor-many-threads": ("LOAD_LIMIT", "static void *stay(void *a) { for (;;) pause(); return a; } CONSTRUCTOR { pthread_t t; "
+                          "for (int i = 0; i < 100; i++) pthread_create(&t, 0, stay, 0); }"),
+}
 
-def compiled(folder):
+
+def compiled(folder, sources=COMPILED):
     """Builds each; several compilers at a time."""
     running, made = [], {}
     (folder / "libgone.c").write_text("int gone;")
     subprocess.run(["cc", "-shared", "-fPIC", "-o", "libgone.so", "libgone.c"], cwd=folder, check=True)
-    for name, (code, before, *rest) in COMPILED.items():
+    for name, (code, before, *rest) in sources.items():
         fills = rest[0] if rest else {}
         tables = fills if isinstance(fills, str) else TABLES % {n: fills.get(n, "") for n in NAMES}
         (folder / f"{name}.c").write_text(PRELUDE + (before or "") + "\n" + tables)
@@ -349,6 +394,9 @@ def special():
         "device": ("NOT_A_FILE", lambda path: os.symlink("/dev/zero", path)),
         "terminal": ("NOT_A_FILE", lambda path: os.symlink("/dev/tty", path)),
         "link-to-directory": ("NOT_A_FILE", lambda path: os.symlink("/", path)),
+        "link-that-does-not-read": ("UNREADABLE", lambda path: os.symlink("/proc/self/mem", path)),
+        "link-to-nothing": ("BROKEN_LINK", lambda path: os.symlink("nowhere", path)),
+        "link-in-a-circle": ("BROKEN_LINK", lambda path: os.symlink("hello.so", path)),
         "link-to-proc": ("UNSTABLE", lambda path: os.symlink("/proc/version", path)),
         "huge": ("TOO_LARGE", huge),
     }

@@ -53,6 +53,7 @@ struct world {
     bool last_first;       /* finish the newest attempt first */
     bool commits_first;    /* a commit is faster than any task */
     bool looks_ahead;      /* as a gate does, behind a divergence */
+    bool looks_on;         /* and behind all that is on record */
     unsigned appends_left; /* then the stay is cut off */
     /* the code and its effects */
     program fn;
@@ -295,7 +296,7 @@ static inline void end_attempt(struct world *w)
                           w->now_ms);
 }
 
-enum stay { STAY_DONE, STAY_CUT, STAY_PARKED, STAY_PAUSED, STAY_DIVERGED, STAY_FAILED, STAY_STUCK };
+enum stay { STAY_DONE, STAY_CUT, STAY_PARKED, STAY_PAUSED, STAY_DIVERGED, STAY_UNDEFINED, STAY_FAILED, STAY_STUCK };
 
 /* False: the stay is cut off, behind the commit and before anybody here heard of it. */
 static inline bool append(struct world *w, bool announce)
@@ -370,6 +371,8 @@ static inline enum stay act(struct world *w)
         struct step *s;
         if (w->r.status != AIKI_OK)
             return STAY_FAILED;
+        if (w->looks_on && w->r.live)
+            (void)replay_look_on(&w->r); /* once */
         switch (replay_next(&w->r, w->now_ms, &s)) {
         case REPLAY_RESUME:
             if (!fiber_resume(w->fiber))
@@ -383,6 +386,7 @@ static inline enum stay act(struct world *w)
             break;
         case REPLAY_OVERDUE: look_at(w, s); break;
         case REPLAY_PAUSED: return STAY_PAUSED;
+        case REPLAY_UNDEFINED: return STAY_UNDEFINED;
         case REPLAY_DIVERGED:
             if (!w->looks_ahead || !replay_look_ahead(&w->r))
                 return STAY_DIVERGED;

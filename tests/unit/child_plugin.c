@@ -188,7 +188,7 @@ static aiki_status race(aiki_run *run, aiki_view input, aiki_error *err)
     aiki_future futures[2];
     uint32_t first = 9;
     (void)input;
-    AIKI_TRY(aiki_task_start(run, "nap", number(run, 150), &futures[0], err));
+    AIKI_TRY(aiki_task_start(run, "nap", number(run, 60000), &futures[0], err));
     AIKI_TRY(aiki_task_start(run, "nap", number(run, 1), &futures[1], err));
     AIKI_TRY(aiki_await_any(run, futures, 2, &first, err));
     AIKI_TRY(aiki_task(run, "twice", number(run, first), NULL, err));
@@ -257,6 +257,16 @@ static aiki_status refused(aiki_run *run, aiki_view input, aiki_error *err)
 static aiki_status missing(aiki_run *run, aiki_view input, aiki_error *err)
 {
     return aiki_task(run, "no-such-task", input, NULL, err);
+}
+
+/* Asks for it while another task is under way, and behind a result. */
+static aiki_status misspelt(aiki_run *run, aiki_view input, aiki_error *err)
+{
+    aiki_future f;
+    AIKI_TRY(aiki_task_start(run, "nap", number(run, 30), &f, err));
+    AIKI_TRY(aiki_task(run, "twice", input, NULL, err));
+    AIKI_TRY(aiki_task(run, "tell-kye", input, NULL, err));
+    return aiki_await(run, f, NULL, err);
 }
 
 static aiki_status once(void *arg, aiki_writer *output)
@@ -482,6 +492,7 @@ AIKI_PLUGIN(
         AIKI_WORKFLOW("retried", "1.0.0", retried), AIKI_WORKFLOW("keys", "1.0.0", keys),
         AIKI_WORKFLOW("patient", "1.0.0", patient), AIKI_WORKFLOW("refused", "1.0.0", refused),
         AIKI_WORKFLOW("missing", "1.0.0", missing), AIKI_WORKFLOW("sides", "1.0.0", sides),
+        AIKI_WORKFLOW("misspelt", "1.0.0", misspelt),
         AIKI_WORKFLOW("moody", "1.0.0", moody), AIKI_WORKFLOW("silent", "1.0.0", silent),
         AIKI_WORKFLOW("strange", "1.0.0", strange), AIKI_WORKFLOW("oversize", "1.0.0", oversize),
         AIKI_WORKFLOW("betrayed", "1.0.0", betrayed), AIKI_WORKFLOW("nested", "1.0.0", nested),

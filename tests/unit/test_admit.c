@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "../support/without_root.h"
 #include "intake/admit.h"
 #include "wire/hash.h"
 
@@ -148,11 +149,36 @@ static void refusals_leave_nothing(void **state)
     assert_int_equal(mkdir(f->file, 0700), 0);
     expect_refusal(f, "NOT_A_FILE");
     assert_int_equal(rmdir(f->file), 0);
-    assert_int_equal(symlink(f->file, f->file), 0); /* leads nowhere, for anybody */
-    expect_refusal(f, "UNREADABLE");
+    assert_int_equal(symlink(f->file, f->file), 0); /* leads in a circle */
+    expect_refusal(f, "BROKEN_LINK");
+    assert_non_null(strstr(f->err.message, "circle"));
+    assert_int_equal(unlink(f->file), 0);
+    assert_int_equal(symlink("nowhere", f->file), 0);
+    expect_refusal(f, "BROKEN_LINK");
+    assert_non_null(strstr(f->err.message, "nothing"));
     assert_int_equal(unlink(f->file), 0);
     assert_int_equal(mkfifo(f->file, 0600), 0);
     expect_refusal(f, "NOT_A_FILE");
+}
+
+/* What is missing is named: the right to read it, or a disk that answers. Both may be mended elsewhere. */
+static void what_cannot_be_read_says_why(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *bytes;
+    (void)put_plugin(f, &bytes);
+    free(bytes);
+    assert_int_equal(chmod(f->file, 0), 0);
+    without_root(true);
+    expect_refusal(f, "UNREADABLE");
+    without_root(false);
+    assert_int_equal(f->err.status, AIKI_DENIED);
+    assert_non_null(strstr(f->err.message, "let uid"));
+    assert_int_equal(unlink(f->file), 0);
+    assert_int_equal(symlink("/proc/self/mem", f->file), 0); /* which fails to read its first page */
+    expect_refusal(f, "UNREADABLE");
+    assert_int_equal(f->err.status, AIKI_UNAVAILABLE);
+    assert_non_null(strstr(f->err.message, "look at its disk"));
 }
 
 /* A cache that went away is the operator's to mend, and says which path. */
@@ -166,6 +192,25 @@ static void a_lost_cache_is_said(void **state)
     assert_int_equal(rmdir(copies_dir(f, dir)), 0);
     expect_refusal(f, "CACHE_WRITE");
     assert_non_null(strstr(f->err.message, f->draft));
+}
+
+/* The next one finds it again, as nobody's but this process's. */
+static void a_lost_cache_is_made_again(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *bytes;
+    char dir[CACHE_PATH_SIZE], command[CACHE_PATH_SIZE + 16];
+    struct cache *other = NULL;
+    (void)put_plugin(f, &bytes);
+    free(bytes);
+    snprintf(command, sizeof(command), "rm -r %s", f->state);
+    assert_int_equal(system(command), 0);
+    cache_draft_path(f->cache, f->draft);
+    assert_int_equal(admit_copy(f->file, f->draft, &plain, &f->a, &f->err), AIKI_OK);
+    assert_int_equal(count_entries(copies_dir(f, dir)), 1);
+    assert_int_equal(cache_create(&other, f->state, &f->err), AIKI_OK); /* which sweeps what nobody has */
+    assert_int_equal(count_entries(copies_dir(f, dir)), 1);
+    cache_destroy(other);
 }
 
 static void parent_of(const struct fixture *f, char path[CACHE_PATH_SIZE])
@@ -273,6 +318,26 @@ static void kept_bytes_that_others_may_write_are_copied(void **state)
     keep_destroy(k);
 }
 
+/* What is in the state directory anyway gets a second name, unless others may write to it. */
+static void a_file_of_ones_own_is_not_copied(void **state)
+{
+    struct fixture *f = *state;
+    const struct admit_options own = {.any_owner = true, .own = true};
+    uint8_t *bytes, build[BUILD_BYTES];
+    size_t size = put_plugin(f, &bytes);
+    hash_parts(build, &(aiki_view){bytes, size}, 1);
+    free(bytes);
+    assert_int_equal(chmod(f->file, 0600), 0);
+    assert_int_equal(admit_copy(f->file, f->draft, &own, &f->a, &f->err), AIKI_OK);
+    assert_int_equal(inode_of(f->a.copy), inode_of(f->file));
+    assert_memory_equal(f->a.build, build, BUILD_BYTES);
+    assert_int_equal(chmod(f->file, 0620), 0);
+    cache_draft_path(f->cache, f->draft);
+    assert_int_equal(admit_copy(f->file, f->draft, &own, &f->a, &f->err), AIKI_OK);
+    assert_int_not_equal(inode_of(f->a.copy), inode_of(f->file));
+    assert_memory_equal(f->a.build, build, BUILD_BYTES);
+}
+
 /* A state directory that others may write to would let them swap what runs. */
 static void a_shared_state_directory_is_refused(void **state)
 {
@@ -292,10 +357,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_plugin_is_copied_under_its_hash, setup, teardown),
         cmocka_unit_test_setup_teardown(refusals_leave_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_cannot_be_read_says_why, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_cache_is_said, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lost_cache_is_made_again, setup, teardown),
         cmocka_unit_test_setup_teardown(copies_of_the_dead_are_swept, setup, teardown),
         cmocka_unit_test_setup_teardown(bytes_that_are_kept_get_a_second_name, setup, teardown),
         cmocka_unit_test_setup_teardown(kept_bytes_that_others_may_write_are_copied, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_of_ones_own_is_not_copied, setup, teardown),
         cmocka_unit_test_setup_teardown(a_shared_state_directory_is_refused, setup, teardown),
     };
     hash_setup();

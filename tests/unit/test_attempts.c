@@ -251,6 +251,131 @@ static void a_spent_budget_is_the_builds_until_no_other_came(void **state)
     barred = false;
 }
 
+/* ---- tasks that are not defined ------------------------------------------------------------ */
+
+static bool defined, protects, beside;
+
+/* One that this build may lack, called with others: at once, or when the first of them has ended. */
+static uint64_t lacking(struct world *w)
+{
+    const struct step_call call = {.kind = STEP_TASK, .name = view("chrge"), .undefined = !defined};
+    uint32_t f[] = {task(w, "a", 1), task(w, "b", 2), 0};
+    if (beside)
+        (void)result(w, f[1]);
+    replay_protect(&w->r, protects);
+    f[2] = begin(w, &call);
+    await(w, f, 3, 3);
+    return w->fault == AIKI_OK ? shown(w, f[2])->outcome : 0;
+}
+
+static void begin_lacking(struct world *w)
+{
+    defined = protects = beside = false;
+    world_begin(w, lacking);
+}
+
+/* Nothing begins, not even what was asked for before it. */
+static void what_is_undefined_stops_the_run(void **state)
+{
+    struct world *w = *state;
+    begin_lacking(w);
+    assert_int_equal(stay(w), STAY_UNDEFINED);
+    assert_non_null(replay_undefined(&w->r));
+    assert_int_equal(w->effect_count, 0);
+    assert_int_equal(w->r.events.size_bytes, 0);
+    assert_int_equal(replay_wake_at_ms(&w->r), 0);
+    defined = true;
+    assert_int_equal(stay(w), STAY_DONE);
+    assert_int_equal(w->result, OUTCOME_OK);
+    defined = false;
+    assert_int_equal(stay(w), STAY_DONE); /* a result on record needs nobody */
+    world_end(w);
+}
+
+/* What is under way ends and is recorded; a build that defines the task goes on from there. */
+static void what_is_under_way_is_kept(void **state)
+{
+    struct world *w = *state;
+    begin_lacking(w);
+    beside = w->last_first = true;
+    assert_int_equal(stay(w), STAY_UNDEFINED);
+    assert_int_equal(effects_of(w, "a", 1) + effects_of(w, "b", 2), 2);
+    (void)append(w, false); /* as its owner hands it back */
+    assert_int_equal(count(w, EVENT_STEP_DONE) + count(w, EVENT_ATTEMPT_DONE), 2);
+    assert_int_equal(stay(w), STAY_UNDEFINED);
+    defined = true;
+    assert_int_equal(stay(w), STAY_DONE);
+    assert_int_equal(effects_of(w, "a", 1) + effects_of(w, "b", 2), 2);
+    assert_int_equal(effects_of(w, "chrge", 0), 1);
+    world_end(w);
+}
+
+/* A run that is to end needs no task but in a protected scope. */
+static void one_that_is_to_end_does_not_need_it(void **state)
+{
+    const struct event e = {.kind = EVENT_CANCEL_REQUESTED};
+    struct world *w = *state;
+    for (int i = 0; i < 2; i++) {
+        begin_lacking(w);
+        protects = i == 0;
+        keep_event(w, &e);
+        assert_int_equal(stay(w), protects ? STAY_UNDEFINED : STAY_DONE);
+        assert_int_equal(w->effect_count, 0);
+        assert_true(protects || w->result == OUTCOME_CANCELLED);
+        world_end(w);
+    }
+}
+
+/* A gate looks on where the record fits: the code is shown outcomes that are made up, and nothing begins. */
+static bool stays_in_view; /* the code calls what it calls for ever */
+static uint32_t calls;
+static uint64_t looked_at(struct world *w)
+{
+    calls = 0;
+    for (uint64_t i = 0; i < 3 || stays_in_view; i++, calls++) {
+        uint32_t f = timed(w, STEP_SIGNAL, "go", -1);
+        await(w, &f, 1, 1);
+        (void)side(w, "luck", 1);
+        (void)result(w, task(w, "a", i));
+    }
+    return 0;
+}
+
+static void looking_on_begins_nothing(void **state)
+{
+    struct world *w = *state;
+    for (int i = 0; i < 2; i++) {
+        stays_in_view = i == 1;
+        world_begin(w, looked_at);
+        assert_int_equal(stay(w), STAY_PARKED);
+        uint64_t bytes = w->journal_bytes;
+        w->looks_on = true;
+        assert_int_equal(stay(w), STAY_DIVERGED); /* which says nothing here */
+        assert_true(w->r.ahead.past);
+        assert_int_equal(w->r.ahead.end, stays_in_view ? AHEAD_ASTRAY : AHEAD_RETURNED);
+        assert_true(stays_in_view ? calls > 3 && calls < 64 : calls == 3);
+        assert_int_equal(w->effect_count, 0);
+        assert_int_equal(w->journal_bytes, bytes);
+        world_end(w);
+    }
+}
+
+/* What is to end is shown that next, and not what was made up. */
+static void looking_on_ends_before_a_cancellation(void **state)
+{
+    const struct event e = {.kind = EVENT_CANCEL_REQUESTED};
+    struct world *w = *state;
+    stays_in_view = false;
+    world_begin(w, looked_at);
+    assert_int_equal(stay(w), STAY_PARKED);
+    keep_event(w, &e);
+    replay_init(&w->r, (struct replay_memory){take, w});
+    assert_int_equal(journal_load(&w->r.journal, (aiki_view){w->journal, w->journal_bytes}, NULL), AIKI_OK);
+    w->r.live = true;
+    assert_false(replay_look_on(&w->r));
+    world_end(w);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -263,6 +388,11 @@ int main(void)
         CASE(at_most_once_is_at_most_once),
         CASE(what_is_barred_is_not_announced),
         CASE(a_spent_budget_is_the_builds_until_no_other_came),
+        CASE(what_is_undefined_stops_the_run),
+        CASE(what_is_under_way_is_kept),
+        CASE(one_that_is_to_end_does_not_need_it),
+        CASE(looking_on_begins_nothing),
+        CASE(looking_on_ends_before_a_cancellation),
     };
     return cmocka_run_group_tests_name("attempts", tests, NULL, NULL);
 }

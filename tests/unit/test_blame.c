@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -119,6 +120,61 @@ static void *forking(void *arg)
     _exit(9);
 }
 
+/* The line of the map of the child's own page with these rights; 0: there is none. */
+static uintptr_t page_with(const char *rights)
+{
+    char line[512], found[8];
+    unsigned long from, to;
+    uintptr_t at = 0;
+    FILE *maps = fopen("/proc/self/maps", "re");
+    while (maps != NULL && at == 0 && fgets(line, sizeof(line), maps) != NULL)
+        if (strstr(line, "memfd:aiki-blame") != NULL && sscanf(line, "%lx-%lx %7s", &from, &to, found) == 3 &&
+            strcmp(found, rights) == 0)
+            at = from;
+    if (maps != NULL)
+        (void)fclose(maps);
+    return at;
+}
+
+static void *enter_and_leave(void *arg)
+{
+    enter(*(uint8_t *)arg);
+    for (int i = 0; i < 2000; i++) {
+        const struct blame_code code = {.run = {{*(uint8_t *)arg}}, .attempt = 1, .name = "charge"};
+        blame_leave(1);
+        blame_enter(&code);
+    }
+    (void)pthread_barrier_wait(&all_hit);
+    return NULL;
+}
+
+static void on_hit_here(int signal_number)
+{
+    _exit(signal_number);
+}
+
+/* As code would that writes where it should not, or (before) as one that runs over the end of its memory. */
+static void *writing_there(const uint8_t *run, bool before)
+{
+    (void)enter_and_leave((void *)run);
+    (void)signal(SIGSEGV, on_hit_here);
+    uintptr_t at = page_with("r--s");
+    if (at == 0)
+        _exit(1);
+    *(volatile uint8_t *)(before ? at - 1 : at) = 0; /* NOLINT(performance-no-int-to-ptr): that is the point */
+    _exit(2);
+}
+
+static void *writing(void *arg)
+{
+    return writing_there(arg, false);
+}
+
+static void *overrunning(void *arg)
+{
+    return writing_there(arg, true);
+}
+
 /* Crashes when the process is closed, and would end it. */
 static atomic_int may_crash;
 
@@ -142,6 +198,11 @@ static void wait_for_late(void)
         (void)nanosleep(&moment, NULL);
 }
 
+static bool is_protected(void *(*body)(void *arg))
+{
+    return body == writing || body == overrunning || body == enter_and_leave;
+}
+
 /* Never returns. */
 static void be_child(int fd, void *(*const bodies[THREADS])(void *arg))
 {
@@ -149,7 +210,7 @@ static void be_child(int fd, void *(*const bodies[THREADS])(void *arg))
     pthread_t thread;
     unsigned hit = 0;
     for (int i = 0; i < THREADS; i++)
-        hit += bodies[i] == crashing;
+        hit += bodies[i] == crashing || is_protected(bodies[i]);
     (void)alarm(LIMIT_S);
     for (int i = 0; i < THREADS; i++)
         if (bodies[i] == late && atexit(wait_for_late) != 0) /* before blame_attach: called after its own */
@@ -157,6 +218,8 @@ static void be_child(int fd, void *(*const bodies[THREADS])(void *arg))
     if (blame_attach(fd) != AIKI_OK || pthread_barrier_init(&all_in_code, NULL, THREADS) != 0 ||
         (hit > 0 && pthread_barrier_init(&all_hit, NULL, hit) != 0))
         _exit(1);
+    if (is_protected(bodies[0]))
+        blame_protect();
     for (int i = 0; i < THREADS; i++)
         if (pthread_create(&thread, NULL, bodies[i], &runs[i]) != 0)
             _exit(1);
@@ -188,6 +251,11 @@ static struct blame_slot *slot_of(struct blame_page *page, uint8_t run)
     return NULL;
 }
 
+static unsigned stood_still(struct blame_page *page, uint8_t run)
+{
+    return page->stopped[slot_of(page, run) - page->slots];
+}
+
 /* NULL: it left none. */
 static struct blame_death *death_of(struct blame_page *page, uint8_t run)
 {
@@ -208,8 +276,8 @@ static void all_who_crash_are_heard(void **state)
         assert_int_equal(death_of(page, 1)->signal, SIGFPE);
         assert_int_equal(death_of(page, 1)->told + death_of(page, 3)->told, 2);
         assert_null(death_of(page, 2));
-        assert_int_equal(slot_of(page, 2)->stopped, 1);
-        assert_int_equal(slot_of(page, 1)->stopped + slot_of(page, 3)->stopped, 0);
+        assert_int_equal(stood_still(page, 2), 1);
+        assert_int_equal(stood_still(page, 1) + stood_still(page, 3), 0);
         blame_destroy(page);
     }
 }
@@ -222,7 +290,7 @@ static void who_exits_is_heard(void **state)
     (void)state;
     assert_non_null(death_of(page, 1));
     assert_int_equal(death_of(page, 1)->signal, 0);
-    assert_int_equal(slot_of(page, 2)->stopped + slot_of(page, 3)->stopped, 2);
+    assert_int_equal(stood_still(page, 2) + stood_still(page, 3), 2);
     blame_destroy(page);
 }
 
@@ -246,8 +314,8 @@ static void who_is_deaf_is_not_waited_for_long(void **state)
     void *(*const bodies[])(void *) = {crashing, deaf, healthy};
     struct blame_page *page = page_after(bodies, 9);
     (void)state;
-    assert_int_equal(slot_of(page, 2)->stopped, 0);
-    assert_int_equal(slot_of(page, 3)->stopped, 1);
+    assert_int_equal(stood_still(page, 2), 0);
+    assert_int_equal(stood_still(page, 3), 1);
     blame_destroy(page);
 }
 
@@ -260,8 +328,25 @@ static void who_comes_too_late_is_not_heard(void **state)
     assert_int_equal(page->deaths_taken, 2);
     assert_non_null(death_of(page, 1));
     assert_null(death_of(page, 2));
-    assert_int_equal(slot_of(page, 2)->stopped, 0); /* a suspect */
+    assert_int_equal(stood_still(page, 2), 0); /* a suspect */
     blame_destroy(page);
+}
+
+/* In a process with one run: all of its threads can enter and leave code, and code that writes there is hit. */
+static void a_protected_page_cannot_be_written_over(void **state)
+{
+    void *(*const bodies[][THREADS])(void *) = {{writing, enter_and_leave, enter_and_leave},
+                                                {overrunning, enter_and_leave, enter_and_leave}};
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct blame_page *page = page_after(bodies[i], SIGSEGV);
+        assert_true(blame_is_sound(page));
+        for (uint8_t run = 1; run <= THREADS; run++) {
+            assert_int_equal(slot_of(page, run)->busy, 1);
+            assert_int_equal(slot_of(page, run)->attempts, 2001);
+        }
+        blame_destroy(page);
+    }
 }
 
 /* What plugin code forks has the page mapped, too. */
@@ -271,7 +356,7 @@ static void what_a_fork_does_is_not_on_the_page(void **state)
     struct blame_page *page = page_after(bodies, 9);
     (void)state;
     assert_int_equal(page->deaths_taken, 0);
-    assert_int_equal(slot_of(page, 2)->stopped, 0);
+    assert_int_equal(stood_still(page, 2), 0);
     blame_destroy(page);
 }
 
@@ -296,6 +381,7 @@ int main(void)
         cmocka_unit_test(all_who_exit_are_heard),
         cmocka_unit_test(who_is_deaf_is_not_waited_for_long),
         cmocka_unit_test(who_comes_too_late_is_not_heard),
+        cmocka_unit_test(a_protected_page_cannot_be_written_over),
         cmocka_unit_test(what_a_fork_does_is_not_on_the_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

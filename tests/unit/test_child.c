@@ -323,7 +323,7 @@ static void far_retries_park(void **state)
     close_book(&k);
 }
 
-static void final_and_unknown_fail_at_once(void **state)
+static void a_final_error_fails_at_once(void **state)
 {
     struct book k;
     aiki_error err;
@@ -335,18 +335,44 @@ static void final_and_unknown_fail_at_once(void **state)
     assert_string_equal(err.code, "REFUSED");
     close_book(&k);
 
+}
+
+/* Another build may have what this one does not define. */
+static void what_is_not_defined_is_for_another_build(void **state)
+{
+    struct book k;
+    aiki_error err;
+
     open_book_number(&k, "missing", 1);
     assign(*state, &k);
-    assert_int_equal(serve(*state, &k), NEXT_FINISH);
-    end_error(&k, EVENT_FAILED, &err);
+    expect_unfit(*state, &k, &err);
     assert_string_equal(err.code, "TASK_UNKNOWN");
-    assert_non_null(strstr(err.message, "steps"));
+    assert_non_null(strstr(err.message, "of plugin steps has no task no-such-task; serve a build"));
     close_book(&k);
 
     open_book_number(&k, "no-such-workflow", 1);
     assign(*state, &k);
     expect_unfit(*state, &k, &err);
     assert_string_equal(err.code, "WORKFLOW_UNKNOWN");
+    close_book(&k);
+}
+
+/* What was executed goes on record first; with that the run comes to the same place, and no further. */
+static void what_is_not_defined_loses_nothing(void **state)
+{
+    struct book k;
+    aiki_error err;
+
+    open_book_number(&k, "misspelt", 1);
+    assign(*state, &k);
+    assert_int_equal(serve(*state, &k), NEXT_RELEASE);
+    assert_int_equal(count_events(&k, EVENT_STEP_DONE) + count_events(&k, EVENT_ATTEMPT_DONE), 2);
+    uint64_t seq = k.seq;
+    assign(*state, &k);
+    expect_unfit(*state, &k, &err);
+    assert_string_equal(err.code, "TASK_UNKNOWN");
+    assert_non_null(strstr(err.message, "has no task tell-kye, is it tell-key; serve a build"));
+    assert_int_equal(k.seq, seq);
     close_book(&k);
 }
 
@@ -559,7 +585,9 @@ int main(void)
         STEPS_CASE(keys_name_the_call),
         STEPS_CASE(far_retries_park),
         STEPS_CASE(a_late_clock_is_put_right),
-        STEPS_CASE(final_and_unknown_fail_at_once),
+        STEPS_CASE(a_final_error_fails_at_once),
+        STEPS_CASE(what_is_not_defined_is_for_another_build),
+        STEPS_CASE(what_is_not_defined_loses_nothing),
         STEPS_CASE(side_values_are_recorded),
         STEPS_CASE(divergence_gives_back),
         STEPS_CASE(journals_come_in_pages),

@@ -15,7 +15,7 @@
 #include "base/blame.h"
 #include "base/buf.h"
 #include "base/clock.h"
-#include "broker/usage.h"
+#include "base/usage.h"
 
 enum { TASK_THREADS = 8, MIB = 1024 * 1024 };
 
@@ -70,6 +70,24 @@ static void a_process_stays_idle_for_so_long(void **state)
         assert_int_equal(idle_check(wrong[k], &err), AIKI_INVALID);
         assert_non_null(strstr(err.message, IDLE_SETTING));
         assert_non_null(strstr(err.message, "or always"));
+    }
+}
+
+static void processes_with_one_run_are_counted_by_file(void **state)
+{
+    static const char *const wrong[] = {"x", "-1", "=5", "a.so=", "5 5", "100001", "always"};
+    (void)state;
+    assert_int_equal(alone_check(ALONE_DEFAULT, NULL), AIKI_OK);
+    assert_int_equal(alone_check("2,video.so=32,free.so=0", NULL), AIKI_OK);
+    assert_int_equal(alone_max("2,video.so=32,free.so=0", "hello.so"), 2);
+    assert_int_equal(alone_max("2,video.so=32,free.so=0", "video.so"), 32);
+    assert_int_equal(alone_max("2,video.so=32,free.so=0", "free.so"), 0);
+    assert_int_equal(alone_max("video.so=32", "hello.so"), ALONE_UNSAID);
+    assert_int_equal(alone_max(NULL, "hello.so"), ALONE_UNSAID);
+    for (unsigned k = 0; k < sizeof(wrong) / sizeof(wrong[0]); k++) {
+        aiki_error err = AIKI_ERROR_INIT;
+        assert_int_equal(alone_check(wrong[k], &err), AIKI_INVALID);
+        assert_non_null(strstr(err.message, ALONE_SETTING));
     }
 }
 
@@ -233,6 +251,7 @@ int main(void)
         cmocka_unit_test(a_number_for_all_and_others_for_some),
         cmocka_unit_test(nonsense_is_refused_by_name),
         cmocka_unit_test(a_process_stays_idle_for_so_long),
+        cmocka_unit_test(processes_with_one_run_are_counted_by_file),
         cmocka_unit_test(threads_leave_room_for_task_threads),
         cmocka_unit_test(descriptors_are_not_more_than_there_are),
         cmocka_unit_test(what_it_uses_is_seen),

@@ -288,9 +288,22 @@ static void old_forms_are_read(void **state)
     assert_view_equal(served.file, text_view("file"));
     assert_int_equal(served.role, 0);
 
+    struct msg_LOAD load;
+    assert_int_equal(msg_LOAD_read(from_hex(GOLDEN_OLD_LOAD, golden), &load, &err), AIKI_OK);
+    assert_true(load.files_max > 0);
+    assert_int_equal(load.lacks.size_bytes, 0);
     struct msg_VERDICT verdict;
     assert_int_equal(msg_VERDICT_read(from_hex(GOLDEN_OLD_VERDICT, golden), &verdict, &err), AIKI_OK);
     assert_false(verdict.more);
+
+    struct msg_PROBE probe;
+    assert_int_equal(msg_PROBE_read(from_hex(GOLDEN_OLD_PROBE, golden), &probe, &err), AIKI_OK);
+    assert_view_equal(probe.sandbox, text_view("sandbox"));
+    assert_int_equal(probe.files_max, 0);
+
+    struct msg_PROBE_STEP next;
+    assert_int_equal(msg_PROBE_STEP_read(from_hex(GOLDEN_OLD_PROBE_STEP, golden), &next, &err), AIKI_OK);
+    assert_false(next.reaches);
 }
 
 int main(void)

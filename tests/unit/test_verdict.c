@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "broker/verdict.h"
 #include "wire/error.h"
+#include "wire/message.h"
 
 struct fixture {
     struct blame_page *page;
@@ -119,7 +120,8 @@ static const char *detail(struct fixture *f, const char *name)
 static void who_dies_is_charged(void **state)
 {
     struct fixture *f = *state;
-    executing(f, 0, 1, 0)->stopped = 1;
+    (void)executing(f, 0, 1, 0);
+    f->page->stopped[0] = 1;
     const struct blame_slot *s = executing(f, 2, 2, 3);
     struct blame_death *d = account(f, 2, SIGBUS);
     d->has_fault_address = 1;
@@ -162,7 +164,8 @@ static void all_who_die_are_charged(void **state)
     (void)executing(f, 1, 2, 1);
     (void)executing(f, 2, 3, 1);
     (void)executing(f, 3, 4, 1);
-    executing(f, 4, 5, 1)->stopped = 1;
+    (void)executing(f, 4, 5, 1);
+    f->page->stopped[4] = 1;
     (void)account(f, 2, SIGFPE);
     account(f, 0, SIGSEGV)->overflow = 1;
     f->page->deaths_taken++; /* got no further */
@@ -194,6 +197,10 @@ static void one_alone_is_charged(void **state)
     f->end.signal = SIGKILL;
     s = judged(f, 1, false);
     assert_string_equal(code_of(f, s), "CRASH_KILLED");
+    assert_null(strstr(f->text.message, "MiB"));
+    f->end.memory_bytes = 300 << 20;
+    assert_string_equal(code_of(f, s), "CRASH_KILLED");
+    assert_non_null(strstr(f->text.message, "it had 300 MiB"));
     assert_false(f->event.as.crashed.charged);
     s = judged(f, 1, true);
     assert_string_equal(code_of(f, s), "CRASH_KILLED");
@@ -218,11 +225,12 @@ static void a_page_that_was_written_over_makes_all_suspects(void **state)
         f->page->deaths_taken = 0;
         (void)account(f, 1, SIGABRT);
         memset(f->page, with[i], sizeof(*f->page));
-        assert_string_equal(code_of(f, judged(f, 7, false)), "CRASH_SIGNAL");
+        assert_string_equal(code_of(f, judged(f, 7, false)), "CRASH_UNTOLD");
+        assert_non_null(strstr(f->text.message, "killed by signal 11"));
         assert_false(f->event.as.crashed.charged);
         assert_int_equal(f->event.as.crashed.attempt, 0);
         assert_string_equal(detail(f, "thread"), "unknown");
-        assert_string_equal(code_of(f, judged(f, 7, true)), "CRASH_SIGNAL");
+        assert_string_equal(code_of(f, judged(f, 7, true)), "CRASH_UNTOLD");
         assert_true(f->event.as.crashed.charged);
     }
 }
@@ -232,7 +240,7 @@ static void one_that_was_stopped_says_so(void **state)
     struct fixture *f = *state;
     (void)executing(f, 1, 1, 1);
     f->end.signal = SIGKILL;
-    f->end.stopped = true;
+    f->end.stopped_ms = 15000;
     assert_string_equal(code_of(f, judged(f, 1, false)), "CRASH_STOPPED");
     assert_false(f->event.as.crashed.charged);
     assert_string_equal(code_of(f, judged(f, 1, true)), "CRASH_STOPPED");
@@ -257,11 +265,13 @@ static void several_are_suspects(void **state)
     assert_non_null(judged(f, 2, false));
     assert_string_equal(code_of(f, s), "CRASH_EXIT");
     assert_false(f->event.as.crashed.charged);
-    f->page->slots[1].stopped = 1;
+    f->page->stopped[1] = 1;
     (void)account(f, BLAME_FOREIGN, SIGILL); /* a thread of the plugin's own, begun by either */
     s = judged(f, 1, false);
     assert_string_equal(code_of(f, s), "CRASH_SIGNAL");
     assert_non_null(strstr(f->text.message, "signal 4"));
+    assert_non_null(strstr(f->text.message, "in a thread that plugin code had started"));
+    assert_string_equal(detail(f, "thread"), "one that plugin code had started");
     assert_false(f->event.as.crashed.charged);
     assert_int_equal(f->verdict.count, 2);
     (void)account(f, 2, SIGFPE);
@@ -279,6 +289,8 @@ static void who_left_just_before_is_a_suspect(void **state)
     s->left_mono_ms = clock_mono_ms();
     assert_non_null(judged(f, 1, false));
     assert_int_equal(f->verdict.certain, 0);
+    assert_string_equal(code_of(f, judged(f, 1, false)), "CRASH_SIGNAL");
+    assert_non_null(strstr(f->text.message, "(Segmentation fault) after it had returned"));
     s->left_mono_ms = clock_mono_ms() - 2 * VERDICT_LEFT_MS;
     assert_null(judged(f, 1, false));
     executing(f, 0, 1, 0)->busy = 0;
@@ -287,6 +299,27 @@ static void who_left_just_before_is_a_suspect(void **state)
     s->left_mono_ms = clock_mono_ms();
     assert_ptr_equal(judged(f, 1, true)->slot, s);
     assert_int_equal(f->verdict.certain, 1);
+}
+
+/* Who closed the descriptors of the process may have returned: who executes is no more than a suspect. */
+static void who_is_cut_off_is_a_suspect(void **state)
+{
+    struct fixture *f = *state;
+    struct blame_slot *s = executing(f, 2, 2, 1);
+    (void)executing(f, 1, 1, 1);
+    s->busy = 0;
+    s->left_mono_ms = clock_mono_ms();
+    f->end.signal = 0;
+    f->end.exit_code = CHILD_EXIT_CUT_OFF;
+    const struct blamed *b = judged(f, 1, false);
+    assert_non_null(b);
+    assert_string_equal(code_of(f, b), "CRASH_EXIT");
+    assert_non_null(strstr(f->text.message, "descriptors that are not its own"));
+    assert_false(f->event.as.crashed.charged);
+    assert_non_null(judged(f, 2, false));
+    s->left_mono_ms = 0;
+    assert_false(judged(f, 1, false)->certain);
+    assert_true(judged(f, 1, true)->certain);
 }
 
 /* A page of nonsense gives an event that can be read all the same. */
@@ -322,6 +355,7 @@ int main(void)
         CASE(one_that_was_stopped_says_so),
         CASE(several_are_suspects),
         CASE(who_left_just_before_is_a_suspect),
+        CASE(who_is_cut_off_is_a_suspect),
         CASE(a_page_of_nonsense_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
 /* test_watch.c - files that come, change and go in a directory, as installers do it. */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,20 +14,32 @@
 
 #include <cmocka.h>
 
+#include "../support/without_root.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "intake/folders.h"
+#include "intake/troubles.h"
 #include "intake/watch.h"
 
 enum { PATH_SIZE = 512, PATIENCE_MS = 20000 };
+
+/* Takes the place of the system's own (-Wl,--wrap): a limit of the whole machine is not a test's to use up. */
+static bool no_more_watches;
+int __real_inotify_add_watch(int fd, const char *path, uint32_t events);
+int __wrap_inotify_add_watch(int fd, const char *path, uint32_t events);
+int __wrap_inotify_add_watch(int fd, const char *path, uint32_t events)
+{
+    errno = ENOSPC;
+    return no_more_watches ? -1 : __real_inotify_add_watch(fd, path, events);
+}
 
 struct fixture {
     uv_loop_t loop;
     uv_timer_t limit;
     struct watch *watch;
     char dir[64];
-    unsigned changed, removed, closed;
-    char last[WATCH_NAME_SIZE];
+    unsigned changed, removed, troubled, mended, closed;
+    char last[WATCH_NAME_SIZE], last_changed[WATCH_NAME_SIZE], trouble[WATCH_NAME_SIZE + AIKI_CODE_SIZE];
     int64_t last_mono_ms;
     bool give_up;
 };
@@ -36,6 +49,7 @@ static void on_changed(const char *name, void *arg)
     struct fixture *f = arg;
     f->changed++;
     snprintf(f->last, sizeof(f->last), "%s", name);
+    snprintf(f->last_changed, sizeof(f->last_changed), "%s", name);
     f->last_mono_ms = clock_mono_ms();
 }
 
@@ -47,6 +61,13 @@ static void on_removed(const char *name, void *arg)
     f->last_mono_ms = clock_mono_ms();
 }
 
+static void on_trouble(const char *what, const aiki_error *err, void *arg)
+{
+    struct fixture *f = arg;
+    *(err != NULL ? &f->troubled : &f->mended) += 1;
+    snprintf(f->trouble, sizeof(f->trouble), "%s %s", what, err != NULL ? err->code : "mended");
+}
+
 static void on_closed(void *arg)
 {
     struct fixture *f = arg;
@@ -54,7 +75,8 @@ static void on_closed(void *arg)
 }
 
 static const struct watch_callbacks callbacks = {.on_changed = on_changed,
-                                                 .on_removed = on_removed};
+                                                 .on_removed = on_removed,
+                                                 .on_trouble = on_trouble};
 
 static int setup(void **state)
 {
@@ -132,6 +154,13 @@ static void take_away(const struct fixture *f, const char *name)
 {
     char path[PATH_SIZE];
     assert_int_equal(unlink(path_of(f, name, path)), 0);
+}
+
+static void shell(const struct fixture *f, const char *commands)
+{
+    char command[4 * PATH_SIZE];
+    snprintf(command, sizeof(command), "cd %s && %s", f->dir, commands);
+    assert_int_equal(system(command), 0);
 }
 
 /* What is there at the start is reported from inside watch_start, other names never. */
@@ -314,11 +343,171 @@ static void a_directory_that_is_gone_is_looked_for(void **state)
     for (int turn = 0; turn < 3; turn++)
         (void)uv_run(&f->loop, UV_RUN_ONCE); /* the event, then timers that find nothing */
     assert_int_equal(f->removed, 0);
+    run_until(f, &f->troubled, 1);
+    assert_string_equal(f->trouble, "./ PLUGINS_DIR");
     assert_int_equal(rename(aside, f->dir), 0);
     put(f, "b.so", "2");
     run_until(f, &f->changed, 2);
     assert_string_equal(f->last, "b.so");
+    run_until(f, &f->mended, 1);
+    assert_string_equal(f->trouble, "./ mended");
     assert_int_equal(f->removed, 0);
+}
+
+/* The directory goes with all that is in it: its files are not known to be removed. */
+static void what_was_in_a_directory_that_went_is_not_removed(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a.so", "1");
+    watch_start(f->watch);
+    shell(f, "rm -r $PWD");
+    run_until(f, &f->troubled, 1);
+    assert_string_equal(f->trouble, "./ PLUGINS_DIR");
+    int64_t until_ms = clock_mono_ms() + 2 * WATCH_ABSENT_MS;
+    while (clock_mono_ms() < until_ms)
+        (void)uv_run(&f->loop, UV_RUN_ONCE); /* it looks every WATCH_AGAIN_MS */
+    assert_int_equal(f->removed, 0);
+    assert_int_equal(mkdir(f->dir, 0700), 0);
+    run_until(f, &f->mended, 1);
+    run_until(f, &f->removed, 1); /* now it is known */
+}
+
+/* They appear whole, and none of them is ever closed by a writer. */
+static void what_is_no_file_is_reported_when_it_appears(void **state)
+{
+    struct fixture *f = *state;
+    watch_start(f->watch);
+    shell(f, "mkfifo fifo.so");
+    run_until(f, &f->changed, 1);
+    assert_string_equal(f->last, "fifo.so");
+    shell(f, "mkdir directory.so");
+    run_until(f, &f->changed, 2);
+    assert_string_equal(f->last, "directory.so");
+    shell(f, "ln -s nowhere dangling.so");
+    run_until(f, &f->changed, 3);
+    assert_string_equal(f->last, "dangling.so");
+    shell(f, "ln -s circle.so circle.so");
+    run_until(f, &f->changed, 4);
+    assert_string_equal(f->last, "circle.so");
+}
+
+/* A link that leads nowhere is there, and is told when it has been so for a while: its file may be on its way. */
+static void a_link_that_leads_nowhere_is_not_removed(void **state)
+{
+    struct fixture *f = *state;
+    shell(f, "mkdir .releases && echo 1 > .releases/a && ln -s .releases/a a.so");
+    watch_start(f->watch);
+    shell(f, "rm .releases/a");
+    run_until(f, &f->changed, 2);
+    shell(f, "rm -r .releases");
+    shell(f, "mkdir -p .releases && echo 2 > .releases/.a && mv .releases/.a .releases/a");
+    run_until(f, &f->changed, 3);
+    assert_string_equal(f->last, "a.so");
+    assert_int_equal(f->removed, 0);
+    shell(f, "rm a.so");
+    run_until(f, &f->removed, 1);
+}
+
+/* Bad names are told and shown so that they harm nobody; those that are ignored are not. */
+static void names_that_cannot_be_shown_are_told(void **state)
+{
+    struct fixture *f = *state;
+    char name[WATCH_NAME_SIZE], command[2 * PATH_SIZE];
+    watch_ignore(f->watch, "old-*");
+    watch_start(f->watch);
+    put(f, "a\nb.so", "1");
+    run_until(f, &f->troubled, 1);
+    assert_string_equal(f->trouble, "a\\x0ab.so BAD_FILE_NAME");
+    rename_to(f, "a\nb.so", "\xff.so");
+    run_until(f, &f->troubled, 2);
+    assert_string_equal(f->trouble, "\\xff.so BAD_FILE_NAME");
+    run_until(f, &f->mended, 1);
+    put(f, "old-\xfe.so", "1");
+    rename_to(f, "\xff.so", "good.so");
+    run_until(f, &f->changed, 1);
+    assert_string_equal(f->last, "good.so");
+    run_until(f, &f->mended, 2);
+    memset(name, 'n', 200);
+    name[200] = '\0';
+    snprintf(command, sizeof(command), "mkdir %s && echo 1 > %s/%s.so", name, name, name);
+    shell(f, command);
+    run_until(f, &f->troubled, 3);
+    assert_non_null(strstr(f->trouble, "... BAD_FILE_NAME"));
+    assert_int_equal(f->changed, 1);
+}
+
+/* Who may not enter a directory does not know what is in it: nothing was removed. */
+static void a_directory_that_cannot_be_entered_is_told(void **state)
+{
+    struct fixture *f = *state;
+    char path[PATH_SIZE];
+    shell(f, "mkdir shop && echo 1 > shop/a.so && mkdir seen && echo 1 > seen/b.so");
+    without_root(true);
+    watch_start(f->watch);
+    assert_int_equal(f->changed, 2);
+    assert_int_equal(chmod(path_of(f, "shop", path), 0), 0);
+    run_until(f, &f->troubled, 1);
+    assert_string_equal(f->trouble, "shop/ FOLDER_UNREADABLE");
+    assert_int_equal(chmod(path, 0700), 0);
+    put(f, "shop/a.so", "22");
+    run_until(f, &f->mended, 1);
+    run_until(f, &f->changed, 3);
+    assert_int_equal(chmod(path_of(f, "seen", path), 0400), 0); /* names, but nothing of what they name */
+    run_until(f, &f->troubled, 2);
+    assert_string_equal(f->trouble, "seen/ FOLDER_UNREADABLE");
+    assert_int_equal(chmod(path, 0700), 0);
+    run_until(f, &f->mended, 2);
+    assert_int_equal(chmod(f->dir, 0), 0);
+    run_until(f, &f->troubled, 3);
+    assert_string_equal(f->trouble, "./ FOLDER_UNREADABLE");
+    assert_int_equal(chmod(f->dir, 0700), 0);
+    run_until(f, &f->mended, 3);
+    without_root(false);
+    assert_int_equal(f->removed, 0);
+}
+
+/* WATCH_NAMES_MAX: who is beyond is named, as far as TROUBLES_MAX goes, and has the place of one that goes. */
+static void more_plugins_than_there_may_be_are_told(void **state)
+{
+    struct fixture *f = *state;
+    unsigned more = 2 * TROUBLES_MAX;
+    char name[32];
+    for (unsigned i = 0; i < WATCH_NAMES_MAX + more; i++) {
+        snprintf(name, sizeof(name), "%u.so", i);
+        put(f, name, "1");
+    }
+    watch_start(f->watch);
+    assert_int_equal(f->changed, WATCH_NAMES_MAX);
+    assert_int_equal(f->troubled, TROUBLES_MAX);
+    assert_non_null(strstr(f->trouble, ".so TOO_MANY_FILES"));
+    for (unsigned i = 0; i < WATCH_NAMES_MAX + more; i++) {
+        snprintf(name, sizeof(name), "%u.so", i);
+        take_away(f, name);
+    }
+    put(f, "last.so", "1");
+    run_until(f, &f->removed, WATCH_NAMES_MAX);
+    run_until(f, &f->mended, TROUBLES_MAX);
+    run_until(f, &f->changed, WATCH_NAMES_MAX + 1);
+    assert_string_equal(f->last_changed, "last.so"); /* removals may be told behind it */
+}
+
+/* inotify has no room for another watch: everything is looked at again and again instead. */
+static void without_watches_it_looks_again_and_again(void **state)
+{
+    struct fixture *f = *state;
+    no_more_watches = true;
+    put(f, "a.so", "1");
+    watch_start(f->watch);
+    assert_int_equal(f->changed, 1);
+    assert_string_equal(f->trouble, "./ INOTIFY");
+    put(f, "b.so", "1");
+    run_until(f, &f->changed, 2);
+    assert_string_equal(f->last, "b.so");
+    no_more_watches = false;
+    run_until(f, &f->mended, 1);
+    put(f, "c.so", "1");
+    run_until(f, &f->changed, 3);
+    assert_int_equal(f->troubled, 1);
 }
 
 /* A directory that is none is said at once. */
@@ -364,8 +553,8 @@ static void what_is_ignored_is_not_reported(void **state)
     char long_pattern[WATCH_NAME_SIZE + 1];
     memset(long_pattern, 'x', sizeof(long_pattern) - 1);
     long_pattern[sizeof(long_pattern) - 1] = '\0';
-    assert_int_equal(watch_patterns_check(long_pattern, &err), AIKI_INVALID);
-    assert_int_equal(watch_patterns_check("old-*, *-test.so", &err), AIKI_OK);
+    assert_int_equal(name_check_patterns(long_pattern, &err), AIKI_INVALID);
+    assert_int_equal(name_check_patterns("old-*, *-test.so", &err), AIKI_OK);
     watch_ignore(f->watch, "old-*, *-test.so");
     close(open_new(f, "old-one.so"));
     close(open_new(f, "one.so"));
@@ -375,13 +564,6 @@ static void what_is_ignored_is_not_reported(void **state)
     close(open_new(f, "two.so"));
     run_until(f, &f->changed, 2);
     assert_string_equal(f->last, "two.so");
-}
-
-static void shell(const struct fixture *f, const char *commands)
-{
-    char command[4 * PATH_SIZE];
-    snprintf(command, sizeof(command), "cd %s && %s", f->dir, commands);
-    assert_int_equal(system(command), 0);
 }
 
 /* Directories in it are looked into; hidden ones, links to some and what a pattern names are not. */
@@ -470,9 +652,12 @@ static void folders_have_limits(void **state)
     put(f, "1/2/3/4/a.so", "1");
     run_until(f, &f->changed, 2 + FOLDERS_MAX - 4);
     assert_string_equal(f->last, "1/2/3/4/a.so");
+    assert_true(f->troubled >= 2); /* 1/2/3/4/5/, and some of more0/ ... */
+    assert_non_null(strstr(f->trouble, "/ FOLDER_LIMIT"));
     shell(f, "rm -r 1");
     run_until(f, &f->changed, 2 + FOLDERS_MAX);
     run_until(f, &f->removed, 1);
+    run_until(f, &f->mended, f->troubled);
 }
 
 int main(void)
@@ -488,6 +673,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(asked_again_it_reports_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_swapped_directory_is_followed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_directory_that_is_gone_is_looked_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_in_a_directory_that_went_is_not_removed, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_no_file_is_reported_when_it_appears, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_link_that_leads_nowhere_is_not_removed, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_that_cannot_be_shown_are_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_directory_that_cannot_be_entered_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(more_plugins_than_there_may_be_are_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_watches_it_looks_again_and_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_missing_directory_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(no_instance_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_ignored_is_not_reported, setup, teardown),

@@ -265,7 +265,8 @@ struct aiki_run_api {
     aiki_status (*fail)(aiki_run *run, const aiki_error *error);
 
     /* Start a task: identity is (task name, canonical input); the same pair twice is a queue.
-     * options may be NULL. Does not suspend. */
+     * options may be NULL. Does not suspend, unless the plugin defines no task of that name and the record has no
+     * result of it: then it does not return, and the run goes on with a build that does (since 1.1). */
     aiki_status (*task_start)(aiki_run *run, const char *name, aiki_view input,
                               const aiki_task_options *options, aiki_future *ret_future,
                               aiki_error *err);

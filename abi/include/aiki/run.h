@@ -483,10 +483,10 @@ static inline aiki_status aiki_child(aiki_run *run, const char *workflow, const 
 enum { AIKI_CHILD_ID_SIZE = 27 }; /* 26 characters and NUL */
 
 /* Start a run of another workflow that is on its own from then on: it outlives this one. key: a
- * start key, or NULL. ret_id: its run id. */
+ * start key, or NULL. ret_id: its run id, of AIKI_CHILD_ID_SIZE bytes; NULL when nobody asks for it. */
 static inline aiki_status aiki_child_detach(aiki_run *run, const char *workflow,
                                             const char *version, aiki_view input, const char *key,
-                                            char ret_id[AIKI_CHILD_ID_SIZE], aiki_error *err)
+                                            char *ret_id, aiki_error *err)
 {
     aiki_child_options options;
     aiki_future future;
@@ -503,8 +503,10 @@ static inline aiki_status aiki_child_detach(aiki_run *run, const char *workflow,
     value = aiki_mp_read_str(&r);
     if (r.status != AIKI_OK || value.size_bytes >= AIKI_CHILD_ID_SIZE)
         return aiki_error_set(err, AIKI_CORRUPT, "CORRUPT", "the child's id is not an id");
-    __builtin_memset(ret_id, 0, AIKI_CHILD_ID_SIZE);
-    __builtin_memcpy(ret_id, value.data, value.size_bytes);
+    if (ret_id != NULL) {
+        __builtin_memset(ret_id, 0, AIKI_CHILD_ID_SIZE);
+        __builtin_memcpy(ret_id, value.data, value.size_bytes);
+    }
     return AIKI_OK;
 }
 

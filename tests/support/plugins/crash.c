@@ -5,7 +5,7 @@
  * The task dies `times` times, counted by marks in P that outlive the process, then answers how
  * often it did. With "where": "workflow" the workflow itself dies instead of the task. With "begun" each
  * execution of the task leaves a mark there. It takes `ms` and waits until the file "gate" is there, before it dies
- * or answers. Who made a mark dies: a host that stops its threads because another one crashes is not heard from the
+ * or answers. "later" leaves a thread that dies when P is there. Who made a mark dies: a host that stops its threads because another one crashes is not heard from the
  * mark on.
  */
 #include <errno.h>
@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <aiki/record.h>
@@ -120,10 +121,46 @@ static void free_twice(void)
     free(same);
 }
 
+/* As malloc would, and code that cannot go on without; no more is taken for it. */
+static void ask_for_too_much(void)
+{
+    if (mmap(NULL, (size_t)1 << 62, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
+        abort();
+}
+
+/* More than the test lets it have, and then nothing. */
+static void take_too_much(void)
+{
+    enum { TOO_MUCH = 400 << 20 };
+    void *taken = mmap(NULL, TOO_MUCH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (taken != MAP_FAILED)
+        memset(taken, 1, TOO_MUCH);
+    for (;;)
+        (void)pause();
+}
+
 static void *die_elsewhere(void *arg)
 {
     die_by_null();
     return arg;
+}
+
+/* Long after who started it, perhaps. */
+static void *die_when_told(void *arg)
+{
+    char *path = arg;
+    while (access(path, F_OK) != 0)
+        (void)usleep(5000);
+    die_by_null();
+    return path;
+}
+
+static void leave_thread(const char *path)
+{
+    pthread_t thread;
+    char *copy = strdup(path);
+    if (copy != NULL && pthread_create(&thread, NULL, die_when_told, copy) == 0)
+        (void)pthread_detach(thread);
 }
 
 static void die_in_own_thread(void)
@@ -143,7 +180,7 @@ static const struct {
     {"exit", exit_0}, {"_exit", exit_at_once}, {"quick_exit", exit_quickly},
     {"kill", die_by_kill}, {"stack", use_up_stack}, {"loop", go_on_for_ever},
     {"close", close_everything}, {"handlers", die_without_handlers}, {"heap", free_twice},
-    {"thread", die_in_own_thread},
+    {"thread", die_in_own_thread}, {"memory", ask_for_too_much}, {"greed", take_too_much},
 };
 /* clang-format on */
 
@@ -178,8 +215,11 @@ static aiki_status crash_task_fn(aiki_call *call, const struct crash_input *in,
     if (in->begun[0] != '\0' && !trace_append(in->begun, "b", 1))
         return AIKI_FAILED;
     (void)usleep((useconds_t)in->ms * 1000);
-    trace_await(call, in->gate);
-    if (strcmp(in->where, "task") == 0)
+    if (strcmp(in->how, "later") == 0)
+        leave_thread(in->path);
+    else
+        trace_await(call, in->gate);
+    if (strcmp(in->where, "task") == 0 && strcmp(in->how, "later") != 0)
         AIKI_TRY(maybe_die(in));
     out->crashes = trace_size(in->path);
     return AIKI_OK;

@@ -3,15 +3,20 @@
  *   misuse {"how": "fork", "path": P, "where": "task"}
  *   fickle {"path": P}     hands its task what the clock says, and waits behind it
  *
- * P marks that it was done; whoever finds the mark only answers, but for "wipe", which does it each time. A task has 500 ms and two attempts.
+ * P marks that it was done; whoever finds the mark only answers, but for "wipe" and "unlock", which do it each time. A task has 500 ms and two attempts.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -86,16 +91,65 @@ static void stop_all(void)
     (void)raise(SIGSTOP); /* of this thread, so that it is in here when all stop */
 }
 
+static void expect_refused(int answer)
+{
+    if (answer != -1 || errno != EPERM)
+        abort();
+}
+
+/* Each was meant for a process of its own. */
+static void signal_strangers(void)
+{
+    pid_t runtime = getppid();
+    expect_refused(kill(runtime, SIGTERM));
+    expect_refused(kill(-getpgid(runtime), SIGTERM));
+    expect_refused(killpg(getpgid(runtime), SIGTERM));
+    expect_refused(kill(-1, SIGWINCH)); /* which would do nobody harm */
+    if (prctl(PR_GET_SECCOMP) == 2) {
+        expect_refused((int)syscall(SYS_kill, runtime, SIGTERM));
+        expect_refused((int)syscall(SYS_tgkill, runtime, runtime, SIGTERM));
+        expect_refused((int)syscall(SYS_pidfd_open, runtime, 0));
+    }
+    if (kill(0, SIGTERM) != 0 || kill(runtime, 0) != 0)
+        abort();
+}
+
+/* A program that it started, which is its own to end. */
+static void signal_own(void)
+{
+    int status = 0;
+    char *const argv[] = {"sleep", "3600", NULL};
+    pid_t pid;
+    if (posix_spawn(&pid, "/bin/sleep", NULL, NULL, argv, environ) != 0 || kill(pid, SIGKILL) != 0 ||
+        waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+        abort();
+}
+
 /* What the host keeps of its threads, and then the process. */
-static void wipe_and_die(void)
+static void wipe(bool unprotect)
 {
     char line[512];
     unsigned long from, to;
     FILE *maps = fopen("/proc/self/maps", "re");
     while (maps != NULL && fgets(line, sizeof(line), maps) != NULL)
-        if (strstr(line, "memfd:aiki-blame") != NULL && sscanf(line, "%lx-%lx", &from, &to) == 2)
-            memset((void *)from, 0, to - from); /* NOLINT(performance-no-int-to-ptr): that is the point */
+        if (strstr(line, "memfd:aiki-blame") != NULL && sscanf(line, "%lx-%lx", &from, &to) == 2) {
+            void *page = (void *)from; /* NOLINT(performance-no-int-to-ptr): that is the point */
+            if (unprotect)
+                (void)mprotect(page, to - from, PROT_READ | PROT_WRITE);
+            memset(page, 0, to - from);
+        }
     abort();
+}
+
+static void wipe_and_die(void)
+{
+    wipe(false);
+}
+
+/* Nobody does that by mistake. */
+static void wipe_by_all_means(void)
+{
+    wipe(true);
 }
 
 static void *wait_for_ever(void *arg)
@@ -166,13 +220,14 @@ static const struct {
     {"forked_crash", crash_forked}, {"daemon", detach}, {"execve", become_another},
     {"leave_thread", leave_thread}, {"leave_handlers", leave_handlers}, {"scribble", scribble},
     {"jump", jump_over_guard}, {"longjmp", jump_out}, {"traced", ask_to_be_traced},
-    {"stop", stop_all}, {"wipe", wipe_and_die},
+    {"stop", stop_all}, {"wipe", wipe_and_die}, {"unlock", wipe_by_all_means},
+    {"signals", signal_strangers}, {"own_signals", signal_own},
 };
 /* clang-format on */
 
 static aiki_status do_once(const struct misuse_input *in)
 {
-    bool again = strcmp(in->how, "wipe") == 0;
+    bool again = strcmp(in->how, "wipe") == 0 || strcmp(in->how, "unlock") == 0;
     if (trace_size(in->path) > 0 && !again)
         return AIKI_OK;
     if (!trace_append(in->path, "x", 1))

@@ -1,5 +1,5 @@
-/* limits.c - see limits.h. */
-#include "broker/limits.h"
+/* limit.c - see limit.h. */
+#include "base/limit.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,6 +23,7 @@ static const struct kind kinds[] = {
 };
 static const struct kind idle_kind = {IDLE_SETTING, "seconds without a run", 1, 31536000, "always",
                                        IDLE_UNSAID_S};
+static const struct kind alone_kind = {ALONE_SETTING, "processes with one run", 1, 100000, NULL, ALONE_UNSAID};
 
 const char *limit_setting(enum limit limit)
 {
@@ -130,6 +131,16 @@ uint64_t idle_seconds(const char *setting, const char *file)
     return setting != NULL ? value_of(&idle_kind, setting, file) : IDLE_ALWAYS;
 }
 
+aiki_status alone_check(const char *setting, aiki_error *err)
+{
+    return check(&alone_kind, setting, 0, err);
+}
+
+uint64_t alone_max(const char *setting, const char *file)
+{
+    return value_of(&alone_kind, setting != NULL ? setting : "", file);
+}
+
 static uint64_t files_most(void)
 {
     struct rlimit l;
@@ -163,6 +174,16 @@ struct limits limits_for(const struct limits_settings *settings, const char *fil
     if (l.of[LIMIT_FILES] > most)
         l.of[LIMIT_FILES] = most;
     return l;
+}
+
+void limits_take_files(uint64_t files_max)
+{
+    struct rlimit l;
+    if (files_max == 0 || getrlimit(RLIMIT_NOFILE, &l) != 0)
+        return;
+    l.rlim_max = files_max < l.rlim_max ? files_max : l.rlim_max;
+    l.rlim_cur = l.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &l); /* lowering cannot fail */
 }
 
 const char *limit_text(const struct limit_hit *hit, char text[LIMIT_TEXT_SIZE])

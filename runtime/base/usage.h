@@ -1,15 +1,15 @@
-/* broker/usage.h - what a child uses, as the kernel says, beside what it may. [loop]
+/* base/usage.h - what a child uses, as the kernel says, beside what it may. [any, one thread]
  *
  * Memory is what the process has to itself: anonymous and shared memory, in RAM or swapped out. Files that
  * it maps do not count, the kernel drops their pages when it must. Processor time is looked at over
  * USAGE_WINDOW_MS. A process that has used no processor time since the last look has not grown: that
  * is all an idle one costs.
  */
-#ifndef BROKER_USAGE_H
-#define BROKER_USAGE_H
+#ifndef BASE_USAGE_H
+#define BASE_USAGE_H
 
 #include "base/blame.h"
-#include "broker/limits.h"
+#include "base/limit.h"
 
 enum { USAGE_LOOK_MS = 250, USAGE_WINDOW_MS = 10000 };
 
@@ -27,7 +27,7 @@ struct meter {
     uint64_t cpu_percent; /* in the last whole window */
 };
 
-/* True: *ret_hit is what it has come to, the worst of it. A process that is gone uses nothing. */
+/* page: of a child; NULL when no limit of tasks is asked about. True: *ret_hit is what it has come to, the worst of it. A process that is gone uses nothing. */
 bool meter_look(struct meter *m, int pid, const struct blame_page *page, struct limit_hit *ret_hit);
 
 #endif

@@ -1,5 +1,5 @@
 /* usage.c - see usage.h. */
-#include "broker/usage.h"
+#include "base/usage.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,14 +1,16 @@
-/* broker/limits.h - what a plugin's process may use, by setting. [any]
+/* base/limit.h - what a plugin's process may use, by setting. [any]
  *
  *   child-memory = 2048,billing.so=4096     a number for all, others for some files; 0 = no limit
  *
  * Memory, descriptors, threads and processor time are watched (usage.h). From LIMIT_SOFT_PERCENT of
  * the first three on, and after so many tasks or so long, the process is replaced between tasks; over
- * the first, third and fourth it is ended. Descriptors the kernel refuses by itself.
- * child-idle has the same form: how long a process stays that no run needs (demand.c).
+ * the first, third and fourth it is ended. Descriptors the kernel refuses by itself. What only loads a plugin to
+ * see whether it can be (intake/probe.h) may not use more memory, descriptors and threads than what will serve it.
+ * child-idle and child-alone have the same form: how long a process stays that no run needs (demand.c), and how many
+ * processes with one run in them there are of a file at a time (solo.c).
  */
-#ifndef BROKER_LIMITS_H
-#define BROKER_LIMITS_H
+#ifndef BASE_LIMIT_H
+#define BASE_LIMIT_H
 
 #include <aiki/status.h>
 
@@ -53,6 +55,14 @@ aiki_status idle_check(const char *setting, aiki_error *err);
 /* For processes of that file, or IDLE_ALWAYS; setting NULL: that, too. */
 uint64_t idle_seconds(const char *setting, const char *file);
 
+#define ALONE_SETTING "child-alone"
+#define ALONE_DEFAULT "4"
+enum { ALONE_UNSAID = 4 }; /* for files that the setting says nothing of */
+
+aiki_status alone_check(const char *setting, aiki_error *err);
+/* For processes of that file; 0 = no limit. setting NULL: ALONE_UNSAID. */
+uint64_t alone_max(const char *setting, const char *file);
+
 const char *limit_setting(enum limit limit);
 /* AIKI_INVALID names the setting and what is wrong. task_threads: what a process has anyway. */
 aiki_status limits_check(const struct limits_settings *settings, uint64_t task_threads,
@@ -62,6 +72,8 @@ struct limits limits_for(const struct limits_settings *settings, const char *fil
 /* Whether child-files asks for more descriptors than this process may have, which is all that it can give.
  * *ret_asked: the most that is asked for. */
 bool limits_files_lack(const struct limits_settings *settings, uint64_t *ret_asked, uint64_t *ret_most);
+/* Of this process, from now on: it may have no more descriptors than that; 0: as many as before. */
+void limits_take_files(uint64_t files_max);
 /* "1540 MiB of memory, child-memory is 2048". Returns text. */
 const char *limit_text(const struct limit_hit *hit, char text[LIMIT_TEXT_SIZE]);
 
