@@ -291,6 +291,7 @@ void command_journal(struct pipeline *p, const struct command *c, aiki_view payl
     struct msg_JOURNAL m;
     struct entry *e = NULL;
     aiki_error err = {.struct_size = sizeof(err)};
+    fault_point(server_journal_received);
     struct session *s = session_of(p, c);
     if (s == NULL)
         return;

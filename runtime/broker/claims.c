@@ -133,8 +133,7 @@ static void read_refused(struct relay *r, const struct claim *claim)
     struct conn *c = session_conn(r->session);
     if (c == NULL || run == NULL || !run->moving || run->epoch != claim->ticket.epoch)
         return;
-    run->moving = false;
-    relay_release(r, c, run);
+    moves_hand_back(r, c, run);
 }
 
 static void claim_refused(struct relay *r, struct claim *claim, const struct frame *f)

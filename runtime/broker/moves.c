@@ -36,10 +36,18 @@ void moves_list_init(struct moves_list *list)
     *list = (struct moves_list){.last = &list->first};
 }
 
+/* A process that is there for this run alone is for nobody then; who waits for its place is told when it has ended. */
+static void turn_from(struct build *to)
+{
+    if (to != NULL)
+        (void)build_left(to);
+}
+
 void move_destroy(struct move *move)
 {
     if (move == NULL)
         return;
+    struct build *to = move->to;
     *move->link = move->next;
     if (move->next != NULL)
         move->next->link = move->link;
@@ -48,6 +56,16 @@ void move_destroy(struct move *move)
     move->list->ended++;
     buf_deinit(&move->error);
     free(move);
+    turn_from(to);
+}
+
+void moves_hand_back(struct relay *r, struct conn *c, struct run *run)
+{
+    struct build *to = run->move->to;
+    run->move->to = NULL;
+    run->moving = false; /* a journal under way is nobody's then */
+    relay_release(r, c, run);
+    turn_from(to);
 }
 
 /* False: no memory. */
@@ -187,8 +205,12 @@ void moves_unfit(struct relay *r, struct build *b, const struct frame *f)
     if (run == NULL)
         return;
     run->build = NULL;
-    run->moving = true;
     (void)build_left(b); /* who waits for its place is told when it has ended */
+    if (r->stopping) {
+        relay_release(r, session_conn(r->session), run);
+        return;
+    }
+    run->moving = true;
     if (run->move == NULL && !begin_move(r, run)) {
         session_renew(r->session, "out of memory"); /* gives everything back */
         return;
@@ -362,10 +384,7 @@ void moves_go_on(struct relay *r, struct run *run, const struct msg_CLAIMED *m, 
         find_process_of(r, run, move->to);
     if (!run->moving)
         return;
-    if (r->stopping && session_conn(r->session) != NULL) {
-        run->moving = false;
-        relay_release(r, session_conn(r->session), run);
-    } else if (move->to == NULL && !later && !move->alone) {
+    if (move->to == NULL && !later && !move->alone) {
         give_up(r, run);
     } else if (move->to != NULL && build_assignable(move->to) != NULL) {
         hand_over(r, run, move->to, m, pages);
@@ -407,8 +426,9 @@ static void on_dropped(struct run *run, void *arg)
     if (!moves_want(run, news->build))
         return;
     run->move->to = NULL;
-    if (run->move->alone && !run->move->reading) {
-        (void)find_process(news->relay, run);
+    if (run->move->alone) {
+        if (!run->move->reading)
+            (void)find_process(news->relay, run);
         return;
     }
     note_tried(run->move, news->build);
@@ -429,9 +449,7 @@ static void on_given_up(struct run *run, void *arg)
     struct conn *c = session_conn(news->relay->session);
     if (c == NULL || !(moves_want(run, news->build) || waits_alone(run, build_hash(news->build))))
         return;
-    run->move->to = NULL;
-    run->moving = false; /* a journal under way is nobody's then */
-    relay_release(news->relay, c, run);
+    moves_hand_back(news->relay, c, run);
 }
 
 void moves_build_given_up(struct relay *r, struct build *b)
@@ -461,11 +479,9 @@ void moves_build_replaced(struct relay *r, struct build *b, struct build *by)
 static void hand_back(struct run *run, void *arg)
 {
     struct relay *r = arg;
-    struct conn *c = run->moving && !run->move->reading ? session_conn(r->session) : NULL;
-    if (c == NULL)
-        return; /* a journal under way: handed back when it comes */
-    run->moving = false;
-    relay_release(r, c, run);
+    struct conn *c = run->moving ? session_conn(r->session) : NULL;
+    if (c != NULL)
+        moves_hand_back(r, c, run);
 }
 
 void moves_stop(struct relay *r)

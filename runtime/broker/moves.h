@@ -23,6 +23,8 @@
 void moves_list_init(struct moves_list *list);
 /* NULL is a no-op. */
 void move_destroy(struct move *move);
+/* A run that nobody executes just now goes to the server, which offers it again. */
+void moves_hand_back(struct relay *r, struct conn *c, struct run *run);
 /* The child's UNFIT. */
 void moves_unfit(struct relay *r, struct build *b, const struct frame *f);
 /* A granted run is served by a build whose process has yet to start. */

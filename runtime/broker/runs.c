@@ -38,11 +38,12 @@ void runs_remove(struct runs *rs, struct run *run)
         if (*at == run) {
             *at = run->next;
             rs->count--;
-            move_destroy(run->move);
+            struct move *move = run->move;
             run->move = NULL;
             run->moving = false;
             run->next = rs->spare;
             rs->spare = run;
+            move_destroy(move); /* a build may hear of it */
             return;
         }
     }

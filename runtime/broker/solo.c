@@ -1,6 +1,7 @@
 /* solo.c - processes of a build that have one run in them.
  *
  *   claimed alone --> SOLO: a process starts --READY--> the run is executed --> it leaves: the process ends
+ *                      | taken away before it came there: the process ends
  *                      | over child-alone of its file: it waits for one of them to end
  *                      v does not load, BUILD_LOAD_TRIES times: the run is handed back
  *

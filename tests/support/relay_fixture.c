@@ -30,7 +30,7 @@ const struct verdict *build_verdict(const struct build *b)
 }
 bool build_left(struct build *b)
 {
-    (void)b;
+    b->left++;
     return false;
 }
 void build_kill(struct build *b)
@@ -108,6 +108,14 @@ static struct build *find_other(const struct build_wanted *w, bool *ret_later, v
     return f->other;
 }
 
+static struct build *find_alone(const uint8_t *hash, bool *ret_later, void *arg)
+{
+    struct fixture *f = arg;
+    assert_memory_equal(hash, build_hash(&f->build), 32);
+    *ret_later = false;
+    return f->alone;
+}
+
 static void on_left(uint64_t held, void *arg)
 {
     struct fixture *f = arg;
@@ -165,7 +173,7 @@ int setup(void **state)
                                                                .busy = busy,
                                                                .on_closed = on_closed};
     static const struct relay_callbacks relay_callbacks = {
-        .find_other = find_other, .on_left = on_left, .on_closed = on_closed};
+        .find_other = find_other, .find_alone = find_alone, .on_left = on_left, .on_closed = on_closed};
     struct fixture *f = calloc(1, sizeof(*f));
     aiki_error err = AIKI_ERROR_INIT;
     assert_non_null(f);

@@ -28,7 +28,7 @@ struct build {
     struct conn *line;  /* the broker's end; NULL = no process */
     struct conn *child; /* the other end */
     bool assignable, kept;
-    unsigned kills;
+    unsigned kills, left;
     const struct verdict *verdict;
 };
 extern unsigned acked, kicks; /* entries, and times the consumer was asked to go on */
@@ -44,6 +44,7 @@ struct fixture {
     struct stream stream;
     struct aiki_id run;
     struct build *other; /* that fits a run that the first does not */
+    struct build *alone; /* for a run that has a process of its own */
     uint8_t last[32];    /* who executed it last, as the one who looks for another was told */
     unsigned ups, endings, closed, lefts, conns_gone;
 };

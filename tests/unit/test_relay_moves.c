@@ -358,6 +358,70 @@ static void a_run_that_is_taken_away_meanwhile_is_forgotten(void **state)
     assert_int_equal(relay_free_slots(f->relay), SLOTS);
 }
 
+/* ---- a run in a process of its own ----------------------------------------------------------- */
+
+/* The process is there, and the journal for it is being read: the request for that. */
+static uint32_t come_to_own_process(struct fixture *f, struct build *alone)
+{
+    f->alone = alone;
+    ticket(f, EPOCH);
+    conn_send(f->server.conn, CLAIMED, await_claim(f, EPOCH), .run = f->run, .epoch = EPOCH, .workflow = view_of("hello"),
+              .version = view_of("1.0.0"), .seq = 3, .now_ms = 1000, .journal = view_of("journal"), .alone = true);
+    while (!relay_uses_build(f->relay, alone))
+        uv_run(&f->loop, UV_RUN_ONCE);
+    *alone = (struct build){.line = f->build.line, .assignable = true};
+    relay_build_ready(f->relay, alone);
+    uint32_t request = await_page_request(f, 0);
+    assert_int_equal(alone->left, 0);
+    return request;
+}
+
+/* Whatever takes a run from its process before it came there, the process hears of it, and ends. */
+static void a_session_ends_before_a_run_came_to_its_own_process(void **state)
+{
+    struct fixture *f = *state;
+    struct build alone = {.left = 0};
+    (void)come_to_own_process(f, &alone);
+    fake_server_drop(&f->server);
+    await_held(f, 0);
+    assert_int_equal(alone.left, 1);
+}
+
+static void a_run_is_taken_away_before_it_came_to_its_own_process(void **state)
+{
+    struct fixture *f = *state;
+    struct build alone = {.left = 0};
+    uint32_t request = come_to_own_process(f, &alone);
+    notify(f, EPOCH, NOTIFY_DROP);
+    grant(f, request, EPOCH, false, view_of("again"));
+    await_held(f, 0);
+    assert_int_equal(alone.left, 1);
+}
+
+static void the_journal_for_a_run_of_its_own_process_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct build alone = {.left = 0};
+    fake_server_fault(&f->server, come_to_own_process(f, &alone), AIKI_UNAVAILABLE);
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+    assert_int_equal(alone.left, 1);
+}
+
+static void the_runtime_stops_before_a_run_came_to_its_own_process(void **state)
+{
+    struct fixture *f = *state;
+    struct build *alone = calloc(1, sizeof(*alone));
+    assert_non_null(alone);
+    uint32_t request = come_to_own_process(f, alone);
+    relay_stop(f->relay);
+    assert_int_equal(alone->left, 1);
+    free(alone); /* a look at it is an error under the address sanitizer */
+    grant(f, request, EPOCH, false, view_of("again"));
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -380,6 +444,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_waits_goes_to_the_process_that_took_the_place, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_run_whose_process_went_meanwhile_is_given_back, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_session_ends_before_a_run_came_to_its_own_process, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_run_is_taken_away_before_it_came_to_its_own_process, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_journal_for_a_run_of_its_own_process_is_refused, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_runtime_stops_before_a_run_came_to_its_own_process, setup,
                                         teardown),
     };
     log_init("test", LOG_ERROR);
