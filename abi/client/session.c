@@ -2,9 +2,10 @@
  *
  *       request             open          WELCOME
  *   IDLE ----> CONNECT -----> HELLO ----------> UP --+
- *               ^   | refused   | lost, late,   |    | answers, expiry
- *         timer |   v           v denied   lost |<---+
- *              BACKOFF <------------------------+
+ *    ^          ^   | refused   | lost, late,   |    | answers, expiry
+ *    |    timer |   v           v denied   lost |<---+
+ *    +--timer--BACKOFF <------------------------+
+ *      denied, and nobody asks
  *   any state --destroy--> CLOSING: open requests end, handles close, the loop runs out
  *
  * The first request makes the connection, so that a server that turns it away at once finds the
@@ -49,6 +50,13 @@ static void on_open(struct conn *c, void *arg)
         enter(s, HELLO);
 }
 
+/* Time does not mend it: who asks is told, and the next attempt is for who asks next. */
+static void deny(struct session *s, const aiki_error *err)
+{
+    s->denied = true;
+    session_fail_all(s, err);
+}
+
 /* Turned away: waiting would not change the answer. */
 static void on_refused(struct session *s, const struct frame *f)
 {
@@ -63,7 +71,7 @@ static void on_refused(struct session *s, const struct frame *f)
         (void)error_set(&err, AIKI_UNSUPPORTED, "%s does not speak this protocol", s->address);
     snprintf(s->why, sizeof(s->why), "%s", err.message);
     if (err.status != AIKI_UNAVAILABLE)
-        session_fail_all(s, &err);
+        deny(s, &err);
     conn_close(s->conn);
 }
 
@@ -100,9 +108,9 @@ static void on_closed(struct conn *c, aiki_status status, const char *why, void 
     s->conn = NULL;
     if (status != AIKI_OK)
         snprintf(s->why, sizeof(s->why), "%s", why);
-    if (status == AIKI_DENIED && s->state != CLOSING) { /* a certificate: time does not mend it */
+    if (status == AIKI_DENIED && s->state != CLOSING) { /* a certificate */
         (void)error_code(&err, status, conn_code(c), "%s: %s", s->address, why);
-        session_fail_all(s, &err);
+        deny(s, &err);
     }
     if (s->state == CLOSING)
         close_handles(s);
@@ -117,7 +125,7 @@ static void on_pace(uv_timer_t *t)
 {
     struct session *s = container_of(t, struct session, pace);
     if (s->state == BACKOFF) {
-        enter(s, CONNECT);
+        enter(s, s->denied && s->first == NULL ? IDLE : CONNECT);
     } else if (s->state == CONNECT || s->state == HELLO) {
         snprintf(s->why, sizeof(s->why), "no welcome within %d ms", CONNECT_MS_MAX);
         conn_close(s->conn);
@@ -126,6 +134,7 @@ static void on_pace(uv_timer_t *t)
 
 static void start_connecting(struct session *s)
 {
+    s->denied = false;
     uv_timer_start(&s->pace, on_pace, CONNECT_MS_MAX, 0);
     s->conn = conn_open(s->conns, s->address, &callbacks, s);
     if (s->conn == NULL) {
@@ -141,7 +150,7 @@ static void say_hello(struct session *s)
     aiki_error err = {.struct_size = sizeof(err)};
     if (token_find(s->token, s->token_file, token, &err) != AIKI_OK) {
         snprintf(s->why, sizeof(s->why), "%s", err.message);
-        session_fail_all(s, &err);
+        deny(s, &err);
         conn_close(s->conn);
         return;
     }

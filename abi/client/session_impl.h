@@ -29,6 +29,7 @@ struct session {
     pthread_t thread;
 
     enum state state;
+    bool denied;                      /* the last attempt, for good */
     unsigned attempt;                 /* connection attempts since it was last up */
     int64_t down_since_mono_ms;       /* 0 while UP */
     char why[AIKI_MESSAGE_SIZE];      /* the last connection did not work because */

@@ -6,8 +6,12 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <poll.h>
+#include <semaphore.h>
 
 #include "../support/played_server.h"
+
+enum { BACKOFF_MS = 20 }; /* of the library: the longest pause behind the first attempt */
 
 /* ---- opening ------------------------------------------------------------------------------ */
 
@@ -60,6 +64,42 @@ static void open_denied(void **state)
     assert_int_equal(aiki_client_open(f->url, NULL, &f->client, &f->err), AIKI_DENIED);
     assert_string_equal(f->err.message, "no such token");
     assert_true(clock_mono_ms() - began < 2000);
+}
+
+static sem_t looked;
+static int came; /* whether somebody came to the listener; -1: nobody has looked */
+
+static void deny_who_comes_back(struct fixture *f)
+{
+    struct pollfd listener = {.fd = f->listener, .events = POLLIN};
+    accept_one(f);
+    welcome(f);
+    accept_one(f); /* it hangs up before */
+    struct frame frame = read_frame(f);
+    send_fault(f, frame.correlation, AIKI_DENIED, "no such token");
+    came = poll(&listener, 1, 20 * BACKOFF_MS);
+    (void)sem_post(&looked);
+    accept_one(f);
+    welcome(f);
+    frame = read_frame(f);
+    SEND(f, STARTED, frame.correlation, .run = remember_start(f, &frame), .created = true, .state = RUN_QUEUED);
+    (void)read_frame(f);
+}
+
+/* With nothing to ask, who was denied does not come again and again; the next request makes a connection. */
+static void denied_with_nothing_to_ask(void **state)
+{
+    struct fixture *f = *state;
+    aiki_start s = hello_start();
+    came = -1;
+    assert_int_equal(sem_init(&looked, 0, 0), 0);
+    play(f, deny_who_comes_back);
+    open_client(f);
+    while (sem_wait(&looked) != 0)
+        ;
+    assert_int_equal(came, 0);
+    assert_int_equal(aiki_client_start(f->client, &s, NULL, NULL, &f->err), AIKI_OK);
+    (void)sem_destroy(&looked);
 }
 
 static void bad_urls(void **state)
@@ -297,6 +337,7 @@ int main(void)
         CASE(open_without_server),
         CASE(open_with_silent_server),
         CASE(open_denied),
+        CASE(denied_with_nothing_to_ask),
         CASE(bad_urls),
         CASE(bad_arguments),
         CASE(bad_options),
