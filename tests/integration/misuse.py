@@ -120,8 +120,11 @@ def test_signals_of_plugin_code_do_not_reach_the_runtime(served, where):
     run = misuse(s, "signals", where)
     assert s.result(run) == {"attempt": 1} and of_kind(s, run, "crashed") == []
     assert s.runtime.alive() and s.runtime.children() == before
-    refusals = [line for line in s.runtime.log.read_text().splitlines() if "is refused: that would reach the runtime" in line]
-    assert len(refusals) == 4 and all(run in line for line in refusals), refusals
+
+    def refusals():
+        return [line for line in s.runtime.log.read_text().splitlines() if "is refused: that would reach the runtime" in line]
+    until(lambda: len(refusals()) >= 4, "each is told")
+    assert len(refusals()) == 4 and all(run in line for line in refusals()), refusals()
     assert s.result(misuse(s, "own_signals", where)) == {"attempt": 1}
     assert s.runtime.children() == before
     check_healthy(s, healthy(s))
