@@ -163,7 +163,7 @@ bool fault_hit(enum fault point)
 
     switch (plan[point].action) {
     case ACT_KILL: (void)raise(SIGKILL); break;
-    case ACT_STOP: (void)kill(getpid(), SIGSTOP); break; /* the process, not just this thread */
+    case ACT_STOP: (void)raise(SIGSTOP); break; /* the process, but this thread at once */
     case ACT_EXIT: _exit(FAULT_EXIT_CODE);
     case ACT_FAIL: return true;
     case ACT_NONE:
