@@ -22,6 +22,7 @@ struct fixture {
     uv_loop_t loop;
     struct link *link;
     char dir[32], socket[64], url[80], port[8];
+    int port_fd; /* -1: none */
     pid_t redis;
     unsigned ups, downs, closed, replies, null_replies;
     unsigned send_on_up;    /* INCRs */
@@ -116,13 +117,16 @@ static void start_redis(struct fixture *f, const char *password)
     _exit(127);
 }
 
+/* Bound and not listening: redis-server, which reuses addresses, may listen there, and the kernel gives the port to nobody else. */
 static void choose_port(struct fixture *f)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t size = sizeof(at);
-    AUTO(close_fd) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, size), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &size), 0);
+    const int yes = 1;
+    f->port_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(setsockopt(f->port_fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)), 0);
+    assert_int_equal(bind(f->port_fd, (struct sockaddr *)&at, size), 0);
+    assert_int_equal(getsockname(f->port_fd, (struct sockaddr *)&at, &size), 0);
     (void)snprintf(f->port, sizeof(f->port), "%u", ntohs(at.sin_port));
 }
 
@@ -142,6 +146,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(f->dir));
     (void)snprintf(f->socket, sizeof(f->socket), "%s/redis.sock", f->dir);
     (void)snprintf(f->url, sizeof(f->url), "unix:%s", f->socket);
+    f->port_fd = -1;
     assert_int_equal(uv_loop_init(&f->loop), 0);
     *state = f;
     return 0;
@@ -157,6 +162,7 @@ static int teardown(void **state)
     assert_null(f->link);
     assert_int_equal(uv_loop_close(&f->loop), 0);
     kill_redis(f);
+    cleanup_close_fd(&f->port_fd);
     (void)unlink(f->socket);
     assert_int_equal(rmdir(f->dir), 0);
     free(f);
