@@ -623,6 +623,23 @@ class Ledger:
         """Processes that executed something."""
         return {pid for _, _, _, pid, _ in self.lines()}
 
+    def check_order(self):
+        """Of steps one after the other each begins when the one before is on record, so nobody executes what is on record.
+        Except what a process had in hand when its run was taken away, and begins when others have gone on, because it
+        heard of that late: once, and it goes no further."""
+        by_run = {}
+        for run, step, _, pid, ns in self.lines():
+            by_run.setdefault(run, []).append((ns, step, pid))
+        for run, executed in by_run.items():
+            executed.sort()
+            highest, late = -1, set()
+            for i, (_, step, pid) in enumerate(executed):
+                if step < highest:
+                    goes_on = next((s for _, s, p in executed[i + 1:] if p == pid), None) == step + 1
+                    assert pid not in late and not goes_on, f"{run}: recorded step {step} was executed again: {executed}"
+                    late.add(pid)
+                highest = max(highest, step)
+
     def executions(self, run_id):
         steps = {}
         for run, step, _, _, ns in self.lines():
