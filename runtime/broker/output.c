@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "wire/message.h"
 
-enum { READ_BYTES = 16 * 1024, LAST_READS_MAX = 16, WINDOW_MS = 1000, WHO_SIZE = 192 };
+enum { READ_BYTES = 16 * 1024, LAST_READS_MAX = 16, WINDOW_MS = 1000, WHO_SIZE = 192, RUNS_LISTED_MAX = 64 };
 
 /* ---- rate ---------------------------------------------------------------------------------- */
 
@@ -64,28 +64,41 @@ static void describe(aiki_view run, aiki_view name, uint32_t attempt, char who[W
         (void)snprintf(who, WHO_SIZE, "run %s workflow %s: ", id, text);
 }
 
+static bool is_listed(const struct blame_slot *const listed[], unsigned count, const struct aiki_id *run)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (id_equal(&listed[i]->run, run))
+            return true;
+    return false;
+}
+
+/* One slot of each run, however many of its tasks are executed: those before the loop's thread. */
+static unsigned list_runs(const struct output *o, const struct blame_slot *ret[RUNS_LISTED_MAX])
+{
+    int64_t now_ms = clock_mono_ms();
+    unsigned count = 0;
+    for (unsigned i = 1; i <= BLAME_SLOTS && count < RUNS_LISTED_MAX; i++) {
+        const struct blame_slot *s = &o->page->slots[i % BLAME_SLOTS];
+        if (may_have_printed(s, now_ms) && !is_listed(ret, count, &s->run))
+            ret[count++] = s;
+    }
+    return count;
+}
+
 /* The page is the plugin's to write: nothing in it is believed beyond being bytes. */
 static void guess(const struct output *o, char who[WHO_SIZE])
 {
     char id[AIKI_ID_TEXT_SIZE], sure[WHO_SIZE];
-    const struct blame_slot *found = NULL;
-    int64_t now_ms = clock_mono_ms();
-    unsigned count = 0;
-    for (unsigned i = 1; i <= BLAME_SLOTS; i++) { /* tasks before the loop's thread */
-        const struct blame_slot *s = &o->page->slots[i % BLAME_SLOTS];
-        if (!may_have_printed(s, now_ms) || (found != NULL && id_equal(&s->run, &found->run)))
-            continue;
-        found = s;
-        count++;
-    }
+    const struct blame_slot *listed[RUNS_LISTED_MAX];
+    unsigned count = list_runs(o, listed);
     who[0] = '\0';
     if (count > 1)
-        (void)snprintf(who, WHO_SIZE, "one of %u runs: ", count);
+        (void)snprintf(who, WHO_SIZE, "one of %u runs%s: ", count, count == RUNS_LISTED_MAX ? " or more" : "");
     if (count != 1)
         return;
-    id_text(&found->run, id);
-    describe(view_of(id), (aiki_view){(const uint8_t *)found->name, strnlen(found->name, BLAME_NAME_SIZE - 1)},
-             found->attempt, sure);
+    id_text(&listed[0]->run, id);
+    describe(view_of(id), (aiki_view){(const uint8_t *)listed[0]->name, strnlen(listed[0]->name, BLAME_NAME_SIZE - 1)},
+             listed[0]->attempt, sure);
     (void)snprintf(who, WHO_SIZE, "perhaps %.*s", WHO_SIZE - 16, sure);
 }
 
