@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from harness import ROOT, RUNTIME, at_best, in_time, plugin, until
+from harness import ROOT, RUNTIME, SANITIZED, at_best, in_time, plugin, until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
 
@@ -409,6 +409,9 @@ def test_a_signature_may_come_after_its_file(stacks):
 
 # ---- time ------------------------------------------------------------------------------------
 
+SOON_S = 2 if SANITIZED else 0.2  # with a sanitizer a probe takes ten times as long to start
+
+
 def test_new_code_serves_soon_after_its_rename(stacks):
     s = stacks(plugins=["hello"])
     good, took = plugin("hello").read_bytes(), []
@@ -423,5 +426,5 @@ def test_new_code_serves_soon_after_its_rename(stacks):
                        if p["file"] == "hello.so" and p["state"] == "serving"} - before, "it serves", every_s=0.002)
         took.append(time.monotonic() - began)
         print(f"rename to serving: {took[-1] * 1000:.0f} ms")
-        return took[-1] < 0.2
-    until(serves_soon, "it serves within 200 ms")
+        return took[-1] < SOON_S
+    until(serves_soon, f"it serves within {SOON_S} s")
