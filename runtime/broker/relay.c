@@ -137,12 +137,12 @@ static bool may_pass(aiki_status status)
            status == AIKI_INTERNAL;
 }
 
-/* An APPEND was not recorded, for another reason than lost ownership. The child cannot go on:
- * it loses the run, which is given back, now or when the server can write again, or blocked. */
+/* An APPEND was not recorded, for another reason than lost ownership. The child, if it is still there,
+ * cannot go on: it loses the run, which is given back, now or when the server can write again, or blocked. */
 static void cannot_record(struct relay *r, struct run *run, const struct passed *p,
                           aiki_status status, aiki_view error)
 {
-    if (run->build == NULL && !p->own)
+    if (p->number > run->number)
         return; /* a later one of those that followed the first refused */
     if (p->own && !may_pass(status)) {
         session_renew(r->session, "the server refused to take a run back"); /* takes them all */

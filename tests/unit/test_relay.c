@@ -130,6 +130,39 @@ static void a_dead_process_gives_its_runs_back(void **state)
     await_held(f, 0);
 }
 
+/* It died after its last append, which the server then could not write: the run is given back all the same. */
+static void a_last_append_that_is_refused_after_its_process_died(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    child_appends(f, EPOCH, 1, NEXT_CONTINUE);
+    server_acks(f, await_append(f, 1, NEXT_CONTINUE), 1);
+    child_appends(f, EPOCH, 2, NEXT_FINISH);
+    uint32_t last = await_append(f, 2, NEXT_FINISH);
+    f->build.assignable = false;
+    relay_build_lost(f->relay, &f->build);
+    fake_server_fault(&f->server, last, AIKI_UNAVAILABLE);
+    server_acks(f, await_append(f, 2, NEXT_RELEASE), 2);
+    await_held(f, 0);
+}
+
+/* What followed the refused one was never in its turn, and says nothing of its own: the session goes on. */
+static void what_follows_a_refused_append_counts_no_more(void **state)
+{
+    struct fixture *f = *state;
+    begin_stay(f, EPOCH);
+    child_appends(f, EPOCH, 1, NEXT_CONTINUE);
+    uint32_t first = await_append(f, 1, NEXT_CONTINUE);
+    f->build.assignable = false;
+    relay_build_lost(f->relay, &f->build);
+    uint32_t second = await_append(f, 2, NEXT_RELEASE);
+    fake_server_fault(&f->server, first, AIKI_UNAVAILABLE);
+    fake_server_fault(&f->server, second, AIKI_INVALID);
+    server_acks(f, await_append(f, 1, NEXT_RELEASE), 1);
+    await_held(f, 0);
+    assert_int_equal(f->endings, 0);
+}
+
 /* A process that a run of it took down: the run goes back with what is known of that. */
 static void a_crash_is_told_with_the_run(void **state)
 {
@@ -331,6 +364,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_fenced_append_drops_the_run, setup, teardown),
         cmocka_unit_test_setup_teardown(frames_of_an_earlier_stay_are_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dead_process_gives_its_runs_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_last_append_that_is_refused_after_its_process_died, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_follows_a_refused_append_counts_no_more, setup, teardown),
         cmocka_unit_test_setup_teardown(a_crash_is_told_with_the_run, setup, teardown),
         cmocka_unit_test_setup_teardown(a_run_nobody_can_take_is_handed_back, setup, teardown),
         cmocka_unit_test_setup_teardown(the_session_takes_everything_along, setup, teardown),
