@@ -1,9 +1,9 @@
 /* crash.c - one line that names the run before a crash in plugin code takes the process with it.
  *
  * The handler runs on a stack of its own (the plugin's is what may have overflowed) and calls
- * nothing but write, sigaction and raise before the line is out, but for on_hit, which only stores; then
- * who wants to know more may look at the stack, for CRASH_LOOK_S at most: what was hit may hold any
- * lock. It returns with the default action restored, so the same instruction faults again and the
+ * nothing but system calls before the line is out, but for on_hit, which only stores; then who wants to
+ * know more may look at the stack. All of it has CRASH_LOOK_S at most: nobody may read the line, and what
+ * was hit may hold any lock. It returns with the default action restored, so the same instruction faults again and the
  * process dies with the right signal, core file included. A signal that was sent (kill, raise) has no
  * such instruction and is sent once more.
  */
@@ -151,8 +151,8 @@ static void *note(const siginfo_t *info, const ucontext_t *context, bool overflo
     return callbacks->on_hit(&crash);
 }
 
-/* Should that hang, the alarm ends the process all the same. */
-static void tell(void *hit)
+/* Should what follows hang, the process ends all the same: nobody may read what it writes. */
+static void limit_time(void)
 {
     struct sigaction restore = {.sa_handler = SIG_DFL};
     sigset_t alarms;
@@ -162,7 +162,6 @@ static void tell(void *hit)
     (void)sigaction(SIGALRM, &restore, NULL);
     (void)pthread_sigmask(SIG_UNBLOCK, &alarms, NULL);
     (void)alarm(CRASH_LOOK_S);
-    callbacks->on_told(hit);
 }
 
 static bool describe(struct line *l, const siginfo_t *info)
@@ -183,12 +182,13 @@ static void on_crash(int signal_number, siginfo_t *info, void *context)
     bool overflow = describe(&l, info);
     void *hit = callbacks != NULL ? note(info, context, overflow) : NULL;
 
+    limit_time();
     if (l.size > 0) {
         ssize_t ignored = write(STDERR_FILENO, l.text, l.size); /* dying: nobody to tell */
         (void)ignored;
     }
     if (callbacks != NULL)
-        tell(hit);
+        callbacks->on_told(hit);
     (void)sigaction(signal_number, &restore, NULL);
     if (was_sent(info) || was_refused(info))
         (void)raise(signal_number); /* blocked until the handler returns, then deadly */

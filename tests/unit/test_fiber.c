@@ -4,12 +4,14 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <fenv.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -240,6 +242,49 @@ static void crashes_name_the_run(void **state)
     }
 }
 
+/* A pipe that is full, and that nobody reads. */
+static void print_to_nobody(void)
+{
+    int ends[2];
+    char bytes[4096] = "";
+    if (pipe(ends) != 0 || fcntl(ends[1], F_SETFL, O_NONBLOCK) != 0)
+        _exit(3);
+    while (write(ends[1], bytes, sizeof(bytes)) > 0)
+        continue;
+    while (write(ends[1], bytes, 1) > 0)
+        continue;
+    if (fcntl(ends[1], F_SETFL, 0) != 0 || dup2(ends[1], STDERR_FILENO) < 0)
+        _exit(3);
+}
+
+/* What has crashed ends, whatever becomes of the line that says so. */
+static void a_crash_ends_though_nobody_reads(void **state)
+{
+    enum { TEST_S_MAX = 30 };
+    void (*const places[])(fiber_fn fn) = {on_fiber, on_task_thread};
+    (void)state;
+
+    if (FIBER_TSAN)
+        skip(); /* as above */
+    (void)alarm(TEST_S_MAX); /* instead of waiting for ever */
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        int status = 0;
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+            print_to_nobody();
+            if (fiber_watch_crashes() != AIKI_OK)
+                _exit(3);
+            places[i](be_sent_one); /* of which no sanitizer speaks before us */
+            _exit(4);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM);
+    }
+    (void)alarm(0);
+}
+
 static int set_up(void **state)
 {
     *state = fiber_pool_create(64);
@@ -260,6 +305,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(dropped_stacks_are_reused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(float_control_is_private, set_up, tear_down),
         cmocka_unit_test(crashes_name_the_run),
+        cmocka_unit_test(a_crash_ends_though_nobody_reads),
     };
     return cmocka_run_group_tests_name("fiber", tests, NULL, NULL);
 }
