@@ -61,11 +61,6 @@ static void ask_page(struct publisher *p, const struct offer_scan *scan)
     gather_add(p->gather, 0, COMMAND_OFFER, 0, (aiki_view){(const uint8_t *)scan, sizeof(*scan)});
 }
 
-static void offer_everything(struct publisher *p)
-{
-    p->scan_count = 0;
-    ask_page(p, &(struct offer_scan){.stream = NULL});
-}
 
 void publisher_offer_stream(struct publisher *p, const struct stream *s, int64_t min_age_ms)
 {
@@ -88,6 +83,15 @@ static void scan_ended(struct publisher *p, const struct stream *s)
     o->rested_loop_ms = now + SCAN_PAUSE_FACTOR * (now - o->scan_loop_ms);
 }
 
+/* In the place of the scans that wait. */
+static void offer_everything(struct publisher *p)
+{
+    for (size_t i = 0; i < p->scan_count; i++)
+        scan_ended(p, p->scans[i].next.stream);
+    p->scan_count = 0;
+    ask_page(p, &(struct offer_scan){.stream = NULL});
+}
+
 static void ask_pages(struct publisher *p)
 {
     for (size_t i = 0; i < p->scan_count;) {
@@ -106,6 +110,7 @@ static void page_published(struct publisher *p, const struct offer_scan *next)
     if (next->after_no == 0) {
         scan_ended(p, next->stream);
     } else if (p->scan_count == PUBLISHER_SCANS_MAX) {
+        scan_ended(p, next->stream);
         offer_everything(p);
     } else {
         p->scans[p->scan_count++] = (struct scan_wait){.at = p->sent, .next = *next};

@@ -323,6 +323,28 @@ static void a_stopped_redis_is_not_buried(void **state)
     assert_int_equal(ask(f, "XLEN orders"), PUBLISHER_UNANSWERED_MAX);
 }
 
+/* More scans than may wait become one of everything; a stream whose scan that ended is audited as before. */
+static void a_scan_that_gave_way_is_not_under_way(void **state)
+{
+    struct fixture *f = *state;
+    const struct offer_scan page = {.stream = &f->stream, .after_no = 7}, rest = {.after_no = 9};
+    offer(f, &f->stream, 1, 1, NULL);
+    until_redis(f, ask(f, "XLEN orders") == 1);
+    until_redis(f, (audit(f, 2), f->scan_count == 1));
+    (void)kill(f->redis.pid, SIGSTOP);
+    offer(f, &f->stream, 2, 1, &page);
+    for (int i = 0; i < PUBLISHER_SCANS_MAX; i++)
+        offer(f, &f->other, 1, 1, &rest);
+    take_commands(f);
+    assert_int_equal(f->scan_count, 2);
+    assert_null(f->scans[1].stream);
+    assert_int_equal(f->scans[1].after_no, 0);
+    (void)kill(f->redis.pid, SIGCONT);
+    until_redis(f, (audit(f, 9), f->scan_count == 3));
+    assert_ptr_equal(f->scans[2].stream, &f->stream);
+    assert_int_equal(f->scans[2].after_no, 0);
+}
+
 /* A key that is no stream costs its own tickets only, and each is counted. */
 static void a_key_that_is_no_stream(void **state)
 {
@@ -359,6 +381,7 @@ int main(void)
         CASE(left_consumers_are_found),
         CASE(a_new_redis_gets_everything),
         CASE(a_stopped_redis_is_not_buried),
+        CASE(a_scan_that_gave_way_is_not_under_way),
         CASE(a_key_that_is_no_stream),
         CASE(a_bad_url_is_refused),
     };
