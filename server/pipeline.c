@@ -255,7 +255,7 @@ int64_t pipeline_deadline(struct pipeline *p)
     }
     if (p->audit_at_ms == 0 && anything_queued(p))
         p->audit_at_ms = p->now.at_ms + AUDIT_MS;
-    at_ms = earliest(at_ms, p->audit_at_ms);
+    at_ms = earliest(earliest(at_ms, p->audit_at_ms), p->unblock_at_ms);
     if (at_ms == 0)
         return 0;
     int64_t wait_ms = at_ms - engine_clock_ms(&p->clock);
@@ -285,6 +285,8 @@ void pipeline_turn(struct pipeline *p, struct mail *list)
     fire_timers(p);
     write_lagging(p);
     unit_commit(p);
+    if (p->unblock_at_ms != 0 && p->now.at_ms >= p->unblock_at_ms)
+        unblock_again(p);
     if (p->audit_at_ms != 0 && p->now.at_ms >= p->audit_at_ms)
         audit(p);
     p->outcome->used = list;

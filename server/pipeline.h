@@ -33,7 +33,8 @@
 enum {
     LAG_MS_MAX = 200,
     AUDIT_MS = 500,          /* between looks at streams with runs queued for long */
-    RETRY_MS = 1000,         /* before a wake-up that the store refused is tried again */
+    RETRY_MS = 1000,         /* before a wake-up that the store refused is tried again, at the latest */
+    UNBLOCK_AGAIN_MS = 10000, /* before blocked runs that the store could not offer again are looked for */
     FAMILY_UNIT_RUNS = 16384, /* from here on what is left of a family is closed in the next unit */
     UNIT_REFS = 1024,        /* a unit that brings as many references, too */
     UNIT_RUNS = 4096,        /* a unit that holds this many is committed before the next command */
@@ -167,6 +168,7 @@ struct pipeline {
     uint64_t run_no_max;
     size_t family_unit_runs; /* FAMILY_UNIT_RUNS */
     int64_t audit_at_ms;
+    int64_t unblock_at_ms; /* blocked runs that could go on are looked for again; 0 = none was left */
     int64_t started_at_ms;
     const struct batch *batch;     /* of the command at hand */
     size_t index;
@@ -310,6 +312,9 @@ struct session *session_of(struct pipeline *p, const struct command *c);
 
 /* A build appeared: runs that another build blocked may go on with it. */
 void unblock_for(struct pipeline *p, const struct plugin *plugin);
+/* The store could not: in UNBLOCK_AGAIN_MS once more, for all builds there are then. */
+void unblock_later(struct pipeline *p);
+void unblock_again(struct pipeline *p);
 /* Runs that are blocked because that build, named by its first hex digits, crashed; *ret_lifted is
  * raised by how many. */
 aiki_status unblock_crashed(struct pipeline *p, aiki_view build_hex, uint64_t *ret_lifted,

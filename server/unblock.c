@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "pipeline.h"
@@ -80,6 +81,7 @@ static void unblock(struct pipeline *p, uint64_t no, uint64_t why)
     aiki_error err = {.struct_size = sizeof(err)};
     if (run_load_no(p, no, &e, &err) != AIKI_OK) {
         log_error("store", "a blocked run cannot be offered again: %s", err.message);
+        unblock_later(p);
         return;
     }
     uint64_t from = e->journal.size_bytes;
@@ -103,6 +105,7 @@ static void find_blocked(struct pipeline *p, struct blocked *b)
             p->store->ops->scan_open(p->store, b->last_no, SCAN_PAGE, note_blocked, b, &err);
         if (status != AIKI_OK) {
             log_error("store", "blocked runs cannot be offered again: %s", err.message);
+            unblock_later(p);
             break;
         }
     } while (b->rows == SCAN_PAGE);
@@ -129,6 +132,22 @@ void unblock_for(struct pipeline *p, const struct plugin *plugin)
     if (unblock_all(p, &b) > 0)
         log_info("registry", "build of %s appeared: %zu blocked runs are offered again",
                  plugin->file, b.count);
+}
+
+void unblock_later(struct pipeline *p)
+{
+    if (p->unblock_at_ms == 0)
+        p->unblock_at_ms = p->now.at_ms + UNBLOCK_AGAIN_MS;
+}
+
+void unblock_again(struct pipeline *p)
+{
+    p->unblock_at_ms = 0;
+    for (struct chain *m = p->registry.sessions.next; m != &p->registry.sessions; m = m->next) {
+        struct session *s = container_of(m, struct session, all);
+        for (struct chain *k = s->plugins.next; k != &s->plugins; k = k->next)
+            unblock_for(p, container_of(k, struct plugin, of_session));
+    }
 }
 
 aiki_status unblock_crashed(struct pipeline *p, aiki_view build_hex, uint64_t *ret_lifted,

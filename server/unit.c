@@ -260,6 +260,13 @@ static void settle(struct pipeline *p)
 
 /* ---- roll back ------------------------------------------------------------------------------- */
 
+/* Not all at once again: one that can never be recorded would keep the others from it for ever. */
+static int64_t retry_ms(const struct pipeline *p, const struct entry *e)
+{
+    uint64_t x = e->no * UINT64_C(0x9e3779b97f4a7c15) ^ (uint64_t)p->now.at_ms * UINT64_C(0xbf58476d1ce4e5b9);
+    return RETRY_MS - (int64_t)((x >> 32) % (RETRY_MS / 2));
+}
+
 static void roll_back_run(struct pipeline *p, struct dirty *d)
 {
     struct entry *e = d->entry;
@@ -286,7 +293,9 @@ static void roll_back_run(struct pipeline *p, struct dirty *d)
     if (e->owner != d->owner_before)
         run_set_owner(e, d->owner_before);
     if (d->timer)
-        timers_set(&p->timers, e->no * 2, e->timer_at_ms = p->now.at_ms + RETRY_MS);
+        timers_set(&p->timers, e->no * 2, e->timer_at_ms = p->now.at_ms + retry_ms(p, e));
+    if (e->run.state == RUN_BLOCKED) /* what let it go on may not come again */
+        unblock_later(p);
     chain_remove(&e->lagging);
     if (!d->insert && run_lags(e)) { /* its turn comes again, later */
         e->lags_since_ms = p->now.at_ms + RETRY_MS;

@@ -224,6 +224,69 @@ static void a_claim_outlives_a_failed_read(void **state)
     expect(f, RUNTIME, 2, CLAIMED, &m);
 }
 
+static struct aiki_id never_read; /* the run whose children cannot be read */
+
+static aiki_status flaky_children(struct store *s, const struct aiki_id *parent, uint64_t after_no,
+                                  uint32_t limit, store_run_fn fn, void *arg, aiki_error *err)
+{
+    if (id_equal(parent, &never_read))
+        return error_set(err, AIKI_CORRUPT, "their rows are damaged");
+    return sound->children(s, parent, after_no, limit, fn, arg, err);
+}
+
+static struct aiki_id start_until(struct fixture *f, int64_t timeout_ms)
+{
+    struct aiki_id run = id_new();
+    say(f, CLIENT, START, 1, .workflow = view_of("order"), .run = run, .run_timeout_ms = timeout_ms);
+    turn(f);
+    forget(f);
+    return run;
+}
+
+/* Two are due at the same time, and one of them can never be recorded: the other one is, before long. */
+static void a_timer_is_not_held_up_by_another(void **state)
+{
+    struct fixture *f = *state;
+    never_read = start_until(f, 1000);
+    struct aiki_id other = start_until(f, 1000);
+    cache_find(&f->p.cache, &never_read)->run.children = 1;
+    sound = f->store->ops;
+    flaky = *sound;
+    flaky.children = flaky_children;
+    f->store->ops = &flaky;
+    pass_ms(f, 1001);
+    turn(f);
+    assert_int_equal(state_of(f, other), RUN_QUEUED); /* refused with the first */
+    for (int i = 0; i < 4 * RETRY_MS && state_of(f, other) == RUN_QUEUED; i++) {
+        pass_ms(f, 1);
+        turn(f);
+    }
+    assert_int_equal(state_of(f, other), RUN_TIMED_OUT);
+    assert_int_equal(state_of(f, never_read), RUN_QUEUED);
+    f->store->ops = sound;
+}
+
+/* A build comes that lets a blocked run go on, and the disk is full: it does when there is room again. */
+static void a_blocked_run_outlives_a_full_store(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id run = start(f);
+    ask_append(f, RUNTIME, 3, &(struct said){.run = run, .epoch = claim(f, RUNTIME), .number = 1,
+                                             .next = NEXT_BLOCK, .kind = EVENT_BLOCKED});
+    turn(f);
+    forget(f);
+    serve(f, RUNTIME, other_build);
+    memory_store_fail_commit(f->store, AIKI_LIMIT, 1); /* the build is recorded, that is all */
+    turn(f);
+    assert_int_equal(f->offer_count, 0);
+    assert_int_equal(state_of(f, run), RUN_BLOCKED);
+    assert_true(pipeline_deadline(&f->p) != 0);
+    pass_ms(f, UNBLOCK_AGAIN_MS + 1);
+    turn(f);
+    assert_int_equal(f->offer_count, 1);
+    assert_int_equal(state_of(f, run), RUN_QUEUED);
+}
+
 /* An append that was refused leaves its run as it was; the same append is then good. */
 static void a_refused_append_can_be_repeated(void **state)
 {
@@ -280,6 +343,8 @@ int main(void)
         CASE(a_refusal_waits_for_the_commit_it_rests_on),
         CASE(a_timer_outlives_a_failed_read),
         CASE(a_claim_outlives_a_failed_read),
+        CASE(a_timer_is_not_held_up_by_another),
+        CASE(a_blocked_run_outlives_a_full_store),
         CASE(a_wait_never_sees_what_is_not_committed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
