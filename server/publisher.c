@@ -61,7 +61,6 @@ static void ask_page(struct publisher *p, const struct offer_scan *scan)
     gather_add(p->gather, 0, COMMAND_OFFER, 0, (aiki_view){(const uint8_t *)scan, sizeof(*scan)});
 }
 
-
 void publisher_offer_stream(struct publisher *p, const struct stream *s, int64_t min_age_ms)
 {
     struct outlet *o = publisher_outlet(p, s);
