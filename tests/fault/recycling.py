@@ -39,11 +39,12 @@ def all_end_well(s, runs, ledger, twice):
 
 
 def enough(s, runs, condition, what):
-    """There is something to do until condition() is true, however long a replacement takes."""
+    """There is something to do until condition() is true, however long a replacement takes: for RUNS at a time, so that no more
+    are under way when something dies."""
     def more():
         if condition():
             return True
-        if s.runtime.alive() and s.state(runs[-1]) == "completed":
+        if s.runtime.alive() and all(s.state(run) == "completed" for run in runs[-RUNS:]):
             runs.extend(start(s, f"l{len(runs) + i}") for i in range(RUNS))
         return False
     until(more, what)
