@@ -426,7 +426,7 @@ static void on_journal(struct request *request, const struct frame *f)
     struct gate *g = c->gate;
     struct page page;
     c->correlation = 0;
-    if (f == NULL) {
+    if (f == NULL || session_conn(g->session) == NULL) { /* it may end just now, and c with it */
         lose(g);
         return;
     }
@@ -626,6 +626,10 @@ static void go_on(struct gate *g)
     drop_useless(g);
     if (g->first == NULL || g->crashes == GATE_CRASHES_MAX || g->time_over) {
         finish(g);
+        return;
+    }
+    if (session_conn(g->session) == NULL) { /* it may end just now, and all candidates with it */
+        lose(g);
         return;
     }
     read_ahead(g);
