@@ -209,8 +209,7 @@ void claims_read_on(struct relay *r)
     struct claim **at = &r->unread;
     while (c != NULL && *at != NULL && r->paging_count < RELAY_PAGING_MAX) {
         if (is_congested((*at)->build)) {
-            if (!uv_is_active((uv_handle_t *)&r->retry))
-                relay_retry_later(r);
+            relay_retry_later(r);
             at = &(*at)->next;
             continue;
         }
@@ -310,6 +309,8 @@ static void send_claim(struct relay *r, struct claim *claim)
     uint32_t correlation = c != NULL ? session_expect(r->session, &claim->request) : 0;
     if (correlation == 0) {
         postpone(r, claim);
+        if (c != NULL) /* else the next session sends it */
+            relay_retry_later(r);
         return;
     }
     claim->build = b;

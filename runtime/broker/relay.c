@@ -99,7 +99,8 @@ static void on_retry(uv_timer_t *t);
 
 void relay_retry_later(struct relay *r)
 {
-    uv_timer_start(&r->retry, on_retry, RELAY_RETRY_MS, 0);
+    if (!uv_is_active((uv_handle_t *)&r->retry))
+        uv_timer_start(&r->retry, on_retry, RELAY_RETRY_MS, 0);
 }
 
 void relay_overrun(struct relay *r)

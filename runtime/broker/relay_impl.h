@@ -53,7 +53,7 @@ static inline const char *text_of(const struct aiki_id *id, char text[AIKI_ID_TE
 
 /* A claim is not under way any more, or a stay is over. */
 void relay_left(struct relay *r);
-/* Look again at what waits, RELAY_RETRY_MS from now. */
+/* Look again at what waits, RELAY_RETRY_MS after the first of it came. */
 void relay_retry_later(struct relay *r);
 /* RELAY_CROWD_MS after the first of the crowd came. */
 void relay_crowd_later(struct relay *r);

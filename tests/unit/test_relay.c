@@ -45,6 +45,60 @@ static void an_undecided_claim_is_repeated(void **state)
     assert_int_equal(acked, 1);
 }
 
+/* So is one that found no correlation number: it needs no new session for that. */
+static void a_claim_without_a_number_is_repeated(void **state)
+{
+    static uint32_t numbers[SESSION_REQUESTS_MAX];
+    static struct request nobody;
+    struct fixture *f = *state;
+    uint32_t count = 0;
+    while ((numbers[count] = session_expect(f->session, &nobody)) != 0)
+        count++;
+    ticket(f, EPOCH);
+    assert_int_equal(relay_held(f->relay), 0);
+    while (count > 0)
+        session_forget(f->session, numbers[--count]);
+    (void)await_claim(f, EPOCH);
+    assert_int_equal(f->ups, 1);
+}
+
+static void on_elapsed(uv_timer_t *t)
+{
+    ++*(unsigned *)t->data;
+}
+
+static void let_pass(struct fixture *f, uint64_t ms)
+{
+    unsigned elapsed = 0;
+    uv_timer_t timer = {.data = &elapsed};
+    (void)uv_timer_init(&f->loop, &timer);
+    (void)uv_timer_start(&timer, on_elapsed, ms, 0);
+    fake_run_until(&f->loop, &elapsed, 1);
+    uv_close((uv_handle_t *)&timer, NULL);
+    (void)uv_run(&f->loop, UV_RUN_NOWAIT);
+}
+
+/* Its time comes while others are refused all the time. */
+static void refusals_do_not_put_each_other_off(void **state)
+{
+    struct fixture *f = *state;
+    const struct aiki_id first = f->run;
+    unsigned claimed = 0;
+    for (uint8_t i = 0; claimed < 2 && i < 20; i++) {
+        struct msg_CLAIM m;
+        f->run.bytes[1] = i;
+        ticket(f, EPOCH);
+        do {
+            const struct fake_frame *claim = fake_server_await(&f->server, WIRE_CLAIM);
+            assert_int_equal(msg_CLAIM_read(claim->payload, &m, NULL), AIKI_OK);
+            claimed += id_equal(&m.run, &first);
+            fake_server_fault(&f->server, claim->correlation, AIKI_UNAVAILABLE);
+        } while (!id_equal(&m.run, &f->run));
+        let_pass(f, RELAY_RETRY_MS / 5);
+    }
+    assert_int_equal(claimed, 2);
+}
+
 /* A journal that came in pages is handed on in pages. */
 static void pages_are_fetched_and_handed_on(void **state)
 {
@@ -359,6 +413,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_run_comes_and_goes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refused_claim_ends_the_ticket, setup, teardown),
         cmocka_unit_test_setup_teardown(an_undecided_claim_is_repeated, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_claim_without_a_number_is_repeated, setup, teardown),
+        cmocka_unit_test_setup_teardown(refusals_do_not_put_each_other_off, setup, teardown),
         cmocka_unit_test_setup_teardown(pages_are_fetched_and_handed_on, setup, teardown),
         cmocka_unit_test_setup_teardown(long_journals_take_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(a_fenced_append_drops_the_run, setup, teardown),
