@@ -1,12 +1,13 @@
 /* publisher_ended.c - consumers whose session has ended: what they had read is offered again.
  *
  *   a stream, first used since the link came up, or audited while its tickets are all there:
- *     XINFO CONSUMERS --those that are no session any more--> clear each
+ *     XINFO CONSUMERS --those that are no session any more, and the server's own--> clear each
  *   clear: XPENDING --> XCLAIM, XACK, XDEL --tickets--> store thread, which offers those that
  *          still stand --> XPENDING ... none left --> XGROUP DELCONSUMER
  *
  * Cut off at any point it does no harm: on a new connection all runnable runs are offered, and
- * consumers that were left are found at the first use of their stream.
+ * consumers that were left are found at the first use of their stream. So is what the server's own
+ * was left with between XCLAIM and XACK: on one connection nothing comes between these.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,15 +100,16 @@ static void take_over(struct ask *a, const redisReply *pending)
             e->element[0]->type == REDIS_REPLY_STRING)
             argv[head + count++] = e->element[0]->str;
     }
-    if (ac == NULL || count == 0 ||
+    if (ac == NULL || count == 0 || strcmp(argv[head], a->first) == 0 || /* refused: the next audit looks again */
         redisAsyncCommandArgv(ac, on_taken_over, p, head + count, argv, NULL) != REDIS_OK) {
         clear_ended(a);
         return;
     }
+    (void)snprintf(a->first, sizeof(a->first), "%s", argv[head]);
     argv[2] = "XACK";
     argv[3] = a->stream->key;
     argv[4] = STREAM_GROUP;
-    (void)redisAsyncCommandArgv(ac, NULL, NULL, 3 + count, argv + 2, NULL); /* the next one tells */
+    (void)redisAsyncCommandArgv(ac, on_taken_over, p, 3 + count, argv + 2, NULL); /* the next one tells */
     argv[3] = "XDEL";
     argv[4] = a->stream->key;
     ask_send(a, on_removed, 2 + count, argv + 3);
@@ -137,14 +139,21 @@ static void look_for_pending(struct ask *a)
     ask_send(a, on_pending, ARRAY_COUNT(argv), argv);
 }
 
-void publisher_clear_consumer(struct publisher *p, const struct stream *s, const struct aiki_id *id)
+static void clear(struct publisher *p, const struct stream *s, const char *consumer)
 {
     if (p->orphan_count >= PUBLISHER_ORPHANS_MAX)
         return;
     struct ask *a = ask_create(p, s);
-    id_text(id, a->consumer);
+    (void)snprintf(a->consumer, sizeof(a->consumer), "%s", consumer);
     p->orphan_count++;
     look_for_pending(a);
+}
+
+void publisher_clear_consumer(struct publisher *p, const struct stream *s, const struct aiki_id *id)
+{
+    char name[AIKI_ID_TEXT_SIZE];
+    id_text(id, name);
+    clear(p, s, name);
 }
 
 static int by_id(const void *a, const void *b)
@@ -152,18 +161,28 @@ static int by_id(const void *a, const void *b)
     return id_compare(a, b);
 }
 
-/* The value of "name" in an entry of XINFO CONSUMERS, as an id. */
-static bool consumer_id(const redisReply *entry, struct aiki_id *ret)
+/* The value of "name" in an entry of XINFO CONSUMERS, or NULL. */
+static const redisReply *consumer_name(const redisReply *entry)
 {
     if (entry->type != REDIS_REPLY_ARRAY)
-        return false;
+        return NULL;
     for (size_t i = 0; i + 1 < entry->elements; i += 2) {
         const redisReply *name = entry->element[i], *value = entry->element[i + 1];
         if (name->type == REDIS_REPLY_STRING && strcmp(name->str, "name") == 0 &&
             value->type == REDIS_REPLY_STRING)
-            return id_parse(value->str, (size_t)value->len, ret, NULL) == AIKI_OK;
+            return value;
     }
-    return false;
+    return NULL;
+}
+
+/* Nobody reads under that name any more. alive: sorted. */
+static bool is_ended(const redisReply *name, const struct aiki_id *alive, size_t alive_count)
+{
+    struct aiki_id id;
+    if (strcmp(name->str, CLAIMER) == 0)
+        return true;
+    return id_parse(name->str, (size_t)name->len, &id, NULL) == AIKI_OK &&
+           (alive_count == 0 || bsearch(&id, alive, alive_count, sizeof(id), by_id) == NULL);
 }
 
 static void on_consumers(redisAsyncContext *ac, void *reply, void *privdata)
@@ -173,16 +192,16 @@ static void on_consumers(redisAsyncContext *ac, void *reply, void *privdata)
     struct publisher *p = a->publisher;
     const redisReply *r = reply;
     size_t alive_count;
-    struct aiki_id id;
     (void)ac;
     publisher_outlet(p, a->stream)->asked = false;
     if (r == NULL || r->type != REDIS_REPLY_ARRAY) /* ERR no such key: nobody reads there yet */
         return;
     alive = p->sessions(p->sessions_arg, &alive_count);
-    for (size_t i = 0; i < r->elements; i++)
-        if (consumer_id(r->element[i], &id) &&
-            (alive_count == 0 || bsearch(&id, alive, alive_count, sizeof(id), by_id) == NULL))
-            publisher_clear_consumer(p, a->stream, &id);
+    for (size_t i = 0; i < r->elements; i++) {
+        const redisReply *name = consumer_name(r->element[i]);
+        if (name != NULL && is_ended(name, alive, alive_count))
+            clear(p, a->stream, name->str);
+    }
 }
 
 void publisher_look_at_consumers(struct publisher *p, const struct stream *s)

@@ -290,6 +290,46 @@ static void left_consumers_are_found(void **state)
     assert_int_equal(ask(f, "XPENDING orders aiki - + 10 %s", name), 1);
 }
 
+/* The link broke when the server had taken tickets over and not yet out: the next one does. */
+static void what_was_taken_over_is_taken_out(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id dead = id_new();
+    offer(f, &f->stream, 1, 3, NULL);
+    until_redis(f, ask(f, "XLEN orders") == 3);
+    read_as(f, &dead);
+    (void)ask(f, "XAUTOCLAIM orders aiki server 0 0 COUNT 2");
+    (void)ask(f, "CLIENT KILL TYPE normal SKIPME yes");
+    until(f, f->scan_count == 1);
+    offer(f, &f->stream, 9, 1, NULL);
+    until(f, f->ticket_count == 3);
+    until_redis(f, ask(f, "XPENDING orders aiki - + 10") == 0);
+    assert_int_equal(ask(f, "XLEN orders"), 1);
+}
+
+/* What Redis refuses to hand over is asked for once, not all the time; when it allows that, the next audit
+ * brings it. */
+static void a_refused_takeover_is_not_repeated_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id dead = id_new();
+    (void)ask(f, "XADD orders * t junk");
+    read_as(f, &dead);
+    (void)ask(f, "ACL SETUSER default -xclaim -xack");
+    offer(f, &f->stream, 1, 1, NULL);
+    for (int i = 1; i <= 50; i++) {
+        offer(f, &f->other, 1, 1, NULL);
+        until_redis(f, ask(f, "XLEN bills") == i);
+    }
+    redisReply *r = redisCommand(f->redis.direct, "INFO commandstats");
+    assert_non_null(strstr(r->str, "cmdstat_xclaim:"));
+    const char *refused = strstr(strstr(r->str, "cmdstat_xclaim:"), "rejected_calls=");
+    assert_int_equal(atoi(refused + strlen("rejected_calls=")), 1);
+    freeReplyObject(r);
+    (void)ask(f, "ACL SETUSER default +xclaim +xack");
+    until_redis(f, (audit(f, 0), ask(f, "XPENDING orders aiki - + 10") == 0));
+}
+
 /* Killed and started empty: everything is to be offered again, and offers arrive. */
 static void a_new_redis_gets_everything(void **state)
 {
@@ -379,6 +419,8 @@ int main(void)
         CASE(missing_tickets_are_noticed),
         CASE(tickets_of_an_ended_session_come_back),
         CASE(left_consumers_are_found),
+        CASE(what_was_taken_over_is_taken_out),
+        CASE(a_refused_takeover_is_not_repeated_at_once),
         CASE(a_new_redis_gets_everything),
         CASE(a_stopped_redis_is_not_buried),
         CASE(a_scan_that_gave_way_is_not_under_way),
