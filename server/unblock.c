@@ -111,13 +111,28 @@ static void find_blocked(struct pipeline *p, struct blocked *b)
     } while (b->rows == SCAN_PAGE);
 }
 
+/* The store may have refused to record that it goes on. */
+static bool is_still_blocked(struct pipeline *p, uint64_t no)
+{
+    struct entry *e;
+    if (run_load_no(p, no, &e, NULL) != AIKI_OK)
+        return true; /* nobody knows; to ask again does no harm */
+    bool blocked = e->run.state == RUN_BLOCKED;
+    cache_rest(&p->cache, e);
+    return blocked;
+}
+
+/* How many go on. */
 static size_t unblock_all(struct pipeline *p, struct blocked *b)
 {
+    size_t count = 0;
     for (size_t i = 0; i < b->count; i++)
         unblock(p, b->numbers[i], b->plugin != NULL ? UNBLOCKED_BY_BUILD : UNBLOCKED_LIFTED);
-    free(b->numbers);
     unit_finish(p);
-    return b->count;
+    for (size_t i = 0; i < b->count; i++)
+        count += !is_still_blocked(p, b->numbers[i]);
+    free(b->numbers);
+    return count;
 }
 
 void unblock_for(struct pipeline *p, const struct plugin *plugin)
@@ -129,9 +144,10 @@ void unblock_for(struct pipeline *p, const struct plugin *plugin)
     if (blocked_count == 0)
         return;
     find_blocked(p, &b);
-    if (unblock_all(p, &b) > 0)
+    size_t count = unblock_all(p, &b);
+    if (count > 0)
         log_info("registry", "build of %s appeared: %zu blocked runs are offered again",
-                 plugin->file, b.count);
+                 plugin->file, count);
 }
 
 void unblock_later(struct pipeline *p)
@@ -163,6 +179,10 @@ aiki_status unblock_crashed(struct pipeline *p, aiki_view build_hex, uint64_t *r
         return status;
     }
     fault_point(server_lift_runs);
-    *ret_lifted += unblock_all(p, &b);
-    return AIKI_OK;
+    size_t count = unblock_all(p, &b);
+    *ret_lifted += count;
+    return count == b.count ? AIKI_OK
+                            : error_set(err, AIKI_UNAVAILABLE,
+                                        "%zu of %zu runs stay blocked, the log says why; ask again",
+                                        b.count - count, b.count);
 }

@@ -345,6 +345,20 @@ static void a_lift_of_runs_may_be_asked_for_again(void **state)
     assert_int_equal(told(f, RUNTIME), -1);
 }
 
+/* The lift is on record and what lets its runs go on is refused: who asked is told to come again. */
+static void a_lift_of_runs_is_told_when_it_is_on_record(void **state)
+{
+    struct fixture *f = *state;
+    struct aiki_id run = start(f);
+    block(f, run, claim(f, RUNTIME), "WORKFLOW_CRASHED", 0);
+    memory_store_fail_commit(f->store, AIKI_LIMIT, 1);
+    ask_to_lift(f);
+    expect_fault(f, CLIENT, 5, AIKI_UNAVAILABLE, "UNAVAILABLE");
+    assert_int_equal(state_of(f, run), RUN_BLOCKED);
+    assert_int_equal(lift_counted(f), 1);
+    assert_int_equal(state_of(f, run), RUN_QUEUED);
+}
+
 /* What is blocked by a quarantine that was lifted while that was on its way need not be lifted again. */
 static void a_block_behind_the_lift_does_not_stay(void **state)
 {
@@ -396,6 +410,7 @@ int main(void)
         CASE(what_else_is_blocked_stays_so),
         CASE(a_lift_may_be_asked_for_again),
         CASE(a_lift_of_runs_may_be_asked_for_again),
+        CASE(a_lift_of_runs_is_told_when_it_is_on_record),
         CASE(a_block_behind_the_lift_does_not_stay),
         CASE(a_verdict_is_written_once_it_can_be),
     };
