@@ -153,6 +153,8 @@ static void cannot_record(struct relay *r, struct run *run, const struct passed 
     run->build = NULL;
     run->leaving = false;
     run->number = p->number - 1;
+    if (!p->own)
+        buf_clear(&run->crash, 0); /* what it crashed in is perhaps not on record either */
     if (may_pass(status))
         relay_retry_later(r);
     else
@@ -244,7 +246,7 @@ static void append_last(struct relay *r, struct conn *c, struct run *run, uint64
 
 void relay_release(struct relay *r, struct conn *c, struct run *run)
 {
-    append_last(r, c, run, NEXT_RELEASE, (aiki_view){NULL, 0});
+    append_last(r, c, run, NEXT_RELEASE, aiki_writer_view(&run->crash));
 }
 
 /* ---- appends from children ----------------------------------------------------------------- */
@@ -437,7 +439,7 @@ static void give_back(struct run *run, void *arg)
     drop_in_child(run);
     if (c != NULL && !run->leaving)
         conn_send(c, APPEND, 0, .run = run->id, .epoch = run->epoch, .number = run->number + 1,
-                  .next = NEXT_RELEASE);
+                  .next = NEXT_RELEASE, .events = aiki_writer_view(&run->crash));
     runs_remove(&r->runs, run);
 }
 
@@ -460,15 +462,14 @@ struct loss {
 /* Given back with what is known of the end of its process. */
 static void report_crash(const struct loss *loss, struct run *run, const struct blamed *code)
 {
-    AUTO(buf) aiki_writer events;
     aiki_error text;
     char id[AIKI_ID_TEXT_SIZE];
     const aiki_view build = {build_hash(loss->build), BUILD_BYTES};
-    buf_init(&events);
-    verdict_write(loss->verdict, code, build, &events, &text);
+    buf_init(&run->crash);
+    verdict_write(loss->verdict, code, build, &run->crash, &text);
     log_error("relay", "run %s: %s: %s%s", text_of(&run->id, id), text.code, text.message,
               code->certain ? "" : "; it is one of several suspects and not charged");
-    append_last(loss->relay, loss->conn, run, NEXT_RELEASE, aiki_writer_view(&events));
+    relay_release(loss->relay, loss->conn, run);
     fault_point(runtime_crash_sent);
 }
 

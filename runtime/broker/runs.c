@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#include "base/buf.h"
+
 static struct run **bucket(struct runs *rs, const struct aiki_id *id)
 {
     return &rs->buckets[id_hash(id) % RUN_BUCKETS];
@@ -40,6 +42,7 @@ void runs_remove(struct runs *rs, struct run *run)
             rs->count--;
             struct move *move = run->move;
             run->move = NULL;
+            buf_deinit(&run->crash);
             run->moving = false;
             run->next = rs->spare;
             rs->spare = run;

@@ -2,6 +2,8 @@
 #ifndef BROKER_RUNS_H
 #define BROKER_RUNS_H
 
+#include <aiki/msgpack.h>
+
 #include "wire/id.h"
 
 struct build;
@@ -16,6 +18,7 @@ struct run {
     uint64_t number;     /* of the last APPEND that was passed on */
     bool leaving;        /* an APPEND that ends the stay is on its way */
     bool moving;         /* from one build to another: nobody executes it just now */
+    aiki_writer crash;   /* its event, while it leaves because of one; zeroed: of none */
     struct move *move;   /* owned; NULL unless a build was found not to fit it (moves.c) */
 };
 

@@ -217,7 +217,26 @@ static void what_follows_a_refused_append_counts_no_more(void **state)
     assert_int_equal(f->endings, 0);
 }
 
-/* A process that a run of it took down: the run goes back with what is known of that. */
+/* The run is given back for the first attempt of its task. */
+static uint32_t await_crash(struct fixture *f)
+{
+    struct msg_APPEND m;
+    struct event e;
+    aiki_view body;
+    aiki_reader r;
+    const struct fake_frame *append = fake_server_await(&f->server, WIRE_APPEND);
+    assert_int_equal(msg_APPEND_read(append->payload, &m, NULL), AIKI_OK);
+    assert_int_equal(m.number, 1);
+    assert_int_equal(m.next, NEXT_RELEASE);
+    aiki_reader_init(&r, m.events);
+    assert_int_equal(event_read_new(&r, &e, &body, NULL), AIKI_OK);
+    assert_int_equal(e.kind, EVENT_CRASHED);
+    assert_true(e.as.crashed.charged);
+    assert_int_equal(e.as.crashed.attempt, 1);
+    return append->correlation;
+}
+
+/* A process that a run of it took down: the run goes back with what is known of that, until it is on record. */
 static void a_crash_is_told_with_the_run(void **state)
 {
     static struct blame_page page;
@@ -232,19 +251,8 @@ static void a_crash_is_told_with_the_run(void **state)
     f->build.assignable = false;
     f->build.verdict = &verdict;
     relay_build_lost(f->relay, &f->build);
-    struct msg_APPEND m;
-    struct event e;
-    aiki_view body;
-    aiki_reader r;
-    const struct fake_frame *append = fake_server_await(&f->server, WIRE_APPEND);
-    assert_int_equal(msg_APPEND_read(append->payload, &m, NULL), AIKI_OK);
-    assert_int_equal(m.next, NEXT_RELEASE);
-    aiki_reader_init(&r, m.events);
-    assert_int_equal(event_read_new(&r, &e, &body, NULL), AIKI_OK);
-    assert_int_equal(e.kind, EVENT_CRASHED);
-    assert_true(e.as.crashed.charged);
-    assert_int_equal(e.as.crashed.attempt, 1);
-    server_acks(f, append->correlation, 1);
+    fake_server_fault(&f->server, await_crash(f), AIKI_UNAVAILABLE);
+    server_acks(f, await_crash(f), 1); /* as well when the server can write again */
     await_held(f, 0);
 }
 
