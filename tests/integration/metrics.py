@@ -33,7 +33,9 @@ def with_metrics(stacks, **kwargs):
 
 
 def short(s, name, state="serving"):
-    return next(p["build"] for p in s.get("/v1/plugins")["plugins"] if p["name"] == name and p["state"] == state)[:12]
+    def found():
+        return next((p["build"] for p in s.get("/v1/plugins")["plugins"] if p["name"] == name and p["state"] == state), None)
+    return until(found, f"a build of {name} is {state}")[:12]
 
 
 def attempts(s, **labels):
@@ -84,7 +86,6 @@ def test_steps_that_were_announced_are_counted_by_name_also_after_a_restart(stac
 def test_a_bad_new_build_is_a_series_of_its_own(stacks):
     s = with_metrics(stacks, server_args=["--quarantine-crashes", "3"], env=UNADORNED)
     s.drop("verge", plugin("verge-good"))
-    until(lambda: s.get("/v1/plugins")["plugins"], "it serves")
     good = short(s, "verge")
     assert s.result(s.start("verge", {"ms": 0}))
     asleep = s.start("verge", {"ms": 600000})
