@@ -312,6 +312,12 @@ static bool build_is_used(struct build *build, void *arg)
     return relay_uses_build(b->relay, build);
 }
 
+static bool build_has_run(struct build *build, void *arg)
+{
+    struct broker *b = arg;
+    return relay_build_has_run(b->relay, build);
+}
+
 static struct build *find_other_build(const struct build_wanted *w, bool *ret_later, void *arg)
 {
     struct broker *b = arg;
@@ -450,6 +456,7 @@ static aiki_status create_parts(struct broker *b, aiki_error *err)
                                                              .on_given_up = on_build_given_up,
                                                              .on_replaced = on_build_replaced,
                                                              .is_used = build_is_used,
+                                                             .has_run = build_has_run,
                                                              .on_solo_free = on_solo_free,
                                                              .on_settled = on_settled,
                                                              .on_drained = on_children_ended,

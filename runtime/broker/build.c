@@ -497,14 +497,14 @@ static void replace_process(struct build *b, const struct proc_end *end, const c
     build_restart(b);
 }
 
-/* Neither how it was to end, nor what it does to get rid of code that does not stop. */
-static bool is_crash(const struct build *b, const struct proc_end *end)
+/* Neither how it was to end, which it does when no run is left in it, nor what it does to get rid of code that does not stop. */
+static bool is_crash(struct build *b, const struct proc_end *end)
 {
     if (!end->was_ready || b->ended || (end->signal == 0 && end->exit_code == CHILD_EXIT_STUCK))
         return false;
     bool leaves = b->state == DRAINING || (b->state == KEPT && b->kept.ending) ||
                   (b->state == SERVING && b->demand.state == ENDING);
-    return !leaves || end->signal != 0 || end->exit_code != 0;
+    return !leaves || end->signal != 0 || end->exit_code != 0 || b->owner->cb.has_run(b, b->owner->arg);
 }
 
 static void tell_lost(struct build *b, const struct proc_end *end)

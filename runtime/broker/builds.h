@@ -71,6 +71,8 @@ struct builds_callbacks {
     void (*on_replaced)(struct build *b, struct build *by, void *arg);
     /* Whether runs are with it, or on their way to it. */
     bool (*is_used)(struct build *b, void *arg);
+    /* Whether runs are with it. */
+    bool (*has_run)(struct build *b, void *arg);
     /* There may be room for another process with one run in it. */
     void (*on_solo_free)(void *arg);
     /* Every file that was being taken in serves, waits for the server, or is refused. */

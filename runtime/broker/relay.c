@@ -531,10 +531,24 @@ struct use {
     bool found;
 };
 
+static void look_for_run(struct run *run, void *arg)
+{
+    struct use *use = arg;
+    use->found |= run->build == use->build;
+}
+
 static void look_for_use(struct run *run, void *arg)
 {
     struct use *use = arg;
-    use->found |= run->build == use->build || moves_want(run, use->build);
+    look_for_run(run, arg);
+    use->found |= moves_want(run, use->build);
+}
+
+bool relay_build_has_run(struct relay *r, const struct build *b)
+{
+    struct use use = {.build = b};
+    runs_each(&r->runs, look_for_run, &use);
+    return use.found;
 }
 
 bool relay_uses_build(struct relay *r, const struct build *b)

@@ -63,6 +63,8 @@ void relay_build_dropped(struct relay *r, struct build *b);
 void relay_solo_free(struct relay *r);
 /* Whether runs are with it, or on their way to it. Looks at all of them. */
 bool relay_uses_build(struct relay *r, const struct build *b);
+/* Whether runs are with it. The same. */
+bool relay_build_has_run(struct relay *r, const struct build *b);
 /* No new tickets from now on. */
 void relay_stop(struct relay *r);
 void relay_close(struct relay *r);

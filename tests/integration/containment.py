@@ -110,6 +110,24 @@ def test_who_was_not_the_cause_is_not_charged(stacks):
     assert s.result(bad) == {"crashes": 1} and len(crashed(s, bad)) == 1
 
 
+def test_code_that_exits_in_a_process_that_is_to_end_is_charged(stacks):
+    """As a process ends that has nothing left to do; but it had."""
+    s = stacks(plugins=["crash"])
+    old, = [p["build"] for p in s.get("/v1/plugins")["plugins"]]
+    begun, gate = s.directory / "begun", s.directory / "gate"
+    run = crash(s, "exit", begun=str(begun), gate=str(gate))
+    until(begun.exists, "it is executed")
+    newer = s.directory / "newer.so"
+    newer.write_bytes(plugin("crash").read_bytes() + b"\n")
+    s.drop("crash", newer)
+    until(lambda: old not in [p["build"] for p in s.get("/v1/plugins")["plugins"] if p["state"] == "serving"] and
+          len(s.get("/v1/plugins")["plugins"]) > 1, "the next build serves")
+    gate.touch()
+    assert s.result(run) == {"crashes": 1}
+    event, = crashed(s, run)
+    assert event["charged"] and event["error"]["code"] == "CRASH_EXIT" and event["build"] == old, event
+
+
 def test_a_process_killed_around_several_charges_none_and_finds_the_one(stacks):
     s = stacks(plugins=["crash"], server_args=MANY)
     slow, gate = executing(s, 6)
