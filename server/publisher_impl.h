@@ -45,7 +45,7 @@ struct ask {
     const struct stream *stream;
     uint64_t queued;                  /* of an audit */
     char consumer[AIKI_ID_TEXT_SIZE]; /* being cleared */
-    char first[48];    /* entry of the last page that was taken over; "" = none yet */
+    char first[48];                   /* entry of the last page that was taken over; "" = none yet */
 };
 struct ask *ask_create(struct publisher *p, const struct stream *s);
 /* fn is called in any case and frees a. */

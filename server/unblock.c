@@ -183,6 +183,7 @@ aiki_status unblock_crashed(struct pipeline *p, aiki_view build_hex, uint64_t *r
     *ret_lifted += count;
     return count == b.count ? AIKI_OK
                             : error_set(err, AIKI_UNAVAILABLE,
-                                        "%zu of %zu runs stay blocked, the log says why; ask again",
-                                        b.count - count, b.count);
+                                        "%zu of %zu runs of build %.*s stay blocked, the log says why; ask again",
+                                        b.count - count, b.count, (int)build_hex.size_bytes,
+                                        (const char *)build_hex.data);
 }
